@@ -1,0 +1,37 @@
+"""What all command-line tools share: one-line errors, ``--debug``, exit codes."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from rich.console import Console
+
+from mink_pd.errors import MinkPDError
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """An argument parser with ``--debug``; defaults are shown in the help text."""
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    result.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return result
+
+
+def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
+    """Parse the command line and call ``main``.
+
+    A :class:`MinkPDError` becomes one line on stderr and exit code 2; Ctrl-C becomes exit code 130.
+    """
+    options = arguments.parse_args()
+    try:
+        main(options)
+    except MinkPDError as error:
+        if options.debug:
+            raise
+        errors.print(f"[bold red]error:[/] {error}", soft_wrap=True, markup=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        sys.exit(130)

@@ -1,0 +1,267 @@
+"""Typed configuration: YAML files with inheritance (``base: other.yaml``) and ``key=value`` overrides."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mink_pd.errors import ConfigError
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+Vector3 = tuple[float, float, float]
+Range = tuple[float, float, float, float, float, float]
+
+
+class ObjectNoise(Section):
+    """Noise on single objects: shift [m, standard deviation along x, y, z] and rotation [rad, uniform]."""
+
+    shift: Vector3 = (0.25, 0.25, 0.25)
+    rotation: tuple[float, float] = (-0.15707963, 0.15707963)
+
+
+class AugmentConfig(Section):
+    """Augmentation of training frames; ``enabled: false`` switches all of it off."""
+
+    enabled: bool = True
+    ground_truth_sampling: dict[str, int] = Field(default_factory=dict)  # class -> objects a frame is filled up to
+    sampling_min_points: int = Field(5, ge=1)
+    flip: float = Field(0.5, ge=0, le=1)  # probability of mirroring y
+    rotation: tuple[float, float] = (-0.78539816, 0.78539816)  # of the whole frame [rad]
+    scaling: tuple[float, float] = (0.95, 1.05)
+    object_noise: ObjectNoise | None = None
+
+
+class DataConfig(Section):
+    """Where frames come from and how they are read."""
+
+    kind: Literal["kitti"] = "kitti"
+    root: Path = Path("data/kitti")
+    train_split: str = "train"
+    val_split: str = "val"
+    max_frames: int | None = Field(None, ge=1)  # of the training split, None: all
+    classes: list[str] = ["Car", "Pedestrian", "Cyclist"]
+    range: Range = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)  # x, y, z from, x, y, z to [m]
+    camera_view: bool = True  # keep only the points that the camera sees, as the benchmark's labels do
+    workers: int = Field(1, ge=0)
+    augment: AugmentConfig = AugmentConfig()
+
+
+class AnchorConfig(Section):
+    """Anchors of one class, at every site, at two headings (0 and 90 degrees)."""
+
+    size: Vector3  # l, w, h [m]
+    z: float  # height of the anchor's centre [m]
+    matched: float  # IoU from which an anchor is positive
+    unmatched: float  # IoU below which it is negative
+
+
+class NMSConfig(Section):
+    """Turning head outputs into detections."""
+
+    score: float = Field(0.1, ge=0, le=1)
+    iou: float = Field(0.1, ge=0, le=1)
+    before: int = Field(1024, ge=1)  # per class
+    after: int = Field(100, ge=1)  # per frame
+
+
+class LossConfig(Section):
+    """Weights of the detection loss (SECOND, Yan et al. 2018, section 3.3)."""
+
+    classification: float = 1.0
+    box: float = 2.0
+    direction: float = 0.2
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+
+
+class ModelConfig(Section):
+    """A detector; ``compression`` divides its parameters and multiply-adds, channels by its square root."""
+
+    name: Literal["pointpillars"] = "pointpillars"
+    compression: float = Field(1.0, ge=1)
+    voxel_size: Vector3 = (0.16, 0.16, 4.0)
+    pillar_channels: int = Field(64, ge=1)
+    channels: list[int] = [64, 128, 256]
+    layers: list[int] = [3, 5, 5]  # convolutions a stage after the strided one
+    neck_channels: int = Field(128, ge=1)
+    anchors: dict[str, AnchorConfig] = {
+        "Car": AnchorConfig(size=(3.9, 1.6, 1.56), z=-1.0, matched=0.6, unmatched=0.45),
+        "Pedestrian": AnchorConfig(size=(0.8, 0.6, 1.73), z=-0.6, matched=0.5, unmatched=0.35),
+        "Cyclist": AnchorConfig(size=(1.76, 0.6, 1.73), z=-0.6, matched=0.5, unmatched=0.35),
+    }
+    loss: LossConfig = LossConfig()
+    nms: NMSConfig = NMSConfig()
+
+
+class TrainConfig(Section):
+    """Optimiser, schedule and what is written when."""
+
+    epochs: int = Field(80, ge=1)
+    batch_size: int = Field(4, ge=1)
+    accumulate: int = Field(1, ge=1)  # batches a step
+    learning_rate: float = Field(3e-3, gt=0)  # the peak of the one-cycle schedule
+    weight_decay: float = Field(0.01, ge=0)
+    warm_up: float = Field(0.4, gt=0, lt=1)  # share of the steps before the peak
+    max_grad_norm: float = Field(10.0, gt=0)
+    ema: float | None = Field(None, gt=0, lt=1)  # decay of the moving average of the weights
+    validate_every: int = Field(5, ge=0)  # epochs, 0: only after the last
+    best_metric: str = "mAP_3d"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    accelerator: str = "auto"
+    devices: int = Field(1, ge=1)
+    nodes: int = Field(1, ge=1)
+    threads: int | None = Field(None, ge=1)  # of torch and OpenMP; None: all cores
+
+
+class PointDistillerConfig(Section):
+    """PointDistiller (Zhang et al., CVPR 2023, section 3)."""
+
+    taps: list[str] = ["bev2", "bev3"]
+    weight: float = Field(1.0, ge=0)
+    rows: int = Field(256, ge=1)  # N, voxels selected a frame
+    neighbours: int = Field(16, ge=1)  # K
+    temperature: float = Field(1.0, gt=0)  # tau
+    importance: Literal["points", "channel_max", "score"] = "channel_max"
+    normalise: bool = True  # divide the importance by its mean over the frame
+    local_distillation: bool = True  # LD: graph features instead of the rows' own
+    reweighting: bool = True  # RL: phi instead of 1
+    edge: Literal["neighbour", "difference"] = "neighbour"  # [x_j ; x_i] or [x_i - x_j ; x_i]
+    knn_space: Literal["coordinates", "features"] = "coordinates"
+
+
+class DistillConfig(Section):
+    """Which methods distil, each with its own section."""
+
+    methods: list[str] = ["pointdistiller"]
+    random_teacher: bool = False  # control: random weights in the teacher, its importance kept
+    pointdistiller: PointDistillerConfig = PointDistillerConfig()
+
+
+class Config(Section):
+    """One experiment: everything that the result depends on."""
+
+    name: str | None = None  # of the run folder; None: the file's name
+    runs: Path = Path("runs")
+    seed: int = 0
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    distill: DistillConfig = DistillConfig()
+
+    @model_validator(mode="after")
+    def _anchors_cover_classes(self) -> "Config":
+        missing = [name for name in self.data.classes if name not in self.model.anchors]
+        if missing:
+            raise ValueError(f"model.anchors has no entry for {missing[0]}, which data.classes lists")
+        return self
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Read a YAML file, follow its ``base`` files, apply ``key=value`` overrides (dotted keys, YAML values).
+
+    Raises ConfigError naming the key, the file and the nearest valid key.
+    """
+    path = Path(path)
+    tree, origin = _read_tree(path, ())
+    tree.setdefault("name", path.stem)
+    for text in overrides or []:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise ConfigError(f"command line: '{text}' is not key=value; write for example train.epochs=10")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"command line: the value of '{key}' is not YAML: {value}") from None
+        _set(tree, key, parsed)
+        origin[key] = "command line"
+    return validate(tree, origin, str(path))
+
+
+def validate(tree: dict[str, Any], origin: dict[str, str], path: str) -> Config:
+    """Check a tree of settings; ``origin`` says which file a dotted key came from."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origin, path)) from None
+
+
+def dump_config(config: Config) -> str:
+    """The fully resolved configuration as YAML; ``load_config`` reads it back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _read_tree(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: 'base' comes back to the same file; remove the loop")
+    try:
+        tree = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file, as in configs/") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        line = f"line {place.line + 1}: " if place else ""
+        raise ConfigError(f"{path}: {line}not valid YAML; mend the file") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: must hold keys and values, not a {type(tree).__name__}")
+    base = tree.pop("base", None)
+    origin = {key: str(path) for key in _leaves(tree)}
+    if base is None:
+        return tree, origin
+    below, below_origin = _read_tree(path.parent / base, (*seen, path.resolve()))
+    return _merge(below, tree), {**below_origin, **origin}
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = _merge(result[key], value) if both else value
+    return result
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    result = []
+    for key, value in tree.items():
+        result.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            result += _leaves(value, f"{prefix}{key}.")
+    return result
+
+
+def _set(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        if not isinstance(tree.get(parent), dict):
+            tree[parent] = {}
+        tree = tree[parent]
+    tree[last] = value
+
+
+def _explain(error: ValidationError, origin: dict[str, str], path: str) -> str:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    key = ".".join(location)
+    file = next((origin[".".join(location[:n])] for n in range(len(location), 0, -1) if ".".join(location[:n]) in origin), path)
+    if first["type"] == "extra_forbidden":
+        nearest = _nearest(key)
+        return f"{file}: unknown key '{key}'" + (f"; did you mean '{nearest}'?" if nearest else "; see mink_pd/config.py")
+    if not location:
+        return f"{path}: {first['msg'].removeprefix('Value error, ')}"
+    return f"{file}: '{key}': {first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}"
+
+
+def _nearest(key: str) -> str | None:
+    keys = _leaves(Config().model_dump())
+    match = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+    if match:
+        return match[0]
+    last = key.rsplit(".", 1)[-1]
+    return next((k for k in keys if k.rsplit(".", 1)[-1] == last), None)

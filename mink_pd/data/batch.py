@@ -1,0 +1,52 @@
+"""Several frames as tensors: what a detector takes."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mink_pd.data.frame import Frame
+
+
+@dataclass
+class Batch:
+    """points (P, 4) of all frames; frame (P,) int64, the frame each point belongs to; per frame boxes (B_i, 7) and
+    labels (B_i,) int64, index into the configured classes; frames keep ids and calibration."""
+
+    points: Tensor
+    frame: Tensor
+    boxes: list[Tensor]
+    labels: list[Tensor]
+    frames: list[Frame]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch with its tensors on ``device``."""
+        return replace(
+            self,
+            points=self.points.to(device),
+            frame=self.frame.to(device),
+            boxes=[b.to(device) for b in self.boxes],
+            labels=[x.to(device) for x in self.labels],
+        )
+
+
+def collate(frames: list[Frame], classes: list[str]) -> Batch:
+    """Join frames; boxes of classes that are not in ``classes`` are left out."""
+    index = {name: i for i, name in enumerate(classes)}
+    boxes, labels = [], []
+    for frame in frames:
+        known = np.array([name in index for name in frame.names], dtype=bool)
+        boxes.append(torch.from_numpy(frame.boxes[known].astype(np.float32)))
+        labels.append(torch.tensor([index[name] for name in frame.names[known]], dtype=torch.int64))
+    sizes = torch.tensor([len(frame.points) for frame in frames])
+    return Batch(
+        points=torch.from_numpy(np.concatenate([frame.points for frame in frames]).astype(np.float32)),
+        frame=torch.repeat_interleave(torch.arange(len(frames)), sizes),
+        boxes=boxes,
+        labels=labels,
+        frames=frames,
+    )

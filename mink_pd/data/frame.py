@@ -1,0 +1,29 @@
+"""One frame of any data set: points, boxes, and where they come from."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mink_pd.data.calibration import Calibration
+from mink_pd.data.objects import Objects
+
+
+@dataclass
+class Frame:
+    """A point cloud and its labels, all in the LiDAR frame (x forward, y left, z up).
+
+    points: float32 (P, 4), x, y, z [m] and intensity [0..1].
+    boxes: float32 (B, 7), centre x, y, z, l, w, h [m], yaw [rad] counter-clockwise about +z.
+    names: (B,) class name of each box, as in the label file.
+    objects: the label rows that the boxes come from, row i for box i; None once augmentation has moved them.
+    dont_care: rows of regions without labels (image box only), kept apart.
+    """
+
+    id: str
+    points: np.ndarray
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 7), np.float32))
+    names: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="<U16"))
+    calibration: Calibration | None = None
+    image_size: tuple[int, int] | None = None  # width, height [px]
+    objects: Objects | None = None
+    dont_care: Objects | None = None

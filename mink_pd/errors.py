@@ -1,0 +1,21 @@
+"""The project's exceptions. Each message is one line: the file or key, what is wrong, what to do."""
+
+
+class MinkPDError(Exception):
+    """Base of all errors that a user can mend; the tools print it as one line and exit with 2."""
+
+
+class ConfigError(MinkPDError):
+    """A configuration key is unknown or has a wrong value."""
+
+
+class DataError(MinkPDError):
+    """An input file is missing, truncated or malformed."""
+
+
+class CheckpointError(MinkPDError):
+    """A checkpoint is missing, damaged, or belongs to another architecture."""
+
+
+class DistillError(MinkPDError):
+    """Teacher and student cannot be paired: a tap is missing or lies on another coordinate map."""
