@@ -135,6 +135,7 @@ class PointDistillerConfig(Section):
     reweighting: bool = True  # RL: phi instead of 1
     edge: Literal["neighbour", "difference"] = "neighbour"  # [x_j ; x_i] or [x_i - x_j ; x_i]
     knn_space: Literal["coordinates", "features"] = "coordinates"
+    teacher_adapter: Literal["trained", "frozen"] = "frozen"  # frozen: a fixed orthogonal map; trained: as published
 
 
 class DistillConfig(Section):

@@ -1,0 +1,15 @@
+"""Detectors: one readable file each, from points to boxes."""
+
+from mink_pd.config import Config
+from mink_pd.models.detector import Detections, Detector, Prediction
+from mink_pd.models.pointpillars import PointPillars
+
+DETECTORS: dict[str, type[Detector]] = {"pointpillars": PointPillars}
+
+
+def build_detector(config: Config) -> Detector:
+    """The detector that ``config.model`` describes, for the classes and range of ``config.data``."""
+    return DETECTORS[config.model.name](config)
+
+
+__all__ = ["DETECTORS", "Detections", "Detector", "Prediction", "build_detector"]

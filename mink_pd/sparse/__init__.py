@@ -1,0 +1,9 @@
+"""All that touches MinkowskiEngine: voxels on shared coordinate maps, sparse layers, nearest neighbours."""
+
+from mink_pd.sparse.knn import knn
+from mink_pd.sparse.layers import ConvBlock, with_features
+from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.pooling import segment_max, segment_mean
+from mink_pd.sparse.voxels import Tap, Voxels, voxelise
+
+__all__ = ["ME", "ConvBlock", "Tap", "Voxels", "knn", "segment_max", "segment_mean", "voxelise", "with_features"]

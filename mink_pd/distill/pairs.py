@@ -1,0 +1,49 @@
+"""The same place in both networks: a tap of the teacher and a tap of the student on one coordinate map."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mink_pd.data.batch import Batch
+from mink_pd.distill.importance import Importance, importance
+from mink_pd.errors import DistillError
+from mink_pd.models import Prediction
+from mink_pd.sparse import Tap
+
+
+@dataclass
+class TapPair:
+    """Features of teacher (M, C_t) and student (M, C_s); row i of both is the same place.
+
+    guide: the taps that importance is read from. They are the teacher's own, except in the control with a random
+    teacher, which keeps the real one's importance.
+    """
+
+    name: str
+    teacher: Tap
+    student: Tap
+    guide: dict[str, Tap]
+    batch: Batch
+
+    def importance(self, kind: Importance) -> Tensor:
+        """(M,)"""
+        return importance(kind, self.name, self.guide)
+
+
+def pair_taps(
+    names: list[str], teacher: Prediction, student: Prediction, guide: Prediction, batch: Batch
+) -> list[TapPair]:
+    """Pair the taps of these names. Raises DistillError naming the tap that is missing or on another coordinate map."""
+    pairs = []
+    for name in names:
+        for who, prediction in (("teacher", teacher), ("student", student)):
+            if name not in prediction.taps:
+                raise DistillError(f"the {who} has no tap '{name}'; it has {', '.join(prediction.taps)}")
+        ours, theirs = student.taps[name], teacher.taps[name]
+        if ours.key != theirs.key or ours.tensor.coordinate_manager is not theirs.tensor.coordinate_manager:
+            raise DistillError(
+                f"tap '{name}': teacher {theirs.key} and student {ours.key} lie on different coordinate maps; "
+                "give both the same voxel size, strides and kernels"
+            )
+        pairs.append(TapPair(name, theirs, ours, guide.taps, batch))
+    return pairs

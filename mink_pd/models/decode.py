@@ -1,0 +1,44 @@
+"""From a prediction to detections: decode, then non-maximum suppression by class."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mink_pd.boxes.nms import nms
+from mink_pd.config import NMSConfig
+from mink_pd.models.anchors import decode, with_direction
+from mink_pd.models.detector import Detections, Prediction
+
+
+def detect(prediction: Prediction, settings: NMSConfig) -> list[Detections]:
+    """Detections of each frame, best first, at most ``settings.after``."""
+    scores = torch.sigmoid(prediction.scores)  # (S, A, classes)
+    result = []
+    for frame in range(prediction.frames):
+        here = prediction.frame == frame
+        found = [
+            _of_class(prediction, scores, here, label, settings) for label in range(prediction.scores.shape[2])
+        ]
+        boxes = torch.cat([b for b, _ in found])
+        score = torch.cat([s for _, s in found])
+        labels = torch.cat([torch.full_like(s, i, dtype=torch.int64) for i, (_, s) in enumerate(found)])
+        order = score.argsort(descending=True, stable=True)[: settings.after]
+        result.append(Detections(boxes[order], labels[order], score[order]))
+    return result
+
+
+def _of_class(
+    prediction: Prediction, scores: Tensor, here: Tensor, label: int, settings: NMSConfig
+) -> tuple[Tensor, Tensor]:
+    """Boxes (B, 7) and scores (B,) of one class in the sites ``here`` (S,)."""
+    site, anchor = torch.nonzero((scores[..., label] >= settings.score) & here[:, None], as_tuple=True)
+    score = scores[site, anchor, label]
+    if len(score) > settings.before:
+        best = score.topk(settings.before).indices
+        site, anchor, score = site[best], anchor[best], score[best]
+    boxes = decode(prediction.boxes[site, anchor], prediction.anchors[site, anchor])
+    direction = prediction.directions[site, anchor].argmax(dim=1)
+    boxes = torch.cat([boxes[:, :6], with_direction(boxes[:, 6], direction)[:, None]], dim=1)
+    kept = nms(boxes.cpu().double().numpy(), score.cpu().double().numpy(), settings.iou)
+    rows = torch.from_numpy(np.asarray(kept, dtype=np.int64)).to(boxes.device)
+    return boxes[rows], score[rows]

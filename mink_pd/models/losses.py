@@ -1,0 +1,83 @@
+"""The detection loss of SECOND and PointPillars."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mink_pd.config import AnchorConfig, LossConfig
+from mink_pd.data.batch import Batch
+from mink_pd.models.anchors import assign, direction_class, encode
+from mink_pd.models.detector import Prediction
+
+
+@dataclass
+class Targets:
+    """labels (S, A) int64: class, -1 background, -2 ignored; boxes (S, A, 7): the object of each positive anchor."""
+
+    labels: Tensor
+    boxes: Tensor
+
+
+def assign_targets(prediction: Prediction, batch: Batch, anchors: list[AnchorConfig]) -> Targets:
+    """Match the anchors of each class with the objects of that class in the same frame."""
+    sites, kinds, _ = prediction.anchors.shape
+    labels = torch.full((sites, kinds), -1, dtype=torch.int64, device=prediction.anchors.device)
+    targets = torch.zeros_like(prediction.anchors)
+    for frame, (boxes, classes) in enumerate(zip(batch.boxes, batch.labels, strict=True)):
+        here = torch.nonzero(prediction.frame == frame)[:, 0]  # (S_f,)
+        for label, anchor in enumerate(anchors):
+            own = slice(2 * label, 2 * label + 2)  # this class's two headings
+            objects = boxes[classes == label]
+            row = assign(prediction.anchors[here, own].reshape(-1, 7), objects, anchor.matched, anchor.unmatched)
+            labels[here, own] = torch.where(row >= 0, label, row).view(-1, 2)
+            if len(objects):
+                targets[here, own] = objects[row.clamp(min=0)].view(-1, 2, 7)
+    return Targets(labels, targets)
+
+
+def focal_loss(logits: Tensor, positive: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Focal loss of every logit (Lin et al. 2017, equation 5), for targets 0 or 1 of the same shape."""
+    probability = torch.sigmoid(logits)
+    entropy = F.binary_cross_entropy_with_logits(logits, positive, reduction="none")
+    wrong = torch.where(positive > 0, 1 - probability, probability)
+    weight = torch.where(positive > 0, alpha, 1 - alpha)
+    return weight * wrong**gamma * entropy
+
+
+def box_loss(residuals: Tensor, targets: Tensor) -> Tensor:
+    """Smooth L1 with the sine of the angle's difference (SECOND, section 3.3.2): half a turn costs nothing."""
+    angle, wanted = residuals[:, 6:], targets[:, 6:]
+    ours = torch.cat([residuals[:, :6], torch.sin(angle) * torch.cos(wanted)], dim=1)
+    theirs = torch.cat([targets[:, :6], torch.cos(angle) * torch.sin(wanted)], dim=1)
+    return F.smooth_l1_loss(ours, theirs, beta=1 / 9, reduction="none").sum(dim=1)
+
+
+def detection_loss(
+    prediction: Prediction, batch: Batch, anchors: list[AnchorConfig], settings: LossConfig
+) -> dict[str, Tensor]:
+    """Weighted terms ``classification``, ``box``, ``direction``: per frame over its positive anchors, then the mean."""
+    targets = assign_targets(prediction, batch, anchors)
+    positive = targets.labels >= 0  # (S, A)
+    per_frame = torch.zeros(prediction.frames, device=positive.device)
+    per_frame.index_add_(0, prediction.frame, positive.sum(dim=1).to(per_frame.dtype))
+    share = 1 / (per_frame.clamp(min=1) * prediction.frames)  # (frames,)
+    site_share = share[prediction.frame]  # (S,)
+
+    wanted = torch.zeros_like(prediction.scores)
+    site, anchor = torch.nonzero(positive, as_tuple=True)
+    wanted[site, anchor, targets.labels[site, anchor]] = 1
+    each = focal_loss(prediction.scores, wanted, settings.focal_alpha, settings.focal_gamma)
+    each = each.sum(dim=2) * (targets.labels != -2)
+    classification = (each.sum(dim=1) * site_share).sum()
+
+    objects, own = targets.boxes[site, anchor], prediction.anchors[site, anchor]  # (positives, 7)
+    box = (box_loss(prediction.boxes[site, anchor], encode(objects, own)) * site_share[site]).sum()
+    turned = F.cross_entropy(prediction.directions[site, anchor], direction_class(objects[:, 6]), reduction="none")
+    direction = (turned * site_share[site]).sum()
+    return {
+        "classification": settings.classification * classification,
+        "box": settings.box * box,
+        "direction": settings.direction * direction,
+    }

@@ -1,0 +1,22 @@
+"""Nearest neighbours among sparse coordinates."""
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+
+def knn(queries: Tensor, references: Tensor, k: int) -> Tensor:
+    """Rows (Q, min(k, R)) int64 of the nearest references (R, D) of each query (Q, D), nearest first.
+
+    Coordinates are metric, so that anisotropic voxels count rightly. A query that is a reference finds itself first.
+    A k-d tree on the CPU; all distances and a partial sort on other devices or for features (D > 3).
+    """
+    k = min(k, len(references))
+    if queries.is_cuda or queries.shape[1] > 3:
+        return torch.cat([
+            torch.cdist(chunk, references).topk(k, largest=False).indices for chunk in queries.split(4096)
+        ])  # fmt: skip
+    tree = cKDTree(references.numpy(), compact_nodes=False, balanced_tree=False)
+    _, rows = tree.query(queries.numpy(), k=np.arange(1, k + 1), workers=1 if len(queries) < 1000 else -1)
+    return torch.from_numpy(rows)

@@ -1,0 +1,47 @@
+"""Sparse convolution blocks."""
+
+from torch import Tensor, nn
+
+from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.voxels import Voxels
+
+EPSILON, MOMENTUM = 1e-3, 0.01  # of batch norm, as in SECOND and PointPillars
+
+
+def with_features(tensor: "ME.SparseTensor", features: Tensor) -> "ME.SparseTensor":
+    """Other features (M, C) on the same coordinate map."""
+    return ME.SparseTensor(
+        features, coordinate_map_key=tensor.coordinate_map_key, coordinate_manager=tensor.coordinate_manager
+    )
+
+
+class ConvBlock(nn.Module):
+    """Sparse convolution without bias, batch norm, ReLU.
+
+    ``stride`` > 1 with ``transposed`` goes to finer sites: the ones given as ``sites``, or new ones (generative).
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1, *, transposed: bool = False,
+        grow: bool = False, dimension: int = 2,
+    ) -> None:
+        super().__init__()
+        layer = ME.MinkowskiGenerativeConvolutionTranspose if transposed else ME.MinkowskiConvolution
+        extra = {} if transposed else {"expand_coordinates": grow}
+        self.convolution = layer(channels_in, channels_out, kernel, stride, dimension=dimension, **extra)
+        self.norm = nn.BatchNorm1d(channels_out, eps=EPSILON, momentum=MOMENTUM)
+        # He et al. 2015: variance 2 / fan-in; MinkowskiEngine's default is smaller for few channels.
+        nn.init.kaiming_normal_(self.convolution.kernel.data.view(-1, channels_out).t(), nonlinearity="relu")
+
+    def forward(self, x: "ME.SparseTensor", sites: "ME.CoordinateMapKey | None" = None) -> "ME.SparseTensor":
+        y = self.convolution(x) if sites is None else self.convolution(x, coordinates=sites)
+        return with_features(y, self.norm(y.F).relu_())
+
+
+def shared_sites(
+    block: ConvBlock, x: "ME.SparseTensor", voxels: Voxels, name: str
+) -> "ME.SparseTensor":
+    """Apply a block that creates sites, on the sites that an earlier network has made under this name, if any."""
+    y = block(x, voxels.sites.get(name))
+    voxels.sites.setdefault(name, y.coordinate_map_key)
+    return y

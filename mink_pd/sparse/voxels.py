@@ -1,0 +1,132 @@
+"""Voxels of a batch on one coordinate map: what teacher and student share."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mink_pd.sparse.minkowski import ME
+
+
+@dataclass
+class Voxels:
+    """The occupied voxels (D = 3) or pillars (D = 2) of a batch, and the points in them.
+
+    Every network that is given the same ``Voxels`` works on the same coordinate map, so that row i of any of its
+    features is the same place in all of them. Layers that create sites keep the key they made in ``sites`` under
+    their name; the next network finds it there instead of making its own.
+
+    coordinates: int32 (M, 1 + D), frame first, sorted; points: (P, 4), those inside the range; rows: int64 (P,), the
+    voxel of each point; counts: int64 (M,), points a voxel; origin, size: (D,) [m], the range's lower corner and the
+    edge lengths of a voxel; frames: how many frames the batch has, empty ones included.
+    """
+
+    coordinates: Tensor
+    points: Tensor
+    rows: Tensor
+    counts: Tensor
+    origin: Tensor
+    size: Tensor
+    frames: int
+    manager: "ME.CoordinateManager"
+    key: "ME.CoordinateMapKey"
+    sites: dict[str, "ME.CoordinateMapKey"] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.coordinates)
+
+    def tensor(self, features: Tensor) -> "ME.SparseTensor":
+        """Features (M, C) as a sparse tensor on the shared coordinate map."""
+        return ME.SparseTensor(features, coordinate_map_key=self.key, coordinate_manager=self.manager)
+
+    def centres(self, coordinates: Tensor, stride: int) -> Tensor:
+        """Centres (M, D) [m] of sites at a tensor stride, from their coordinates (M, 1 + D)."""
+        return self.origin + (coordinates[:, 1:].to(self.origin.dtype) + stride / 2) * self.size
+
+
+@dataclass
+class Tap:
+    """A named intermediate feature that a detector exposes: sparse features and the voxels that they came from."""
+
+    tensor: "ME.SparseTensor"
+    voxels: Voxels
+
+    @property
+    def features(self) -> Tensor:
+        """(M, C)"""
+        return self.tensor.F
+
+    @property
+    def coordinates(self) -> Tensor:
+        """int32 (M, 1 + D), frame first"""
+        return self.tensor.C
+
+    @property
+    def key(self) -> "ME.CoordinateMapKey":
+        return self.tensor.coordinate_map_key
+
+    @property
+    def stride(self) -> int:
+        return self.tensor.tensor_stride[0]
+
+    @property
+    def frame(self) -> Tensor:
+        """int64 (M,), the frame of each row"""
+        return self.coordinates[:, 0].long()
+
+    @property
+    def centres(self) -> Tensor:
+        """(M, D) [m]"""
+        return self.voxels.centres(self.coordinates, self.stride)
+
+
+def grid_shape(bounds: tuple[float, ...], size: tuple[float, ...]) -> tuple[int, ...]:
+    """Cells along x, y, z of a range (x, y, z from, x, y, z to) [m] for a voxel size [m]."""
+    return tuple(max(1, round((bounds[3 + axis] - bounds[axis]) / size[axis])) for axis in range(3))
+
+
+def voxelise(
+    points: Tensor, frame: Tensor, frames: int, size: tuple[float, ...], bounds: tuple[float, ...], dimensions: int
+) -> Voxels:
+    """Sort points (P, 4+) into voxels of ``size`` [m] within ``bounds``; ``frame`` (P,) says which frame each is of.
+
+    ``dimensions`` 2 gives pillars: one cell over the whole height. Indices are float32 true divisions, as published
+    detectors compute them; another formula moves about 1 % of the points to a neighbour.
+    """
+    lower = torch.tensor(bounds[:3], dtype=points.dtype, device=points.device)
+    edge = torch.tensor(size, dtype=points.dtype, device=points.device)
+    shape = grid_shape(bounds, size)
+    cell = torch.floor((points[:, :3] - lower) / edge).long()  # (P, 3)
+    inside = ((cell >= 0) & (cell < torch.tensor(shape, device=cell.device))).all(dim=1)
+    cell, frame, points = cell[inside], frame[inside], points[inside]
+    code = frame
+    for axis in range(dimensions):
+        code = code * shape[axis] + cell[:, axis]
+    unique, rows, counts = torch.unique(code, return_inverse=True, return_counts=True)
+    coordinates = torch.empty((len(unique), 1 + dimensions), dtype=torch.int32, device=points.device)
+    for axis in reversed(range(dimensions)):
+        coordinates[:, 1 + axis] = unique % shape[axis]
+        unique = torch.div(unique, shape[axis], rounding_mode="floor")
+    coordinates[:, 0] = unique
+    manager, key, order = _coordinate_map(coordinates, dimensions)
+    if order is not None:
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(len(order), device=order.device)
+        coordinates, counts, rows = coordinates[order], counts[order], rank[rows]
+    return Voxels(
+        coordinates, points, rows, counts, lower[:dimensions], edge[:dimensions], frames, manager, key
+    )
+
+
+def _coordinate_map(
+    coordinates: Tensor, dimensions: int
+) -> tuple["ME.CoordinateManager", "ME.CoordinateMapKey", Tensor | None]:
+    """A coordinate manager with one map of these unique coordinates; the map's row order where it is not theirs."""
+    kind = ME.CoordinateMapType.CUDA if coordinates.is_cuda else ME.CoordinateMapType.CPU
+    manager = ME.CoordinateManager(D=dimensions, coordinate_map_type=kind)
+    if len(coordinates) == 0:  # release 0.5.4 cannot insert nothing; detectors return early on such voxels
+        return manager, ME.CoordinateMapKey(dimensions + 1), None
+    key, (order, _) = manager.insert_and_map(coordinates, [1] * dimensions, "")
+    order = order.to(coordinates.device)
+    identical = bool((order == torch.arange(len(order), device=order.device)).all())
+    return manager, key, None if identical else order
