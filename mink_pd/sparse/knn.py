@@ -14,9 +14,9 @@ def knn(queries: Tensor, references: Tensor, k: int) -> Tensor:
     """
     k = min(k, len(references))
     if queries.is_cuda or queries.shape[1] > 3:
-        return torch.cat([
-            torch.cdist(chunk, references).topk(k, largest=False).indices for chunk in queries.split(4096)
-        ])  # fmt: skip
+        exact = "donot_use_mm_for_euclid_dist"  # the fast form's rounding can put another row before the row itself
+        distances = (torch.cdist(chunk, references, compute_mode=exact) for chunk in queries.split(4096))
+        return torch.cat([chunk.topk(k, largest=False).indices for chunk in distances])
     tree = cKDTree(references.numpy(), compact_nodes=False, balanced_tree=False)
     _, rows = tree.query(queries.numpy(), k=np.arange(1, k + 1), workers=1 if len(queries) < 1000 else -1)
     return torch.from_numpy(rows)

@@ -1,0 +1,144 @@
+"""KITTI's object evaluation: AP of image boxes, orientation, bird's-eye view and space.
+
+The figures equal the official evaluator's in its offline form. Source: Geiger et al., CVPR 2012; 40 recall
+points: Simonelli et al., ICCV 2019.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mink_pd.data.labels import read_objects
+from mink_pd.data.objects import Objects
+from mink_pd.errors import DataError
+from mink_pd.evaluate.curves import OperatingPoint, curves, operating_point
+from mink_pd.evaluate.matching import make_task
+from mink_pd.evaluate.overlaps import OVERLAPS
+from mink_pd.evaluate.rules import LEVELS, MIN_IOU
+from mink_pd.evaluate.scene import Scene, collect
+
+METRICS = ("bbox", "aos", "bev", "3d")
+RECALLS = ("R40", "R11")
+NO_ALPHA = -10.0  # KITTI's mark for "no orientation given"
+
+# {class: {metric: {"R40" or "R11": [easy, moderate, hard]}}} in percent; None: there is no such figure.
+Result = dict[str, dict[str, dict[str, list[float | None]]]]
+
+
+def evaluate_kitti(
+    labels: Mapping[str, Objects], detections: Mapping[str, Objects], allow_missing: bool = False
+) -> Result:
+    """AP in percent of all classes, metrics and levels over the frames of ``labels`` (frame id -> rows).
+
+    A figure is None where it has no meaning: no label of the class is to be found at that level (the
+    official evaluator prints 0), or, for AOS, some detection has no alpha (-10), which turns AOS off for
+    all as it does there. Raises DataError when a frame has no detections (unless ``allow_missing``: then
+    nothing was found in it).
+    """
+    scene = collect(labels, detections, allow_missing)
+    return {name: _evaluate_class(scene, name) for name in MIN_IOU}
+
+
+def _evaluate_class(scene: Scene, name: str) -> dict[str, dict[str, list[float | None]]]:
+    result: dict[str, dict[str, list[float | None]]] = {
+        metric: {recall: [None] * len(LEVELS) for recall in RECALLS} for metric in METRICS
+    }
+    oriented = not np.any(scene.detections.alpha == NO_ALPHA)
+    for column, level in enumerate(LEVELS):
+        for overlap in OVERLAPS:
+            task = make_task(scene, name, level.name, overlap, MIN_IOU[name])
+            if not task.counted:
+                continue
+            precision, similarity = curves(task)
+            for recall in RECALLS:
+                result[overlap][recall][column] = precision[recall]
+                if overlap == "bbox" and oriented:
+                    result["aos"][recall][column] = similarity[recall]
+    return result
+
+
+def mean_average_precision(
+    result: Result, level: str = "moderate", recall: str = "R40"
+) -> dict[str, float | None]:
+    """{"bev": mAP, "3d": mAP} in percent: the mean over the classes, as PointDistiller's tables give it.
+
+    Classes without a figure are left out; None when no class has one.
+    """
+    column = [entry.name for entry in LEVELS].index(level)
+    means: dict[str, float | None] = {}
+    for metric in ("bev", "3d"):
+        figures = [entry[metric][recall][column] for entry in result.values()]
+        known = [figure for figure in figures if figure is not None]
+        means[metric] = sum(known) / len(known) if known else None
+    return means
+
+
+def operating_points(
+    labels: Mapping[str, Objects],
+    detections: Mapping[str, Objects],
+    score: float | Mapping[str, float] | None = None,
+    allow_missing: bool = False,
+) -> dict[str, OperatingPoint | None]:
+    """Where each class would be run, with its false positives per frame (PointDistiller's Figure 4 is
+    about them).
+
+    The score cut is the one of the highest F1 = 2 TP / (TP + FP + labels to be found), by 3D overlap at the
+    moderate level, among the cuts of the precision curve; or ``score``, for all classes or by class. None for
+    a class when nothing of it is found at any cut; a class that a mapping leaves out is cut off whole.
+    """
+    scene = collect(labels, detections, allow_missing)
+    points = {}
+    for name, iou in MIN_IOU.items():
+        task = make_task(scene, name, "moderate", "3d", iou)
+        cut = score.get(name, np.inf) if isinstance(score, Mapping) else score
+        points[name] = operating_point(task, scene.frames, cut)
+    return points
+
+
+def load_folders(
+    labels: Path, detections: Path, frames: Path | None = None, allow_missing: bool = False
+) -> tuple[dict[str, Objects], dict[str, Objects]]:
+    """Read label and detection files FRAME.txt: two dictionaries, frame id -> rows.
+
+    frames: a file with one frame id a line; without it, the frames that have a detection file (the official
+    offline form). Raises DataError for a missing folder or file; with ``allow_missing`` a detection file
+    may lack.
+    """
+    for folder in (labels, detections):
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder; give the folder that holds the .txt files")
+    ids = _frame_list(frames) if frames else sorted(path.stem for path in detections.glob("*.txt"))
+    if not ids:
+        raise DataError(f"{frames or detections}: no frame; give ids such as 000008, or files 000008.txt")
+    truth, found = {}, {}
+    for frame in ids:
+        label_file, detection_file = labels / f"{frame}.txt", detections / f"{frame}.txt"
+        _must_exist(label_file, "give its labels")
+        truth[frame] = read_objects(label_file)
+        if not allow_missing or detection_file.exists():
+            _must_exist(detection_file, "write an empty file where nothing is detected")
+            found[frame] = read_objects(detection_file, scores=True)
+    return truth, found
+
+
+def _frame_list(path: Path) -> Sequence[str]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give a file with one frame id a line")
+    ids = path.read_text(encoding="utf-8").split()
+    if len(set(ids)) < len(ids):
+        twice = next(frame for row, frame in enumerate(ids) if frame in ids[:row])
+        raise DataError(f"{path}: frame {twice} is listed twice; list each frame once")
+    return ids
+
+
+def _must_exist(path: Path, advice: str) -> None:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; {advice}, or leave the frame out of the frame list")
+
+
+def evaluate_folders(
+    labels: Path, detections: Path, frames: Path | None = None, allow_missing: bool = False
+) -> Result:
+    """:func:`evaluate_kitti` on the files of :func:`load_folders`."""
+    return evaluate_kitti(*load_folders(labels, detections, frames, allow_missing), allow_missing)

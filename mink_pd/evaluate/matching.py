@@ -1,0 +1,234 @@
+"""KITTI's greedy matching of labels and detections, and what a frame's matches mean for a viewer.
+
+Labels choose in file order, counted and ignored ones alike; each takes at most one detection, which is
+then gone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from mink_pd.data.objects import Objects
+from mink_pd.evaluate.rules import (
+    ABSENT,
+    COUNTED,
+    MIN_IOU,
+    SMALL,
+    VALID,
+    detection_roles,
+    label_roles,
+    level_of,
+)
+from mink_pd.evaluate.scene import Candidates, Scene, collect
+
+
+@dataclass
+class Task:
+    """One class, level and kind of overlap, laid out for the compiled loops."""
+
+    candidates: Candidates
+    label_role: np.ndarray  # (G,) int8
+    detection_role: np.ndarray  # (D,) int8
+    score: np.ndarray  # (D,)
+    excused: np.ndarray  # (D,) bool: never a false positive, for it lies in a DontCare region
+    similarity: np.ndarray  # (N,) of each candidate, (1 + cos(difference of alpha)) / 2
+
+    @property
+    def counted(self) -> int:
+        """Number of labels that should be found: the denominator of recall."""
+        return int(np.count_nonzero(self.label_role == COUNTED))
+
+
+def make_task(scene: Scene, name: str, level: str, overlap: str, iou: float) -> Task:
+    """Roles and candidates of a class at that level, by overlap "bbox", "bev" or "3d" above ``iou``."""
+    limits = level_of(level)
+    candidates = scene.candidates(overlap, iou)
+    label = np.repeat(np.arange(len(scene.labels)), np.diff(candidates.first))  # (N,)
+    turn = scene.labels.alpha[label] - scene.detections.alpha[candidates.detection]  # (N,) [rad]
+    # DontCare rows have an image box only: they excuse nothing seen from above or in space.
+    excused = scene.dont_care > iou if overlap == "bbox" else np.zeros(len(scene.detections), dtype=bool)
+    return Task(
+        candidates=candidates,
+        label_role=label_roles(scene.labels, name, limits),
+        detection_role=detection_roles(scene.detections, name, limits),
+        score=scene.score,
+        excused=excused,
+        similarity=(1 + np.cos(turn)) / 2,
+    )
+
+
+def found_scores(task: Task) -> np.ndarray:
+    """Scores at which counted labels are found with nothing cut (the official first pass), falling."""
+    c = task.candidates
+    scores = _match_by_score(c.first, c.detection, task.label_role, task.detection_role, task.score)
+    return -np.sort(-scores)
+
+
+def count(task: Task, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The official second pass at each of the score cuts (K,): detections below the cut are dropped.
+
+    Returns (K,) float64 each: true positives, false positives, sum of orientation similarity over the true
+    positives.
+    """
+    c = task.candidates
+    return _count(
+        c.first, c.detection, c.overlap, task.label_role, task.detection_role, task.score, task.excused,
+        task.similarity, np.ascontiguousarray(cuts, dtype=np.float64),
+    )
+
+
+@dataclass
+class FrameMatch:
+    """What became of each row of one frame at a score cut. Rows with no flag are neither right nor wrong.
+
+    true_positive, false_positive (D,) bool of detections; found, missed (G,) bool of labels; label (D,)
+    int64: the label that a true positive found, else -1.
+    """
+
+    true_positive: np.ndarray
+    false_positive: np.ndarray
+    found: np.ndarray
+    missed: np.ndarray
+    label: np.ndarray
+
+
+def match_frame(
+    labels: Objects,
+    detections: Objects,
+    score: float | Mapping[str, float],
+    iou: Mapping[str, float] = MIN_IOU,
+    level: str = "moderate",
+    overlap: str = "3d",
+) -> FrameMatch:
+    """Judge the rows of one frame by the evaluator's own rules.
+
+    score: cut for all classes, or one for each; a detection at the cut stays, a class that a mapping leaves
+    out is cut off whole. iou: classes to judge, and the overlap that a match must exceed. Rows of other
+    classes, outside the level's limits or below the cut get no flag.
+    """
+    scene = collect({"frame": labels}, {"frame": detections})
+    result = FrameMatch(
+        true_positive=np.zeros(len(detections), dtype=bool),
+        false_positive=np.zeros(len(detections), dtype=bool),
+        found=np.zeros(len(labels), dtype=bool),
+        missed=np.zeros(len(labels), dtype=bool),
+        label=np.full(len(detections), -1, dtype=np.int64),
+    )
+    for name, threshold in iou.items():
+        cut = score.get(name, np.inf) if isinstance(score, Mapping) else score
+        task = make_task(scene, name, level, overlap, threshold)
+        match, taken = _assign(task, cut)
+        counted = task.label_role == COUNTED
+        hits = np.nonzero(counted & (match >= 0))[0]
+        hits = hits[task.detection_role[match[hits]] == VALID]
+        result.found[hits] = True
+        result.missed |= counted & (match < 0)
+        result.true_positive[match[hits]] = True
+        result.label[match[hits]] = hits
+        valid = (task.detection_role == VALID) & (task.score >= cut)
+        result.false_positive |= valid & ~taken & ~task.excused
+    return result
+
+
+def _assign(task: Task, cut: float) -> tuple[np.ndarray, np.ndarray]:
+    """The detection that each label takes (G,), -1 for none, and which detections are taken (D,)."""
+    c = task.candidates
+    match, taken = _match_by_overlap(
+        c.first, c.detection, c.overlap, task.label_role, task.detection_role, task.score, float(cut)
+    )
+    detection = np.full(len(match), -1, dtype=np.int64)
+    detection[match >= 0] = c.detection[match[match >= 0]]
+    return detection, taken
+
+
+@njit(cache=True)
+def _match_by_score(
+    first: np.ndarray, detection: np.ndarray, label_role: np.ndarray, detection_role: np.ndarray, score:
+    np.ndarray
+) -> np.ndarray:
+    """Each label takes its candidate of highest score; scores of valid detections on counted labels."""
+    taken = np.zeros(len(score), dtype=np.bool_)
+    listed = np.empty(len(label_role))
+    n = 0
+    for g in range(len(label_role)):
+        if label_role[g] == ABSENT:
+            continue
+        best = -1
+        for k in range(first[g], first[g + 1]):
+            d = detection[k]
+            if taken[d] or detection_role[d] == ABSENT:
+                continue
+            if best < 0 or score[d] > score[best]:
+                best = d
+        if best < 0:
+            continue
+        taken[best] = True
+        if label_role[g] == COUNTED and detection_role[best] == VALID:
+            listed[n] = score[best]
+            n += 1
+    return listed[:n]
+
+
+@njit(cache=True)
+def _match_by_overlap(
+    first: np.ndarray,
+    detection: np.ndarray,
+    overlap: np.ndarray,
+    label_role: np.ndarray,
+    detection_role: np.ndarray,
+    score: np.ndarray,
+    cut: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each label takes its valid candidate of largest overlap, or else its first small one.
+
+    Returns the candidate that each label took (G,) int64, -1 for none, and which detections are taken (D,)
+    bool.
+    """
+    taken = np.zeros(len(score), dtype=np.bool_)
+    match = np.full(len(label_role), -1, dtype=np.int64)
+    for g in range(len(label_role)):
+        if label_role[g] == ABSENT:
+            continue
+        best, small = -1, -1
+        for k in range(first[g], first[g + 1]):
+            d = detection[k]
+            if taken[d] or score[d] < cut:
+                continue
+            if detection_role[d] == VALID and (best < 0 or overlap[k] > overlap[best]):
+                best = k
+            elif detection_role[d] == SMALL and small < 0:
+                small = k
+        match[g] = best if best >= 0 else small
+        if match[g] >= 0:
+            taken[detection[match[g]]] = True
+    return match, taken
+
+
+@njit(cache=True)
+def _count(
+    first: np.ndarray,
+    detection: np.ndarray,
+    overlap: np.ndarray,
+    label_role: np.ndarray,
+    detection_role: np.ndarray,
+    score: np.ndarray,
+    excused: np.ndarray,
+    similarity: np.ndarray,
+    cuts: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    true_positives, false_positives, alike = np.zeros(len(cuts)), np.zeros(len(cuts)), np.zeros(len(cuts))
+    for i in range(len(cuts)):
+        match, taken = _match_by_overlap(
+            first, detection, overlap, label_role, detection_role, score, cuts[i]
+        )
+        for g in range(len(label_role)):
+            k = match[g]
+            if k >= 0 and label_role[g] == COUNTED and detection_role[detection[k]] == VALID:
+                true_positives[i] += 1
+                alike[i] += similarity[k]
+        for d in range(len(score)):
+            if detection_role[d] == VALID and score[d] >= cuts[i] and not taken[d] and not excused[d]:
+                false_positives[i] += 1
+    return true_positives, false_positives, alike

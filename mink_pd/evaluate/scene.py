@@ -1,0 +1,110 @@
+"""All frames of an evaluation in flat arrays, so that matching is one loop over labels."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from mink_pd.data.objects import Objects
+from mink_pd.errors import DataError
+from mink_pd.evaluate.overlaps import OVERLAPS, dont_care_share, frame_overlaps
+
+
+@dataclass
+class Candidates:
+    """Detections that overlap a label enough; label g has rows first[g] to first[g + 1], in file order."""
+
+    first: np.ndarray  # (G + 1,) int64
+    detection: np.ndarray  # (N,) int64
+    overlap: np.ndarray  # (N,) float64
+
+
+@dataclass
+class Scene:
+    """Labels (G rows) and detections (D rows) of all frames, and the pairs (N) in a frame that overlap.
+
+    pair_label and pair_detection (N,) are rows, sorted by label, then detection; pair_overlap (3, N) is in
+    the order of OVERLAPS; dont_care (D,) is the share of a detection's image box in a DontCare box.
+    """
+
+    frames: int
+    labels: Objects
+    detections: Objects
+    score: np.ndarray  # (D,) float64
+    dont_care: np.ndarray
+    pair_label: np.ndarray
+    pair_detection: np.ndarray
+    pair_overlap: np.ndarray
+
+    def candidates(self, overlap: str, above: float) -> Candidates:
+        """The pairs whose overlap of that kind ("bbox", "bev" or "3d") is strictly above the threshold."""
+        values = self.pair_overlap[OVERLAPS.index(overlap)]
+        chosen = values > above
+        first = np.searchsorted(self.pair_label[chosen], np.arange(len(self.labels) + 1))
+        return Candidates(first, self.pair_detection[chosen], values[chosen])
+
+
+def collect(
+    labels: Mapping[str, Objects], detections: Mapping[str, Objects], allow_missing: bool = False
+) -> Scene:
+    """Lay out the frames of ``labels`` for matching.
+
+    A frame without detections in ``detections`` is an error, or with ``allow_missing`` a frame where
+    nothing was found. Raises DataError for that, for detections of a frame without labels, for missing
+    scores, and for no frame at all.
+    """
+    if not labels:
+        raise DataError("no frame to evaluate; name the folders that hold the label and detection files")
+    unlabelled = [frame for frame in detections if frame not in labels]
+    if unlabelled:
+        raise DataError(f"frame {unlabelled[0]}: detections but no labels; leave out frames without labels")
+    pairs = list(_frame_pairs(labels, detections, allow_missing))
+    all_labels = concatenate([truth for truth, _ in pairs])
+    all_detections = concatenate([found for _, found in pairs])
+    rows, columns, overlaps, shares = [], [], [], []
+    label_start = detection_start = 0
+    for truth, found in pairs:
+        overlap = frame_overlaps(truth, found)  # (3, G_f, D_f)
+        row, column = np.nonzero(overlap.any(axis=0))
+        rows.append(row + label_start)
+        columns.append(column + detection_start)
+        overlaps.append(overlap[:, row, column])
+        shares.append(dont_care_share(truth, found))
+        label_start, detection_start = label_start + len(truth), detection_start + len(found)
+    score = all_detections.score
+    return Scene(
+        frames=len(pairs),
+        labels=all_labels,
+        detections=all_detections,
+        score=np.zeros(0) if score is None else np.ascontiguousarray(score, dtype=np.float64),
+        dont_care=np.concatenate(shares),
+        pair_label=np.concatenate(rows),
+        pair_detection=np.concatenate(columns),
+        pair_overlap=np.concatenate(overlaps, axis=1),
+    )
+
+
+def _frame_pairs(
+    labels: Mapping[str, Objects], detections: Mapping[str, Objects], allow_missing: bool
+) -> Iterator[tuple[Objects, Objects]]:
+    for frame, truth in labels.items():
+        if frame not in detections and not allow_missing:
+            raise DataError(
+                f"frame {frame}: no detections; detect on it too (an empty file will do), "
+                "leave it out of the frame list, or allow missing frames"
+            )
+        found = detections.get(frame, truth[:0])
+        if len(found) and found.score is None:
+            raise DataError(f"frame {frame}: detections without a score; a detection line has 16 fields")
+        yield truth, found
+
+
+def concatenate(parts: Sequence[Objects]) -> Objects:
+    """The rows of all parts, in order; ``score`` comes from the parts that have one."""
+    columns: dict[str, Any] = {}
+    for field in fields(Objects):
+        values = [getattr(part, field.name) for part in parts]
+        present = [value for value in values if value is not None]
+        columns[field.name] = np.concatenate(present) if present else None
+    return Objects(**columns)
