@@ -10,6 +10,8 @@ from mink_pd.config import AnchorConfig
 HEADINGS = (0.0, math.pi / 2)
 DIRECTION_OFFSET = math.pi / 4  # the direction classes meet at 45 degrees, away from the common headings
 
+LARGEST = math.log(50)  # of log sizes: an untrained network must not give infinite boxes
+
 
 def place_anchors(centres: Tensor, anchors: list[AnchorConfig]) -> Tensor:
     """Anchors (S, 2 * classes, 7) at site centres (S, 2) [m]: for each class in order, its two headings."""
@@ -33,12 +35,12 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decode(residuals: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes (..., 7) from residuals; the inverse of :func:`encode`."""
+    """Boxes (..., 7) from residuals; the inverse of :func:`encode` for sizes within 50 times the anchor's."""
     diagonal = anchors[..., 3:5].norm(dim=-1, keepdim=True)
     return torch.cat([
         residuals[..., :2] * diagonal + anchors[..., :2],
         residuals[..., 2:3] * anchors[..., 5:6] + anchors[..., 2:3],
-        torch.exp(residuals[..., 3:6]) * anchors[..., 3:6],
+        torch.exp(residuals[..., 3:6].clamp(-LARGEST, LARGEST)) * anchors[..., 3:6],
         residuals[..., 6:] + anchors[..., 6:],
     ], dim=-1)  # fmt: skip
 
@@ -54,35 +56,46 @@ def with_direction(yaw: Tensor, direction: Tensor) -> Tensor:
 
 
 def aligned_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU (A, B) in the bird's-eye view of boxes turned to the nearest axis, as anchors are matched in SECOND."""
-    (a_low, a_high), (b_low, b_high) = _aligned(a), _aligned(b)
-    low = torch.maximum(a_low[:, None], b_low[None])  # (A, B, 2)
-    high = torch.minimum(a_high[:, None], b_high[None])
-    shared = (high - low).clamp(min=0).prod(dim=-1)
-    areas = (a_high - a_low).prod(dim=-1)[:, None] + (b_high - b_low).prod(dim=-1)[None]
-    return shared / (areas - shared)
+    """IoU (N,) in the bird's-eye view of boxes a, b (N, 7) turned to the nearest axis, as SECOND matches anchors."""
+    a_size, b_size = _aligned_size(a), _aligned_size(b)
+    low = torch.maximum(a[:, :2] - a_size / 2, b[:, :2] - b_size / 2)  # (N, 2)
+    high = torch.minimum(a[:, :2] + a_size / 2, b[:, :2] + b_size / 2)
+    shared = (high - low).clamp(min=0).prod(dim=1)
+    return shared / (a_size.prod(dim=1) + b_size.prod(dim=1) - shared)
 
 
-def _aligned(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Lower and upper corners (B, 2) of boxes (B, 7) turned to the nearest axis."""
+def _aligned_size(boxes: Tensor) -> Tensor:
+    """Extent (N, 2) along x and y of boxes (N, 7) turned to the nearest axis."""
     turned = (torch.remainder(boxes[:, 6] + math.pi / 4, math.pi) >= math.pi / 2)[:, None]
-    size = torch.where(turned, boxes[:, [4, 3]], boxes[:, [3, 4]])
-    return boxes[:, :2] - size / 2, boxes[:, :2] + size / 2
+    return torch.where(turned, boxes[:, [4, 3]], boxes[:, [3, 4]])
 
 
-def assign(anchors: Tensor, boxes: Tensor, matched: float, unmatched: float) -> Tensor:
-    """For each of N anchors of one class the row of its object among boxes (B, 7), -1 for background, -2 to ignore.
+def match(
+    anchors: Tensor, frame: Tensor, boxes: Tensor, labels: Tensor, box_frame: Tensor, settings: list[AnchorConfig]
+) -> Tensor:
+    """For each anchor (S, A, 7) the row of its object among boxes (B, 7), -1 for background, -2 to ignore.
 
-    Positive from IoU ``matched``, and the best anchors of each object in any case; background below ``unmatched``.
+    Objects compete for the anchors of their own class in their own frame; ``frame`` (S,), ``box_frame`` (B,), ``labels``
+    (B,) say which. Positive from IoU ``matched``, and the best anchors of each object in any case; background below
+    ``unmatched``. Only pairs near enough to touch are compared: a few hundred sites an object, not all.
     """
-    result = torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
-    if len(boxes) == 0 or len(anchors) == 0:
-        return result
-    overlap = aligned_iou(anchors, boxes)  # (N, B)
-    best, row = overlap.max(dim=1)
+    sites, kinds, _ = anchors.shape
+    result = torch.full((sites * kinds,), -1, dtype=torch.int64, device=anchors.device)
+    if sites == 0 or len(boxes) == 0:
+        return result.view(sites, kinds)
+    flat = anchors.reshape(-1, 7)
+    reach = (boxes[:, 3:5].norm(dim=1) + anchors[0, 2 * labels, 3:5].norm(dim=1)) / 2  # (B,)
+    offset = (anchors[:, 0, None, :2] - boxes[None, :, :2]).abs().amax(dim=2)  # (S, B)
+    site, box = torch.nonzero((offset < reach) & (frame[:, None] == box_frame), as_tuple=True)
+    first = site * kinds + 2 * labels[box]
+    anchor, box = torch.cat([first, first + 1]), torch.cat([box, box])  # (N,), both headings
+    overlap = aligned_iou(flat[anchor], boxes[box])  # (N,)
+
+    best = overlap.new_zeros(sites * kinds).scatter_reduce(0, anchor, overlap, "amax")
+    most = overlap.new_zeros(len(boxes)).scatter_reduce(0, box, overlap, "amax")
+    kind = torch.arange(kinds, device=flat.device).repeat(sites) // 2
+    matched, unmatched = (flat.new_tensor([getattr(s, key) for s in settings])[kind] for key in ("matched", "unmatched"))
     result[best >= unmatched] = -2
-    result[best >= matched] = row[best >= matched]
-    most = overlap.max(dim=0).values  # (B,)
-    anchor, box = torch.nonzero((overlap == most) & (most > 0), as_tuple=True)
-    result[anchor] = box
-    return result
+    for wins in ((overlap == best[anchor]) & (overlap >= matched[anchor]), (overlap == most[box]) & (overlap > 0)):
+        result[anchor[wins]] = box[wins]
+    return result.view(sites, kinds)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mink_pd.config import AnchorConfig, LossConfig
 from mink_pd.data.batch import Batch
-from mink_pd.models.anchors import assign, direction_class, encode
+from mink_pd.models.anchors import direction_class, encode, match
 from mink_pd.models.detector import Prediction
 
 
@@ -22,19 +22,14 @@ class Targets:
 
 def assign_targets(prediction: Prediction, batch: Batch, anchors: list[AnchorConfig]) -> Targets:
     """Match the anchors of each class with the objects of that class in the same frame."""
-    sites, kinds, _ = prediction.anchors.shape
-    labels = torch.full((sites, kinds), -1, dtype=torch.int64, device=prediction.anchors.device)
-    targets = torch.zeros_like(prediction.anchors)
-    for frame, (boxes, classes) in enumerate(zip(batch.boxes, batch.labels, strict=True)):
-        here = torch.nonzero(prediction.frame == frame)[:, 0]  # (S_f,)
-        for label, anchor in enumerate(anchors):
-            own = slice(2 * label, 2 * label + 2)  # this class's two headings
-            objects = boxes[classes == label]
-            row = assign(prediction.anchors[here, own].reshape(-1, 7), objects, anchor.matched, anchor.unmatched)
-            labels[here, own] = torch.where(row >= 0, label, row).view(-1, 2)
-            if len(objects):
-                targets[here, own] = objects[row.clamp(min=0)].view(-1, 2, 7)
-    return Targets(labels, targets)
+    boxes, classes = torch.cat(batch.boxes), torch.cat(batch.labels)  # (B, 7), (B,)
+    count = torch.tensor([len(b) for b in batch.boxes], device=boxes.device)
+    box_frame = torch.repeat_interleave(torch.arange(len(count), device=boxes.device), count)
+    row = match(prediction.anchors, prediction.frame, boxes, classes, box_frame, anchors)  # (S, A)
+    if len(boxes) == 0:
+        return Targets(row, torch.zeros_like(prediction.anchors))
+    labels = torch.where(row >= 0, classes[row.clamp(min=0)], row)
+    return Targets(labels, boxes[row.clamp(min=0)])
 
 
 def focal_loss(logits: Tensor, positive: Tensor, alpha: float, gamma: float) -> Tensor:

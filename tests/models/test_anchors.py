@@ -7,13 +7,13 @@ import pytest
 import torch
 from shapely.geometry import box as rectangle
 
-from mink_pd.config import Config
+from mink_pd.config import AnchorConfig, Config
 from mink_pd.models.anchors import (
     aligned_iou,
-    assign,
     decode,
     direction_class,
     encode,
+    match,
     place_anchors,
     with_direction,
 )
@@ -47,7 +47,7 @@ def test_direction_recovers_the_heading_from_half_a_turn_off(yaw: float) -> None
 
 
 def test_aligned_iou_against_shapely() -> None:
-    a, b = boxes(30), boxes(20, seed=2)
+    a, b = boxes(200), boxes(200, seed=2)
     a[:, :2] /= 8  # crowd them, so that many overlap
     b[:, :2] /= 8
 
@@ -57,18 +57,52 @@ def test_aligned_iou_against_shapely() -> None:
             length, breadth = breadth, length
         return rectangle(x - length / 2, y - breadth / 2, x + length / 2, y + breadth / 2)
 
-    wanted = [[shape(p).intersection(shape(q)).area / shape(p).union(shape(q)).area for q in b] for p in a]
+    wanted = [shape(p).intersection(shape(q)).area / shape(p).union(shape(q)).area for p, q in zip(a, b, strict=True)]
     ours = aligned_iou(a, b)
     assert (ours > 0.1).sum() > 20
     torch.testing.assert_close(ours, torch.tensor(wanted, dtype=torch.float64))
 
 
-def test_assignment_by_hand() -> None:
-    anchors = torch.tensor([[x, 0.0, 0.0, 4.0, 2.0, 1.5, 0.0] for x in (0.0, 1.2, 2.4, 20.0, 40.0)])
+ANCHOR = AnchorConfig(size=(4.0, 2.0, 1.5), z=0.0, matched=0.6, unmatched=0.45)
+
+
+def test_matching_by_hand() -> None:
+    places = torch.tensor([[0.0, 0.0], [1.2, 0.0], [2.4, 0.0], [20.0, 0.0], [40.0, 0.0]])
+    anchors = place_anchors(places, [ANCHOR])
     objects = torch.tensor([[0.0, 0.0, 0.0, 4.0, 2.0, 1.5, 0.0], [22.0, 0.0, 0.0, 4.0, 2.0, 1.5, 0.0]])
+    frame, label = torch.zeros(5, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
     # IoU with the first: 1, 0.54, 0.25; with the second the fourth anchor's 0.33 is its best, so it is forced.
-    assert assign(anchors, objects, matched=0.6, unmatched=0.45).tolist() == [0, -2, -1, 1, -1]
-    assert assign(anchors, objects[:0], matched=0.6, unmatched=0.45).tolist() == [-1] * 5
+    assert match(anchors, frame, objects, label, label, [ANCHOR])[:, 0].tolist() == [0, -2, -1, 1, -1]
+    none = match(anchors, frame, objects[:0], label[:0], label[:0], [ANCHOR])
+    assert (none == -1).all()
+    elsewhere = match(anchors, frame, objects, label, label + 1, [ANCHOR])
+    assert (elsewhere == -1).all()
+
+
+def test_matching_against_a_loop_over_all_pairs() -> None:
+    random = np.random.default_rng(3)
+    kinds = [ANCHOR, AnchorConfig(size=(0.8, 0.6, 1.7), z=0.0, matched=0.5, unmatched=0.35)]
+    places = torch.from_numpy(random.uniform(-6, 6, (300, 2)))
+    frame = torch.from_numpy(random.integers(0, 2, 300))
+    objects = boxes(12, seed=4)
+    objects[:, :2] = torch.from_numpy(random.uniform(-6, 6, (12, 2)))
+    label, box_frame = torch.arange(12) % 2, torch.arange(12) // 6
+    anchors = place_anchors(places, kinds)
+    ours = match(anchors, frame, objects, label, box_frame, kinds)
+    wanted = torch.full((300, 4), -1)
+    overlap = torch.zeros(300, 4, 12, dtype=torch.float64)
+    for site, kind, box in np.ndindex(300, 4, 12):
+        if frame[site] == box_frame[box] and kind // 2 == label[box]:
+            overlap[site, kind, box] = aligned_iou(anchors[site, kind][None], objects[box][None])[0]
+    for site, kind in np.ndindex(300, 4):
+        best, row = overlap[site, kind].max(dim=0)
+        if best >= kinds[kind // 2].unmatched:
+            wanted[site, kind] = row if best >= kinds[kind // 2].matched else -2
+    for box in range(12):
+        most = overlap[..., box].max()
+        wanted[(overlap[..., box] == most) & (most > 0)] = box
+    assert (wanted >= 0).sum() > 12
+    assert torch.equal(ours, wanted)
 
 
 def test_anchors_stand_at_their_sites() -> None:
