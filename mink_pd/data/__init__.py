@@ -1,0 +1,43 @@
+"""Data sets: each yields frames of points and boxes in the LiDAR frame."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from mink_pd.config import DataConfig
+from mink_pd.data.frame import Frame
+from mink_pd.data.kitti import Kitti
+
+__all__ = ["Dataset", "open_dataset"]
+
+
+class Dataset(Protocol):
+    """Frames by index; ``ids`` are their names, in the same order."""
+
+    root: Path
+    ids: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Frame: ...
+
+    def fingerprint(self) -> str:
+        """A text that changes when the frames do: the key of what is derived from them."""
+        ...
+
+
+def _kitti(config: DataConfig, split: str, max_frames: int | None) -> Dataset:
+    return Kitti(
+        config.root, split, classes=config.classes, camera_view=config.camera_view, max_frames=max_frames
+    )
+
+
+_SOURCES: dict[str, Callable[[DataConfig, str, int | None], Dataset]] = {"kitti": _kitti}
+
+
+def open_dataset(config: DataConfig, split: str) -> Dataset:
+    """The split of the configured data set; of ``config.train_split`` the first ``config.max_frames`` frames.
+
+    Raises DataError when files are missing.
+    """
+    return _SOURCES[config.kind](config, split, config.max_frames if split == config.train_split else None)

@@ -31,6 +31,13 @@ class Objects:
         """The chosen rows (index array, mask or slice)."""
         score = None if self.score is None else self.score[rows]
         return Objects(
-            self.names[rows], self.truncated[rows], self.occluded[rows], self.alpha[rows], self.bbox[rows],
-            self.dimensions[rows], self.location[rows], self.rotation_y[rows], score,
+            self.names[rows],
+            self.truncated[rows],
+            self.occluded[rows],
+            self.alpha[rows],
+            self.bbox[rows],
+            self.dimensions[rows],
+            self.location[rows],
+            self.rotation_y[rows],
+            score,
         )

@@ -1,0 +1,171 @@
+"""Batches for training and validation: the same ones whatever the number of worker processes."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from mink_pd.boxes.geometry import points_in_boxes
+from mink_pd.config import DataConfig
+from mink_pd.data import Dataset
+from mink_pd.data.augment import augment
+from mink_pd.data.batch import Batch, collate
+from mink_pd.data.frame import Frame
+from mink_pd.data.labels import CLASSES
+from mink_pd.data.sampling import Database, load_database
+from mink_pd.errors import ConfigError, DataError
+
+# What a random generator is for, so that no two draw the same numbers.
+_ORDER, _AUGMENTATION = 0, 1
+
+
+class Loader:
+    """Batches of one process's share of a data set, epoch by epoch; ``len`` is the number of batches an
+    epoch.
+
+    Training: a new order every epoch, all ranks with the same number of frames (the first ones again where it
+    does
+    not come out even). Validation: file order, each frame on one rank only.
+    """
+
+    def __init__(self, loader: DataLoader, order: "EpochOrder") -> None:
+        self._loader = loader
+        self._order = order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of an epoch, counted from 0; the same ones at every call.
+
+        Raises DataError when a frame cannot be read.
+        """
+        self._order.epoch = number
+        for batch in self._loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+
+
+def make_loader(
+    dataset: Dataset,
+    config: DataConfig,
+    *,
+    batch_size: int,
+    training: bool,
+    seed: int,
+    rank: int = 0,
+    world: int = 1,
+) -> Loader:
+    """Join data set, augmentation and batching.
+
+    Points outside ``config.range`` are left out. In training, frames are augmented, and boxes whose centre
+    lies outside the range seen from above, or that hold no point, are left out. The randomness of a frame
+    depends on seed, epoch and index only. Builds the ground-truth database if the configuration wants it.
+
+    Raises ConfigError when objects of an unknown class are to be pasted.
+    """
+    order = EpochOrder(len(dataset), batch_size, training, seed, rank, world)
+    database = None
+    if training and config.augment.enabled and any(config.augment.ground_truth_sampling.values()):
+        known = {*config.classes, *CLASSES}
+        unknown = next((name for name in config.augment.ground_truth_sampling if name not in known), None)
+        if unknown is not None:
+            raise ConfigError(
+                f"data.augment.ground_truth_sampling: unknown class '{unknown}'; use one of data.classes"
+                f" ({', '.join(config.classes)})"
+            )
+        database = load_database(dataset)
+    loader: DataLoader = DataLoader(
+        _Frames(dataset, config, training, seed, database),
+        batch_sampler=order,  # type: ignore[arg-type]  # its keys are pairs
+        num_workers=config.workers,
+        collate_fn=partial(_collate, classes=config.classes),
+        persistent_workers=config.workers > 0,
+    )
+    return Loader(loader, order)
+
+
+class EpochOrder:
+    """Yields batches of keys (epoch, index): so the epoch reaches workers that live on between epochs."""
+
+    def __init__(self, count: int, batch_size: int, training: bool, seed: int, rank: int, world: int) -> None:
+        self.epoch = 0
+        self._count, self._batch_size, self._training, self._seed = count, batch_size, training, seed
+        self._rank, self._world = rank, world
+
+    def __len__(self) -> int:
+        share = len(range(self._rank, self._count, self._world))
+        if self._training:
+            share = -(-self._count // self._world)
+        return -(-share // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        indices = np.arange(self._count)
+        if self._training:
+            indices = _generator(self._seed, _ORDER, self.epoch).permutation(self._count)
+            indices = np.resize(indices, -(-self._count // self._world) * self._world)
+        share = indices[self._rank :: self._world]
+        for start in range(0, len(share), self._batch_size):
+            yield [(self.epoch, int(index)) for index in share[start : start + self._batch_size]]
+
+
+class _Frames(TorchDataset):
+    """Frames as the network gets them, by key (epoch, index).
+
+    An unreadable frame is returned as the error: raised here, torch would wrap it into a traceback of many
+    lines.
+    """
+
+    def __init__(
+        self, dataset: Dataset, config: DataConfig, training: bool, seed: int, database: Database | None
+    ) -> None:
+        self._dataset, self._config, self._training = dataset, config, training
+        self._seed, self._database = seed, database
+
+    def __getitem__(self, key: tuple[int, int]) -> Frame | DataError:
+        epoch, index = key
+        try:
+            frame = self._dataset[index]
+        except DataError as error:
+            return error
+        if not self._training:
+            return crop_points(frame, self._config.range)
+        rng = _generator(self._seed, _AUGMENTATION, epoch, index)
+        frame = augment(frame, self._config.augment, rng, self._database)
+        return keep_boxes(crop_points(frame, self._config.range), self._config.range)
+
+
+def crop_points(frame: Frame, range: tuple[float, ...]) -> Frame:
+    """The frame with only the points in ``range`` (x, y, z from, x, y, z to; the upper faces excluded)."""
+    inside = np.ones(len(frame.points), dtype=bool)
+    for axis, low, high in zip((0, 1, 2), range[:3], range[3:], strict=True):
+        values = frame.points[:, axis]
+        inside &= (values >= np.float32(low)) & (values < np.float32(high))
+    return replace(frame, points=frame.points[inside])
+
+
+def keep_boxes(frame: Frame, range: tuple[float, ...]) -> Frame:
+    """The frame with only the boxes that hold a point and whose centre is in ``range`` as seen from above."""
+    low, high = np.array(range[:2], np.float32), np.array(range[3:5], np.float32)
+    centre = frame.boxes[:, :2]
+    keep = ((centre >= low) & (centre < high)).all(axis=1)
+    keep &= points_in_boxes(frame.points, frame.boxes).any(axis=1)
+    objects = None if frame.objects is None else frame.objects[keep]
+    return replace(frame, boxes=frame.boxes[keep], names=frame.names[keep], objects=objects)
+
+
+def _collate(frames: list[Frame | DataError], classes: list[str]) -> Batch | DataError:
+    good: list[Frame] = []
+    for frame in frames:
+        if isinstance(frame, DataError):
+            return frame
+        good.append(frame)
+    return collate(good, classes)
+
+
+def _generator(seed: int, *use: int) -> np.random.Generator:
+    return np.random.default_rng([seed % 2**32, *use])

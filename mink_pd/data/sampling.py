@@ -1,0 +1,156 @@
+"""Ground-truth sampling: objects of other frames pasted into a frame (SECOND, Yan et al., Sensors 2018,
+"Sample Ground Truths from the Database")."""
+
+import hashlib
+import logging
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from mink_pd.boxes.geometry import points_in_boxes
+from mink_pd.boxes.iou import bev_intersection
+from mink_pd.data import Dataset
+from mink_pd.data.files import whole_file
+from mink_pd.data.frame import Frame
+from mink_pd.errors import DataError
+
+BEV = [0, 1, 3, 4, 6]  # columns of a box that its rectangle from above consists of
+_VERSION = 1  # of the file; another one is built anew
+_PROGRESS_FROM = 200  # frames from which building is slow enough to show progress
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Database:
+    """N labelled objects with their points, where they were found.
+
+    points float32 (S, 4), object i's at rows offsets[i] to offsets[i + 1]; offsets int64 (N + 1,); boxes
+    float32 (N, 7); names (N,).
+    """
+
+    points: np.ndarray
+    offsets: np.ndarray
+    boxes: np.ndarray
+    names: np.ndarray
+
+    def paste(
+        self, frame: Frame, wanted: Mapping[str, int], min_points: int, rng: np.random.Generator
+    ) -> Frame:
+        """Fill each class up to ``wanted`` objects with ones of at least ``min_points`` points drawn at
+        random.
+
+        An object that overlaps a box of the frame (of any class) or an earlier pasted one from above is left
+        out, so a class may stay below its number. Points of the frame inside pasted boxes give way. Pasted
+        boxes come last.
+        """
+        rows = self._draw(frame.names, wanted, min_points, rng)
+        rows = rows[_free(self.boxes[rows], frame.boxes)]
+        if not len(rows):
+            return frame
+        covered = points_in_boxes(frame.points, self.boxes[rows]).any(axis=0)  # (P,)
+        pasted = [self.points[self.offsets[row] : self.offsets[row + 1]] for row in rows]
+        return replace(
+            frame,
+            points=np.concatenate([frame.points[~covered], *pasted]),
+            boxes=np.concatenate([frame.boxes, self.boxes[rows]]),
+            names=np.concatenate([frame.names, self.names[rows]]),
+            objects=None,
+        )
+
+    def _draw(
+        self, present: np.ndarray, wanted: Mapping[str, int], min_points: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        enough = np.diff(self.offsets) >= min_points
+        drawn = [np.zeros(0, np.int64)]
+        for name, count in wanted.items():
+            candidates = np.flatnonzero(enough & (self.names == name))
+            missing = min(count - np.count_nonzero(present == name), len(candidates))
+            if missing > 0:
+                drawn.append(rng.choice(candidates, missing, replace=False))
+        return np.concatenate(drawn)
+
+
+def _free(boxes: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Which of the boxes (C, 7) can be put down one after the other without overlapping: bool (C,)."""
+    hits = bev_intersection(boxes[:, BEV], np.concatenate([present, boxes])[:, BEV]) > 0  # (C, B + C)
+    free = ~hits[:, : len(present)].any(axis=1)
+    among = hits[:, len(present) :]
+    for c in range(len(boxes)):
+        free[c] &= not (among[c, :c] & free[:c]).any()
+    return free
+
+
+def load_database(dataset: Dataset) -> Database:
+    """The database of a data set's objects, from the cache file or built and cached.
+
+    The file lies in ``<root>/.mink_pd``, or in the user's cache folder where the root is read-only. Its name
+    changes with the split and its files. Several processes may do this at once: each writes a whole file.
+    """
+    name = f"objects-{hashlib.sha256(f'{_VERSION} {dataset.fingerprint()}'.encode()).hexdigest()[:16]}.npz"
+    folders = _cache_folders(Path(dataset.root))
+    for folder in folders:
+        database = _read(folder / name)
+        if database is not None:
+            return database
+    database = build_database(dataset)
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with whole_file(folder / name, "wb") as file:
+                np.savez(file, **vars(database))
+        except (OSError, DataError):
+            continue  # the next folder
+        return database
+    logger.warning("the ground-truth database cannot be cached: %s is not writable", folders[-1])
+    return database
+
+
+def build_database(dataset: Dataset) -> Database:
+    """Collect every labelled object that contains points, frame by frame."""
+    points, boxes, names, sizes = [np.zeros((0, 4), np.float32)], [np.zeros((0, 7), np.float32)], [""], [0]
+    frames = track(
+        range(len(dataset)),
+        description="collecting objects for ground-truth sampling",
+        console=Console(stderr=True),
+        transient=True,
+        disable=len(dataset) < _PROGRESS_FROM,
+    )
+    for index in frames:
+        frame = dataset[index]
+        for box, name, inside in zip(
+            frame.boxes, frame.names, points_in_boxes(frame.points, frame.boxes), strict=True
+        ):
+            if inside.any():
+                points.append(frame.points[inside])
+                boxes.append(box[None])
+                names.append(str(name))
+                sizes.append(np.count_nonzero(inside))
+    return Database(
+        points=np.concatenate(points).astype(np.float32),
+        offsets=np.cumsum(sizes, dtype=np.int64),
+        boxes=np.concatenate(boxes).astype(np.float32),
+        names=np.array(names[1:], dtype=np.str_),
+    )
+
+
+def _cache_folders(root: Path) -> list[Path]:
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mink_pd"
+    # Root may write anywhere, but a folder without write permission for anyone is meant to stay as it is.
+    writable = os.access(root, os.W_OK) and root.stat().st_mode & 0o222
+    return [root / ".mink_pd", user] if writable else [user]
+
+
+def _read(path: Path) -> Database | None:
+    """The cached database; None where there is none or it is damaged."""
+    try:
+        with np.load(path) as file:
+            return Database(**{key: file[key] for key in ("points", "offsets", "boxes", "names")})
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
