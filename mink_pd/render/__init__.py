@@ -1,0 +1,40 @@
+"""Pictures of point clouds, boxes, importance and detections, by Open3D; headless or in a window."""
+
+from mink_pd.render.detections import (
+    FALSE_POSITIVE,
+    IGNORED,
+    MISSED,
+    TRUE_POSITIVE,
+    Panel,
+    detections_figure,
+    detections_scene,
+    detections_side_by_side,
+)
+from mink_pd.render.frames import choose_frame
+from mink_pd.render.importance import importance_camera, importance_figure, importance_scene
+from mink_pd.render.offscreen import render_images, render_png, save_png
+from mink_pd.render.scene import Lines, Points, Scene
+from mink_pd.render.window import check_display, show
+
+__all__ = [
+    "FALSE_POSITIVE",
+    "IGNORED",
+    "MISSED",
+    "TRUE_POSITIVE",
+    "Lines",
+    "Panel",
+    "Points",
+    "Scene",
+    "check_display",
+    "choose_frame",
+    "detections_figure",
+    "detections_scene",
+    "detections_side_by_side",
+    "importance_camera",
+    "importance_figure",
+    "importance_scene",
+    "render_images",
+    "render_png",
+    "save_png",
+    "show",
+]

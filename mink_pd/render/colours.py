@@ -1,0 +1,80 @@
+"""Colours that colour-blind readers can tell apart, and scales from numbers to colours.
+
+All colours are RGB in [0, 1], as the picture shows them (sRGB).
+"""
+
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+
+# The palette of Okabe and Ito, "Color Universal Design" (2008).
+OKABE_ITO = {
+    "orange": (0.902, 0.624, 0.0),
+    "sky blue": (0.337, 0.706, 0.914),
+    "bluish green": (0.0, 0.620, 0.451),
+    "yellow": (0.941, 0.894, 0.259),
+    "blue": (0.0, 0.447, 0.698),
+    "vermillion": (0.835, 0.369, 0.0),
+    "reddish purple": (0.800, 0.475, 0.655),
+}
+BACKGROUND = (0.055, 0.071, 0.094)
+RING = (0.20, 0.25, 0.31)
+WHITE = (1.0, 1.0, 1.0)
+
+_LOG_FROM = 20.0  # a wider spread than this is shown on a logarithmic scale
+_DARKEST = 0.12  # the first part of the colour map is as dark as the background
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Numbers between ``low`` and ``high`` spread over [0, 1], evenly or (``log``) by their logarithm."""
+
+    low: float
+    high: float
+    log: bool
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """``values`` of any shape as float64 in [0, 1]; what lies outside the scale is clipped."""
+        clipped = np.clip(np.asarray(values, dtype=np.float64), self.low, self.high)
+        if self.log:
+            return np.log(clipped / self.low) / np.log(self.high / self.low)
+        return (clipped - self.low) / (self.high - self.low)
+
+    def value(self, fraction: float) -> float:
+        """The number at ``fraction`` of the scale: the inverse of calling it."""
+        if self.log:
+            return float(self.low * (self.high / self.low) ** fraction)
+        return float(self.low + (self.high - self.low) * fraction)
+
+
+def scale_of(values: np.ndarray) -> Scale:
+    """A scale that shows the structure in ``values`` (>= 0): from the 5th to the 99.5th percentile of the
+    positive ones, logarithmic and at most three decades where they spread widely."""
+    positive = np.asarray(values, dtype=np.float64)
+    positive = positive[np.isfinite(positive) & (positive > 0)]
+    if len(positive) == 0:
+        return Scale(0.0, 1.0, log=False)
+    low, high = (float(v) for v in np.percentile(positive, [5, 99.5]))
+    if high > _LOG_FROM * low:
+        return Scale(max(low, high / 1000), high, log=True)
+    return Scale(0.0, high, log=False)
+
+
+def encode_srgb(linear: np.ndarray) -> np.ndarray:
+    """Linear light in [0, 1] -> sRGB (IEC 61966-2-1), any shape."""
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055)
+
+
+def colour_map(fractions: np.ndarray, name: str = "inferno") -> np.ndarray:
+    """Fractions (P,) in [0, 1] -> colours (P, 3) of a matplotlib colour map, without its darkest part."""
+    return matplotlib.colormaps[name](_DARKEST + (1 - _DARKEST) * np.asarray(fractions))[..., :3]
+
+
+def height_greys(points: np.ndarray) -> np.ndarray:
+    """Greys (P, 3) that grow lighter with the height of the points (P, 3 or more) [m]: the ground is dark."""
+    if len(points) == 0:
+        return np.zeros((0, 3))
+    height = points[:, 2] - np.percentile(points[:, 2], 5)
+    fraction = np.clip(height / 3.0, 0, 1)[:, None]  # 3 m: a van's roof
+    return (1 - fraction) * np.array([[0.30, 0.35, 0.41]]) + fraction * np.array([[0.72, 0.77, 0.82]])

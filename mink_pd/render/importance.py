@@ -1,0 +1,107 @@
+"""The figure of the teacher's importance (PointDistiller, Zhang et al. 2023, Figure 3)."""
+
+import numpy as np
+from PIL import Image
+from scipy.spatial import cKDTree
+
+from mink_pd.render.camera import Camera, fit_camera
+from mink_pd.render.colours import OKABE_ITO, WHITE, Scale, colour_map, scale_of
+from mink_pd.render.offscreen import render_images
+from mink_pd.render.page import MARGIN, QUIET, SIZE, Entry, Page
+from mink_pd.render.scene import Lines, Points, Scene
+from mink_pd.render.shapes import RADII, ahead, box_lines, circles, ground_height, rings, view_targets
+
+SELECTED = OKABE_ITO["sky blue"]
+_BEHIND = (MARGIN, 124, 1060, 656)  # x, y, width, height [px] of the two pictures
+_ABOVE = (MARGIN + 1060 + 16, 124, 460, 656)
+_SUBTITLE = "Points coloured by the teacher's importance. The student learns from the teacher at the circles."
+_SMALLEST, _LARGEST = 0.1, 0.5  # radius of a circle [m]
+
+
+def importance_scene(
+    points: np.ndarray, importance: np.ndarray, selected: np.ndarray, boxes: np.ndarray
+) -> tuple[Scene, Scale]:
+    """Points (P, 3 or more) coloured by importance (P,) >= 0, circles around the selected places (N, 3),
+    boxes (B, 7); and the scale of the colours."""
+    scale = scale_of(importance)
+    fraction = scale(importance)  # (P,)
+    scene = Scene()
+    scene += rings(RADII, ground_height(points))
+    for low, high, size in (
+        (-0.1, 0.5, 2.0),
+        (0.5, 0.8, 3.0),
+        (0.8, 1.1, 4.0),
+    ):  # what matters is drawn larger
+        rows = (fraction >= low) & (fraction < high)
+        scene += Points(points[rows, :3], colour_map(fraction[rows]), size)
+    scene += box_lines(boxes, WHITE, 3.0)
+    scene += Lines(circles(selected, _radius(selected)), SELECTED, 1.8)
+    return scene, scale
+
+
+def importance_camera(
+    points: np.ndarray, selected: np.ndarray, boxes: np.ndarray, size: tuple[int, int] = SIZE
+) -> Camera:
+    """A camera behind and above the sensor that sees the boxes and most of the selected places."""
+    middle = selected
+    if len(selected) > 0:
+        low, high = np.percentile(selected, [5, 95], axis=0)
+        middle = selected[((selected >= low) & (selected <= high)).all(axis=1)]
+    return fit_camera(view_targets(points, boxes, middle), size, elevation=28)
+
+
+def importance_figure(
+    points: np.ndarray,
+    importance: np.ndarray,
+    selected: np.ndarray,
+    boxes: np.ndarray,
+    share_inside: float,
+    title: str = "Where the teacher looks",
+    subtitle: str = "",
+) -> Image.Image:
+    """One page: the importance over the points from behind and from above, the selected places, the labelled
+    boxes, and which share of the selected places lies inside boxes.
+
+    points: (P, 3 or more) [m]; importance: (P,) >= 0; selected: (N, 3) [m]; boxes: (B, 7);
+    share_inside: [0..1].
+    Raises MinkPDError where Open3D cannot render.
+    """
+    front = ahead(points, view_targets(points, boxes, selected))
+    points, importance = points[front], importance[front]
+    scene, scale = importance_scene(points, importance, selected, boxes)
+    behind = importance_camera(points, selected, boxes, _BEHIND[2:])
+    whole = np.concatenate([view_targets(points, boxes, selected), [[0.0, 0.0, 0.0]]])
+    above = fit_camera(whole, _ABOVE[2:], elevation=90, fov=6)
+    pictures = render_images([(scene, behind, _BEHIND[2:]), (scene, above, _ABOVE[2:])])
+
+    page = Page(title, subtitle or _SUBTITLE, width=1080)
+    ground = ground_height(points)
+    for pixels, camera, place, caption in (
+        (pictures[0], behind, _BEHIND, "from behind the sensor"),
+        (pictures[1], above, _ABOVE, "from above"),
+    ):
+        page.picture(pixels, place[:2], caption)
+        page.range_labels(camera, place, RADII, ground)
+    right = SIZE[0] - MARGIN
+    right -= 16 + round(page.text((right, 18), f"{share_inside:.0%}", 56, SELECTED, bold=True, anchor="ra"))
+    page.text((right, 34), f"of the {len(selected)} selected places", 20, QUIET, anchor="ra")
+    page.text((right, 60), "lie inside labelled objects", 20, QUIET, anchor="ra")
+    page.colour_bar(
+        (MARGIN, 828), 400, scale, "importance to the teacher" + (" (log scale)" if scale.log else "")
+    )
+    page.legend(
+        (MARGIN + 470, 836),
+        [
+            Entry("circle", SELECTED, f"{len(selected)} most important places, selected for distillation"),
+            Entry("box", WHITE, f"{len(boxes)} labelled object{'s' * (len(boxes) != 1)}"),
+        ],
+    )
+    return page.image
+
+
+def _radius(places: np.ndarray) -> float:
+    """Radius [m] at which circles around neighbouring places (N, 3) just touch, within limits."""
+    if len(places) < 2:
+        return _LARGEST
+    distance = cKDTree(places).query(places, k=2)[0][:, 1]  # (N,) to the nearest other
+    return float(np.clip(np.median(distance) / 2, _SMALLEST, _LARGEST))

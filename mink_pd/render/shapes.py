@@ -1,0 +1,100 @@
+"""Boxes, markers and range rings as lines of a scene."""
+
+import numpy as np
+
+from mink_pd.boxes.geometry import as_rows, corners
+from mink_pd.render.colours import RING
+from mink_pd.render.scene import Colour, Lines
+
+# Rows of boxes.geometry.corners: 0..3 around the bottom face, 4..7 around the top face in the same order.
+_EDGES = np.array(
+    [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)],
+    dtype=np.int64,
+)
+RADII = [10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0]  # of the range rings [m]
+_DASH, _PERIOD = 0.45, 0.8  # [m]
+
+
+def box_edges(boxes: np.ndarray) -> np.ndarray:
+    """12 edges of each box (B, 7), and 3 strokes of an arrow on its roof, pointing ahead: (15 B, 2, 3)."""
+    rows = as_rows(boxes, 7)
+    edges = corners(rows)[:, _EDGES]  # (B, 12, 2, 3)
+    ahead = np.stack([np.cos(rows[:, 6]), np.sin(rows[:, 6]), np.zeros(len(rows))], axis=-1)  # (B, 3)
+    left = np.stack([-ahead[:, 1], ahead[:, 0], ahead[:, 2]], axis=-1)  # (B, 3)
+    quarter = ahead * rows[:, 3:4] / 4
+    roof = rows[:, :3] + np.stack([0 * rows[:, 5], 0 * rows[:, 5], rows[:, 5] / 2], axis=-1)
+    tip, barb, side = roof + 2 * quarter, roof + quarter, left * rows[:, 4:5] / 4
+    arrow = np.stack([roof - quarter, tip, tip, barb + side, tip, barb - side], axis=1)  # (B, 6, 3)
+    return np.concatenate([edges, arrow.reshape(-1, 3, 2, 3)], axis=1).reshape(-1, 2, 3)
+
+
+def dashes(segments: np.ndarray) -> np.ndarray:
+    """Segments (S, 2, 3) cut into dashes (D, 2, 3), with one at either end, so that corners are closed."""
+    pieces = [np.zeros((0, 2, 3))]
+    for start, end in segments:
+        length = max(float(np.linalg.norm(end - start)), 1e-9)
+        gaps = max(1, round((length - _DASH) / _PERIOD))
+        begin = np.arange(gaps + 1) * max(length - _DASH, 0.0) / gaps  # (gaps + 1,) [m] along the segment
+        along = np.stack([begin, np.minimum(begin + _DASH, length)], axis=1) / length  # (gaps + 1, 2)
+        pieces.append(start + along[..., None] * (end - start))
+    return np.concatenate(pieces)
+
+
+def box_lines(boxes: np.ndarray, colour: Colour, width: float = 3.0, dashed: bool = False) -> Lines:
+    """Boxes (B, 7) in one colour with lines of ``width`` [px]; dashed ones have no arrow."""
+    edges = box_edges(boxes)  # (15 B, 2, 3)
+    if dashed:  # without the arrow, whose strokes are too short
+        edges = dashes(edges.reshape(-1, 15, 2, 3)[:, :12].reshape(-1, 2, 3))
+    return Lines(edges, colour, width)
+
+
+def circles(centres: np.ndarray, radius: float, steps: int = 12) -> np.ndarray:
+    """Level circles of ``radius`` [m] around the centres (N, 3): segments (N * steps, 2, 3)."""
+    angle = np.linspace(0, 2 * np.pi, steps + 1)
+    rim = radius * np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=-1)  # (steps + 1, 3)
+    around = as_rows(centres, 3)[:, None] + rim  # (N, steps + 1, 3)
+    return np.stack([around[:, :-1], around[:, 1:]], axis=2).reshape(-1, 2, 3)
+
+
+def ring_points(radius: float, ground: float, steps: int = 96) -> np.ndarray:
+    """Points (steps + 1, 3) of a half circle of ``radius`` [m] ahead of the sensor, ``ground`` [m] high."""
+    angle = np.linspace(-np.pi / 2, np.pi / 2, steps + 1)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(steps + 1, ground)], axis=-1)
+
+
+def rings(radii: list[float], ground: float) -> Lines:
+    """Half circles ahead of the sensor, one for each radius [m]."""
+    lines = [ring_points(radius, ground) for radius in radii]
+    segments = [np.stack([line[:-1], line[1:]], axis=1) for line in lines]
+    return Lines(np.concatenate(segments) if segments else np.zeros((0, 2, 3)), RING, 1.5)
+
+
+def ground_height(points: np.ndarray) -> float:
+    """Height of the ground near the sensor [m]: a low percentile of the points (P, 3 or more) within 25 m,
+    or KITTI's -1.73 m where there are none."""
+    near = points[np.hypot(points[:, 0], points[:, 1]) < 25.0]
+    return float(np.percentile(near[:, 2], 10)) if len(near) else -1.73
+
+
+def view_targets(points: np.ndarray, boxes: np.ndarray, places: np.ndarray | None = None) -> np.ndarray:
+    """What a picture must show (T, 3) [m]: the boxes (B, 7) and places (N, 3) with some room around them, or
+    the first 40 m ahead where there is nothing."""
+    found = corners(boxes).reshape(-1, 3)
+    if places is not None:
+        found = np.concatenate([found, as_rows(places, 3)])
+    if len(found) == 0:
+        found = np.array([[2.0, -8.0, -1.7], [40.0, 8.0, 0.0]])
+    ground = ground_height(points)
+    around = [(x, y, z) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-0.2, 0.4)]  # (8, 3) [m]
+    # At least a street's width: one lone object would fill the picture and show nothing of its place.
+    x, y = (found[:, :2].min(axis=0) + found[:, :2].max(axis=0)) / 2
+    street = [(x + along, y + across, ground) for along in (-10.0, 10.0) for across in (-9.0, 9.0)]
+    return np.concatenate([(found[:, None] + np.array(around)).reshape(-1, 3), street])
+
+
+def ahead(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Which points (P, 3 or more) are not behind both the sensor and the targets (T, 3): bool (P,).
+
+    To a camera behind the sensor the others would stand in the way.
+    """
+    return points[:, 0] > min(0.0, float(targets[:, 0].min()))

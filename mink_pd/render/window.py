@@ -1,0 +1,54 @@
+"""Scenes in an interactive window."""
+
+import os
+import sys
+
+import numpy as np
+
+from mink_pd.errors import MinkPDError
+from mink_pd.render.camera import Camera
+from mink_pd.render.colours import encode_srgb
+from mink_pd.render.scene import Points, Scene
+
+
+def check_display() -> None:
+    """Raise MinkPDError where no window can be opened."""
+    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform.startswith("linux") and not display:
+        raise MinkPDError("no display to open a window on; save the picture instead with --save FILE.png")
+
+
+def show(scene: Scene, camera: Camera, title: str, size: tuple[int, int] = (1600, 900)) -> None:
+    """Open a window and return when it is closed: the mouse turns, moves and zooms.
+
+    Raises MinkPDError where there is no display.
+    """
+    check_display()
+    import open3d as o3d  # late: importing it takes seconds and needs the display's libraries
+
+    from mink_pd.render.geometry import drawable
+
+    application = o3d.visualization.gui.Application.instance
+    application.initialize()
+    window = application.create_window(title, *size)
+    view = o3d.visualization.gui.SceneWidget()
+    view.scene = o3d.visualization.rendering.Open3DScene(window.renderer)
+    view.scene.view.set_post_processing(False)  # as off screen: colours as they are
+    view.scene.set_background(np.array([*encode_srgb(np.array(scene.background)), 1.0], dtype=np.float32))
+    for number, layer in enumerate(scene.layers):
+        geometry, material = drawable(layer, camera.fov)
+        if not geometry.is_empty():
+            view.scene.add_geometry(str(number), geometry, material)
+    bounds = view.scene.bounding_box
+    view.setup_camera(camera.fov, bounds, bounds.get_center())
+    view.look_at(_centre(scene, camera), camera.eye, camera.up)
+    window.add_child(view)
+    application.run()
+
+
+def _centre(scene: Scene, camera: Camera) -> np.ndarray:
+    """What the mouse turns the view around: ahead of the camera, at the middle of the points."""
+    clouds = [layer.positions for layer in scene.layers if isinstance(layer, Points)]
+    points = np.concatenate([np.zeros((0, 3)), *clouds])
+    depth = np.median((points - camera.eye) @ camera.forward) if len(points) > 0 else 30.0
+    return camera.eye + camera.forward * depth
