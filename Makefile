@@ -1,0 +1,34 @@
+# VENV=none takes the active environment (conda); PIP_ARGS adds to every pip install, for instance an index or a
+# folder that holds the CPU build of torch; APT=skip leaves system packages alone; PYTHON names the interpreter.
+VENV ?= .venv
+APT ?= auto
+ifeq ($(VENV),none)
+PYTHON ?= python
+BIN := $(PYTHON)
+else
+PYTHON ?= $(shell for p in $(VENV)/bin/python python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
+BIN := $(VENV)/bin/python
+endif
+
+.PHONY: help setup demo test lint clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 12
+	@sed -n 's/^# \(.*\)/\1/p' $(MAKEFILE_LIST)
+
+setup:  ## system packages, .venv, pinned packages, MinkowskiEngine; does only what is missing
+	@$(or $(PYTHON),python3) tools/setup.py --venv='$(VENV)' --apt='$(APT)' --pip-args='$(PIP_ARGS)'
+
+demo: setup  ## simulate, train, distil, evaluate and draw: one table and the pictures
+	@$(BIN) tools/demo.py
+
+test: setup  ## all tests; TESTS=tests/boxes for some
+	@$(BIN) -m pytest $(TESTS)
+
+lint: setup  ## ruff and mypy
+	@$(BIN) -m ruff check mink_pd tools viz tests
+	@$(BIN) -m mypy mink_pd tools viz
+
+clean:  ## remove caches and build folders; .venv, runs and data stay
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find mink_pd tools viz tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,138 @@
+"""What ``tools/setup.py`` stands on: logged commands, and the system's packages. Standard library only."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+
+class SetupError(Exception):
+    """The set-up cannot go on; the message is one line that says what to do."""
+
+
+def say(text: str) -> None:
+    """Print one line of progress."""
+    print(f"setup: {text}", flush=True)
+
+
+def run_logged(
+    command: Sequence[str | Path],
+    log: Path,
+    what: str,
+    progress: Callable[[str], str | None] = lambda line: None,
+    env: dict[str, str] | None = None,
+) -> None:
+    """Run a command with its output in ``log``; print what ``progress`` makes of its lines.
+
+    Raises:
+        SetupError: the command failed; the message names the log.
+    """
+    with open(log, "a") as file:
+        file.write("$ " + " ".join(shlex.quote(str(part)) for part in command) + "\n")
+        file.flush()
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=env,
+            text=True,
+            errors="replace",
+        )
+        assert process.stdout is not None
+        reason = ""
+        for line in process.stdout:
+            file.write(line)
+            file.flush()
+            message = progress(line)
+            if message:
+                say(message)
+            if not reason and re.search(r"\b(fatal )?error: |^E: ", line, re.IGNORECASE):
+                reason = f" ({line.strip()[:160]})"
+    if process.wait() != 0:
+        raise SetupError(f"{what} failed{reason}; the whole log is {log}")
+
+
+def has_library(name: str) -> bool:
+    """True if the dynamic loader finds a library, whatever its package is called in this release."""
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+def has_openblas() -> bool:
+    """True if a program that includes OpenBLAS's header compiles and links."""
+    command = "g++ -x c++ -include cblas.h /dev/null -shared -o /dev/null -lopenblas"
+    return (
+        shutil.which("g++") is not None
+        and subprocess.run(command.split(), capture_output=True).returncode == 0
+    )
+
+
+def has_vulkan_driver() -> bool:
+    """True if any Vulkan driver is registered; Open3D renders off screen with it."""
+    folders = ("/usr/share", "/usr/local/share", "/etc")
+    return any(any(Path(folder, "vulkan/icd.d").glob("*.json")) for folder in folders)
+
+
+def system_packages() -> dict[str, Callable[[], bool]]:
+    """Debian's name of every package needed, and how to tell that it is there."""
+    python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    header = Path(sysconfig.get_paths()["include"], "Python.h")
+    return {
+        "g++": lambda: shutil.which("g++") is not None,
+        f"{python}-dev": header.exists,
+        f"{python}-venv": lambda: importlib.util.find_spec("ensurepip") is not None,
+        "libopenblas-dev": has_openblas,
+        "libgomp1": lambda: has_library("libgomp.so.1"),
+        "libegl1": lambda: has_library("libEGL.so.1"),
+        "libgl1": lambda: has_library("libGL.so.1"),
+        "libusb-1.0-0": lambda: has_library("libusb-1.0.so.0"),
+        "libvulkan1": lambda: has_library("libvulkan.so.1"),
+        "mesa-vulkan-drivers": has_vulkan_driver,
+    }
+
+
+def as_root() -> list[str] | None:
+    """What to put before a command to run it as root: nothing, or sudo without a password; None: no way."""
+    if os.geteuid() == 0:
+        return []
+    if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
+        return ["sudo", "-n"]
+    return None
+
+
+def missing_packages() -> list[str]:
+    """Debian's names of the packages whose content is not on this machine."""
+    return [name for name, present in system_packages().items() if not present()]
+
+
+def install_system_packages(missing: list[str], log: Path) -> None:
+    """Install packages with apt; nothing is done if none is missing.
+
+    Raises:
+        SetupError: apt is not there, not allowed, or failed.
+    """
+    if not missing:
+        return
+    root = as_root()
+    if root is None or not shutil.which("apt-get"):
+        raise SetupError(
+            "system packages are missing; install them: sudo apt-get install --no-install-recommends "
+            f"{' '.join(missing)} (Debian's names; to go on without them: make setup APT=skip)"
+        )
+    say(f"system packages: {' '.join(missing)}")
+    apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]
+    run_logged([*apt, "update"], log, "apt-get update")
+    run_logged([*apt, "install", "-y", "--no-install-recommends", *missing], log, "apt-get install")
