@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from rich.console import Console
+from rich.markup import escape
 
 from mink_pd.errors import MinkPDError
 
@@ -12,9 +13,16 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows a default only where there is one worth knowing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False, []) else super()._get_help_string(action)
+
+
 def parser(description: str) -> argparse.ArgumentParser:
     """An argument parser with ``--debug``; defaults are shown in the help text."""
-    result = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    result = argparse.ArgumentParser(description=description, formatter_class=_Help)
     result.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return result
 
@@ -24,13 +32,13 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Argument
 
     A :class:`MinkPDError` becomes one line on stderr and exit code 2; Ctrl-C becomes exit code 130.
     """
-    options = arguments.parse_args()
+    options = arguments.parse_intermixed_args()  # key=value may stand before and after the options
     try:
         main(options)
     except MinkPDError as error:
         if options.debug:
             raise
-        errors.print(f"[bold red]error:[/] {error}", soft_wrap=True, markup=True)
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, markup=True)
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("interrupted")

@@ -205,7 +205,9 @@ def _read_tree(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict
     try:
         tree = yaml.safe_load(path.read_text()) or {}
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file, as in configs/") from None
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a YAML file, as in configs/"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
         line = f"line {place.line + 1}: " if place else ""
@@ -250,10 +252,15 @@ def _explain(error: ValidationError, origin: dict[str, str], path: str) -> str:
     first = error.errors()[0]
     location = [str(part) for part in first["loc"]]
     key = ".".join(location)
-    file = next((origin[".".join(location[:n])] for n in range(len(location), 0, -1) if ".".join(location[:n]) in origin), path)
+    file = next(
+        (origin[".".join(location[:n])] for n in range(len(location), 0, -1) if ".".join(location[:n]) in origin),
+        path,
+    )
     if first["type"] == "extra_forbidden":
         nearest = _nearest(key)
-        return f"{file}: unknown key '{key}'" + (f"; did you mean '{nearest}'?" if nearest else "; see mink_pd/config.py")
+        return f"{file}: unknown key '{key}'" + (
+            f"; did you mean '{nearest}'?" if nearest else "; see mink_pd/config.py"
+        )
     if not location:
         return f"{path}: {first['msg'].removeprefix('Value error, ')}"
     return f"{file}: '{key}': {first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}"

@@ -74,10 +74,7 @@ def has_library(name: str) -> bool:
 def has_openblas() -> bool:
     """True if a program that includes OpenBLAS's header compiles and links."""
     command = "g++ -x c++ -include cblas.h /dev/null -shared -o /dev/null -lopenblas"
-    return (
-        shutil.which("g++") is not None
-        and subprocess.run(command.split(), capture_output=True).returncode == 0
-    )
+    return shutil.which("g++") is not None and subprocess.run(command.split(), capture_output=True).returncode == 0
 
 
 def has_vulkan_driver() -> bool:

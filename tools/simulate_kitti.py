@@ -52,9 +52,7 @@ def count(text: str) -> int:
 
 
 if __name__ == "__main__":
-    arguments = parser(
-        "Simulate a LiDAR data set in KITTI's object layout: labelled street scenes of an HDL-64E."
-    )
+    arguments = parser("Simulate a LiDAR data set in KITTI's object layout: labelled street scenes of an HDL-64E.")
     add = arguments.add_argument
     add("out", type=Path, help="folder to write; nothing is done if it already holds this very data set")
     add("--train", type=count, default=240, help="frames in the train split")

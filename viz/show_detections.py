@@ -67,12 +67,8 @@ def judge(frame: Frame, found: FrameDetections, score: float, title: str) -> Pan
     assert rows.score is not None
     rows = rows[rows.score >= score]
     match = match_frame(frame.objects, rows, score)
-    outcomes = np.where(
-        match.true_positive, TRUE_POSITIVE, np.where(match.false_positive, FALSE_POSITIVE, IGNORED)
-    )
-    boxes = camera_to_lidar(
-        rows.location, rows.dimensions, rows.rotation_y, frame.calibration.camera_from_lidar
-    )
+    outcomes = np.where(match.true_positive, TRUE_POSITIVE, np.where(match.false_positive, FALSE_POSITIVE, IGNORED))
+    boxes = camera_to_lidar(rows.location, rows.dimensions, rows.rotation_y, frame.calibration.camera_from_lidar)
     missed = frame.boxes[match.missed]
     return Panel(
         title=title,
@@ -95,10 +91,6 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--frame", metavar="ID", help="frame; else the one of the first twenty with about eight objects"
     )
-    arguments.add_argument(
-        "--score", type=float, default=0.3, help="detections below this score are left out"
-    )
-    arguments.add_argument(
-        "--save", type=Path, metavar="PNG", help="write a picture instead of opening a window"
-    )
+    arguments.add_argument("--score", type=float, default=0.3, help="detections below this score are left out")
+    arguments.add_argument("--save", type=Path, metavar="PNG", help="write a picture instead of opening a window")
     run(main, arguments)

@@ -43,16 +43,12 @@ def main(options: argparse.Namespace) -> None:
         soft_wrap=True,
     )
     title = "Where the teacher looks"
-    subtitle = (
-        f"Frame {frame.id}. Points coloured by importance: {KINDS[options.importance]} ({options.tap})."
-    )
+    subtitle = f"Frame {frame.id}. Points coloured by importance: {KINDS[options.importance]} ({options.tap})."
     if options.save is None:
         scene, _ = importance_scene(view.points, view.importance, view.selected, boxes)
         show(scene, importance_camera(view.points, view.selected, boxes), f"{title}: {subtitle}")
         return
-    figure = importance_figure(
-        view.points, view.importance, view.selected, boxes, view.inside, title, subtitle
-    )
+    figure = importance_figure(view.points, view.importance, view.selected, boxes, view.inside, title, subtitle)
     save_png(figure, options.save)
     console.print(f"{options.save}", soft_wrap=True)
 
@@ -85,10 +81,6 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--importance", choices=get_args(Importance), default="channel_max", help="what makes a row important"
     )
-    arguments.add_argument(
-        "--rows", type=positive, default=64, metavar="N", help="how many rows are selected"
-    )
-    arguments.add_argument(
-        "--save", type=Path, metavar="PNG", help="write a picture instead of opening a window"
-    )
+    arguments.add_argument("--rows", type=positive, default=64, metavar="N", help="how many rows are selected")
+    arguments.add_argument("--save", type=Path, metavar="PNG", help="write a picture instead of opening a window")
     run(main, arguments)

@@ -29,9 +29,7 @@ def camera_to_lidar(
     return boxes
 
 
-def lidar_to_camera(
-    boxes: ArrayLike, camera_from_lidar: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lidar_to_camera(boxes: ArrayLike, camera_from_lidar: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The inverse of :func:`camera_to_lidar`: location (B, 3), dimensions (B, 3) h, w, l, rotation_y
     (B,)."""
     rows = as_rows(boxes, 7)

@@ -104,9 +104,7 @@ def intersection(a: np.ndarray, b: np.ndarray, polygon: np.ndarray, clipped: np.
 
 
 @njit(cache=True)
-def _clip(
-    polygon: np.ndarray, count: int, axis: int, sign: float, limit: float, result: np.ndarray
-) -> int:
+def _clip(polygon: np.ndarray, count: int, axis: int, sign: float, limit: float, result: np.ndarray) -> int:
     """Keep the part of the convex polygon where sign * coordinate <= limit; returns its number of
     corners."""
     kept = 0
@@ -123,4 +121,3 @@ def _clip(
             result[kept, other] = polygon[k, other] + share * (polygon[n, other] - polygon[k, other])
             kept += 1
     return kept
-

@@ -27,9 +27,7 @@ class Dataset(Protocol):
 
 
 def _kitti(config: DataConfig, split: str, max_frames: int | None) -> Dataset:
-    return Kitti(
-        config.root, split, classes=config.classes, camera_view=config.camera_view, max_frames=max_frames
-    )
+    return Kitti(config.root, split, classes=config.classes, camera_view=config.camera_view, max_frames=max_frames)
 
 
 _SOURCES: dict[str, Callable[[DataConfig, str, int | None], Dataset]] = {"kitti": _kitti}

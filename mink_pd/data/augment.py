@@ -15,9 +15,7 @@ from mink_pd.data.sampling import BEV, Database
 _TRIES = 10  # positions drawn for an object before it stays where it is
 
 
-def augment(
-    frame: Frame, config: AugmentConfig, rng: np.random.Generator, database: Database | None = None
-) -> Frame:
+def augment(frame: Frame, config: AugmentConfig, rng: np.random.Generator, database: Database | None = None) -> Frame:
     """A new frame, changed at random as ``config`` says; ``frame`` itself is left as it is.
 
     database: objects to paste; None pastes none. What belongs to the picture (objects, dont_care,

@@ -70,9 +70,7 @@ def open_raw(base: str | Path, date: str, drive: str | int, *, camera_view: bool
     ]
     missing = next((path for path in wanted if not path.exists()), None)
     if missing is not None:
-        raise DataError(
-            f"{missing}: missing from the raw drive; unpack KITTI's synced data and calib archives"
-        )
+        raise DataError(f"{missing}: missing from the raw drive; unpack KITTI's synced data and calib archives")
     try:
         raw = _pykitti().raw(str(base), date, name)
     except (OSError, KeyError, ValueError, TypeError) as error:

@@ -38,14 +38,11 @@ def read_objects(path: str | Path, *, classes: Collection[str] = (), scores: boo
             width = len(fields)
         if len(fields) != width:
             wanted = width or f"{_FIELDS} (label) or {_FIELDS + 1} (detection)"
-            raise DataError(
-                f"{path}:{number}: {len(fields)} fields instead of {wanted}; mend or remove the line"
-            )
+            raise DataError(f"{path}:{number}: {len(fields)} fields instead of {wanted}; mend or remove the line")
         if fields[0].lower() not in spelling:
             known = ", ".join(spelling.values())
             raise DataError(
-                f"{path}:{number}: unknown class '{fields[0]}'; mend it, or add it to data.classes"
-                f" (known: {known})"
+                f"{path}:{number}: unknown class '{fields[0]}'; mend it, or add it to data.classes (known: {known})"
             )
         names.append(spelling[fields[0].lower()])
         rows.append(_numbers(fields[1:], f"{path}:{number}"))
@@ -77,9 +74,7 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text().splitlines()
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}); give a KITTI label or detection file"
-        ) from None
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a KITTI label or detection file") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: is not a text file; give a KITTI label or detection file") from None
 

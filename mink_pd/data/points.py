@@ -103,9 +103,7 @@ def _check_size(path: Path) -> int:
     try:
         count, sizes, ascii_text, exact = (_pcd if path.suffix.lower() == ".pcd" else _ply)(lines)
     except (KeyError, ValueError, IndexError):
-        raise DataError(
-            f"{path}: has no valid {path.suffix[1:].upper()} header; check or convert it"
-        ) from None
+        raise DataError(f"{path}: has no valid {path.suffix[1:].upper()} header; check or convert it") from None
     present = len(body.split()) // len(sizes) if ascii_text else len(body) // sum(sizes)
     if exact and present < count:
         raise DataError(f"{path}: truncated, {present} of {count} points are there; copy the file again")

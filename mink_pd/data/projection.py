@@ -9,9 +9,7 @@ from mink_pd.data.objects import Objects
 
 _NEAR = 0.1  # what is nearer to the camera's plane [m] is not projected
 # Pairs of corners (of mink_pd.boxes.geometry.corners) that an edge of the box joins.
-_EDGES = np.array(
-    [[0, 1], [1, 2], [2, 3], [3, 0], [4, 5], [5, 6], [6, 7], [7, 4], [0, 4], [1, 5], [2, 6], [3, 7]]
-)
+_EDGES = np.array([[0, 1], [1, 2], [2, 3], [3, 0], [4, 5], [5, 6], [6, 7], [7, 4], [0, 4], [1, 5], [2, 6], [3, 7]])
 
 
 def in_camera_view(points: np.ndarray, calibration: Calibration, image_size: tuple[int, int]) -> np.ndarray:

@@ -40,9 +40,7 @@ class Database:
     boxes: np.ndarray
     names: np.ndarray
 
-    def paste(
-        self, frame: Frame, wanted: Mapping[str, int], min_points: int, rng: np.random.Generator
-    ) -> Frame:
+    def paste(self, frame: Frame, wanted: Mapping[str, int], min_points: int, rng: np.random.Generator) -> Frame:
         """Fill each class up to ``wanted`` objects with ones of at least ``min_points`` points drawn at
         random.
 
@@ -124,9 +122,7 @@ def build_database(dataset: Dataset) -> Database:
     )
     for index in frames:
         frame = dataset[index]
-        for box, name, inside in zip(
-            frame.boxes, frame.names, points_in_boxes(frame.points, frame.boxes), strict=True
-        ):
+        for box, name, inside in zip(frame.boxes, frame.names, points_in_boxes(frame.points, frame.boxes), strict=True):
             if inside.any():
                 points.append(frame.points[inside])
                 boxes.append(box[None])

@@ -31,6 +31,7 @@ class Distiller(nn.Module):
             self._outside.append(control.eval().requires_grad_(False))
         channels = tap_channels(teacher, student)
         self.methods = nn.ModuleDict()
+        self._taps: dict[str, list[str]] = {}
         for name in config.distill.methods:
             if name not in METHODS:
                 raise ConfigError(f"distill.methods: unknown method '{name}'; choose from {', '.join(METHODS)}")
@@ -38,6 +39,7 @@ class Distiller(nn.Module):
             missing = [tap for tap in settings.taps if tap not in channels]
             if missing:
                 raise DistillError(f"distill.{name}.taps: no tap '{missing[0]}'; there are {', '.join(channels)}")
+            self._taps[name] = settings.taps
             self.methods[name] = METHODS[name](settings, channels)
 
     def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
@@ -57,8 +59,8 @@ class Distiller(nn.Module):
         if len(voxels) == 0:
             return losses, logs
         teacher = control[0] if control else guide
-        for method in self.methods.values():
-            more, seen = method(pair_taps(method.settings.taps, teacher, student, guide, batch))
+        for name, method in self.methods.items():
+            more, seen = method(pair_taps(self._taps[name], teacher, student, guide, batch))
             losses |= more
             logs |= seen
         return losses, logs

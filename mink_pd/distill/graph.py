@@ -43,14 +43,16 @@ def local_graph(selected: list[Tensor], frame: Tensor, places: Tensor, k: int) -
 
 
 class GraphConv(nn.Module):
-    """Edge features through one shared linear map, batch norm and ReLU (equation 1 of PointDistiller; DGCNN's EdgeConv).
+    """Edge features through one shared linear map, batch norm and ReLU (DGCNN's EdgeConv; PointDistiller, eq. 1).
 
     Linear before the norm, so W [x_j ; x_i] = W1 x_j + W2 x_i: rows are projected once, then gathered; the (E, 2C)
     edge features are never made. ``frozen`` keeps a fixed orthogonal map and a norm without parameters: a target that
     the adapters cannot agree to shrink.
     """
 
-    def __init__(self, channels: int, out: int, edge: Literal["neighbour", "difference"], *, frozen: bool = False) -> None:
+    def __init__(
+        self, channels: int, out: int, edge: Literal["neighbour", "difference"], *, frozen: bool = False
+    ) -> None:
         super().__init__()
         self.edge, self.frozen = edge, frozen
         self.linear = nn.Linear(2 * channels, out, bias=False)

@@ -36,7 +36,7 @@ class PointDistiller(nn.Module):
         for pair in pairs:
             loss, seen = self.compare(pair)
             losses[f"pointdistiller_{pair.name}"] = self.settings.weight * loss
-            logs |= {f"pointdistiller_{pair.name}_{key}": value for key, value in seen.items()}
+            logs |= {f"pointdistiller/{pair.name}/{key}": value for key, value in seen.items()}
         return losses, logs
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:

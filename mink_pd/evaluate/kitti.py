@@ -58,9 +58,7 @@ def _evaluate_class(scene: Scene, name: str) -> dict[str, dict[str, list[float |
     return result
 
 
-def mean_average_precision(
-    result: Result, level: str = "moderate", recall: str = "R40"
-) -> dict[str, float | None]:
+def mean_average_precision(result: Result, level: str = "moderate", recall: str = "R40") -> dict[str, float | None]:
     """{"bev": mAP, "3d": mAP} in percent: the mean over the classes, as PointDistiller's tables give it.
 
     Classes without a figure are left out; None when no class has one.
@@ -137,8 +135,6 @@ def _must_exist(path: Path, advice: str) -> None:
         raise DataError(f"{path}: no such file; {advice}, or leave the frame out of the frame list")
 
 
-def evaluate_folders(
-    labels: Path, detections: Path, frames: Path | None = None, allow_missing: bool = False
-) -> Result:
+def evaluate_folders(labels: Path, detections: Path, frames: Path | None = None, allow_missing: bool = False) -> Result:
     """:func:`evaluate_kitti` on the files of :func:`load_folders`."""
     return evaluate_kitti(*load_folders(labels, detections, frames, allow_missing), allow_missing)

@@ -74,8 +74,15 @@ def count(task: Task, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     """
     c = task.candidates
     return _count(
-        c.first, c.detection, c.overlap, task.label_role, task.detection_role, task.score, task.excused,
-        task.similarity, np.ascontiguousarray(cuts, dtype=np.float64),
+        c.first,
+        c.detection,
+        c.overlap,
+        task.label_role,
+        task.detection_role,
+        task.score,
+        task.excused,
+        task.similarity,
+        np.ascontiguousarray(cuts, dtype=np.float64),
     )
 
 
@@ -145,8 +152,7 @@ def _assign(task: Task, cut: float) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(cache=True)
 def _match_by_score(
-    first: np.ndarray, detection: np.ndarray, label_role: np.ndarray, detection_role: np.ndarray, score:
-    np.ndarray
+    first: np.ndarray, detection: np.ndarray, label_role: np.ndarray, detection_role: np.ndarray, score: np.ndarray
 ) -> np.ndarray:
     """Each label takes its candidate of highest score; scores of valid detections on counted labels."""
     taken = np.zeros(len(score), dtype=np.bool_)
@@ -220,9 +226,7 @@ def _count(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     true_positives, false_positives, alike = np.zeros(len(cuts)), np.zeros(len(cuts)), np.zeros(len(cuts))
     for i in range(len(cuts)):
-        match, taken = _match_by_overlap(
-            first, detection, overlap, label_role, detection_role, score, cuts[i]
-        )
+        match, taken = _match_by_overlap(first, detection, overlap, label_role, detection_role, score, cuts[i])
         for g in range(len(label_role)):
             k = match[g]
             if k >= 0 and label_role[g] == COUNTED and detection_role[detection[k]] == VALID:

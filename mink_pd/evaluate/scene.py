@@ -45,9 +45,7 @@ class Scene:
         return Candidates(first, self.pair_detection[chosen], values[chosen])
 
 
-def collect(
-    labels: Mapping[str, Objects], detections: Mapping[str, Objects], allow_missing: bool = False
-) -> Scene:
+def collect(labels: Mapping[str, Objects], detections: Mapping[str, Objects], allow_missing: bool = False) -> Scene:
     """Lay out the frames of ``labels`` for matching.
 
     A frame without detections in ``detections`` is an error, or with ``allow_missing`` a frame where

@@ -71,13 +71,18 @@ def _aligned_size(boxes: Tensor) -> Tensor:
 
 
 def match(
-    anchors: Tensor, frame: Tensor, boxes: Tensor, labels: Tensor, box_frame: Tensor, settings: list[AnchorConfig]
+    anchors: Tensor,
+    frame: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    box_frame: Tensor,
+    settings: list[AnchorConfig],
 ) -> Tensor:
     """For each anchor (S, A, 7) the row of its object among boxes (B, 7), -1 for background, -2 to ignore.
 
-    Objects compete for the anchors of their own class in their own frame; ``frame`` (S,), ``box_frame`` (B,), ``labels``
-    (B,) say which. Positive from IoU ``matched``, and the best anchors of each object in any case; background below
-    ``unmatched``. Only pairs near enough to touch are compared: a few hundred sites an object, not all.
+    Objects compete for the anchors of their own class in their own frame; ``frame`` (S,), ``box_frame`` (B,) and
+    ``labels`` (B,) say which. Positive from IoU ``matched``, and the best anchors of each object in any case;
+    background below ``unmatched``. Only pairs near enough to touch are compared: some hundred sites an object.
     """
     sites, kinds, _ = anchors.shape
     result = torch.full((sites * kinds,), -1, dtype=torch.int64, device=anchors.device)
@@ -94,8 +99,13 @@ def match(
     best = overlap.new_zeros(sites * kinds).scatter_reduce(0, anchor, overlap, "amax")
     most = overlap.new_zeros(len(boxes)).scatter_reduce(0, box, overlap, "amax")
     kind = torch.arange(kinds, device=flat.device).repeat(sites) // 2
-    matched, unmatched = (flat.new_tensor([getattr(s, key) for s in settings])[kind] for key in ("matched", "unmatched"))
+    matched, unmatched = (
+        flat.new_tensor([getattr(s, key) for s in settings])[kind] for key in ("matched", "unmatched")
+    )
     result[best >= unmatched] = -2
-    for wins in ((overlap == best[anchor]) & (overlap >= matched[anchor]), (overlap == most[box]) & (overlap > 0)):
+    for wins in (
+        (overlap == best[anchor]) & (overlap >= matched[anchor]),
+        (overlap == most[box]) & (overlap > 0),
+    ):
         result[anchor[wins]] = box[wins]
     return result.view(sites, kinds)

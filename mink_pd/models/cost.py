@@ -44,15 +44,15 @@ def count_multiply_adds(detector: Detector, batch: Batch) -> int:
     """
     total = 0
 
-    def linear(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def linear(module: nn.Linear, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal total
-        total += inputs[0].shape[:-1].numel() * module.in_features * module.out_features  # type: ignore[operator]
+        total += inputs[0].shape[:-1].numel() * module.in_features * module.out_features
 
-    def sparse(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def sparse(module: ConvBlock, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal total
-        layer = module.convolution
+        layer: Any = module.convolution
         pairs = _pairs(layer, inputs[0], output)
-        total += pairs * layer.in_channels * layer.out_channels  # type: ignore[union-attr, operator]
+        total += pairs * layer.in_channels * layer.out_channels
 
     hooks = [m.register_forward_hook(linear) for m in detector.modules() if isinstance(m, nn.Linear)]
     hooks += [m.register_forward_hook(sparse) for m in detector.modules() if isinstance(m, ConvBlock)]

@@ -16,9 +16,7 @@ def detect(prediction: Prediction, settings: NMSConfig) -> list[Detections]:
     result = []
     for frame in range(prediction.frames):
         here = prediction.frame == frame
-        found = [
-            _of_class(prediction, scores, here, label, settings) for label in range(prediction.scores.shape[2])
-        ]
+        found = [_of_class(prediction, scores, here, label, settings) for label in range(prediction.scores.shape[2])]
         boxes = torch.cat([b for b, _ in found])
         score = torch.cat([s for _, s in found])
         labels = torch.cat([torch.full_like(s, i, dtype=torch.int64) for i, (_, s) in enumerate(found)])

@@ -73,15 +73,14 @@ class Backbone(nn.Module):
     def __init__(self, channels: list[int], layers: list[int]) -> None:
         super().__init__()
         self.stages = nn.ModuleList(
-            nn.ModuleList([ConvBlock(c_in, c_out, stride=2), *(ConvBlock(c_out, c_out) for _ in range(more))])
+            nn.Sequential(ConvBlock(c_in, c_out, stride=2), *(ConvBlock(c_out, c_out) for _ in range(more)))
             for (c_in, c_out), more in zip(pairwise(channels), layers, strict=True)
         )
 
     def forward(self, x: "ME.SparseTensor") -> list["ME.SparseTensor"]:
         outputs = []
         for stage in self.stages:
-            for block in stage:
-                x = block(x)
+            x = stage(x)
             outputs.append(x)
         return outputs
 

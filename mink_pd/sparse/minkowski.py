@@ -8,18 +8,25 @@ Python >= 3.10 no longer has it; the name is put back for the time of the import
 import collections
 import collections.abc
 import os
+import warnings
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))  # MinkowskiEngine warns where it is not set
+os.environ.setdefault(
+    "OMP_NUM_THREADS", str(os.cpu_count() or 1)
+)  # MinkowskiEngine warns where it is not set
 
 _LOST_NAMES = ("Sequence", "Mapping", "Iterable", "Callable")
 _put_back = [name for name in _LOST_NAMES if not hasattr(collections, name)]
 for _name in _put_back:
     setattr(collections, _name, getattr(collections.abc, _name))
 try:
-    import MinkowskiEngine as ME
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says at every import that it was built for the CPU
+        import MinkowskiEngine
 finally:
     for _name in _put_back:
         delattr(collections, _name)
+
+ME = MinkowskiEngine
 
 __all__ = ["ME"]

@@ -86,7 +86,12 @@ def grid_shape(bounds: tuple[float, ...], size: tuple[float, ...]) -> tuple[int,
 
 
 def voxelise(
-    points: Tensor, frame: Tensor, frames: int, size: tuple[float, ...], bounds: tuple[float, ...], dimensions: int
+    points: Tensor,
+    frame: Tensor,
+    frames: int,
+    size: tuple[float, ...],
+    bounds: tuple[float, ...],
+    dimensions: int,
 ) -> Voxels:
     """Sort points (P, 4+) into voxels of ``size`` [m] within ``bounds``; ``frame`` (P,) says which frame each is of.
 
@@ -123,7 +128,8 @@ def _coordinate_map(
 ) -> tuple["ME.CoordinateManager", "ME.CoordinateMapKey", Tensor | None]:
     """A coordinate manager with one map of these unique coordinates; the map's row order where it is not theirs."""
     kind = ME.CoordinateMapType.CUDA if coordinates.is_cuda else ME.CoordinateMapType.CPU
-    manager = ME.CoordinateManager(D=dimensions, coordinate_map_type=kind)
+    threads = torch.get_num_threads()  # a manager sets OpenMP's number for the whole process
+    manager = ME.CoordinateManager(D=dimensions, num_threads=threads, coordinate_map_type=kind)
     if len(coordinates) == 0:  # release 0.5.4 cannot insert nothing; detectors return early on such voxels
         return manager, ME.CoordinateMapKey(dimensions + 1), None
     key, (order, _) = manager.insert_and_map(coordinates, [1] * dimensions, "")

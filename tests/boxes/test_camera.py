@@ -24,12 +24,14 @@ def kitti_corners(location: np.ndarray, dimensions: np.ndarray, rotation_y: floa
     """(8, 3) in the camera frame: point (a, b) lies at x + a cos + b sin, z - a sin + b cos; y - h to y."""
     height, width, length = dimensions
     cos, sin = np.cos(rotation_y), np.sin(rotation_y)
-    return np.array([
-        [location[0] + a * cos + b * sin, y, location[2] - a * sin + b * cos]
-        for y in (location[1], location[1] - height)
-        for a in (length / 2, -length / 2)
-        for b in (width / 2, -width / 2)
-    ])
+    return np.array(
+        [
+            [location[0] + a * cos + b * sin, y, location[2] - a * sin + b * cos]
+            for y in (location[1], location[1] - height)
+            for a in (length / 2, -length / 2)
+            for b in (width / 2, -width / 2)
+        ]
+    )
 
 
 def random_rows(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,9 +10,9 @@ from mink_pd.boxes.geometry import bev_corners, corners, points_in_boxes, wrap_a
 
 def random_boxes(count: int, seed: int, spread: float = 10) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return np.column_stack([
-        rng.uniform(-spread, spread, (count, 3)), rng.uniform(0.3, 6, (count, 3)), rng.uniform(-7, 7, count)
-    ])
+    return np.column_stack(
+        [rng.uniform(-spread, spread, (count, 3)), rng.uniform(0.3, 6, (count, 3)), rng.uniform(-7, 7, count)]
+    )
 
 
 def test_corners_equal_rotated_unit_cubes() -> None:

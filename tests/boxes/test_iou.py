@@ -11,9 +11,9 @@ GROUND = [0, 1, 3, 4, 6]
 
 
 def random_boxes(count: int, rng: np.random.Generator, spread: float = 6) -> np.ndarray:
-    return np.column_stack([
-        rng.uniform(-spread, spread, (count, 3)), rng.uniform(0.3, 6, (count, 3)), rng.uniform(-7, 7, count)
-    ])
+    return np.column_stack(
+        [rng.uniform(-spread, spread, (count, 3)), rng.uniform(0.3, 6, (count, 3)), rng.uniform(-7, 7, count)]
+    )
 
 
 def shapely_intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -12,9 +12,7 @@ def greedy(boxes: np.ndarray, scores: np.ndarray, iou: float) -> list[int]:
     shapes = [Polygon(face) for face in bev_corners(boxes)]
     kept: list[int] = []
     for row in np.argsort(-scores, kind="stable"):
-        overlaps = [
-            shapes[row].intersection(shapes[k]).area / shapes[row].union(shapes[k]).area for k in kept
-        ]
+        overlaps = [shapes[row].intersection(shapes[k]).area / shapes[row].union(shapes[k]).area for k in kept]
         if all(overlap <= iou for overlap in overlaps):
             kept.append(int(row))
     return kept
@@ -23,9 +21,7 @@ def greedy(boxes: np.ndarray, scores: np.ndarray, iou: float) -> list[int]:
 @pytest.mark.parametrize("iou", [0.01, 0.2, 0.5, 0.8])
 def test_equals_greedy_shapely(iou: float) -> None:
     rng = np.random.default_rng(0)
-    boxes = np.column_stack([
-        rng.uniform(-8, 8, (150, 3)), rng.uniform(1, 5, (150, 3)), rng.uniform(-4, 4, 150)
-    ])
+    boxes = np.column_stack([rng.uniform(-8, 8, (150, 3)), rng.uniform(1, 5, (150, 3)), rng.uniform(-4, 4, 150)])
     copies = boxes[:50] + rng.normal(0, 0.05, (50, 7))  # to be suppressed
     boxes = np.concatenate([boxes, copies])
     scores = np.round(rng.random(200), 1)  # many equal scores

@@ -61,9 +61,7 @@ def test_moved_objects_take_their_points_along(scene: Frame) -> None:
         rows = slice(60 * b, 60 * b + 60)
         local = []
         for frame, box in ((scene, before), (moved, after)):  # by turning back, with complex numbers
-            turned = ((frame.points[rows, 0] - box[0]) + 1j * (frame.points[rows, 1] - box[1])) * np.exp(
-                -1j * box[6]
-            )
+            turned = ((frame.points[rows, 0] - box[0]) + 1j * (frame.points[rows, 1] - box[1])) * np.exp(-1j * box[6])
             local.append(np.column_stack([turned.real, turned.imag, frame.points[rows, 2] - box[2]]))
         np.testing.assert_allclose(local[0], local[1], atol=1e-4)
 
@@ -92,9 +90,7 @@ def test_a_point_in_two_boxes_moves_once() -> None:
     frame = Frame("0", np.array([[0.75, 0, 0, 0]], np.float32), boxes, np.array(["Car", "Car"]))
     noise = ObjectNoise(shift=(20, 20, 0), rotation=(0, 0))
     moved = move_objects(frame, noise, np.random.default_rng(1))
-    np.testing.assert_allclose(
-        moved.points[0, :3] - frame.points[0, :3], (moved.boxes - boxes)[0, :3], atol=1e-5
-    )
+    np.testing.assert_allclose(moved.points[0, :3] - frame.points[0, :3], (moved.boxes - boxes)[0, :3], atol=1e-5)
 
 
 def test_augmentation_is_decided_by_the_generator_and_leaves_its_input(scene: Frame) -> None:
@@ -106,9 +102,7 @@ def test_augmentation_is_decided_by_the_generator_and_leaves_its_input(scene: Fr
     assert (first.boxes != other.boxes).any()
     np.testing.assert_array_equal(scene.points, points)
     np.testing.assert_array_equal(scene.boxes, boxes)
-    counts = [
-        points_in_boxes(f.points, replace(f, boxes=f.boxes * 1.0).boxes).sum(axis=1) for f in (scene, first)
-    ]
+    counts = [points_in_boxes(f.points, replace(f, boxes=f.boxes * 1.0).boxes).sum(axis=1) for f in (scene, first)]
     assert (counts[1] >= 58).all()  # float32 may lose one at a face
     assert first.objects is first.calibration is first.dont_care is None
 

@@ -72,9 +72,7 @@ def test_points_lie_in_each_real_box(real_root: Path) -> None:
             offset, ry = camera - frame.objects.location[row], frame.objects.rotation_y[row]
             along = np.cos(ry) * offset[:, 0] - np.sin(ry) * offset[:, 2]
             across = np.sin(ry) * offset[:, 0] + np.cos(ry) * offset[:, 2]
-            theirs = (
-                (abs(along) <= l / 2) & (abs(across) <= w / 2) & (offset[:, 1] <= 0) & (offset[:, 1] >= -h)
-            )
+            theirs = (abs(along) <= l / 2) & (abs(across) <= w / 2) & (offset[:, 1] <= 0) & (offset[:, 1] >= -h)
             assert np.count_nonzero(theirs) >= 26
             assert np.count_nonzero(inside[row] & theirs) >= 0.9 * np.count_nonzero(inside[row] | theirs)
 
@@ -175,12 +173,8 @@ def test_image_boxes_enclose_the_part_before_the_camera(camera: Calibration) -> 
 
 
 def test_detections_outside_the_image_are_dropped(camera: Calibration) -> None:
-    boxes = np.array(
-        [[15, 0, -1, 4, 2, 1.5, 0], [5, 40, -1, 4, 2, 1.5, 0], [-15, 0, -1, 4, 2, 1.5, 0]], np.float32
-    )
-    rows = detections_to_objects(
-        boxes, np.array(["Car", "Van", "Car"]), np.array([0.9, 0.8, 0.7]), camera, (1242, 375)
-    )
+    boxes = np.array([[15, 0, -1, 4, 2, 1.5, 0], [5, 40, -1, 4, 2, 1.5, 0], [-15, 0, -1, 4, 2, 1.5, 0]], np.float32)
+    rows = detections_to_objects(boxes, np.array(["Car", "Van", "Car"]), np.array([0.9, 0.8, 0.7]), camera, (1242, 375))
     assert rows.names.tolist() == ["Car"]
     assert rows.score is not None
     assert rows.score.tolist() == [0.9]
@@ -232,9 +226,7 @@ def test_splits_by_name_path_and_ids(kitti_root: Path, tmp_path: Path) -> None:
 
 def test_the_official_lists_serve_where_there_is_none(kitti_root: Path) -> None:
     shutil.rmtree(kitti_root / "ImageSets")
-    with pytest.raises(
-        DataError, match=r"velodyne/000010\.bin: missing, the first of 3708 out of 3712 files"
-    ):
+    with pytest.raises(DataError, match=r"velodyne/000010\.bin: missing, the first of 3708 out of 3712 files"):
         Kitti(kitti_root, "train")  # of the ten frames there, the official list has 0, 3, 7 and 9
 
 

@@ -99,9 +99,7 @@ def test_a_wrong_base_is_named(tmp_path: Path) -> None:
 def test_a_missing_calibration_key_is_one_line(drive: Path) -> None:
     path = drive / "calib_cam_to_cam.txt"
     path.write_text("".join(line for line in path.open() if not line.startswith("P_rect_02")))
-    with pytest.raises(
-        DataError, match=r"drive_0005_sync: pykitti cannot read the drive .*P_rect_02"
-    ) as error:
+    with pytest.raises(DataError, match=r"drive_0005_sync: pykitti cannot read the drive .*P_rect_02") as error:
         open_raw(drive.parent, DATE, DRIVE)
     assert "\n" not in str(error.value)
 

@@ -100,16 +100,12 @@ def test_points_outside_the_range_are_left_out() -> None:
     points = rng.uniform(-3, 3, (2000, 4)).astype(np.float32)
     points[:3, :3] = [[0, -1, -1], [2, 0, 0], [1, 1, 0.5]]  # on lower faces, on upper faces
     range = (0.0, -1.0, -1.0, 2.0, 1.0, 1.0)
-    expected = [
-        p for p in points if all(a <= v < b for a, v, b in zip(range[:3], p[:3], range[3:], strict=True))
-    ]
+    expected = [p for p in points if all(a <= v < b for a, v, b in zip(range[:3], p[:3], range[3:], strict=True))]
     np.testing.assert_array_equal(crop_points(Frame("0", points), range).points, expected)
 
 
 def test_boxes_without_points_or_outside_are_left_out() -> None:
-    boxes = np.array(
-        [[1, 0, 0, 1, 1, 1, 0], [1, 3, 0, 1, 1, 1, 0], [9, 0, 0, 1, 1, 1, 0], [1, 0, 5, 1, 1, 1, 0]]
-    )
+    boxes = np.array([[1, 0, 0, 1, 1, 1, 0], [1, 3, 0, 1, 1, 1, 0], [9, 0, 0, 1, 1, 1, 0], [1, 0, 5, 1, 1, 1, 0]])
     points = np.array([[1, 0, 0, 0], [9, 0, 0, 0], [1, 0, 5, 0]], np.float32)
     frame = Frame("0", points, boxes.astype(np.float32), np.array(["Car", "Van", "Tram", "Misc"]))
     kept = keep_boxes(frame, (0, -5, -1, 8, 5, 1))

@@ -9,9 +9,7 @@ from mink_pd.errors import DataError
 POINTS = np.array([[1, 2, 3, 0.5], [4, 5, 6, 0.25], [-7.5, 8, 9, 1.0]], np.float32)
 
 
-def pcd(
-    rows: np.ndarray, fields: str = "x y z intensity", kind: str = "F F F F", data: str = "ascii"
-) -> bytes:
+def pcd(rows: np.ndarray, fields: str = "x y z intensity", kind: str = "F F F F", data: str = "ascii") -> bytes:
     count = len(fields.split())
     header = (
         f"VERSION 0.7\nFIELDS {fields}\nSIZE {' '.join('4' * count)}\nTYPE {kind}\n"

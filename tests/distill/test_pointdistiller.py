@@ -57,7 +57,9 @@ def normed(edges: torch.Tensor, norm: nn.BatchNorm1d) -> torch.Tensor:
 @pytest.mark.parametrize("teacher_adapter", ["frozen", "trained"])
 @pytest.mark.parametrize("reweighting", [True, False])
 def test_loss_is_the_papers(edge: str, teacher_adapter: str, reweighting: bool) -> None:
-    settings = config(edge=edge, teacher_adapter=teacher_adapter, reweighting=reweighting, taps=["bev2"], temperature=0.5)
+    settings = config(
+        edge=edge, teacher_adapter=teacher_adapter, reweighting=reweighting, taps=["bev2"], temperature=0.5
+    )
     teacher, student = networks(settings)
     distiller = Distiller(student, teacher, settings)
     inputs = batch(300, 250)
@@ -116,7 +118,12 @@ def test_neighbours_are_the_nearest_of_the_same_frame() -> None:
 
 def test_a_frame_with_few_rows_gives_a_smaller_graph() -> None:
     frame = torch.tensor([0, 0, 0, 2, 2])
-    graph = local_graph([torch.tensor([1]), torch.zeros(0, dtype=torch.int64), torch.tensor([4, 3])], frame, torch.rand(5, 2), 8)
+    graph = local_graph(
+        [torch.tensor([1]), torch.zeros(0, dtype=torch.int64), torch.tensor([4, 3])],
+        frame,
+        torch.rand(5, 2),
+        8,
+    )
     assert graph.centre.tolist() == [0, 0, 0, 1, 1, 2, 2]
     assert torch.allclose(torch.zeros(3).index_add_(0, graph.centre, graph.share), torch.ones(3))
     assert set(graph.neighbour[:3].tolist()) == {0, 1, 2}
@@ -137,7 +144,9 @@ def test_importance_against_loops() -> None:
     scores = importance("score", "bev3", taps)
     cells = torch.floor((inputs.points[:, :2] - torch.tensor([0.0, -3.2])) / 0.2).long()
     for row, (frame, x, y) in enumerate(taps["bev2"].coordinates.tolist()):
-        assert points[row] == ((inputs.frame == frame) & (cells[:, 0] // 4 == x // 4) & (cells[:, 1] // 4 == y // 4)).sum()
+        assert (
+            points[row] == ((inputs.frame == frame) & (cells[:, 0] // 4 == x // 4) & (cells[:, 1] // 4 == y // 4)).sum()
+        )
     sites, logits = taps["scores"].coordinates, taps["scores"].features
     for row, (frame, x, y) in enumerate(taps["bev3"].coordinates.tolist()):
         inside = (sites[:, 0] == frame) & (sites[:, 1] // 8 == x // 8) & (sites[:, 2] // 8 == y // 8)
@@ -159,7 +168,7 @@ def test_the_teacher_stays_as_it_is_and_outside_the_state() -> None:
     losses, logs = distiller(batch(200, 150))
     sum(losses.values()).backward()
     assert {"pointdistiller_bev2", "pointdistiller_bev3"} < set(losses)
-    assert 0 <= float(logs["pointdistiller_bev3_inside"]) <= 1
+    assert 0 <= float(logs["pointdistiller/bev3/inside"]) <= 1
     assert not teacher.training
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
     assert all(p.grad is None for p in teacher.parameters())
@@ -180,16 +189,16 @@ def test_control_keeps_the_real_teachers_importance() -> None:
     control = Distiller(student, teacher, settings)(inputs)[1]
     settings.distill.random_teacher = False
     real = Distiller(student, teacher, settings)(inputs)[1]
-    assert control["pointdistiller_bev2_inside"] == real["pointdistiller_bev2_inside"]
-    assert control["pointdistiller_bev2_largest_phi"] == real["pointdistiller_bev2_largest_phi"]
-    assert control["pointdistiller_bev2_teacher_rms"] != real["pointdistiller_bev2_teacher_rms"]
+    assert control["pointdistiller/bev2/inside"] == real["pointdistiller/bev2/inside"]
+    assert control["pointdistiller/bev2/largest_phi"] == real["pointdistiller/bev2/largest_phi"]
+    assert control["pointdistiller/bev2/teacher_rms"] != real["pointdistiller/bev2/teacher_rms"]
 
 
 def test_taps_on_separate_maps_are_refused() -> None:
     settings = config()
     teacher, student = networks(settings)
     inputs = batch(100)
-    with pytest.raises(DistillError, match="'bev2'.*different coordinate maps"):
+    with pytest.raises(DistillError, match=r"'bev2'.*different coordinate maps"):
         pair_taps(["bev2"], teacher(inputs), student(inputs), teacher(inputs), inputs)
 
 

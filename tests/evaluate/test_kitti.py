@@ -20,7 +20,12 @@ from mink_pd.evaluate.kitti import (
 
 Row = dict[str, object]
 SHAPES: dict[str, tuple[int, ...]] = {
-    "truncated": (), "occluded": (), "alpha": (), "bbox": (4,), "dimensions": (3,), "location": (3,),
+    "truncated": (),
+    "occluded": (),
+    "alpha": (),
+    "bbox": (4,),
+    "dimensions": (3,),
+    "location": (3,),
     "rotation_y": (),
 }
 
@@ -28,8 +33,15 @@ SHAPES: dict[str, tuple[int, ...]] = {
 def row(name: str = "Car", x: float = 0, score: float = 0, **changes: object) -> Row:
     """One object with a 100 x 50 px image box, 20 m ahead; ``x`` shifts it by metres and tens of pixels."""
     values: Row = {
-        "names": name, "truncated": 0, "occluded": 0, "alpha": 0, "rotation_y": 0, "score": score,
-        "bbox": [300 + 10 * x, 150, 400 + 10 * x, 200], "dimensions": [1.5, 1.6, 4], "location": [x, 1.6, 20],
+        "names": name,
+        "truncated": 0,
+        "occluded": 0,
+        "alpha": 0,
+        "rotation_y": 0,
+        "score": score,
+        "bbox": [300 + 10 * x, 150, 400 + 10 * x, 200],
+        "dimensions": [1.5, 1.6, 4],
+        "location": [x, 1.6, 20],
     }
     return values | changes
 
@@ -72,9 +84,7 @@ def test_equals_the_official_evaluator(shared: Callable[[str], Path], case: str)
                 )
 
 
-@pytest.mark.parametrize(
-    ("count", "points"), [(41, 41), (80, 41), (400, 41), (40, 40), (13, 13), (1, 1)]
-)
+@pytest.mark.parametrize(("count", "points"), [(41, 41), (80, 41), (400, 41), (40, 40), (13, 13), (1, 1)])
 def test_perfect_detections_reach_100_from_41_labels_on(count: int, points: int) -> None:
     # Fewer labels make fewer score cuts, the first of which is point 0 of the curve: the official quirk.
     result = evaluate(*perfect(count))["Car"]
@@ -151,12 +161,8 @@ def test_small_detections_are_never_false_positives_and_find_nothing() -> None:
         assert evaluate(*perfect(40), frame)["Car"]["3d"]["R40"] == pytest.approx([97.5] * 3)
 
 
-@pytest.mark.parametrize(
-    ("order", "small_score", "expected"), [(1, 2, 0), (1, 0, 100), (1, 1, 0), (-1, 1, 100)]
-)
-def test_first_pass_takes_the_highest_score_even_if_small(
-    order: int, small_score: float, expected: float
-) -> None:
+@pytest.mark.parametrize(("order", "small_score", "expected"), [(1, 2, 0), (1, 0, 100), (1, 1, 0), (-1, 1, 100)])
+def test_first_pass_takes_the_highest_score_even_if_small(order: int, small_score: float, expected: float) -> None:
     # A small Cyclist on a Car hides the Car's detection when it scores higher, or as high and comes first.
     pair = [row("Cyclist", score=small_score, bbox=[600, 150, 640, 174]), row(score=1)]
     figures = evaluate(*[([row()], pair[::order])] * 41)["Car"]["3d"]["R40"]
@@ -166,9 +172,15 @@ def test_first_pass_takes_the_highest_score_even_if_small(
 @pytest.mark.parametrize(
     ("change", "levels"),
     [
-        ({"occluded": 1}, 2), ({"occluded": 2}, 1), ({"occluded": 3}, 0),
-        ({"truncated": 0.15}, 3), ({"truncated": 0.3}, 2), ({"truncated": 0.5}, 1), ({"truncated": 0.51}, 0),
-        ({"bbox": [0, 100, 50, 139]}, 2), ({"bbox": [0, 100, 50, 124]}, 0),
+        ({"occluded": 1}, 2),
+        ({"occluded": 2}, 1),
+        ({"occluded": 3}, 0),
+        ({"truncated": 0.15}, 3),
+        ({"truncated": 0.3}, 2),
+        ({"truncated": 0.5}, 1),
+        ({"truncated": 0.51}, 0),
+        ({"bbox": [0, 100, 50, 139]}, 2),
+        ({"bbox": [0, 100, 50, 124]}, 0),
     ],
 )
 def test_levels_count_labels_by_height_occlusion_and_truncation(change: Row, levels: int) -> None:

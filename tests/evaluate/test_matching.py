@@ -86,18 +86,22 @@ class Plain:
         self.found, self.labels, self.iou = found, labels, MIN_IOU[name]
         tall = labels.bbox[:, 3] - labels.bbox[:, 1] >= height
         self.role = [
-            "counted" if labels.names[g] == name and tall[g] and labels.occluded[g] <= occluded
+            "counted"
+            if labels.names[g] == name
+            and tall[g]
+            and labels.occluded[g] <= occluded
             and labels.truncated[g] <= truncated
-            else "ignored" if labels.names[g] == name or (name, labels.names[g]) == ("Car", "Van")
-            else "" for g in range(len(labels))
+            else "ignored"
+            if labels.names[g] == name or (name, labels.names[g]) == ("Car", "Van")
+            else ""
+            for g in range(len(labels))
         ]
         small = found.bbox[:, 3] - found.bbox[:, 1] < height
-        self.kind = [
-            "small" if small[d] else "valid" if found.names[d] == name else "" for d in range(len(found))
-        ]
+        self.kind = ["small" if small[d] else "valid" if found.names[d] == name else "" for d in range(len(found))]
         self.fits = {
             (g, d): value
-            for g in range(len(labels)) for d in range(len(found))
+            for g in range(len(labels))
+            for d in range(len(found))
             if self.role[g] and self.kind[d] and (value := overlap(labels, g, found, d, metric)) > self.iou
         }
         self.excused = [metric == "bbox" and self.in_dont_care(d) for d in range(len(found))]
@@ -123,9 +127,7 @@ class Plain:
         return taken
 
     def hits(self, cut: float | None) -> list[tuple[int, int]]:
-        return [
-            (g, d) for g, d in self.run(cut).items() if self.role[g] == "counted" and self.kind[d] == "valid"
-        ]
+        return [(g, d) for g, d in self.run(cut).items() if self.role[g] == "counted" and self.kind[d] == "valid"]
 
     def false_positives(self, cut: float) -> list[int]:
         taken = self.run(cut).values()
@@ -175,9 +177,7 @@ def test_match_frame_equals_the_plain_rules(metric: str, level: str, cut: float)
         plain = [Plain(truth, found, name, level, metric) for name in MIN_IOU]
         hits = {d: g for p in plain for g, d in p.hits(cut)}
         wrong = {d for p in plain for d in p.false_positives(cut)}
-        missed = {
-            g for p in plain for g, role in enumerate(p.role) if role == "counted" and g not in p.run(cut)
-        }
+        missed = {g for p in plain for g, role in enumerate(p.role) if role == "counted" and g not in p.run(cut)}
         right = np.nonzero(match.true_positive)[0]
         assert dict(zip(right, match.label[right], strict=True)) == hits
         assert set(np.nonzero(match.false_positive)[0]) == wrong

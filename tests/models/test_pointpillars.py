@@ -145,7 +145,13 @@ def test_multiply_adds_are_counted_from_the_sites() -> None:
     steps = torch.arange(32) * 0.2 + 0.1
     x, y = torch.meshgrid(steps, steps - 3.2, indexing="ij")
     points = torch.stack([x.flatten(), y.flatten(), torch.zeros(1024), torch.zeros(1024)], dim=1)
-    full = Batch(points, torch.zeros(1024, dtype=torch.int64), [torch.zeros(0, 7)], [torch.zeros(0)], [Frame("full", points.numpy())])
+    full = Batch(
+        points,
+        torch.zeros(1024, dtype=torch.int64),
+        [torch.zeros(0, 7)],
+        [torch.zeros(0)],
+        [Frame("full", points.numpy())],
+    )
     same = 3 * 16 - 2  # pairs along one axis of a 3-kernel with stride 1 on 16 cells, less the border's two
     down = [3 * n - 1 for n in (16, 8, 4)]  # the same for stride 2: only the first cell's left neighbour is missing
     wanted = 1024 * 10 * 8 + down[0] ** 2 * 8 * 8 + down[1] ** 2 * 8 * 12 + down[2] ** 2 * 12 * 16

@@ -102,13 +102,9 @@ def test_line_is_as_wide_as_asked_for(pictures: dict[str, np.ndarray]) -> None:
 
 
 def test_no_driver_is_one_line_with_the_packages(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    failed = subprocess.CompletedProcess(
-        [], -6, "", "noise\nvkCreateInstance: ErrorIncompatibleDriver\nterminate\n"
-    )
+    failed = subprocess.CompletedProcess([], -6, "", "noise\nvkCreateInstance: ErrorIncompatibleDriver\nterminate\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(
-        MinkPDError, match=r"IncompatibleDriver.*apt-get install .*mesa-vulkan-drivers"
-    ) as error:
+    with pytest.raises(MinkPDError, match=r"IncompatibleDriver.*apt-get install .*mesa-vulkan-drivers") as error:
         render_png(Scene(), CAMERA, tmp_path / "picture.png")
     assert "\n" not in str(error.value)
     assert os.listdir(tmp_path) == []

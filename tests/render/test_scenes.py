@@ -16,16 +16,12 @@ from mink_pd.render.shapes import box_edges, circles, dashes, view_targets
 
 RNG = np.random.default_rng(0)
 BOXES = np.array([[12.0, 1.0, -1.0, 4.0, 1.7, 1.5, 0.3], [25.0, -4.0, -0.9, 0.8, 0.6, 1.7, 2.0]])
-POINTS = np.concatenate(
-    [RNG.uniform([0, -15, -2, 0], [50, 15, 1, 1], (500, 4)), np.c_[BOXES[:, :3], [0.5, 0.5]]]
-)
+POINTS = np.concatenate([RNG.uniform([0, -15, -2, 0], [50, 15, 1, 1], (500, 4)), np.c_[BOXES[:, :3], [0.5, 0.5]]])
 
 
 @pytest.mark.parametrize("elevation", [10.0, 40.0, 90.0])
 @pytest.mark.parametrize("size", [(1600, 900), (300, 700)])
-def test_fitted_camera_sees_every_target_and_is_as_near_as_can_be(
-    elevation: float, size: tuple[int, int]
-) -> None:
+def test_fitted_camera_sees_every_target_and_is_as_near_as_can_be(elevation: float, size: tuple[int, int]) -> None:
     targets = RNG.uniform([5, -20, -2], [60, 10, 2], (50, 3))
     camera = fit_camera(targets, size, elevation, azimuth=15)
     pixels, depth = camera.project(targets, size)
@@ -136,9 +132,7 @@ def test_importance_scene_keeps_points_and_ranks_their_brightness() -> None:
 def test_two_panels_in_a_window_do_not_overlap() -> None:
     scene, camera = detections_side_by_side(POINTS, panel(TRUE_POSITIVE), panel(TRUE_POSITIVE))
     first, second = [
-        layer.segments
-        for layer in scene.layers
-        if isinstance(layer, Lines) and layer.colour == COLOURS[TRUE_POSITIVE]
+        layer.segments for layer in scene.layers if isinstance(layer, Lines) and layer.colour == COLOURS[TRUE_POSITIVE]
     ]
     assert second[..., 1].max() < first[..., 1].min() - 10
     for boxes in (first, second):
@@ -156,9 +150,7 @@ def test_figures_are_composed_of_pictures_counts_and_legend(monkeypatch: pytest.
 
     monkeypatch.setattr(detections_module, "render_images", blank)
     monkeypatch.setattr(importance_module, "render_images", blank)
-    figure = np.asarray(
-        detections_figure(POINTS, panel(TRUE_POSITIVE, FALSE_POSITIVE), panel(MISSED), "title")
-    )
+    figure = np.asarray(detections_figure(POINTS, panel(TRUE_POSITIVE, FALSE_POSITIVE), panel(MISSED), "title"))
     assert figure.shape == (SIZE[1], SIZE[0], 3)
     assert all(has(figure, COLOURS[outcome]) for outcome in (TRUE_POSITIVE, FALSE_POSITIVE, MISSED))
     assert has(figure, PAGE) > 200_000

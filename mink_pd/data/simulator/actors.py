@@ -40,9 +40,7 @@ def _paint(rng: Rng) -> float:
 
 def _wheels(places: tuple[float, ...], radius: float, half_width: float) -> list[Mesh]:
     return [
-        tube(
-            (x, side * half_width, radius), (x, side * (half_width - 0.2), radius), (radius, radius), TYRE, 10
-        )
+        tube((x, side * half_width, radius), (x, side * (half_width - 0.2), radius), (radius, radius), TYRE, 10)
         for x in places
         for side in (-1, 1)
     ]
@@ -50,9 +48,7 @@ def _wheels(places: tuple[float, ...], radius: float, half_width: float) -> list
 
 def _shell(sections: list[tuple[float, float, float, float]], paint: float) -> Mesh:
     """A car's body below the windows: sections of x, z from, z to, half width [m]."""
-    rings = [
-        [(x, -w, low), (x, w, low), (x, w * 0.97, high), (x, -w * 0.97, high)] for x, low, high, w in sections
-    ]
+    rings = [[(x, -w, low), (x, w, low), (x, w * 0.97, high), (x, -w * 0.97, high)] for x, low, high, w in sections]
     return loft(np.array(rings), Surface.PAINT, paint)
 
 
@@ -118,9 +114,7 @@ def car(rng: Rng) -> Mesh:
         for x, t in ((rear, roof_rear), (middle, middle), (front, roof_front))
         for side in (-1, 1)
     ]
-    return merge(
-        body, cabin, lid, *pillars, *_wheels((-1.2, 1.2), 0.31, 0.81), *_fittings(1.9, -1.91, 0.7, 0.62)
-    )
+    return merge(body, cabin, lid, *pillars, *_wheels((-1.2, 1.2), 0.31, 0.81), *_fittings(1.9, -1.91, 0.7, 0.62))
 
 
 def van(rng: Rng) -> Mesh:
@@ -133,9 +127,7 @@ def van(rng: Rng) -> Mesh:
     cargo = frustum((-2.48, 0.9, -0.93, 0.93), (-2.4, 0.9, -0.82, 0.82), 1.15, 2.2, paint, windows)
     screen = frustum((0.9, 1.9, -0.9, 0.9), (0.9, 1.15, -0.8, 0.8), 1.15, 2.15, 0.05, Surface.GLASS)
     roof = box((-2.4, -0.82, 2.15), (1.15, 0.82, 2.22), paint, Surface.PAINT)
-    return merge(
-        body, cargo, screen, roof, *_wheels((-1.6, 1.6), 0.34, 0.93), *_fittings(2.48, -2.5, 0.85, 0.75)
-    )
+    return merge(body, cargo, screen, roof, *_wheels((-1.6, 1.6), 0.34, 0.93), *_fittings(2.48, -2.5, 0.85, 0.75))
 
 
 def truck(rng: Rng) -> Mesh:
@@ -178,9 +170,7 @@ def _person(rng: Rng, stride: float, swing: float, cloth: float, trousers: float
 def pedestrian(rng: Rng) -> Mesh:
     """Standing or in mid-stride, some with a rucksack."""
     stride = rng.uniform(0.02, 0.34)
-    return merge(
-        *_person(rng, stride, stride * rng.uniform(0.4, 0.9), rng.uniform(0.04, 0.5), rng.uniform(0.03, 0.35))
-    )
+    return merge(*_person(rng, stride, stride * rng.uniform(0.4, 0.9), rng.uniform(0.04, 0.5), rng.uniform(0.03, 0.35)))
 
 
 def bicycle(rng: Rng) -> list[Mesh]:
@@ -219,9 +209,7 @@ def cyclist(rng: Rng) -> Mesh:
         parts.append(tube((hip[0], side * 0.09, hip[2]), knee, (0.09, 0.07), trousers))
         parts.append(tube(knee, foot, (0.065, 0.05), trousers))
         parts.append(
-            tube(
-                (neck[0] - 0.03, side * 0.2, neck[2] - 0.05), (0.36, side * 0.27, 1.0), (0.05, 0.04), cloth, 5
-            )
+            tube((neck[0] - 0.03, side * 0.2, neck[2] - 0.05), (0.36, side * 0.27, 1.0), (0.05, 0.04), cloth, 5)
         )
     return merge(*parts)
 

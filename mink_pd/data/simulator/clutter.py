@@ -25,9 +25,7 @@ def thicket(rng: Rng) -> Mesh:
     for x in np.arange(-half + 1, half, 2.0):
         width, height = rng.uniform(0.9, 1.5), rng.uniform(0.7, 2.6)
         centre = (x + rng.uniform(-0.3, 0.3), rng.uniform(-0.4, 0.4), height * 0.8)
-        parts.append(
-            blob(centre, (width, width, height), rng.uniform(0.2, 0.4), Surface.FOLIAGE, 0.25, rng, 7)
-        )
+        parts.append(blob(centre, (width, width, height), rng.uniform(0.2, 0.4), Surface.FOLIAGE, 0.25, rng, 7))
     return merge(*parts)
 
 
@@ -53,9 +51,7 @@ def bush(rng: Rng) -> Mesh:
 def tree(rng: Rng) -> Mesh:
     """Trunk and crown; the lowest branches may hang as low as a person's head."""
     radius, clear, crown = rng.uniform(0.1, 0.3), rng.uniform(1.2, 3.0), rng.uniform(1.0, 2.8)
-    trunk = column(
-        [-0.4, 0.2, clear + 0.6], [(radius * 1.3,) * 2, (radius,) * 2, (radius * 0.8,) * 2], 0.25, 7
-    )
+    trunk = column([-0.4, 0.2, clear + 0.6], [(radius * 1.3,) * 2, (radius,) * 2, (radius * 0.8,) * 2], 0.25, 7)
     leaves = blob(
         (0.0, 0.0, clear + crown),
         (crown, crown, crown * rng.uniform(0.8, 1.3)),

@@ -46,8 +46,7 @@ def write_drive(base: Path, seed: int, count: int) -> Iterator[Path]:
 
 def _write_stamps(folder: Path, count: int) -> None:
     stamps = "".join(
-        (ORIGIN_TIME + timedelta(seconds=i * PERIOD)).strftime("%Y-%m-%d %H:%M:%S.%f") + "000\n"
-        for i in range(count)
+        (ORIGIN_TIME + timedelta(seconds=i * PERIOD)).strftime("%Y-%m-%d %H:%M:%S.%f") + "000\n" for i in range(count)
     )
     for part in ("velodyne_points", "oxts", *(f"image_{camera:02d}" for camera in range(4))):
         (folder / part / "timestamps.txt").write_text(stamps)

@@ -55,9 +55,7 @@ class Ground:
         grid = np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)
         vertices = np.column_stack([grid, self.height(grid[:, 0], grid[:, 1])])
         index = np.arange(len(grid)).reshape(len(x), len(y))
-        a, b, c, d = (
-            part.ravel() for part in (index[:-1, :-1], index[1:, :-1], index[:-1, 1:], index[1:, 1:])
-        )
+        a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[1:, :-1], index[:-1, 1:], index[1:, 1:]))
         triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
         middle = vertices[triangles].mean(1)
         across = self.road.across(middle[:, 0], middle[:, 1])

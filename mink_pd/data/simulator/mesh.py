@@ -101,8 +101,7 @@ def frustum(
 ) -> Mesh:
     """A solid between two rectangles (x from, x to, y from, y to), one at z = low, one at z = high."""
     rings = [
-        [(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)]
-        for (x0, x1, y0, y1), z in ((bottom, low), (top, high))
+        [(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)] for (x0, x1, y0, y1), z in ((bottom, low), (top, high))
     ]
     return loft(np.array(rings), surface, reflectance)
 

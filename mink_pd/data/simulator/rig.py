@@ -30,12 +30,8 @@ INTRINSICS = np.array([[FOCAL, 0, CX], [0, FOCAL, CY], [0, 0, 1]])
 # 4 of (3, 4): left gray, right gray, left colour, right colour
 PROJECTIONS: list[np.ndarray] = [np.column_stack([INTRINSICS, column]) for column in _LAST_COLUMNS]
 RECTIFY = _rotation(0.247, -0.426, -0.565)
-_AXES = np.array(
-    [[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]
-)  # x forward, z up -> z forward, y down
-VELO_TO_CAM = np.column_stack(
-    [_AXES @ _rotation(-0.04, 0.848, -0.432), (-0.00407, -0.07632, -0.2718)]
-)  # (3, 4)
+_AXES = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])  # x forward, z up -> z forward, y down
+VELO_TO_CAM = np.column_stack([_AXES @ _rotation(-0.04, 0.848, -0.432), (-0.00407, -0.07632, -0.2718)])  # (3, 4)
 IMU_TO_VELO = np.column_stack([_rotation(0.849, 0.117, -0.044), (-0.80868, 0.31956, -0.79972)])  # (3, 4)
 
 
@@ -78,6 +74,5 @@ def raw_calibration_lines() -> dict[str, str]:
 def lines(matrices: dict[str, np.ndarray]) -> str:
     """``key: numbers`` a line, row by row, as in all of KITTI's calibration files."""
     return "".join(
-        f"{key}: {' '.join(f'{value:.12e}' for value in np.ravel(matrix))}\n"
-        for key, matrix in matrices.items()
+        f"{key}: {' '.join(f'{value:.12e}' for value in np.ravel(matrix))}\n" for key, matrix in matrices.items()
     )

@@ -111,9 +111,7 @@ class Footprints:
 
 def overlap(one: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Whether a rectangle (4, 2) overlaps rectangles (R, 4, 2): bool (R,), by the separating axis theorem."""
-    axes = np.concatenate(
-        [np.broadcast_to(_axes(one[None]), (len(others), 2, 2)), _axes(others)], 1
-    )  # (R, 4, 2)
+    axes = np.concatenate([np.broadcast_to(_axes(one[None]), (len(others), 2, 2)), _axes(others)], 1)  # (R, 4, 2)
     a = axes @ one.T  # (R, 4 axes, 4 corners)
     b = axes @ others.transpose(0, 2, 1)
     apart = (a.max(2) <= b.min(2)) | (b.max(2) <= a.min(2))

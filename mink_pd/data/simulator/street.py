@@ -110,9 +110,7 @@ def _grid(region: Region) -> tuple[np.ndarray, np.ndarray]:
     """Nodes of the ground's mesh, closer together near the sensor."""
     stretch = np.linspace(0, 1, 28) ** 1.5
     if region.camera_view:
-        return np.concatenate([[-1.0], 1 + 95 * stretch]), np.concatenate(
-            [-80 * stretch[:0:-1], 80 * stretch]
-        )
+        return np.concatenate([[-1.0], 1 + 95 * stretch]), np.concatenate([-80 * stretch[:0:-1], 80 * stretch])
     return np.arange(region.start - 100, region.end + 100, 2.0), np.arange(-100.0, 101.0, 2.0)
 
 
@@ -258,9 +256,7 @@ class _Filler:
             edge = self.layout.pavements[side][1 - side]
             n, across = edge + self.rng.normal(0, 1.5), self.rng.random() < 0.2
             x, y, yaw = self.road.at(self._along() * 0.95, self.rng.uniform(-8, 9) if across else n)
-            yaw += self.rng.normal(0, 0.12) + (
-                np.pi * side if self.rng.random() < 0.8 else np.pi * (1 - side)
-            )
+            yaw += self.rng.normal(0, 0.12) + (np.pi * side if self.rng.random() < 0.8 else np.pi * (1 - side))
             if self._actor("Cyclist", size, (x, y, yaw + np.pi / 2 * across), 4.0):
                 return
 
@@ -271,9 +267,7 @@ class _Filler:
         x, y, yaw = self.road.at(self.region.start + (self.region.end - self.region.start) * share, n)
         if not self.region.holds(x, y):
             return False
-        yaw += (
-            self.rng.normal(0, 0.1) if kind in ("hedge", "fence", "skip") else self.rng.uniform(0, 2 * np.pi)
-        )
+        yaw += self.rng.normal(0, 0.1) if kind in ("hedge", "fence", "skip") else self.rng.uniform(0, 2 * np.pi)
         mesh = make(self.rng)
         # The footprint is about the origin, so that it can be turned: no smaller than the mesh.
         length, width, height = (float(v) for v in 2 * np.abs(mesh.vertices).max(0))

@@ -96,9 +96,7 @@ def _present(out: Path, settings: Settings, force: bool) -> bool:
     try:
         found = json.loads((out / MANIFEST).read_text())
     except (OSError, ValueError):
-        raise DataError(
-            f"{out}: exists and is no simulated data set (no {MANIFEST}); name another folder"
-        ) from None
+        raise DataError(f"{out}: exists and is no simulated data set (no {MANIFEST}); name another folder") from None
     if found == asdict(settings) and not force:
         return True
     if not force:
@@ -111,9 +109,7 @@ def _present(out: Path, settings: Settings, force: bool) -> bool:
     return False
 
 
-def _write_frames(
-    root: Path, settings: Settings, workers: int, advance: Callable[[], object]
-) -> list[Summary]:
+def _write_frames(root: Path, settings: Settings, workers: int, advance: Callable[[], object]) -> list[Summary]:
     training = root / "training"
     for folder in ("velodyne", "calib", "label_2"):
         (training / folder).mkdir(parents=True)

@@ -1,0 +1,71 @@
+"""What a result depends on beside the configuration: versions, commit, device, threads, command line."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from mink_pd.config import TrainConfig
+
+PACKAGES = (
+    "mink_pd",
+    "torch",
+    "MinkowskiEngine",
+    "lightning-fabric",
+    "numpy",
+    "scipy",
+    "numba",
+    "safetensors",
+)
+
+
+def set_threads(config: TrainConfig) -> None:
+    """Give torch (and the OpenMP it shares with MinkowskiEngine) the configured number of threads."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+
+
+def describe(device: torch.device) -> str:
+    """One line a fact, ``name: value``."""
+    facts = {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        "folder": str(Path.cwd()),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "processors": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+        "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "unset"),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "unset"),
+        **{package: _version(package) for package in PACKAGES},
+    }
+    return "".join(f"{name}: {value}\n" for name, value in facts.items())
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str:
+    """Commit of the checkout that the package is run from, marked if files have changed since."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + (" with changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "not a git checkout"

@@ -1,0 +1,208 @@
+"""The training loop: the same for teacher, student and distilled student."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from mink_pd.config import Config
+from mink_pd.data.batch import Batch
+from mink_pd.errors import MinkPDError
+from mink_pd.models import Detector
+from mink_pd.train.checkpoint import random_state, save_state, save_weights, set_random_state
+from mink_pd.train.objective import Objective
+from mink_pd.train.optimiser import MovingAverage, make_optimiser, make_schedule
+from mink_pd.train.predict import write_results
+from mink_pd.train.report import Reporter
+from mink_pd.train.runs import RunFolder
+from mink_pd.train.validate import Validation
+
+
+class Loader(Protocol):
+    """Batches of an epoch, the same ones whenever that epoch is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, number: int) -> Iterator[Batch]: ...
+
+
+class Trainer:
+    """Trains an objective and writes its run folder.
+
+    An epoch is: batches, validation where it is due, report, checkpoint. The checkpoint comes last, so a
+    training that is killed loses at most the epoch under way.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        loader: Loader,
+        validate: Callable[[Detector], Validation],
+        config: Config,
+        run: RunFolder,
+        fabric: Fabric,
+        reporter: Reporter,
+    ) -> None:
+        self.objective, self.loader, self.validate = objective, loader, validate
+        self.config, self.settings, self.run = config, config.train, run
+        self.fabric, self.reporter = fabric, reporter
+        optimiser = make_optimiser(objective.parameters(), self.settings)
+        self.steps_an_epoch = math.ceil(len(loader) / self.settings.accumulate)
+        self.steps = self.settings.epochs * self.steps_an_epoch
+        self.schedule = make_schedule(optimiser, self.settings, self.steps)
+        self.module, self.optimiser = fabric.setup(cast(nn.Module, objective), optimiser)
+        decay = self.settings.ema
+        self.average = MovingAverage(objective.detector, decay) if decay is not None else None
+        self.epoch = self.step = 0  # epochs and optimiser steps done
+        self.best: float | None = None
+
+    def fit(self) -> None:
+        """Train from where the state is to the last epoch."""
+        self.reporter.start(self.epoch, self.step, self.steps)
+        for epoch in range(self.epoch + 1, self.settings.epochs + 1):
+            self.train_epoch(epoch)
+            self.epoch = epoch
+            every = self.settings.validate_every
+            if epoch == self.settings.epochs or (every and epoch % every == 0):
+                self.validate_epoch()
+            self.save()
+
+    def train_epoch(self, epoch: int) -> None:
+        """All batches once; one optimiser step for every ``accumulate`` of them."""
+        self.module.train()
+        means, frames, started = _Means(), 0, time.perf_counter()
+        accumulate, batches = self.settings.accumulate, len(self.loader)
+        for index, batch in enumerate(self.loader.epoch(epoch - 1)):
+            first = index - index % accumulate
+            group = min(accumulate, batches - first)  # batches in this step: fewer at the epoch's end
+            complete = index - first + 1 == group
+            losses = self.backward(batch, epoch, group, complete)
+            means.add(losses, len(batch))
+            frames += len(batch) * self.fabric.world_size
+            if complete:
+                self.optimise(epoch)
+                rate = frames / (time.perf_counter() - started)
+                self.reporter.step(epoch, self.step, losses, rate, float(self.schedule.get_last_lr()[0]))
+        seconds = time.perf_counter() - started
+        self.reporter.epoch(epoch, self.step, means.over_processes(self.fabric), frames / seconds, seconds)
+
+    def backward(self, batch: Batch, epoch: int, group: int, complete: bool) -> dict[str, float]:
+        """Add the gradient of one batch of a group; returns the loss, its terms and the other logs."""
+        with self.fabric.no_backward_sync(self.module, enabled=not complete):
+            terms, logs = self.module(batch.to(self.fabric.device))
+            total = cast(Tensor, sum(terms.values()))
+            losses = {name: float(value.detach()) for name, value in {"loss": total, **terms, **logs}.items()}
+            for name in ("loss", *terms):
+                if not math.isfinite(losses[name]):
+                    ids = ", ".join(frame.id for frame in batch.frames)
+                    raise self.diverged(f"loss term '{name}' is {losses[name]} in frames {ids}", epoch)
+            if total.requires_grad:  # not where a batch has no point within range
+                self.fabric.backward(total / group)
+        return losses
+
+    def optimise(self, epoch: int) -> None:
+        """One step of optimiser, schedule and moving average on the gradients at hand."""
+        scaled = self.settings.precision == "16-mixed"  # the scaler skips steps with infinite gradients by itself
+        norm = self.fabric.clip_gradients(
+            self.module, self.optimiser, max_norm=self.settings.max_grad_norm, error_if_nonfinite=False
+        )
+        if norm is not None and not scaled and not norm.isfinite():
+            raise self.diverged(f"the gradient's norm is {float(norm)}", epoch)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.step += 1
+        if self.step < self.steps:
+            self.schedule.step()
+        if self.average is not None:
+            self.average.update(self.objective.detector)
+
+    def diverged(self, what: str, epoch: int) -> MinkPDError:
+        """The error that ends a training whose numbers have blown up."""
+        kept = f"keeps epoch {self.epoch}" if self.epoch else "has no checkpoint yet"
+        return MinkPDError(
+            f"{self.run}: {what} (epoch {epoch}, step {self.step + 1}); the run {kept};"
+            " lower train.learning_rate or train.max_grad_norm and start another run"
+        )
+
+    def validate_epoch(self) -> None:
+        """Evaluate the weights that would be exported; keep them if they are the best so far."""
+        with self.exported():
+            validation = self.validate(self.objective.detector)
+            value = validation.metrics.get(self.settings.best_metric)
+            best = value is not None and (self.best is None or value > self.best)
+            if best:
+                self.best = value
+            if self.fabric.is_global_zero:
+                write_results(self.run.results, validation.detections)
+                if best:
+                    self.save_weights("best")
+        self.reporter.validation(self.epoch, self.step, validation.metrics, best)
+
+    def exported(self) -> AbstractContextManager[None]:
+        """The detector holds the weights that are exported: the moving average, if there is one."""
+        return nullcontext() if self.average is None else self.average.applied(self.objective.detector)
+
+    def save_weights(self, which: str) -> None:
+        """Write the detector as it is now."""
+        path = self.run.checkpoints / f"{which}.safetensors"
+        save_weights(path, self.objective.detector.state_dict(), self.config, self.epoch)
+
+    def save(self) -> None:
+        """Write the last weights, then the state: a state never stands beside older weights."""
+        generators: list[Any] = [random_state()]
+        if self.fabric.world_size > 1:
+            generators = [None] * self.fabric.world_size
+            torch.distributed.all_gather_object(generators, random_state())
+        if self.fabric.is_global_zero:
+            with self.exported():
+                self.save_weights("last")
+            save_state(self.run.state, self.state(generators))
+        self.fabric.barrier()
+
+    def state(self, generators: list[Any]) -> dict[str, Any]:
+        """Everything that the next epoch depends on."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "best": self.best,
+            "objective": self.objective.state_dict(),
+            "optimiser": self.optimiser.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "generators": generators,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a state that ``save`` wrote."""
+        self.epoch, self.step, self.best = state["epoch"], state["step"], state["best"]
+        self.objective.load_state_dict(state["objective"])
+        self.optimiser.optimizer.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        set_random_state(state["generators"][self.fabric.global_rank])
+
+
+class _Means:
+    """Means of scalars over batches, weighted by their frames."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.frames = 0
+
+    def add(self, values: dict[str, float], frames: int) -> None:
+        self.frames += frames
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * frames
+
+    def over_processes(self, fabric: Fabric) -> dict[str, float]:
+        sums = torch.tensor([*self.sums.values(), self.frames], dtype=torch.float64, device=fabric.device)
+        totals = cast(Tensor, fabric.all_reduce(sums, reduce_op="sum"))
+        return {name: float(total / totals[-1]) for name, total in zip(self.sums, totals[:-1], strict=True)}

@@ -1,0 +1,146 @@
+"""A matrix of runs: several settings by several seeds, resumable run by run, and what came out of it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from pydantic import Field, ValidationError
+from rich.table import Table
+from scipy import stats
+
+from mink_pd.config import Config, Section, load_config
+from mink_pd.errors import ConfigError, DataError
+from mink_pd.train.experiment import distil, train_detector
+from mink_pd.train.runs import RunFolder, checkpoint_file, identify
+
+
+class RunSpec(Section):
+    """One row of the matrix: settings over the configuration's, and what it is compared with."""
+
+    set: list[str] = Field(default_factory=list)
+    teacher: str | None = None  # the run that teaches; None: trained alone
+    once: bool = False  # one seed serves all others, as a teacher may
+    against: str | None = None  # the run that its gain is counted from, paired by seed
+
+
+class Matrix(Section):
+    """A YAML file in configs/experiments; ``set`` holds for all its runs."""
+
+    config: Path
+    set: list[str] = Field(default_factory=list)
+    runs: dict[str, RunSpec]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: the run's name in the matrix, its seed, its configuration, and the run that teaches it."""
+
+    run: str
+    seed: int
+    config: Config
+    teacher: RunFolder | None
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder.of(self.config)
+
+
+def load_matrix(path: Path) -> Matrix:
+    """Read a matrix. Raises ConfigError naming the file and key."""
+    try:
+        matrix = Matrix.model_validate(yaml.safe_load(path.read_text()))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); see configs/experiments") from None
+    except yaml.YAMLError:
+        raise ConfigError(f"{path}: not valid YAML; mend the file") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{path}: '{'.'.join(map(str, first['loc']))}': {first['msg']}") from None
+    for name, spec in matrix.runs.items():
+        for other in (spec.teacher, spec.against):
+            if other is not None and other not in matrix.runs:
+                raise ConfigError(f"{path}: run '{name}' names '{other}', which is not a run of the matrix")
+    matrix.config = path.parent / matrix.config
+    return matrix
+
+
+def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str]) -> list[Job]:
+    """All trainings of a matrix in an order that has every teacher before its students."""
+
+    def job(name: str, seed: int) -> Job:
+        spec = matrix.runs[name]
+        seed = seeds[0] if spec.once else seed
+        changes = [f"runs={folder}", f"name={name}-seed{seed}", f"seed={seed}"]
+        config = load_config(matrix.config, [*matrix.set, *overrides, *spec.set, *changes])
+        return Job(name, seed, config, None if spec.teacher is None else job(spec.teacher, seed).folder)
+
+    names = sorted(matrix.runs, key=lambda name: matrix.runs[name].teacher is not None)
+    jobs = [job(name, seed) for seed in seeds for name in names]
+    return list({str(item.folder): item for item in jobs}.values())
+
+
+def execute(job: Job) -> None:
+    """Train, go on where it was left, or do nothing if it is done; other settings than before start it afresh."""
+    teacher = None if job.teacher is None else checkpoint_file(job.teacher.path)
+    files = {} if teacher is None else {"teacher": teacher}
+    same = job.folder.matches(job.config, identify(files))
+    if teacher is None:
+        train_detector(job.config, resume=same, force=not same)
+    else:
+        distil(job.config, teacher, resume=same, force=not same)
+
+
+def run_all(jobs: list[Job], say: Callable[[str], None]) -> None:
+    """Execute one after the other; ``say`` is told which."""
+    for index, job in enumerate(jobs, start=1):
+        say(f"[{index}/{len(jobs)}] {job.folder}")
+        execute(job)
+
+
+def figures(job: Job) -> dict[str, float]:
+    """Metrics of the validation after the last epoch. Raises DataError if the run has none."""
+    rows = (
+        [json.loads(line) for line in job.folder.metrics.read_text().splitlines()]
+        if job.folder.metrics.exists()
+        else []
+    )
+    for row in reversed(rows):
+        if row["split"] == "val" and row["epoch"] == job.config.train.epochs:
+            return {key: value for key, value in row.items() if isinstance(value, float | int)}
+    raise DataError(f"{job.folder.metrics}: has no validation of epoch {job.config.train.epochs}; run it first")
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Mean and half the width of its 95 % interval (Student's t); nan for a single value."""
+    if len(values) < 2:
+        return float(np.mean(values)), float("nan")
+    spread = float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1)) * spread
+
+
+def compare(matrix: Matrix, jobs: list[Job], metrics: list[str]) -> Table:
+    """A table of mean and 95 % interval over the seeds, with the gain over ``against``, paired by seed."""
+    found = {(job.run, job.seed): figures(job) for job in jobs}
+    table = Table("run", "seeds", *metrics, *(f"gain {metric}" for metric in metrics))
+    for name, spec in matrix.runs.items():
+        seeds = [seed for run, seed in found if run == name]
+        cells = [_plus_minus([found[name, seed][metric] for seed in seeds]) for metric in metrics]
+        for metric in metrics:
+            pairs = [(found[name, s][metric], _partner(found, spec.against, s)) for s in seeds] if spec.against else []
+            cells.append(_plus_minus([own - other[metric] for own, other in pairs], sign=True) if pairs else "")
+        table.add_row(name, str(len(seeds)), *cells)
+    return table
+
+
+def _partner(found: dict[tuple[str, int], dict[str, float]], run: str | None, seed: int) -> dict[str, float]:
+    """The other run's figures at this seed, or its only ones."""
+    return next(found[key] for key in ((run, seed), *found) if key[0] == run and key in found)
+
+
+def _plus_minus(values: list[float], sign: bool = False) -> str:
+    mean, half = interval(values)
+    text = f"{mean:+.2f}" if sign else f"{mean:.2f}"
+    return text if np.isnan(half) else f"{text} ± {half:.2f}"

@@ -1,0 +1,175 @@
+"""Run folders: everything one training writes, enough to repeat it (``runs/NAME/``)."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from mink_pd.config import Config, dump_config, load_config
+from mink_pd.errors import CheckpointError, ConfigError
+from mink_pd.models import Detector, build_detector
+from mink_pd.train.checkpoint import load_state, load_weights, read_config
+from mink_pd.train.files import make_folder, write_text
+
+Which = Literal["last", "best"]
+Files = dict[str, dict[str, str]]  # what the file is -> its path and sha256
+
+# Keys that may differ when a run is resumed: they move it or change its speed, not its result.
+MOVABLE = ("name", "runs", "data.root", "data.workers", "train.accelerator", "train.threads")
+
+
+class RunFolder:
+    """Paths inside one run folder, and what may be done with it.
+
+    config.yaml, environment.txt, metrics.jsonl, TensorBoard events, checkpoints/{last,best}.safetensors
+    (weights), checkpoints/last.state.pt (training state), results/ (KITTI detections of the last validation),
+    figures/, and files.json where the result depends on other files (the teacher's checkpoint).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.environment = path / "environment.txt"
+        self.metrics = path / "metrics.jsonl"
+        self.files = path / "files.json"
+        self.checkpoints = path / "checkpoints"
+        self.state = self.checkpoints / "last.state.pt"
+        self.results = path / "results"
+        self.figures = path / "figures"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @classmethod
+    def of(cls, config: Config) -> "RunFolder":
+        """The run folder that ``config`` names. Raises ConfigError if the name is not that of one folder."""
+        name = config.name or ""
+        if not name or name in (".", "..") or Path(name).name != name:
+            raise ConfigError(f"'name' must be one folder's name, got {name!r}; write for example name=teacher")
+        return cls(config.runs / name)
+
+    def weights(self, which: Which) -> Path:
+        """The exported detector: ``last`` or ``best``."""
+        return self.checkpoints / f"{which}.safetensors"
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything is in the folder's place."""
+        return self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir()))
+
+    def check(self, config: Config, files: Files, resume: bool, force: bool) -> None:
+        """Refuse to mix a new training with what is in the folder, before any work is done.
+
+        Raises ConfigError if the folder is taken, is not a run folder, or was started with other settings.
+        """
+        if not self.exists:
+            return
+        if not (resume or force):
+            text = "--resume continues it, --force starts again, or name=... chooses another"
+            raise ConfigError(f"{self.path} exists; {text}")
+        if not self.config.is_file():
+            raise ConfigError(f"{self.path} exists and is not a run folder (no config.yaml); name=... chooses another")
+        if resume:
+            self._check_same(config, files)
+
+    def matches(self, config: Config, files: Files) -> bool:
+        """Whether the folder holds a run, finished or not, of just these settings."""
+        try:
+            self.check(config, files, resume=True, force=False)
+        except ConfigError:
+            return False
+        return True
+
+    def _check_same(self, config: Config, files: Files) -> None:
+        before, now = _flat(load_config(self.config)), _flat(config)
+        for key in [*before, *(key for key in now if key not in before)]:
+            old, new = before.get(key), now.get(key)
+            if old != new and key not in MOVABLE:
+                remedy = f"--resume with {key}={json.dumps(old)}, or name=... starts another run"
+                raise ConfigError(
+                    f"{self.path} was started with {key}={json.dumps(old)}, now {json.dumps(new)}; {remedy}"
+                )
+
+        known = json.loads(self.files.read_text()) if self.files.exists() else {}
+        for name in {**known, **files}:
+            if known.get(name, {}).get("sha256") != files.get(name, {}).get("sha256"):
+                raise ConfigError(f"{self.path} was started with another {name}; name=... starts another run")
+
+    def prepare(self, config: Config, files: Files, environment: str, fresh: bool) -> None:
+        """Make the folder and write what describes the run; ``fresh`` removes an earlier run's files."""
+        if fresh:
+            self.clear()
+        for folder in (self.path, self.checkpoints, self.figures):
+            make_folder(folder)
+        for left_over in self.checkpoints.glob(".*"):  # half-written by a process that was killed
+            left_over.unlink()
+        write_text(self.config, dump_config(config))
+        if files:
+            write_text(self.files, json.dumps(files, indent=1) + "\n")
+        earlier = self.environment.read_text() + "\n" if self.environment.exists() else ""
+        write_text(self.environment, earlier + environment)
+
+    def clear(self) -> None:
+        """Remove what a training writes; other files that someone put into the folder stay."""
+        for folder in (self.checkpoints, self.results, self.figures):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (
+            self.config,
+            self.environment,
+            self.metrics,
+            self.files,
+            *self.path.glob("events.out.tfevents.*"),
+        ):
+            file.unlink(missing_ok=True)
+
+    def read_state(self) -> dict[str, Any] | None:
+        """The state to resume from; None if no epoch has been finished."""
+        return load_state(self.state) if self.state.exists() else None
+
+
+def identify(files: dict[str, Path]) -> Files:
+    """Path and digest of files that a result depends on."""
+    return {
+        name: {"path": str(path.resolve()), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for name, path in files.items()
+    }
+
+
+def checkpoint_file(path: Path, which: Which = "last") -> Path:
+    """The weights file of a run folder, or ``path`` itself if it is a file.
+
+    Raises CheckpointError if there is none.
+    """
+    if not path.is_dir():
+        return path
+    file = RunFolder(path).weights(which)
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such checkpoint; is {path} a run folder, and has it finished an epoch?")
+    return file
+
+
+def load_detector(path: Path, config: Config | None = None, which: Which = "last") -> tuple[Detector, Config]:
+    """A trained detector in evaluation mode on the CPU, and the configuration that describes it.
+
+    path: run folder or ``.safetensors`` file. config: the detector that it must be; None: the one that the
+    file says it is. Neither depends on where the run folder or the data were at the time of training.
+    Raises CheckpointError if the file is missing, damaged, or of another architecture.
+    """
+    file = checkpoint_file(path, which)
+    config = read_config(file) if config is None else config
+    detector = build_detector(config)
+    load_weights(file, detector, config)
+    return detector.eval(), config
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    """Dotted key -> value; lists stay whole."""
+
+    def walk(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, value in tree.items():
+            result |= walk(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return result
+
+    return walk(config.model_dump(mode="json"), "")

@@ -1,0 +1,214 @@
+"""train.py, distill.py, eval_kitti.py and detect.py as a user calls them, on six tiny frames."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from mink_pd.config import load_config
+from mink_pd.errors import ConfigError
+from mink_pd.train.loop import Trainer
+from mink_pd.train.runs import load_detector
+
+ROOT = Path(__file__).resolve().parents[2]
+Tool = Callable[..., CompletedProcess]
+
+
+def one_error(result: CompletedProcess, *parts: object) -> None:
+    """The tool ended with exit code 2 and one line that holds ``parts``."""
+    assert result.returncode == 2, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    for part in parts:
+        assert str(part) in lines[0]
+
+
+def test_a_run_folder_has_everything(teacher: Path, config: Path, teacher_settings: tuple[str, ...]) -> None:
+    names = {path.name for path in teacher.iterdir()}
+    assert {"config.yaml", "environment.txt", "metrics.jsonl", "checkpoints", "results", "figures"} <= names
+    assert any(name.startswith("events.out.tfevents.") for name in names)
+    checkpoints = {path.name for path in (teacher / "checkpoints").iterdir()}
+    assert (
+        {"last.safetensors", "last.state.pt"}
+        <= checkpoints
+        <= {"last.safetensors", "last.state.pt", "best.safetensors"}
+    )
+    assert {path.name for path in (teacher / "results").iterdir()} == {f"00000{i}.txt" for i in range(4)}
+    assert load_config(teacher / "config.yaml") == load_config(config, list(teacher_settings))
+    environment = (teacher / "environment.txt").read_text()
+    for fact in ("torch: ", "python: ", "commit: ", "threads: 1", "name=teacher", "OPENBLAS_NUM_THREADS: 1"):
+        assert fact in environment
+    rows = [json.loads(line) for line in (teacher / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows if row["split"] == "train"] == list(range(1, 61))
+    assert [row["epoch"] for row in rows if row["split"] == "val"] == [30, 60]
+    assert rows[0]["loss"] == pytest.approx(sum(rows[0][name] for name in ("classification", "box", "direction")))
+
+
+def test_output_in_a_log_is_one_line_an_event(config: Path, tool: Tool) -> None:
+    result = tool("train.py", config, "name=log", "train.epochs=1")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    starts = [line.split("  ")[0] for line in result.stdout.splitlines()]
+    assert starts == ["epoch 1/1", "epoch 1/1", f"{config.parent / 'runs' / 'log'}: done"]
+    one_error(tool("train.py", config, "name=log", "train.epochs=1"), "log", "--resume", "--force", "name=")
+    assert tool("train.py", config, "name=log", "train.epochs=1", "--force").returncode == 0
+
+
+def test_an_interrupted_run_resumes_to_the_same_bits(config: Path, tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = Trainer.save
+
+    def interrupted(trainer: Trainer) -> None:
+        save(trainer)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "save", interrupted)
+        result = tool("train.py", config, "name=resumed")
+    assert result.returncode == 130
+    assert "stopped after epoch 1; --resume continues it" in result.stdout
+    result = tool("train.py", config, "name=resumed", "--resume")
+    assert result.returncode == 0, result.stderr
+    assert tool("train.py", config, "name=whole").returncode == 0
+    runs = config.parent / "runs" / "whole", config.parent / "runs" / "resumed"
+    whole, resumed = (load_file(run / "checkpoints" / "last.safetensors") for run in runs)
+    assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
+    rows = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in runs]
+    for one, other in zip(*rows, strict=True):
+        assert {**one, "frames_per_second": 0} == {**other, "frames_per_second": 0}
+
+
+def test_a_finished_run_says_so(teacher: Path, config: Path, teacher_settings: tuple[str, ...], tool: Tool) -> None:
+    before = (teacher / "checkpoints" / "last.safetensors").stat().st_mtime_ns
+    result = tool("train.py", config, "--resume", *teacher_settings)
+    assert result.returncode == 0
+    assert "nothing to resume" in result.stdout
+    assert (teacher / "checkpoints" / "last.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("train.epoch=3", ["train.epochs"]),
+        ("data.root=/no/such/place", ["/no/such/place"]),
+        ("train.best_metric=map", ["train.best_metric"]),
+        ("train.accelerator=abacus", ["train.accelerator"]),
+    ],
+)
+def test_wrong_settings_are_one_line_and_leave_no_run_folder(
+    config: Path, tool: Tool, override: str, parts: list[str]
+) -> None:
+    one_error(tool("train.py", config, "name=wrong", override), *parts)
+    assert not (config.parent / "runs" / "wrong").exists()
+
+
+def test_distilling_exports_the_student_alone(teacher: Path, config: Path, tool: Tool) -> None:
+    result = tool("distill.py", config, "--teacher", teacher, "model.compression=4", "name=distilled")
+    assert result.returncode == 0, result.stderr
+    run = teacher.parent / "distilled"
+    tensors = load_file(run / "checkpoints" / "last.safetensors")
+    student, settings = load_detector(run)
+    assert settings.model.compression == 4
+    assert tensors.keys() == student.state_dict().keys()
+    assert sum(t.numel() for t in tensors.values()) < 0.5 * sum(
+        t.numel() for t in load_file(teacher / "checkpoints" / "last.safetensors").values()
+    )
+    recorded = json.loads((run / "files.json").read_text())["teacher"]
+    assert recorded["path"] == str(teacher / "checkpoints" / "last.safetensors")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert any("pointdistiller" in name for name in rows[0])
+
+
+def test_evaluation_repeats_the_last_validation(teacher: Path, config: Path, tool: Tool, tmp_path: Path) -> None:
+    options = ("--checkpoint", teacher, "--split", "train", "--json", tmp_path / "a.json")
+    result = tool("eval_kitti.py", config, *options)
+    assert result.returncode == 0, result.stderr
+    figures = json.loads((tmp_path / "a.json").read_text())
+    assert figures["Car"]["bev"]["R40"][1] > 0
+    last = json.loads((teacher / "metrics.jsonl").read_text().splitlines()[-1])
+    for level, value in zip(("easy", "moderate", "hard"), figures["Car"]["3d"]["R40"], strict=True):
+        assert value == last[f"Car/3d/{level}"]
+    labels = load_config(teacher / "config.yaml").data.root / "training" / "label_2"
+    files = ("--labels", labels, "--detections", teacher / "results", "--json", tmp_path / "b.json")
+    result = tool("eval_kitti.py", *files)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "b.json").read_text()) == figures
+
+
+def test_a_checkpoint_of_another_architecture(teacher: Path, config: Path, tool: Tool) -> None:
+    result = tool("eval_kitti.py", config, "--checkpoint", teacher, "model.compression=4")
+    one_error(result, teacher / "checkpoints" / "last.safetensors", "model.compression=1.0")
+
+
+def test_evaluation_wants_one_kind_of_input(config: Path, tool: Tool) -> None:
+    one_error(tool("eval_kitti.py", config), "--checkpoint")
+    one_error(tool("eval_kitti.py", "--labels", "x"), "--detections")
+
+
+def test_a_moved_run_still_detects(teacher: Path, data: Path, tool: Tool, tmp_path: Path) -> None:
+    lone = tmp_path / "detector.safetensors"
+    lone.write_bytes((teacher / "checkpoints" / "last.safetensors").read_bytes())
+    for checkpoint, out in ((teacher, tmp_path / "a"), (lone, tmp_path / "b")):
+        result = tool("detect.py", checkpoint, data, "--out", out)
+        assert result.returncode == 0, result.stderr
+        assert len(list(out.glob("*.txt"))) == 6
+    for name in ("000000.txt", "000003.txt"):  # one frame at a time finds what validation found in batches
+        one = np.loadtxt(tmp_path / "a" / name, usecols=range(3, 16), ndmin=2)
+        batch = np.loadtxt(teacher / "results" / name, usecols=range(3, 16), ndmin=2)
+        np.testing.assert_allclose(one, batch, atol=1e-3)
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_empty_and_far_clouds_give_files_without_boxes(teacher: Path, tool: Tool, tmp_path: Path) -> None:
+    clouds = tmp_path / "clouds"
+    clouds.mkdir()
+    (clouds / "empty.bin").touch()
+    np.full((10, 4), 500, np.float32).tofile(clouds / "far.bin")
+    result = tool("detect.py", teacher, clouds, "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    for name in ("empty", "far"):
+        assert json.loads((tmp_path / "out" / f"{name}.json").read_text())["boxes"] == []
+
+
+def test_a_bad_cloud_stops_before_anything_is_written(teacher: Path, data: Path, tool: Tool, tmp_path: Path) -> None:
+    good, bad = data / "training" / "velodyne" / "000000.bin", tmp_path / "bad.bin"
+    points = np.zeros((5, 4), np.float32)
+    points[3, 1] = np.nan
+    points.tofile(bad)
+    one_error(tool("detect.py", teacher, good, bad, "--out", tmp_path / "out"), bad)
+    assert not (tmp_path / "out").exists()
+
+
+def test_detecting_in_a_lone_cloud_with_a_score(teacher: Path, data: Path, tool: Tool, tmp_path: Path) -> None:
+    (tmp_path / "one.bin").write_bytes((data / "training" / "velodyne" / "000004.bin").read_bytes())
+    counts = {}
+    for score in (0.0, 1.0):
+        out = tmp_path / str(score)
+        result = tool("detect.py", teacher, "--out", out, tmp_path / "one.bin", "--score", score)
+        assert result.returncode == 0, result.stderr
+        rows = json.loads((out / "one.json").read_text())
+        counts[score] = len(rows["boxes"])
+        assert len(rows["names"]) == len(rows["scores"]) == counts[score]
+    assert counts[0.0] > counts[1.0] == 0
+
+
+def test_no_checkpoint_there(config: Path, tool: Tool, tmp_path: Path) -> None:
+    one_error(tool("detect.py", tmp_path / "no.safetensors", "--out", tmp_path / "out", "x.bin"), "no.safetensors")
+    one_error(tool("distill.py", config, "--teacher", tmp_path, "name=x"), tmp_path)
+
+
+def test_an_error_is_one_line_in_a_process_of_its_own(config: Path) -> None:
+    """The same from outside: nothing that is imported may add to stderr; --debug shows the traceback."""
+    command = [sys.executable, ROOT / "tools" / "train.py", config, "train.epoch=1"]
+    one_error(subprocess.run(command, capture_output=True, text=True), "train.epochs")
+
+
+def test_debug_shows_where_an_error_comes_from(config: Path, tool: Tool) -> None:
+    with pytest.raises(ConfigError, match=r"train\.epochs"):
+        tool("train.py", config, "--debug", "train.epoch=1")

@@ -1,0 +1,132 @@
+"""Weights files and training states: round trips, damage, other architectures."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mink_pd.config import Config, ModelConfig
+from mink_pd.errors import CheckpointError
+from mink_pd.models import build_detector
+from mink_pd.train.checkpoint import (
+    load_state,
+    load_weights,
+    random_state,
+    read_config,
+    save_state,
+    save_weights,
+    set_random_state,
+)
+from mink_pd.train.runs import load_detector
+
+
+def small(**model: object) -> Config:
+    return Config(model=ModelConfig(pillar_channels=8, channels=[8, 8, 8], layers=[1, 1, 1], neck_channels=8, **model))
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    config = small()
+    path = tmp_path / "detector.safetensors"
+    save_weights(path, build_detector(config).state_dict(), config, epoch=3)
+    return path
+
+
+def test_a_lone_file_gives_the_detector_back(weights: Path) -> None:
+    detector, config = load_detector(weights)
+    assert config == small()
+    assert not detector.training
+    again = build_detector(config)
+    load_weights(weights, again, config)
+    for name, tensor in detector.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name])
+
+
+def test_another_width_names_tensor_shapes_and_the_key_to_set(weights: Path) -> None:
+    with pytest.raises(CheckpointError) as error:
+        load_detector(weights, small(compression=4))
+    message = str(error.value)
+    assert "\n" not in message
+    assert str(weights) in message
+    assert "(8,)" in message or "(8, " in message
+    assert "(4,)" in message or "(4, " in message
+    assert "model.compression=1.0" in message
+
+
+@pytest.mark.parametrize("layers", [[1, 1, 2], [1, 1, 0]])
+def test_missing_and_surplus_tensors_are_named(weights: Path, layers: list[int]) -> None:
+    config = small()
+    config.model.layers = layers
+    with pytest.raises(CheckpointError, match=r"absent.*model\.layers=\[1, 1, 1\]"):
+        load_detector(weights, config)
+
+
+def test_damaged_foreign_and_missing_files(tmp_path: Path, weights: Path) -> None:
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(weights.read_bytes()[:-100])
+    text = tmp_path / "text.safetensors"
+    text.write_text("not a checkpoint")
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"x": torch.ones(1)}, foreign)
+    for path, reason in (
+        (cut, "damaged"),
+        (text, "damaged"),
+        (foreign, "mink_pd"),
+        (tmp_path / "no", "no such"),
+    ):
+        with pytest.raises(CheckpointError, match=reason) as error:
+            load_detector(path)
+        assert str(error.value).startswith(str(path))
+        assert "\n" not in str(error.value)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.pt"
+    save_state(path, {"epoch": 1})
+
+    def fail(state: object, file) -> None:  # type: ignore[no-untyped-def]
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(KeyboardInterrupt):
+        save_state(path, {"epoch": 2})
+    assert load_state(path) == {"epoch": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "last.state.pt"
+    save_state(path, {"tensor": torch.ones(1000)})
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_state(path)
+
+
+def test_a_state_cannot_run_code(tmp_path: Path) -> None:
+    path = tmp_path / "last.state.pt"
+    torch.save({"epoch": Path("x")}, path)  # a class that is not among the plain ones
+    with pytest.raises(CheckpointError):
+        load_state(path)
+
+
+def test_all_random_generators_are_put_back(tmp_path: Path) -> None:
+    def draw() -> tuple[float, float, float, float]:
+        return random.gauss(0, 1), float(np.random.normal()), float(torch.rand(1)), random.random()
+
+    draw()  # leaves half a pair in the generators of normal numbers
+    save_state(tmp_path / "state.pt", random_state())
+    first = [draw() for _ in range(3)]
+    set_random_state(load_state(tmp_path / "state.pt"))
+    assert [draw() for _ in range(3)] == first
+
+
+def test_metadata_of_another_version_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "old.safetensors"
+    metadata = {"format": "mink_pd detector 1", "config": '{"modle": {}}'}
+    save_file({"x": torch.ones(1)}, path, metadata)
+    with pytest.raises(CheckpointError, match="modle"):
+        read_config(path)

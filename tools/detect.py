@@ -1,0 +1,78 @@
+"""Detect objects in point clouds."""
+
+import argparse
+from pathlib import Path
+
+from rich.progress import track
+
+from mink_pd.cli import console, parser, run
+from mink_pd.data.kitti_raw import open_raw
+from mink_pd.errors import ConfigError
+from mink_pd.train.experiment import launch
+from mink_pd.train.inputs import Frames, PointFiles, check_frames, detect_to_folder
+from mink_pd.train.runs import load_detector
+
+
+def main(options: argparse.Namespace) -> None:
+    """Check every input, then detect and write one file a cloud."""
+    detector, config = load_detector(options.checkpoint, which=options.which)
+    if options.score is not None:
+        config.model.nms.score = options.score
+    config.train.devices = config.train.nodes = 1
+    frames = open_frames(options, config.data.camera_view)
+    check_frames(frames)
+    detector.to(launch(config.train).device)
+    written = detect_to_folder(detector, frames, config, options.out)
+    bar = track(written, "detecting", len(frames), console=console, transient=True, disable=not console.is_terminal)
+    objects = sum(count for _, count in bar)
+    console.print(f"{options.out}: {objects} objects in {len(frames)} point clouds", soft_wrap=True)
+
+
+def open_frames(options: argparse.Namespace, camera_view: bool) -> Frames:
+    """The point clouds that the command line names."""
+    if bool(options.inputs) == bool(options.raw):
+        raise ConfigError("command line: give point clouds, or --raw BASE DATE DRIVE, and not both")
+    if not options.raw:
+        return PointFiles(options.inputs, options.calib, camera_view)
+    if options.calib:
+        raise ConfigError("command line: --calib does not go with --raw; a drive has its own calibration")
+    base, date, drive = options.raw
+    return open_raw(base, date, drive, camera_view=camera_view)
+
+
+def probability(text: str) -> float:
+    """A number from 0 to 1."""
+    if not 0 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return float(text)
+
+
+if __name__ == "__main__":
+    arguments = parser(
+        "Detect objects in point clouds. Writes NAME.txt in KITTI's format where the calibration is known,"
+        " else NAME.json with boxes in the LiDAR frame (x, y, z of the centre, l, w, h, yaw)."
+    )
+    arguments.add_argument("checkpoint", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder or .safetensors file")
+    arguments.add_argument(
+        "inputs",
+        type=Path,
+        nargs="*",
+        metavar="INPUT",
+        help=".bin, .pcd or .ply files, folders of them, or a folder in KITTI's layout",
+    )
+    arguments.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    arguments.add_argument(
+        "--raw",
+        nargs=3,
+        metavar=("BASE", "DATE", "DRIVE"),
+        help="a drive of KITTI's raw data, e.g. data/raw 2011_09_26 0001",
+    )
+    arguments.add_argument(
+        "--calib",
+        type=Path,
+        metavar="FILE_OR_DIR",
+        help="KITTI calib file for all clouds, or a folder with NAME.txt for each; not needed in KITTI's layout",
+    )
+    arguments.add_argument("--score", type=probability, help="lowest score to report; the configuration's if not given")
+    arguments.add_argument("--which", choices=("last", "best"), default="last", help="checkpoint of a run folder")
+    run(main, arguments)

@@ -1,0 +1,96 @@
+"""KITTI figures of a trained detector, or of anyone's detections."""
+
+import argparse
+from pathlib import Path
+
+from rich.table import Table
+
+from mink_pd.cli import console, parser, run
+from mink_pd.config import load_config
+from mink_pd.data import open_dataset
+from mink_pd.data.loader import make_loader
+from mink_pd.data.objects import Objects
+from mink_pd.errors import ConfigError
+from mink_pd.evaluate.kitti import evaluate_kitti, load_folders, mean_average_precision, operating_points
+from mink_pd.evaluate.report import kitti_table, write_json
+from mink_pd.train.experiment import launch
+from mink_pd.train.runs import load_detector
+from mink_pd.train.validate import validate
+
+Rows = dict[str, Objects]
+
+
+def main(options: argparse.Namespace) -> None:
+    """Evaluate, print the table, write the JSON."""
+    labels, detections = from_folders(options) if options.labels or options.detections else from_checkpoint(options)
+    result = evaluate_kitti(labels, detections)
+    console.print(kitti_table(result))
+    console.print(operating_table(labels, detections))
+    means = mean_average_precision(result)
+    text = "  ".join(f"{name} {'–' if value is None else f'{value:.2f}'}" for name, value in means.items())
+    console.print(f"mAP over the classes, moderate, R40: {text}   ({len(labels)} frames)")
+    if options.json:
+        write_json(options.json, result)
+        console.print(f"written: {options.json}", soft_wrap=True)
+
+
+def from_folders(options: argparse.Namespace) -> tuple[Rows, Rows]:
+    """Labels and detections as KITTI files."""
+    if options.config or not (options.labels and options.detections):
+        raise ConfigError("command line: give CONFIG and --checkpoint, or --labels and --detections, and not both")
+    return load_folders(options.labels, options.detections, options.frames)
+
+
+def from_checkpoint(options: argparse.Namespace) -> tuple[Rows, Rows]:
+    """Labels of a split and what the detector finds in it."""
+    if not (options.config and options.checkpoint):
+        raise ConfigError("command line: give CONFIG and --checkpoint, or --labels and --detections")
+    config = load_config(options.config, [*options.overrides, "train.devices=1", "train.nodes=1"])
+    detector, _ = load_detector(options.checkpoint, config, options.which)
+    dataset = open_dataset(config.data, options.split or config.data.val_split)
+    batches = make_loader(
+        dataset,
+        config.data,
+        batch_size=config.train.batch_size,
+        training=False,
+        seed=config.seed,
+        rank=0,
+        world=1,
+    )
+    fabric = launch(config.train)
+    validation = validate(detector.to(fabric.device), batches.epoch(0), fabric)
+    return validation.labels, validation.detections
+
+
+def operating_table(labels: Rows, detections: Rows) -> Table:
+    """Each class at the score of its highest F1."""
+    table = Table("class", "score", "precision", "recall", "false positives a frame")
+    table.title = "at the score of the highest F1 (3D, moderate)"
+    for name, point in operating_points(labels, detections).items():
+        cells = (point.score, point.precision, point.recall, point.false_positives_per_frame) if point else ()
+        table.add_row(name, *(f"{cell:.3f}" for cell in cells))
+    return table
+
+
+if __name__ == "__main__":
+    arguments = parser("KITTI figures of a detector (CONFIG --checkpoint) or of files (--labels --detections).")
+    arguments.add_argument("config", type=Path, nargs="?", help="YAML file that the detector was trained with")
+    arguments.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="settings over the file's, e.g. model.compression=4 data.root=/data/kitti",
+    )
+    arguments.add_argument("--checkpoint", type=Path, metavar="RUN_OR_FILE", help="run folder or .safetensors file")
+    arguments.add_argument("--which", choices=("last", "best"), default="last", help="checkpoint of a run folder")
+    arguments.add_argument("--split", help="split to detect in; the configuration's data.val_split if not given")
+    arguments.add_argument("--labels", type=Path, metavar="DIR", help="KITTI label files, FRAME.txt")
+    arguments.add_argument("--detections", type=Path, metavar="DIR", help="KITTI detection files, FRAME.txt")
+    arguments.add_argument(
+        "--frames",
+        type=Path,
+        metavar="FILE",
+        help="frames to evaluate, an id a line; those with a detection file if not given",
+    )
+    arguments.add_argument("--json", type=Path, metavar="OUT", help="also write the figures as JSON")
+    run(main, arguments)

@@ -1,0 +1,30 @@
+"""Run a matrix of trainings and compare them over seeds."""
+
+import argparse
+from pathlib import Path
+
+from mink_pd.cli import console, parser, run
+from mink_pd.train.matrix import compare, load_matrix, plan, run_all
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "configs" / "experiments"
+
+
+def main(options: argparse.Namespace) -> None:
+    """Train what is not done yet, then print the table."""
+    path = EXPERIMENTS / f"{options.name}.yaml"
+    matrix = load_matrix(path if path.exists() else Path(options.name))
+    jobs = plan(matrix, list(range(options.seeds)), options.runs / Path(options.name).stem, options.overrides)
+    if not options.report:
+        run_all(jobs, console.print)
+    console.print(compare(matrix, jobs, options.metrics))
+
+
+if __name__ == "__main__":
+    arguments = parser("Run a matrix of trainings; what is done is not done again. Prints means and 95 % intervals.")
+    arguments.add_argument("name", help="an experiment of configs/experiments, or a YAML file like them")
+    arguments.add_argument("overrides", nargs="*", metavar="key=value", help="settings for all runs")
+    arguments.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
+    arguments.add_argument("--runs", type=Path, default=Path("runs"), help="folder for the experiment's run folders")
+    arguments.add_argument("--metrics", nargs="+", default=["mAP_bev", "mAP_3d"], help="columns of the table")
+    arguments.add_argument("--report", action="store_true", help="only print the table of what is done")
+    run(main, arguments)
