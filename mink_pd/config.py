@@ -130,7 +130,7 @@ class PointDistillerConfig(Section):
     neighbours: int = Field(16, ge=1)  # K
     temperature: float = Field(1.0, gt=0)  # tau
     importance: Literal["points", "channel_max", "score"] = "channel_max"
-    normalise: bool = True  # divide the importance by its mean over the frame
+    normalise: bool = True  # divide the importance by its mean over the selected rows
     local_distillation: bool = True  # LD: graph features instead of the rows' own
     reweighting: bool = True  # RL: phi instead of 1
     edge: Literal["neighbour", "difference"] = "neighbour"  # [x_j ; x_i] or [x_i - x_j ; x_i]

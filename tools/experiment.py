@@ -14,16 +14,19 @@ def main(options: argparse.Namespace) -> None:
     path = EXPERIMENTS / f"{options.name}.yaml"
     matrix = load_matrix(path if path.exists() else Path(options.name))
     jobs = plan(matrix, list(range(options.seeds)), options.runs / Path(options.name).stem, options.overrides)
+    wanted = [job for job in jobs if not options.only or job.run in options.only]
     if not options.report:
-        run_all(jobs, console.print)
-    console.print(compare(matrix, jobs, options.metrics))
+        run_all(wanted, console.print)
+    if wanted == jobs or options.report:
+        console.print(compare(matrix, jobs, options.metrics))
 
 
 if __name__ == "__main__":
     arguments = parser("Run a matrix of trainings; what is done is not done again. Prints means and 95 % intervals.")
     arguments.add_argument("name", help="an experiment of configs/experiments, or a YAML file like them")
     arguments.add_argument("overrides", nargs="*", metavar="key=value", help="settings for all runs")
-    arguments.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
+    arguments.add_argument("--seeds", type=int, default=3, help="seeds 0 to this less one")
+    arguments.add_argument("--only", nargs="+", metavar="RUN", help="train these rows of the matrix only")
     arguments.add_argument("--runs", type=Path, default=Path("runs"), help="folder for the experiment's run folders")
     arguments.add_argument("--metrics", nargs="+", default=["mAP_bev", "mAP_3d"], help="columns of the table")
     arguments.add_argument("--report", action="store_true", help="only print the table of what is done")

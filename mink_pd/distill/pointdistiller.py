@@ -43,9 +43,9 @@ class PointDistiller(nn.Module):
         """Loss of one tap (a scalar) and what to watch: largest phi, share inside objects, adapters' magnitudes."""
         settings = self.settings
         frame, frames = pair.teacher.frame, pair.teacher.voxels.frames
-        score = normalise(pair.importance(settings.importance), frame, frames, settings.normalise)  # (M,)
+        score = pair.importance(settings.importance)  # (M,)
         selected = select(score, frame, frames, settings.rows)
-        phi = weights(score, selected, settings.temperature, settings.reweighting)  # (n,)
+        phi = weights(score, selected, settings)  # (n,)
         places = pair.teacher.centres if settings.knn_space == "coordinates" else pair.teacher.features
         graph = local_graph(selected, frame, places, settings.neighbours if settings.local_distillation else 1)
         target = self.teacher[pair.name](pair.teacher.features, graph)  # (E, C')
@@ -61,18 +61,19 @@ class PointDistiller(nn.Module):
         }
 
 
-def normalise(importance: Tensor, frame: Tensor, frames: int, on: bool) -> Tensor:
-    """Importance (M,) over its mean in the frame, so that a temperature means the same for every kind."""
-    if not on:
-        return importance
-    total = importance.new_zeros(frames).index_add_(0, frame, importance)
-    count = importance.new_zeros(frames).index_add_(0, frame, torch.ones_like(importance))
-    mean = (total / count.clamp(min=1)).clamp(min=1e-12)
-    return importance / mean[frame]
+def weights(importance: Tensor, selected: list[Tensor], settings: PointDistillerConfig) -> Tensor:
+    """phi (n,): N softmax(s / tau) over the N selected rows of each frame, 1 on average.
+
+    With ``normalise`` s is the importance over its mean among these rows, so that tau means the same for every kind of
+    importance: counts of points as published, with tau = 0.01, would give one voxel all the weight. All 1 without
+    ``reweighting``.
+    """
+    return torch.cat([importance.new_zeros(0), *(_weights(importance[rows], settings) for rows in selected)])
 
 
-def weights(importance: Tensor, selected: list[Tensor], temperature: float, on: bool) -> Tensor:
-    """phi (n,): N softmax(s / tau) over the N selected rows of each frame, 1 on average; all 1 where switched off."""
-    if not on:
-        return importance.new_ones(sum(len(rows) for rows in selected))
-    return torch.cat([len(rows) * torch.softmax(importance[rows] / temperature, dim=0) for rows in selected])
+def _weights(scores: Tensor, settings: PointDistillerConfig) -> Tensor:
+    if not settings.reweighting or len(scores) == 0:
+        return torch.ones_like(scores)
+    if settings.normalise:
+        scores = scores / scores.mean().clamp(min=1e-12)
+    return len(scores) * torch.softmax(scores / settings.temperature, dim=0)

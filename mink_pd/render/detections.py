@@ -62,9 +62,7 @@ def detections_scene(points: np.ndarray, panel: Panel) -> Scene:
         within = points_in_boxes(points, boxes).any(axis=0)  # (P,)
         colours[within] = np.array(COLOURS[outcome]) / 2 + 0.5  # lighter than the box's lines
         inside |= within
-        scene += box_lines(
-            boxes, COLOURS[outcome], 1.5 if outcome == IGNORED else 3.0, dashed=outcome == MISSED
-        )
+        scene += box_lines(boxes, COLOURS[outcome], 1.5 if outcome == IGNORED else 3.0, dashed=outcome == MISSED)
     scene += [
         Points(points[~inside, :3], colours[~inside], 1.8),
         Points(points[inside, :3], colours[inside], 3.0),
@@ -82,9 +80,7 @@ def detections_side_by_side(points: np.ndarray, left: Panel, right: Panel) -> tu
     return scene, fit_camera(np.concatenate([targets, targets + shift]), SIZE, elevation=_ELEVATION)
 
 
-def detections_figure(
-    points: np.ndarray, left: Panel, right: Panel, title: str, subtitle: str = ""
-) -> Image.Image:
+def detections_figure(points: np.ndarray, left: Panel, right: Panel, title: str, subtitle: str = "") -> Image.Image:
     """One page: the same points (P, 3 or more) [m] with either panel's boxes, a legend and the counts.
 
     Raises MinkPDError where Open3D cannot render.
@@ -101,9 +97,7 @@ def detections_figure(
         page.picture(pixels, place[:2])
         page.range_labels(camera, place, RADII, ground)
         _scores(page, panel, camera, place)
-    present = [
-        outcome for outcome in COLOURS if outcome != IGNORED or left.count(IGNORED) + right.count(IGNORED)
-    ]
+    present = [outcome for outcome in COLOURS if outcome != IGNORED or left.count(IGNORED) + right.count(IGNORED)]
     page.legend(
         (MARGIN, 836),
         [
@@ -137,10 +131,7 @@ def _heading(page: Page, panel: Panel, left: int) -> None:
     x = float(left + _PANEL[0])
     for outcome, word in ((MISSED, "missed"), (FALSE_POSITIVE, "false"), (TRUE_POSITIVE, "correct")):
         x -= page.text((x, _TOP - 24), word, 20, COLOURS[outcome], anchor="rm") + 8
-        x -= (
-            page.text((x, _TOP - 24), str(panel.count(outcome)), 30, COLOURS[outcome], bold=True, anchor="rm")
-            + 26
-        )
+        x -= page.text((x, _TOP - 24), str(panel.count(outcome)), 30, COLOURS[outcome], bold=True, anchor="rm") + 26
 
 
 def _scores(page: Page, panel: Panel, camera: Camera, place: tuple[int, int, int, int]) -> None:

@@ -86,9 +86,7 @@ def importance_figure(
     right -= 16 + round(page.text((right, 18), f"{share_inside:.0%}", 56, SELECTED, bold=True, anchor="ra"))
     page.text((right, 34), f"of the {len(selected)} selected places", 20, QUIET, anchor="ra")
     page.text((right, 60), "lie inside labelled objects", 20, QUIET, anchor="ra")
-    page.colour_bar(
-        (MARGIN, 828), 400, scale, "importance to the teacher" + (" (log scale)" if scale.log else "")
-    )
+    page.colour_bar((MARGIN, 828), 400, scale, "importance to the teacher" + (" (log scale)" if scale.log else ""))
     page.legend(
         (MARGIN + 470, 836),
         [

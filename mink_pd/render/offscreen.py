@@ -58,9 +58,7 @@ def _run_worker(jobs: Path, pictures: Path) -> None:
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT)
     except subprocess.TimeoutExpired as error:
-        raise MinkPDError(
-            f"off-screen rendering took more than {_TIMEOUT} s; try a smaller picture"
-        ) from error
+        raise MinkPDError(f"off-screen rendering took more than {_TIMEOUT} s; try a smaller picture") from error
     if done.returncode != 0 or not pictures.exists():
         raise MinkPDError(
             f"Open3D cannot render off screen ({_reason(done)}); it needs a Vulkan driver, on Debian or "

@@ -57,9 +57,7 @@ class Page:
         self.draw.text(at, text, fill=rgb(colour), font=font(size, bold), anchor=anchor)
         return self.draw.textlength(text, font=font(size, bold))
 
-    def tag(
-        self, at: tuple[float, float], text: str, colour: Colour, bold: bool = True, anchor: str = "mb"
-    ) -> None:
+    def tag(self, at: tuple[float, float], text: str, colour: Colour, bold: bool = True, anchor: str = "mb") -> None:
         """Write a small word over a picture on a ground of its own; by default centred above the place."""
         left, top, right, bottom = self.draw.textbbox(at, text, font=font(15, bold), anchor=anchor)
         self.draw.rounded_rectangle((left - 4, top - 3, right + 4, bottom + 3), 4, fill=rgb(BACKGROUND))
@@ -101,9 +99,7 @@ class Page:
         self.text((x, y - 8), label, 18, anchor="ls")
         self.image.paste(Image.fromarray(pixels), at)
         for fraction, anchor in ((0.0, "la"), (0.5, "ma"), (1.0, "ra")):
-            self.text(
-                (x + fraction * width, y + 21), f"{scale.value(fraction):.2g}", 16, QUIET, anchor=anchor
-            )
+            self.text((x + fraction * width, y + 21), f"{scale.value(fraction):.2g}", 16, QUIET, anchor=anchor)
 
 
 def rgb(colour: Colour) -> tuple[int, int, int]:
@@ -131,9 +127,7 @@ def _glyph(entry: Entry, side: int = 26, zoom: int = 4) -> Image.Image:
     draw = ImageDraw.Draw(image)
     low, high, width, fill = 2 * zoom, (side - 2) * zoom, 3 * zoom, rgb(entry.colour)
     if entry.glyph == "circle":
-        draw.ellipse(
-            (low + 2 * zoom, low + 2 * zoom, high - 2 * zoom, high - 2 * zoom), outline=fill, width=width
-        )
+        draw.ellipse((low + 2 * zoom, low + 2 * zoom, high - 2 * zoom, high - 2 * zoom), outline=fill, width=width)
     else:
         draw.rectangle((low, low, high, high), outline=fill, width=width)
     if entry.glyph == "dashed box":

@@ -6,4 +6,14 @@ from mink_pd.sparse.minkowski import ME
 from mink_pd.sparse.pooling import segment_max, segment_mean
 from mink_pd.sparse.voxels import Tap, Voxels, voxelise
 
-__all__ = ["ME", "ConvBlock", "Tap", "Voxels", "knn", "segment_max", "segment_mean", "voxelise", "with_features"]
+__all__ = [
+    "ME",
+    "ConvBlock",
+    "Tap",
+    "Voxels",
+    "knn",
+    "segment_max",
+    "segment_mean",
+    "voxelise",
+    "with_features",
+]

@@ -1,7 +1,11 @@
 """Sparse convolution blocks."""
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
+from mink_pd.sparse.conv import Epilogue, GenerativeConvTranspose, SparseConv
 from mink_pd.sparse.minkowski import ME
 from mink_pd.sparse.voxels import Voxels
 
@@ -16,17 +20,24 @@ def with_features(tensor: "ME.SparseTensor", features: Tensor) -> "ME.SparseTens
 
 
 class ConvBlock(nn.Module):
-    """Sparse convolution without bias, batch norm, ReLU.
+    """Sparse convolution without bias, batch norm, ReLU; the latter two folded into the convolution at inference.
 
     ``stride`` > 1 with ``transposed`` goes to finer sites: the ones given as ``sites``, or new ones (generative).
     """
 
     def __init__(
-        self, channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1, *, transposed: bool = False,
-        grow: bool = False, dimension: int = 2,
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int = 3,
+        stride: int = 1,
+        *,
+        transposed: bool = False,
+        grow: bool = False,
+        dimension: int = 2,
     ) -> None:
         super().__init__()
-        layer = ME.MinkowskiGenerativeConvolutionTranspose if transposed else ME.MinkowskiConvolution
+        layer = GenerativeConvTranspose if transposed else SparseConv
         extra = {} if transposed else {"expand_coordinates": grow}
         self.convolution = layer(channels_in, channels_out, kernel, stride, dimension=dimension, **extra)
         self.norm = nn.BatchNorm1d(channels_out, eps=EPSILON, momentum=MOMENTUM)
@@ -34,13 +45,19 @@ class ConvBlock(nn.Module):
         nn.init.kaiming_normal_(self.convolution.kernel.data.view(-1, channels_out).t(), nonlinearity="relu")
 
     def forward(self, x: "ME.SparseTensor", sites: "ME.CoordinateMapKey | None" = None) -> "ME.SparseTensor":
-        y = self.convolution(x) if sites is None else self.convolution(x, coordinates=sites)
+        if not self.training and not torch.is_grad_enabled():
+            return self.convolution(x, sites, self._norm_and_relu())
+        y = self.convolution(x, sites)
         return with_features(y, self.norm(y.F).relu_())
 
+    def _norm_and_relu(self) -> Epilogue:
+        """Of the running statistics: (x - mean) / sqrt(variance + eps) * weight + bias, then the positive part."""
+        norm: Any = self.norm
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        return Epilogue(scale, norm.bias - norm.running_mean * scale)
 
-def shared_sites(
-    block: ConvBlock, x: "ME.SparseTensor", voxels: Voxels, name: str
-) -> "ME.SparseTensor":
+
+def shared_sites(block: ConvBlock, x: "ME.SparseTensor", voxels: Voxels, name: str) -> "ME.SparseTensor":
     """Apply a block that creates sites, on the sites that an earlier network has made under this name, if any."""
     y = block(x, voxels.sites.get(name))
     voxels.sites.setdefault(name, y.coordinate_map_key)

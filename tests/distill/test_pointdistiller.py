@@ -77,9 +77,8 @@ def test_loss_is_the_papers(edge: str, teacher_adapter: str, reweighting: bool) 
     for frame in range(2):
         here = torch.nonzero(pair.teacher.coordinates[:, 0] == frame)[:, 0]
         score = theirs[here].max(dim=1).values
-        score = score / score.mean()
         top = score.argsort(descending=True)[:12]
-        phi = len(top) * torch.softmax(score[top] / 0.5, dim=0) if reweighting else torch.ones(len(top))
+        phi = len(top) * torch.softmax(score[top] / score[top].mean() / 0.5, dim=0) if reweighting else torch.ones(len(top))
         for i, weight in zip(here[top], phi, strict=True):
             near = here[(places[here] - places[i]).norm(dim=1).argsort(stable=True)[:5]]
             distance = (places[near] - places[i]).norm(dim=1)
@@ -131,8 +130,13 @@ def test_a_frame_with_few_rows_gives_a_smaller_graph() -> None:
 
 def test_weights_average_to_one_and_follow_the_softmax() -> None:
     score = torch.tensor([3.0, 1.0, 2.0, 5.0])
-    phi = weights(score, [torch.tensor([0, 2]), torch.tensor([3])], 2.0, True)
-    assert phi.tolist() == pytest.approx([2 / (1 + np.exp(-0.5)), 2 / (1 + np.exp(0.5)), 1.0])
+    selected = [torch.tensor([0, 2]), torch.tensor([3])]
+    raw = PointDistillerConfig(temperature=2.0, normalise=False)
+    assert weights(score, selected, raw).tolist() == pytest.approx([2 / (1 + np.exp(-0.5)), 2 / (1 + np.exp(0.5)), 1.0])
+    normed = weights(score, selected, PointDistillerConfig(temperature=2.0))
+    assert normed.tolist() == pytest.approx([2 / (1 + np.exp(-0.2)), 2 / (1 + np.exp(0.2)), 1.0])
+    assert weights(10 * score, selected, PointDistillerConfig(temperature=2.0)).tolist() == pytest.approx(normed.tolist())
+    assert weights(score, selected, PointDistillerConfig(reweighting=False)).tolist() == [1.0, 1.0, 1.0]
 
 
 @torch.no_grad()

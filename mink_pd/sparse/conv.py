@@ -1,0 +1,177 @@
+"""Sparse convolutions with MinkowskiEngine's parameters, coordinate maps and results, and a fast path on the CPU.
+
+Out coordinates come from MinkowskiEngine's own coordinate manager. The arithmetic (Choy et al., CVPR 2019, eq. 3) runs
+in compiled code on kernel maps that all layers on one manager share; see ``csrc/convolution.cpp``. Other devices
+and types, kernels that are not cubes, and machines without a compiler take MinkowskiEngine's path.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mink_pd.sparse.kernel_map import KernelMap, PairList, kernel_map
+from mink_pd.sparse.minkowski import ME
+
+Sites = Any  # ME.CoordinateMapKey, ME.SparseTensor or Tensor, which have no types: what ME's layers take
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What follows a convolution at inference: x * scale + shift by channel (C,), then the positive part."""
+
+    scale: Tensor
+    shift: Tensor
+    relu: bool = True
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = torch.addcmul(self.shift, x, self.scale)
+        return x.relu_() if self.relu else x
+
+
+class _Convolution:
+    """The fast path, put in front of a layer of MinkowskiEngine."""
+
+    def forward(
+        self, input: "ME.SparseTensor", coordinates: Sites | None = None, epilogue: Epilogue | None = None
+    ) -> "ME.SparseTensor":
+        """Convolve onto the sites that the layer makes itself, or onto given ones.
+
+        ``epilogue`` is applied to the result; it is for inference and has no gradient on the fast path.
+        """
+        operators = _operators() if self._is_fast(input, coordinates) else None
+        if operators is None:
+            result = super().forward(input, coordinates)  # type: ignore[misc]
+            features = result.F if epilogue is None else epilogue(result.F)
+            return _tensor(features, result.coordinate_map_key, input) if epilogue else result
+        key = self._output_key(input, coordinates)
+        layer: Any = self
+        generator, transposed = layer.kernel_generator, layer.is_transpose
+        fine, coarse = (key, input.coordinate_map_key) if transposed else (input.coordinate_map_key, key)
+        maps = kernel_map(
+            operators, input.coordinate_manager, fine, coarse, generator.kernel_size, generator.kernel_dilation
+        )
+        if epilogue is None:
+            features = _Products.apply(input.F, layer.kernel, maps, transposed, operators)
+            features = features if layer.bias is None else features + layer.bias
+        else:
+            features = _inference(input.F, layer.kernel, layer.bias, maps, transposed, epilogue, operators)
+        return _tensor(features, key, input)
+
+    def _is_fast(self, input: "ME.SparseTensor", coordinates: Sites | None) -> bool:
+        layer: Any = self
+        return (
+            not layer.use_mm  # a kernel of one place on the same sites is a matrix product
+            and not isinstance(coordinates, Tensor)  # new coordinates, which MinkowskiEngine inserts
+            and layer.kernel_generator.region_type == ME.RegionType.HYPER_CUBE
+            and all(x.device.type == "cpu" and x.dtype == torch.float32 for x in (input.F, layer.kernel))
+        )
+
+    def _output_key(self, input: "ME.SparseTensor", coordinates: Sites | None) -> "ME.CoordinateMapKey":
+        """MinkowskiEngine's own key for the output, made if need be."""
+        layer: Any = self
+        generator = layer.kernel_generator
+        if isinstance(coordinates, ME.SparseTensor):
+            return coordinates.coordinate_map_key
+        key = coordinates or ME.CoordinateMapKey(input.coordinate_map_key.get_coordinate_size())
+        if key.is_key_set():
+            return key
+        if not layer.is_transpose and not generator.expand_coordinates:
+            return input.coordinate_manager.stride(input.coordinate_map_key, generator.kernel_stride)
+        # The manager makes grown sites only inside a convolution: run one with a single channel, which sets the key.
+        rows = input.coordinate_manager.size(input.coordinate_map_key)
+        with torch.no_grad():
+            layer.conv.apply(
+                torch.zeros(rows, 1), torch.zeros(generator.kernel_volume, 1, 1), generator,
+                layer.convolution_mode, input.coordinate_map_key, key, input.coordinate_manager,
+            )  # fmt: skip
+        return key
+
+
+class SparseConv(_Convolution, ME.MinkowskiConvolution):
+    """Drop-in for ``MinkowskiConvolution``: same arguments, parameters, coordinate maps and results."""
+
+
+class SparseConvTranspose(_Convolution, ME.MinkowskiConvolutionTranspose):
+    """Drop-in for ``MinkowskiConvolutionTranspose``."""
+
+
+class GenerativeConvTranspose(_Convolution, ME.MinkowskiGenerativeConvolutionTranspose):
+    """Drop-in for ``MinkowskiGenerativeConvolutionTranspose``."""
+
+
+class _Products(torch.autograd.Function):
+    """y[target] = sum over offsets k of x[source] W_k, with gradients for x (M, C_in) and W (K, C_in, C_out)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weights: Tensor, maps: KernelMap, transposed: bool, operators: Any) -> Tensor:
+        x, weights = x.contiguous(), weights.contiguous()
+        ctx.save_for_backward(x, weights)
+        ctx.maps, ctx.transposed, ctx.operators = maps, transposed, operators
+        return _products(x, weights, _pairs(maps, transposed), operators)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weights = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        of_x = of_weights = None
+        if ctx.needs_input_grad[0]:
+            back = _pairs(ctx.maps, not ctx.transposed)
+            of_x = _products(gradient, weights, back, ctx.operators, transpose_weights=True)
+        if ctx.needs_input_grad[1]:
+            pairs = ctx.maps.to_coarse
+            ends = (pairs.target, pairs.source) if ctx.transposed else (pairs.source, pairs.target)
+            of_weights = ctx.operators.outer_products(x, gradient, *ends, pairs.table)
+        return of_x, of_weights, None, None, None
+
+
+def _pairs(maps: KernelMap, to_fine: bool) -> PairList:
+    return maps.to_fine if to_fine else maps.to_coarse
+
+
+def _products(
+    x: Tensor,
+    weights: Tensor,
+    pairs: PairList,
+    operators: Any,
+    transpose_weights: bool = False,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    return operators.products(
+        x, weights, pairs.source, pairs.target, pairs.table, pairs.rows,
+        transpose_weights, pairs.mirrored, scale, shift, relu,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def _inference(
+    x: Tensor,
+    weights: Tensor,
+    bias: Tensor | None,
+    maps: KernelMap,
+    transposed: bool,
+    epilogue: Epilogue,
+    operators: Any,
+) -> Tensor:
+    scale, shift = epilogue.scale, epilogue.shift
+    if bias is not None:
+        shift = torch.addcmul(shift, bias.view(-1), scale)
+    return _products(
+        x.contiguous(), weights.contiguous(), _pairs(maps, transposed), operators,
+        scale=scale.contiguous(), shift=shift.contiguous(), relu=epilogue.relu,
+    )  # fmt: skip
+
+
+def _tensor(features: Tensor, key: "ME.CoordinateMapKey", like: "ME.SparseTensor") -> "ME.SparseTensor":
+    return ME.SparseTensor(features, coordinate_map_key=key, coordinate_manager=like.coordinate_manager)
+
+
+def _operators() -> Any | None:
+    from mink_pd.sparse.native import library  # at need: "python -m mink_pd.sparse.native" must find it not imported
+
+    return library()

@@ -1,0 +1,135 @@
+// Register-blocked inner loops of the sparse convolution, on the compiler's vector types.
+//
+// A block keeps its sums in registers while it runs over channels (accumulate) or over pairs (outer). Every sum is
+// formed in the order of its channels or pairs, whatever the size of the block, so that results do not depend on how
+// the work was cut.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+namespace mink_pd {
+
+// A panel is the widest strip of output channels that one block covers: up to MAX_VECTORS vectors of LANES floats.
+#if defined(__AVX512F__)
+constexpr int LANES = 16, MAX_VECTORS = 4;  // 32 registers
+constexpr int ROWS[] = {0, 8, 8, 8, 6}, OUTER_ROWS[] = {0, 16, 12, 8, 6};
+#elif defined(__aarch64__)
+constexpr int LANES = 4, MAX_VECTORS = 4;  // 32 registers
+constexpr int ROWS[] = {0, 8, 8, 8, 6}, OUTER_ROWS[] = {0, 16, 12, 8, 6};
+#elif defined(__AVX__)
+constexpr int LANES = 8, MAX_VECTORS = 2;  // 16 registers
+constexpr int ROWS[] = {0, 8, 6}, OUTER_ROWS[] = {0, 12, 6};
+#else
+constexpr int LANES = 4, MAX_VECTORS = 2;
+constexpr int ROWS[] = {0, 8, 6}, OUTER_ROWS[] = {0, 12, 6};
+#endif
+constexpr int PANEL = LANES * MAX_VECTORS, MOST_ROWS = 8, MOST_OUTER_ROWS = 16;
+
+typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
+
+inline Vector load(const float* from) {
+    Vector v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+}
+inline void store(float* to, Vector v) { std::memcpy(to, &v, sizeof v); }
+
+// The sums must live in registers, which takes complete unrolling.
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+// y[r][0:V*LANES] += sum over c of x[r][c] * w[c][0:V*LANES], for R rows.
+template <int R, int V>
+void accumulate(const float* const* x, float* const* y, const float* w, int64_t channels) {
+    Vector sum[R][V];
+    const float* row[R];
+    UNROLL for (int r = 0; r < R; ++r) {
+        row[r] = x[r];
+        UNROLL for (int v = 0; v < V; ++v) sum[r][v] = load(y[r] + v * LANES);
+    }
+    for (int64_t c = 0; c < channels; ++c, w += V * LANES) {
+        Vector weight[V];
+        UNROLL for (int v = 0; v < V; ++v) weight[v] = load(w + v * LANES);
+        UNROLL for (int r = 0; r < R; ++r) {
+            const float value = row[r][c];
+            UNROLL for (int v = 0; v < V; ++v) sum[r][v] += value * weight[v];
+        }
+    }
+    UNROLL for (int r = 0; r < R; ++r) {
+        UNROLL for (int v = 0; v < V; ++v) store(y[r] + v * LANES, sum[r][v]);
+    }
+}
+
+// w[r][0:V*LANES] += sum over pairs of x[source][r] * y[target][0:V*LANES], for R channels r; strides in floats.
+struct Pairs {
+    const int32_t *source, *target;
+    int64_t count;
+};
+template <int R, int V>
+void outer(Pairs pairs, const float* x, int64_t x_stride, const float* y, int64_t y_stride, float* w,
+           int64_t w_stride) {
+    Vector sum[R][V];
+    UNROLL for (int r = 0; r < R; ++r) {
+        UNROLL for (int v = 0; v < V; ++v) sum[r][v] = load(w + r * w_stride + v * LANES);
+    }
+    for (int64_t p = 0; p < pairs.count; ++p) {
+        const float* from = x + pairs.source[p] * x_stride;
+        const float* to = y + pairs.target[p] * y_stride;
+        Vector gradient[V];
+        UNROLL for (int v = 0; v < V; ++v) gradient[v] = load(to + v * LANES);
+        UNROLL for (int r = 0; r < R; ++r) {
+            const float value = from[r];
+            UNROLL for (int v = 0; v < V; ++v) sum[r][v] += value * gradient[v];
+        }
+    }
+    UNROLL for (int r = 0; r < R; ++r) {
+        UNROLL for (int v = 0; v < V; ++v) store(w + r * w_stride + v * LANES, sum[r][v]);
+    }
+}
+
+// Tables of the blocks for 1 to N rows and V vectors.
+template <int V, int... R>
+constexpr auto accumulate_table(std::integer_sequence<int, R...>) {
+    return std::array{&accumulate<R + 1, V>...};
+}
+template <int V, int... R>
+constexpr auto outer_table(std::integer_sequence<int, R...>) {
+    return std::array{&outer<R + 1, V>...};
+}
+
+// Cuts `count` rows into even groups of at most ROWS[V] and calls use(first, rows, block) for each.
+template <int V, typename Use>
+void accumulate_groups(int64_t count, Use&& use) {
+    static constexpr auto table = accumulate_table<V>(std::make_integer_sequence<int, ROWS[V]>());
+    int64_t first = 0;
+    for (; first + ROWS[V] <= count; first += ROWS[V]) use(first, ROWS[V], table.back());
+    if (first < count) use(first, count - first, table[count - first - 1]);
+}
+template <int V, typename Use>
+void outer_groups(int64_t count, Use&& use) {
+    static constexpr auto table = outer_table<V>(std::make_integer_sequence<int, OUTER_ROWS[V]>());
+    const int64_t groups = (count + OUTER_ROWS[V] - 1) / OUTER_ROWS[V];
+    for (int64_t g = 0; g < groups; ++g) {
+        const int64_t first = count * g / groups, rows = count * (g + 1) / groups - first;
+        use(first, rows, table[rows - 1]);
+    }
+}
+
+// Calls use(std::integral_constant<int, V>) for a number of vectors known at run time only.
+template <typename Use>
+void with_vectors(int64_t vectors, Use&& use) {
+    if (vectors == 1) return use(std::integral_constant<int, 1>());
+    if (vectors == 2) return use(std::integral_constant<int, 2>());
+    if constexpr (MAX_VECTORS > 2) {
+        if (vectors == 3) return use(std::integral_constant<int, 3>());
+        if (vectors == 4) return use(std::integral_constant<int, 4>());
+    }
+}
+
+}  // namespace mink_pd

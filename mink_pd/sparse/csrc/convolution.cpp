@@ -1,0 +1,249 @@
+// Sparse convolution over pair lists: products forward and for the input's gradient, and the weights' gradient.
+//
+// Output-stationary: a tile of output rows stays in cache while all offsets are added to it, and no two threads ever
+// write the same row. Sums run over offsets, then channels (products), or over pairs in segments of fixed length
+// (weights), so results are the same bits at every run and any number of threads.
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <torch/library.h>
+
+#include <vector>
+
+#include "blocks.h"
+#include "maps.h"
+#include "tasks.h"
+
+namespace mink_pd {
+namespace {
+
+constexpr int64_t CACHED_WEIGHTS = 4096;    // floats: 16 KB, half a first-level cache
+constexpr int64_t CACHED_SUMS = 65536;      // floats: 256 KB of a second-level cache
+constexpr int64_t PAIRS_AT_ONCE = 128;      // whose rows stay in cache while the blocks of a weight pass over them
+constexpr int64_t SEGMENT = 4096;           // pairs that one task sums up; fixed, or results would depend on threads
+constexpr int64_t MOST_CHANNELS = 128;      // input channels of a weight that one task computes
+
+int64_t padded(int64_t channels) { return (channels + LANES - 1) / LANES * LANES; }
+
+// Splits padded channels into panels; calls use(first channel, vectors).
+template <typename Use>
+void for_each_panel(int64_t width, Use&& use) {
+    for (int64_t first = 0; first < width; first += PANEL) use(first, std::min<int64_t>(PANEL, width - first) / LANES);
+}
+
+// Weights (K, in, out), or (K, out, in) transposed, as panels: for each offset and panel (in, panel's width), padded.
+at::Tensor pack(const at::Tensor& weights, bool transposed) {
+    const int64_t volume = weights.size(0), in = weights.size(transposed ? 2 : 1), out = weights.size(transposed ? 1 : 2);
+    const int64_t width = padded(out), in_step = transposed ? 1 : out, out_step = transposed ? in : 1;
+    if (!transposed && width == out && width <= PANEL) return weights;
+    at::Tensor packed = at::empty({volume, in, width}, weights.options());
+    const float* from = weights.const_data_ptr<float>();
+    float* to = packed.mutable_data_ptr<float>();
+    for_each_task(volume, [&](int64_t k) {
+        for_each_panel(width, [&](int64_t first, int64_t vectors) {
+            const int64_t wide = vectors * LANES, filled = std::min(wide, out - first);
+            float* panel = to + (k * width + first) * in;
+            const float* source = from + k * in * out + first * out_step;
+            for (int64_t c = 0; c < in; ++c, panel += wide) {
+                for (int64_t j = 0; j < filled; ++j) panel[j] = source[c * in_step + j * out_step];
+                std::fill(panel + filled, panel + wide, 0.f);
+            }
+        });
+    });
+    return packed;
+}
+
+// y[target] += x[source] w for the pairs of one offset and tile; y points at the tile's first row.
+void add_products(Pairs pairs, const float* x, int64_t in, const float* w, float* y, int64_t width, int64_t first_row) {
+    for_each_panel(width, [&](int64_t first, int64_t vectors) {
+        const int64_t step = std::min(in, CACHED_WEIGHTS / (vectors * LANES));
+        for (int64_t c = 0; c < in; c += step)
+            with_vectors(vectors, [&](auto v) {
+                accumulate_groups<v()>(pairs.count, [&](int64_t at, int64_t rows, auto block) {
+                    const float* from[MOST_ROWS];
+                    float* to[MOST_ROWS];
+                    for (int64_t r = 0; r < rows; ++r) {
+                        from[r] = x + pairs.source[at + r] * in + c;
+                        to[r] = y + (pairs.target[at + r] - first_row) * width + first;
+                    }
+                    block(from, to, w + first * in + c * v() * LANES, std::min(step, in - c));
+                });
+            });
+    });
+}
+
+// What is done to finished rows: y * scale + shift, then max(y, 0).
+struct Epilogue {
+    const float *scale, *shift;
+    bool relu;
+
+    void operator()(const float* from, float* to, int64_t channels) const {
+        if (scale == nullptr && shift == nullptr && !relu) {
+            std::memcpy(to, from, channels * sizeof(float));
+            return;
+        }
+        for (int64_t c = 0; c < channels; ++c) {
+            float value = from[c];
+            if (scale != nullptr) value *= scale[c];
+            if (shift != nullptr) value += shift[c];
+            to[c] = relu && value < 0 ? 0 : value;  // NaN stays
+        }
+    }
+};
+
+// How many stretches of the table to join: long runs of pairs per offset, but the tile's sums in cache and enough
+// tiles for all threads.
+int64_t stretches(int64_t rows, int64_t pairs, int64_t volume, int64_t width) {
+    const int64_t wanted = std::max(TILE * rows * volume / std::max<int64_t>(pairs, 1),  // rows for TILE pairs an offset
+                                    CACHED_WEIGHTS / width);
+    const int64_t most = std::min(CACHED_SUMS / width, rows / (4 * at::get_num_threads()));
+    return std::max<int64_t>(1, std::min(wanted, most) / TILE);
+}
+
+void check(const at::Tensor& tensor, at::ScalarType type, const char* name) {
+    TORCH_CHECK(tensor.is_cpu() && tensor.scalar_type() == type && tensor.is_contiguous(), name,
+                " must be a contiguous CPU tensor of type ", type);
+}
+
+void check_pairs(const at::Tensor& source, const at::Tensor& target, const at::Tensor& table) {
+    check(source, at::kInt, "source");
+    check(target, at::kInt, "target");
+    check(table, at::kInt, "table");
+    TORCH_CHECK(source.numel() == target.numel(), "source and target must be equally long");
+}
+
+// (rows, out): for every pair, y[target] += x[source] weights[offset], then the epilogue. Mirrored: the offset's
+// negative, which turns the pairs of a map of one set of coordinates onto itself into those of its inverse.
+at::Tensor products(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& source, const at::Tensor& target,
+                    const at::Tensor& table, int64_t rows, bool transposed, bool mirrored, const std::optional<at::Tensor>& scale,
+                    const std::optional<at::Tensor>& shift, bool relu) {
+    check(x, at::kFloat, "features");
+    check(weights, at::kFloat, "weights");
+    check_pairs(source, target, table);
+    const int64_t volume = weights.size(0), in = x.size(1), out = weights.size(transposed ? 1 : 2);
+    const int64_t width = padded(out), tiles = table.size(0) - 1;
+    TORCH_CHECK(weights.size(transposed ? 2 : 1) == in && table.size(1) == volume, "weights do not fit");
+    for (const auto* vector : {&scale, &shift})
+        if (vector->has_value()) {
+            check(**vector, at::kFloat, "scale and shift");
+            TORCH_CHECK((*vector)->numel() == out, "scale and shift must have one value a channel");
+        }
+    const Epilogue finish{scale ? scale->const_data_ptr<float>() : nullptr,
+                          shift ? shift->const_data_ptr<float>() : nullptr, relu};
+    const at::Tensor packed = pack(weights, transposed);
+    at::Tensor result = at::empty({rows, out}, x.options());
+    const float *from = x.const_data_ptr<float>(), *w = packed.const_data_ptr<float>();
+    float* to = result.mutable_data_ptr<float>();
+    const int32_t *sources = source.const_data_ptr<int32_t>(), *targets = target.const_data_ptr<int32_t>();
+    const int32_t* start = table.const_data_ptr<int32_t>();
+    const int64_t joined = stretches(rows, source.numel(), volume, width);
+    share_tasks((tiles + joined - 1) / joined, [&](auto& take) {
+        std::vector<float> sums(joined * TILE * width);
+        for (int64_t task; (task = take()) >= 0;) {
+            const int64_t begin = task * joined, end = std::min(tiles, begin + joined);
+            const int64_t first = begin * TILE, count = std::min(rows, end * TILE) - first;
+            std::fill(sums.begin(), sums.begin() + count * width, 0.f);
+            for (int64_t k = 0; k < volume; ++k) {
+                const int32_t at = start[begin * volume + k], pairs = start[end * volume + k] - at;
+                const float* weight = w + (mirrored ? volume - 1 - k : k) * in * width;
+                if (pairs > 0)
+                    add_products({sources + at, targets + at, pairs}, from, in, weight, sums.data(), width, first);
+            }
+            for (int64_t r = 0; r < count; ++r) finish(sums.data() + r * width, to + (first + r) * out, out);
+        }
+    });
+    return result;
+}
+
+// sum over pairs of x[source][channels]^T y[target] -> sums (channels, width)
+void add_outer(Pairs pairs, const float* x, int64_t in, int64_t channels, const float* y, int64_t width, float* sums) {
+    for (int64_t p = 0; p < pairs.count; p += PAIRS_AT_ONCE) {
+        const Pairs some{pairs.source + p, pairs.target + p, std::min(PAIRS_AT_ONCE, pairs.count - p)};
+        for_each_panel(width, [&](int64_t first, int64_t vectors) {
+            with_vectors(vectors, [&](auto v) {
+                outer_groups<v()>(channels, [&](int64_t c, int64_t, auto block) {
+                    block(some, x + c, in, y + first, width, sums + c * width + first, width);
+                });
+            });
+        });
+    }
+}
+
+// (rows, width) of a matrix (rows, channels), so that whole vectors can be read
+at::Tensor pad_channels(const at::Tensor& y) {
+    const int64_t channels = y.size(1), width = padded(channels);
+    if (width == channels) return y;
+    at::Tensor result = at::zeros({y.size(0), width}, y.options());
+    result.narrow(1, 0, channels).copy_(y);
+    return result;
+}
+
+struct OuterTask {
+    int64_t offset, segment, channel;
+};
+
+// (K, in, out): for every offset the sum over its pairs of x[source]^T y[target].
+at::Tensor outer_products(const at::Tensor& x, const at::Tensor& gradient, const at::Tensor& source,
+                          const at::Tensor& target, const at::Tensor& table) {
+    check(x, at::kFloat, "features");
+    check(gradient, at::kFloat, "gradient");
+    check_pairs(source, target, table);
+    const at::Tensor y = pad_channels(gradient);
+    const int64_t volume = table.size(1), last = table.size(0) - 1;
+    const int64_t in = x.size(1), out = gradient.size(1), width = y.size(1);
+    const int32_t* start = table.const_data_ptr<int32_t>();
+    const auto pairs_of = [&](int64_t k) -> int64_t { return start[last * volume + k] - start[k]; };
+    const auto segments_of = [&](int64_t k) { return std::max<int64_t>(1, (pairs_of(k) + SEGMENT - 1) / SEGMENT); };
+    int64_t segments = 1, units = 0;
+    for (int64_t k = 0; k < volume; ++k) {
+        segments = std::max(segments, segments_of(k));
+        units += segments_of(k);
+    }
+    const int64_t cuts = std::max((4 * at::get_num_threads() + units - 1) / units, (in + MOST_CHANNELS - 1) / MOST_CHANNELS);
+    const int64_t most = std::max<int64_t>(8, (in + cuts - 1) / cuts);  // channels a task
+    std::vector<OuterTask> tasks;
+    for (int64_t k = 0; k < volume; ++k)
+        for (int64_t s = 0; s < segments_of(k); ++s)
+            for (int64_t c = 0; c < in; c += most) tasks.push_back({k, s, c});
+    at::Tensor parts = at::empty({segments, volume, in, out}, x.options());
+    float* to = parts.mutable_data_ptr<float>();
+    const float *from = x.const_data_ptr<float>(), *gradients = y.const_data_ptr<float>();
+    const int32_t *sources = source.const_data_ptr<int32_t>(), *targets = target.const_data_ptr<int32_t>();
+    share_tasks(int64_t(tasks.size()), [&](auto& take) {
+        std::vector<float> sums(most * width);
+        for (int64_t t; (t = take()) >= 0;) {
+            const OuterTask task = tasks[t];
+            const int64_t channels = std::min(most, in - task.channel);
+            const int64_t at = start[task.offset] + task.segment * SEGMENT;
+            const int64_t count = std::min(SEGMENT, pairs_of(task.offset) - task.segment * SEGMENT);
+            std::fill(sums.begin(), sums.end(), 0.f);
+            add_outer({sources + at, targets + at, count}, from + task.channel, in, channels, gradients, width,
+                      sums.data());
+            float* part = to + ((task.segment * volume + task.offset) * in + task.channel) * out;
+            for (int64_t c = 0; c < channels; ++c)
+                std::memcpy(part + c * out, sums.data() + c * width, out * sizeof(float));
+        }
+    });
+    for_each_task(volume, [&](int64_t k) {
+        float* sum = to + k * in * out;
+        for (int64_t s = 1; s < segments_of(k); ++s) {
+            const float* part = to + (s * volume + k) * in * out;
+            for (int64_t i = 0; i < in * out; ++i) sum[i] += part[i];
+        }
+    });
+    return segments == 1 ? parts.squeeze(0) : parts[0].clone();
+}
+
+}  // namespace
+}  // namespace mink_pd
+
+TORCH_LIBRARY(mink_pd, library) {
+    library.def("neighbours(Tensor fine, Tensor coarse, Tensor offsets) -> (Tensor, Tensor, Tensor)",
+                &mink_pd::neighbours);
+    library.def("inverse(Tensor source, Tensor target, Tensor table, int rows) -> (Tensor, Tensor, Tensor)",
+                &mink_pd::inverse);
+    library.def("products(Tensor x, Tensor weights, Tensor source, Tensor target, Tensor table, int rows, "
+                "bool transposed, bool mirrored, Tensor? scale, Tensor? shift, bool relu) -> Tensor",
+                &mink_pd::products);
+    library.def("outer_products(Tensor x, Tensor gradient, Tensor source, Tensor target, Tensor table) -> Tensor",
+                &mink_pd::outer_products);
+}

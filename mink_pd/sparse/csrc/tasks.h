@@ -1,0 +1,34 @@
+// Tasks of uneven size on torch's own threads, so that two pools never fight over the cores.
+#pragma once
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+
+namespace mink_pd {
+
+// Calls worker(take) once on each thread; take() hands out 0 .. tasks - 1, each once, then -1. A task must write
+// where no other does: then it does not matter which thread runs it.
+template <typename Worker>
+void share_tasks(int64_t tasks, Worker&& worker) {
+    std::atomic<int64_t> next{0};
+    auto take = [&]() -> int64_t {
+        const int64_t task = next.fetch_add(1, std::memory_order_relaxed);
+        return task < tasks ? task : -1;
+    };
+    const int64_t threads = std::min<int64_t>(tasks, at::get_num_threads());
+    at::parallel_for(0, threads, 1, [&](int64_t first, int64_t last) {
+        if (first < last) worker(take);
+    });
+}
+
+template <typename Body>
+void for_each_task(int64_t tasks, Body&& body) {
+    share_tasks(tasks, [&](auto& take) {
+        for (int64_t task; (task = take()) >= 0;) body(task);
+    });
+}
+
+}  // namespace mink_pd

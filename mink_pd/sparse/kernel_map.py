@@ -1,0 +1,90 @@
+"""Kernel maps in the layout of the compiled convolution, built once and shared by all networks on a manager."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from mink_pd.sparse.minkowski import ME
+
+
+@dataclass(frozen=True)
+class PairList:
+    """Which source row meets which target row under which offset of a kernel, sorted by offset, then target.
+
+    source, target: int32 (P,); table: int32 (tiles + 1, K), where the pairs of a tile of target rows begin;
+    rows: number of target rows; mirrored: the pairs at offset k are to be taken as those at K - 1 - k.
+    """
+
+    source: Tensor
+    target: Tensor
+    table: Tensor
+    rows: int
+    mirrored: bool = False
+
+
+class KernelMap:
+    """All (fine row, coarse row) with fine coordinate = coarse coordinate + offset: of a convolution from fine to
+    coarse, of a transposed one from coarse to fine, and of the gradients of both."""
+
+    def __init__(self, operators: Any, fine: Tensor, coarse: Tensor, offsets: Tensor, symmetric: bool) -> None:
+        self._operators, self._fine_rows, self._symmetric = operators, len(fine), symmetric
+        source, target, table = operators.neighbours(fine, coarse, offsets)
+        self.to_coarse = PairList(source, target, table, len(coarse))
+        self._to_fine: PairList | None = None
+
+    @property
+    def to_fine(self) -> PairList:
+        if self._to_fine is None:
+            pairs = self.to_coarse
+            if self._symmetric:  # one set of coordinates, offsets -o for every o: the inverse is the mirror image
+                self._to_fine = PairList(pairs.source, pairs.target, pairs.table, pairs.rows, mirrored=True)
+            else:
+                source, target, table = self._operators.inverse(
+                    pairs.source, pairs.target, pairs.table, self._fine_rows
+                )
+                self._to_fine = PairList(source, target, table, self._fine_rows)
+        return self._to_fine
+
+
+_cache: "WeakKeyDictionary[ME.CoordinateManager, dict[tuple, KernelMap]]" = WeakKeyDictionary()
+
+
+def kernel_map(
+    operators: Any,
+    manager: "ME.CoordinateManager",
+    fine: "ME.CoordinateMapKey",
+    coarse: "ME.CoordinateMapKey",
+    size: list[int],
+    dilation: list[int],
+) -> KernelMap:
+    """The kernel map between two coordinate maps of a manager; built at the first call, found at later ones.
+
+    The pairs are those of MinkowskiEngine: offsets are multiples of the fine map's tensor stride, centred for odd
+    sizes and starting at 0 for even ones, with the first axis running fastest.
+    """
+    maps = _cache.setdefault(manager, {})
+    name = (_hashable(fine), _hashable(coarse), tuple(size), tuple(dilation))
+    if name not in maps:
+        symmetric = fine == coarse and all(edge % 2 == 1 for edge in size)
+        offsets = kernel_offsets(size, dilation, fine.get_tensor_stride())
+        rows = manager.get_coordinates(fine), manager.get_coordinates(coarse)
+        maps[name] = KernelMap(operators, *rows, offsets, symmetric)
+    return maps[name]
+
+
+def kernel_offsets(size: list[int], dilation: list[int], tensor_stride: list[int]) -> Tensor:
+    """int32 (K, D), in coordinate units, in the order of MinkowskiEngine's weights."""
+    axes = [
+        [(index - (edge // 2 if edge % 2 else 0)) * step * stride for index in range(edge)]
+        for edge, step, stride in zip(size, dilation, tensor_stride, strict=True)
+    ]
+    return torch.tensor([offset[::-1] for offset in itertools.product(*reversed(axes))], dtype=torch.int32)
+
+
+def _hashable(key: "ME.CoordinateMapKey") -> tuple[tuple[int, ...], str]:
+    stride, name = key.get_key()
+    return tuple(stride), name

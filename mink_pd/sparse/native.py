@@ -1,0 +1,133 @@
+"""The compiled part of the sparse layers: built once a machine, with the compiler that is there.
+
+``python -m mink_pd.sparse.native`` builds it at set-up; otherwise it is built at first use. Without a compiler, or
+with ``MINK_PD_NATIVE=0``, MinkowskiEngine's own layers do the work: the same results, slower.
+"""
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mink_pd.errors import MinkPDError
+
+SOURCES = Path(__file__).parent / "csrc"
+TUNE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
+# Contraction stands here because results must not depend on a compiler's default.
+FLAGS = ["-O3", TUNE, "-std=c++20", "-ffp-contract=fast", "-fPIC", "-shared", "-w"]
+
+
+@functools.cache
+def library() -> Any | None:
+    """The compiled operators, or None where MinkowskiEngine's layers are to be used."""
+    if os.environ.get("MINK_PD_NATIVE", "1") == "0":
+        return None
+    try:
+        path = library_path()
+        if not path.exists():
+            print("mink_pd: compiling the sparse convolution, once; this takes half a minute", file=sys.stderr)
+            build()
+        torch.ops.load_library(str(path))
+    except (MinkPDError, OSError) as error:
+        print(f"mink_pd: warning: {error}; using MinkowskiEngine's slower layers", file=sys.stderr)
+        return None
+    return torch.ops.mink_pd
+
+
+def library_path() -> Path:
+    """Where the library for this torch, Python, processor, compiler and source is or will be."""
+    digest = hashlib.sha256()
+    for source in sorted(SOURCES.iterdir()):
+        digest.update(source.read_bytes())
+    digest.update(" ".join([*FLAGS, str(compiler()), _processor()]).encode())
+    cache = os.environ.get("MINK_PD_CACHE")
+    folder = Path(cache) if cache else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "mink_pd"
+    version = f"torch{torch.__version__}-{sys.implementation.cache_tag}-{digest.hexdigest()[:16]}"
+    return folder / "native" / version / "convolution.so"
+
+
+def compiler() -> str | None:
+    """The C++ compiler's path: ``CXX``, c++, g++ or clang++; None if there is none."""
+    candidates = [os.environ.get("CXX", ""), "c++", "g++", "clang++"]
+    return next((path for name in candidates if name and (path := shutil.which(name))), None)
+
+
+def build() -> Path:
+    """Compile the library unless another process just did; returns its path.
+
+    Raises MinkPDError if there is no compiler or it fails (its output is kept in build.log beside the library).
+    """
+    path = library_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.parent / "lock"):
+        if not path.exists():
+            _compile(path)
+    return path
+
+
+def _compile(path: Path) -> None:
+    from torch.utils import cpp_extension  # slow to import, and needed here only
+
+    cxx = compiler()
+    if cxx is None:
+        raise MinkPDError("no C++ compiler found; install g++ or set CXX")
+    includes = [f"-isystem{folder}" for folder in cpp_extension.include_paths()]
+    libraries = [f"-L{folder}" for folder in cpp_extension.library_paths()] + ["-ltorch_cpu", "-lc10"]
+    abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        result = Path(scratch) / path.name
+        sources = [str(source) for source in sorted(SOURCES.glob("*.cpp"))]
+        command = [cxx, *FLAGS, abi, *includes, *sources, "-o", str(result), *libraries]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            log = path.parent / "build.log"
+            log.write_text(" ".join(command) + "\n" + done.stdout + done.stderr)
+            raise MinkPDError(f"{log}: the sparse convolution did not compile; see there")
+        os.replace(result, path)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One builder at a time; the system lifts the lock of a process that dies."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _processor() -> str:
+    """What -march=native looks at, so that a shared home directory serves several kinds of machine."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    wanted = ("flags", "Features", "model name", "CPU part")
+    return platform.machine() + "".join(sorted({line for line in lines if line.startswith(wanted)}))
+
+
+def main() -> None:
+    """Build at set-up, saying what is done."""
+    path = library_path()
+    if path.exists():
+        print(f"sparse convolution: {path} is there")
+        return
+    print(f"sparse convolution: compiling with {compiler() or 'no compiler'} ...", flush=True)
+    start = time.monotonic()
+    try:
+        build()
+    except MinkPDError as error:
+        raise SystemExit(f"error: {error}") from None
+    print(f"sparse convolution: {path} in {time.monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
