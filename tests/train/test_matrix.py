@@ -44,7 +44,8 @@ def test_compare_pairs_by_seed(matrix_file: Path, tmp_path: Path) -> None:
     values = dict(zip([str(job.config.name) for job in jobs], [50.0, 30.0, 34.0, 40.0, 46.0], strict=True))
     for job in jobs:
         job.folder.path.mkdir(parents=True)
-        rows = [{"split": "val", "epoch": epoch, "mAP_3d": values[str(job.config.name)] - 9 * (2 - epoch)} for epoch in (1, 2)]
+        last = values[str(job.config.name)]
+        rows = [{"split": "val", "epoch": epoch, "mAP_3d": last - 9 * (2 - epoch)} for epoch in (1, 2)]
         job.folder.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(compare(matrix, jobs, ["mAP_3d"]))
