@@ -124,12 +124,12 @@ class TrainConfig(Section):
 class PointDistillerConfig(Section):
     """PointDistiller (Zhang et al., CVPR 2023, section 3)."""
 
-    taps: list[str] = ["bev2", "bev3"]
+    taps: list[str] = ["bev1", "bev2", "neck"]
     weight: float = Field(1.0, ge=0)
-    rows: int = Field(256, ge=1)  # N, voxels selected a frame
+    rows: int = Field(64, ge=1)  # N, voxels selected a frame
     neighbours: int = Field(16, ge=1)  # K
     temperature: float = Field(1.0, gt=0)  # tau
-    importance: Literal["points", "channel_max", "score"] = "channel_max"
+    importance: Literal["points", "channel_max", "score"] = "score"
     normalise: bool = True  # divide the importance by its mean over the selected rows
     local_distillation: bool = True  # LD: graph features instead of the rows' own
     reweighting: bool = True  # RL: phi instead of 1

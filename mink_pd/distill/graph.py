@@ -22,6 +22,12 @@ class LocalGraph:
     neighbour: Tensor
     share: Tensor
 
+    def touched(self, count: int) -> tuple[Tensor, Tensor]:
+        """The rows (U,) of ``count`` that are a neighbour of any, and where each row stands among them (count,)."""
+        used = torch.zeros(count, dtype=torch.bool, device=self.neighbour.device)
+        used[self.neighbour] = True
+        return torch.nonzero(used)[:, 0], used.cumsum(0) - 1
+
 
 def local_graph(selected: list[Tensor], frame: Tensor, places: Tensor, k: int) -> LocalGraph:
     """Connect the selected rows of each frame with their ``k`` nearest rows; ``places`` (M, D) are in metres.
@@ -66,6 +72,7 @@ class GraphConv(nn.Module):
         neighbour, own = self.linear.weight.chunk(2, dim=1)  # (C', C) each
         if self.edge == "difference":  # [x_i - x_j ; x_i]
             neighbour, own = -neighbour, neighbour + own
-        near = (x @ neighbour.t())[graph.neighbour]  # (E, C')
+        rows, place = graph.touched(len(x))  # (U,): projecting only these is what few selected rows save
+        near = (x[rows] @ neighbour.t())[place[graph.neighbour]]  # (E, C')
         centre = (x[graph.selected] @ own.t())[graph.centre]  # (E, C')
         return torch.relu(self.norm(near + centre))

@@ -35,12 +35,12 @@ def pool(values: Tensor, source: Tensor, source_stride: int, target: Tensor, tar
     Values that share the coarser of the two cells are joined by ``how`` (sum, amax); a target without any gets 0.
     """
     stride = max(source_stride, target_stride)
-    have, group = torch.unique(_cells(source, stride), dim=0, return_inverse=True)
+    codes = _cell_codes(torch.cat([source, target]), stride)
+    have, group = torch.unique(codes[: len(source)], return_inverse=True)
     joined = values.new_zeros(len(have)).scatter_reduce(0, group, values, how, include_self=False)
-    both, place = torch.unique(torch.cat([have, _cells(target, stride)]), dim=0, return_inverse=True)
-    table = values.new_zeros(len(both))
-    table[place[: len(have)]] = joined
-    return table[place[len(have) :]]
+    wanted = codes[len(source) :]
+    place = torch.searchsorted(have, wanted).clamp(max=len(have) - 1)
+    return torch.where(have[place] == wanted, joined[place], 0)
 
 
 def select(values: Tensor, frame: Tensor, frames: int, rows: int) -> list[Tensor]:
@@ -63,10 +63,13 @@ def inside_share(centres: Tensor, boxes: Tensor) -> Tensor:
     return (along & across).any(dim=1).to(centres.dtype).mean()
 
 
-def _cells(coordinates: Tensor, stride: int) -> Tensor:
-    cells = coordinates.clone()
-    cells[:, 1:] = torch.div(cells[:, 1:], stride, rounding_mode="floor")
-    return cells
+def _cell_codes(coordinates: Tensor, stride: int) -> Tensor:
+    """One number (M,) int64 for the cell of edge ``stride`` that each coordinate (M, 1 + D) >= 0 lies in."""
+    code = coordinates[:, 0].long()
+    for axis in range(1, coordinates.shape[1]):
+        cell = torch.div(coordinates[:, axis], stride, rounding_mode="floor").long()
+        code = code * (cell.max() + 1) + cell
+    return code
 
 
 def _tap(name: str, taps: dict[str, Tap]) -> Tap:

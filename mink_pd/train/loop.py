@@ -15,6 +15,7 @@ from mink_pd.data.batch import Batch
 from mink_pd.errors import MinkPDError
 from mink_pd.models import Detector
 from mink_pd.train.checkpoint import random_state, save_state, save_weights, set_random_state
+from mink_pd.train.environment import trim_memory
 from mink_pd.train.objective import Objective
 from mink_pd.train.optimiser import MovingAverage, make_optimiser, make_schedule
 from mink_pd.train.predict import write_results
@@ -71,6 +72,7 @@ class Trainer:
             if epoch == self.settings.epochs or (every and epoch % every == 0):
                 self.validate_epoch()
             self.save()
+            trim_memory()
 
     def train_epoch(self, epoch: int) -> None:
         """All batches once; one optimiser step for every ``accumulate`` of them."""

@@ -23,7 +23,9 @@ def config(**changes: object) -> Config:
                         neck_channels=8)  # fmt: skip
     result = Config(model=model)
     result.data.range = (0.0, -3.2, -3.0, 6.4, 3.2, 1.0)
-    result.distill.pointdistiller = PointDistillerConfig(**({"rows": 12, "neighbours": 5} | changes))  # type: ignore[arg-type]
+    result.distill.pointdistiller = PointDistillerConfig(
+        **({"taps": ["bev2", "bev3"], "importance": "channel_max", "rows": 12, "neighbours": 5} | changes)
+    )  # type: ignore[arg-type]
     return result
 
 
