@@ -85,7 +85,8 @@ class RunFolder:
         before, now = _flat(load_config(self.config)), _flat(config)
         for key in [*before, *(key for key in now if key not in before)]:
             old, new = before.get(key), now.get(key)
-            if old != new and key not in MOVABLE:
+            unused = key.startswith("distill.") and "teacher" not in files
+            if old != new and key not in MOVABLE and not unused:
                 remedy = f"--resume with {key}={json.dumps(old)}, or name=... starts another run"
                 raise ConfigError(
                     f"{self.path} was started with {key}={json.dumps(old)}, now {json.dumps(new)}; {remedy}"
