@@ -29,19 +29,30 @@ def main(options: argparse.Namespace) -> None:
     data = jobs["teacher"].config.data
     call("tools/simulate_kitti.py", data.root, "--train", options.train, "--val", options.val)
     run_all(list(jobs.values()), console.print)
-    folder = jobs["distilled"].folder.figures
-    importance, detections = folder / "importance.png", folder / "detections.png"
-    call("viz/show_importance.py", jobs["teacher"].folder, "--importance", "score", "--save", importance)
-    call("viz/show_detections.py", jobs["student"].folder, jobs["distilled"].folder,
-         "--names", "student alone", "distilled", "--save", detections)  # fmt: skip
+    importance, detections = draw(jobs)
     console.print(table(jobs))
     console.print(f"pictures: {importance} (where the teacher looks), {detections} (what each student finds)")
     console.print(f"{time.perf_counter() - start:.0f} s")
 
 
-def call(script: str, *arguments: object) -> None:
+def draw(jobs: dict[str, Job]) -> list[Path]:
+    """The two pictures, made again only where a detector is newer."""
+    teacher, student, distilled = (jobs[name].folder.path for name in ("teacher", "student", "distilled"))
+    newest = max(job.folder.weights("last").stat().st_mtime for job in jobs.values())
+    pictures = [distilled / "figures" / name for name in ("importance.png", "detections.png")]
+    calls = (
+        ("viz/show_importance.py", teacher, "--tap", "neck", "--importance", "score"),
+        ("viz/show_detections.py", student, distilled, "--names", "student alone", "distilled"),
+    )
+    for picture, words in zip(pictures, calls, strict=True):
+        if not picture.exists() or picture.stat().st_mtime < newest:
+            call(*words, "--save", picture)
+    return pictures
+
+
+def call(script: str | Path, *arguments: object) -> None:
     """Run one of the front doors and show how a user would call it. Raises MinkPDError if it fails."""
-    words = [script, *map(str, arguments)]
+    words = [str(script), *map(str, arguments)]
     console.print(f"[dim]$ python {shlex.join(words)}[/]", soft_wrap=True)
     if subprocess.run([sys.executable, ROOT / script, *words[1:]], check=False).returncode:
         raise MinkPDError(f"{script} failed; its own message is above")

@@ -100,6 +100,15 @@ def run_all(jobs: list[Job], say: Callable[[str], None]) -> None:
         execute(job)
 
 
+def is_done(job: Job) -> bool:
+    """Whether the run has been validated after its last epoch."""
+    try:
+        figures(job)
+    except DataError:
+        return False
+    return True
+
+
 def figures(job: Job) -> dict[str, float]:
     """Metrics of the validation after the last epoch. Raises DataError if the run has none."""
     rows = (
@@ -122,22 +131,33 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 
 def compare(matrix: Matrix, jobs: list[Job], metrics: list[str]) -> Table:
-    """A table of mean and 95 % interval over the seeds, with the gain over ``against``, paired by seed."""
-    found = {(job.run, job.seed): figures(job) for job in jobs}
+    """A table of mean and 95 % interval over the seeds, with the gain over ``against``, paired by seed.
+
+    Runs that are not done yet are left out; the column ``seeds`` says how many there are.
+    """
+    found = {(job.run, job.seed): figures(job) for job in jobs if is_done(job)}
     table = Table("run", "seeds", *metrics, *(f"gain {metric}" for metric in metrics))
     for name, spec in matrix.runs.items():
         seeds = [seed for run, seed in found if run == name]
+        if not seeds:
+            continue
         cells = [_plus_minus([found[name, seed][metric] for seed in seeds]) for metric in metrics]
         for metric in metrics:
-            pairs = [(found[name, s][metric], _partner(found, spec.against, s)) for s in seeds] if spec.against else []
-            cells.append(_plus_minus([own - other[metric] for own, other in pairs], sign=True) if pairs else "")
+            gains = [
+                found[name, seed][metric] - other[metric]
+                for seed in seeds
+                if (other := _partner(found, spec.against, seed)) is not None
+            ]
+            cells.append(_plus_minus(gains, sign=True) if gains else "")
         table.add_row(name, str(len(seeds)), *cells)
     return table
 
 
-def _partner(found: dict[tuple[str, int], dict[str, float]], run: str | None, seed: int) -> dict[str, float]:
-    """The other run's figures at this seed, or its only ones."""
-    return next(found[key] for key in ((run, seed), *found) if key[0] == run and key in found)
+def _partner(found: dict[tuple[str, int], dict[str, float]], run: str | None, seed: int) -> dict[str, float] | None:
+    """The other run's figures at this seed, or its only ones if it runs once."""
+    others = {key: value for key, value in found.items() if key[0] == run}
+    only = next(iter(others.values())) if len(others) == 1 else None
+    return others.get((run or "", seed), only)
 
 
 def _plus_minus(values: list[float], sign: bool = False) -> str:
