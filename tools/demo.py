@@ -41,7 +41,7 @@ def draw(jobs: dict[str, Job]) -> list[Path]:
     newest = max(job.folder.weights("last").stat().st_mtime for job in jobs.values())
     pictures = [distilled / "figures" / name for name in ("importance.png", "detections.png")]
     calls = (
-        ("viz/show_importance.py", teacher, "--tap", "neck", "--importance", "score"),
+        ("viz/show_importance.py", teacher),
         ("viz/show_detections.py", student, distilled, "--names", "student alone", "distilled"),
     )
     for picture, words in zip(pictures, calls, strict=True):

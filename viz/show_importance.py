@@ -77,9 +77,9 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--frame", metavar="ID", help="frame; else the one of the first twenty with about eight objects"
     )
-    arguments.add_argument("--tap", default="bev3", help="the features that distillation would pair")
+    arguments.add_argument("--tap", default="neck", help="the features that distillation would pair")
     arguments.add_argument(
-        "--importance", choices=get_args(Importance), default="channel_max", help="what makes a row important"
+        "--importance", choices=get_args(Importance), default="score", help="what makes a row important"
     )
     arguments.add_argument("--rows", type=positive, default=64, metavar="N", help="how many rows are selected")
     arguments.add_argument("--save", type=Path, metavar="PNG", help="write a picture instead of opening a window")
