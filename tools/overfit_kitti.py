@@ -16,8 +16,8 @@ from mink_pd.train.experiment import train_detector
 from mink_pd.train.predict import detect_frame
 from mink_pd.train.runs import load_detector
 
-SETTINGS = ("data.train_split=all", "data.val_split=all", "data.augment.enabled=false", "train.epochs=80",
-            "train.batch_size=1", "train.validate_every=0", "name=overfit")  # fmt: skip
+SETTINGS = ("data.train_split=all", "data.val_split=all", "data.augment.enabled=false", "train.epochs=400",
+            "train.batch_size=5", "train.validate_every=0", "name=overfit")  # fmt: skip
 IOU = 0.7  # of KITTI's car class
 
 

@@ -24,6 +24,9 @@ from mink_pd.train.runs import RunFolder
 from mink_pd.train.validate import Validation
 
 
+TRIM_EVERY = 50  # steps
+
+
 class Loader(Protocol):
     """Batches of an epoch, the same ones whenever that epoch is asked for."""
 
@@ -72,7 +75,6 @@ class Trainer:
             if epoch == self.settings.epochs or (every and epoch % every == 0):
                 self.validate_epoch()
             self.save()
-            trim_memory()
 
     def train_epoch(self, epoch: int) -> None:
         """All batches once; one optimiser step for every ``accumulate`` of them."""
@@ -90,6 +92,8 @@ class Trainer:
                 self.optimise(epoch)
                 rate = frames / (time.perf_counter() - started)
                 self.reporter.step(epoch, self.step, losses, rate, float(self.schedule.get_last_lr()[0]))
+                if self.step % TRIM_EVERY == 0:
+                    trim_memory()
         seconds = time.perf_counter() - started
         self.reporter.epoch(epoch, self.step, means.over_processes(self.fabric), frames / seconds, seconds)
 
