@@ -23,7 +23,6 @@ from mink_pd.train.report import Reporter
 from mink_pd.train.runs import RunFolder
 from mink_pd.train.validate import Validation
 
-
 TRIM_EVERY = 50  # steps
 
 
