@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mink_pd.sparse.kernel_map import KernelMap, PairList, kernel_map
+from mink_pd.sparse.kernel_map import KernelMap, PairList, grown_sites, kernel_map, kernel_offsets
 from mink_pd.sparse.minkowski import ME
 
 Sites = Any  # ME.CoordinateMapKey, ME.SparseTensor or Tensor, which have no types: what ME's layers take
@@ -46,7 +46,7 @@ class _Convolution:
             result = super().forward(input, coordinates)  # type: ignore[misc]
             features = result.F if epilogue is None else epilogue(result.F)
             return _tensor(features, result.coordinate_map_key, input) if epilogue else result
-        key = self._output_key(input, coordinates)
+        key = self._output_key(operators, input, coordinates)
         layer: Any = self
         generator, transposed = layer.kernel_generator, layer.is_transpose
         fine, coarse = (key, input.coordinate_map_key) if transposed else (input.coordinate_map_key, key)
@@ -69,25 +69,26 @@ class _Convolution:
             and all(x.device.type == "cpu" and x.dtype == torch.float32 for x in (input.F, layer.kernel))
         )
 
-    def _output_key(self, input: "ME.SparseTensor", coordinates: Sites | None) -> "ME.CoordinateMapKey":
-        """MinkowskiEngine's own key for the output, made if need be."""
+    def _output_key(self, operators: Any, input: "ME.SparseTensor", coordinates: Sites | None) -> "ME.CoordinateMapKey":
+        """The key that MinkowskiEngine's layer gives its output, made if need be."""
         layer: Any = self
-        generator = layer.kernel_generator
+        generator, manager = layer.kernel_generator, input.coordinate_manager
         if isinstance(coordinates, ME.SparseTensor):
             return coordinates.coordinate_map_key
-        key = coordinates or ME.CoordinateMapKey(input.coordinate_map_key.get_coordinate_size())
-        if key.is_key_set():
-            return key
+        if coordinates is not None and coordinates.is_key_set():
+            return coordinates
         if not layer.is_transpose and not generator.expand_coordinates:
-            return input.coordinate_manager.stride(input.coordinate_map_key, generator.kernel_stride)
-        # The manager makes grown sites only inside a convolution: run one with a single channel, which sets the key.
-        rows = input.coordinate_manager.size(input.coordinate_map_key)
-        with torch.no_grad():
-            layer.conv.apply(
-                torch.zeros(rows, 1), torch.zeros(generator.kernel_volume, 1, 1), generator,
-                layer.convolution_mode, input.coordinate_map_key, key, input.coordinate_manager,
-            )  # fmt: skip
-        return key
+            return manager.stride(input.coordinate_map_key, generator.kernel_stride)
+        stride = goal = input.coordinate_map_key.get_tensor_stride()
+        if layer.is_transpose:
+            if any(old % step for old, step in zip(stride, generator.kernel_stride, strict=True)):
+                raise ValueError(f"tensor stride {stride} is no multiple of the stride {generator.kernel_stride}")
+            stride = goal = [old // step for old, step in zip(stride, generator.kernel_stride, strict=True)]
+        else:
+            goal = [old * step for old, step in zip(stride, generator.kernel_stride, strict=True)]
+        offsets = kernel_offsets(generator.kernel_size, generator.kernel_dilation, stride)
+        fresh = generator.expand_coordinates
+        return grown_sites(operators, manager, input.coordinate_map_key, offsets, goal, fresh)
 
 
 class SparseConv(_Convolution, ME.MinkowskiConvolution):

@@ -76,6 +76,29 @@ def kernel_map(
     return maps[name]
 
 
+def grown_sites(
+    operators: Any,
+    manager: "ME.CoordinateManager",
+    key: "ME.CoordinateMapKey",
+    offsets: Tensor,
+    tensor_stride: list[int],
+    fresh: bool,
+) -> "ME.CoordinateMapKey":
+    """All sites of a tensor stride that the offsets (K, D) reach from a map's sites, as a map of their own.
+
+    MinkowskiEngine makes them inside a convolution only, slowly, and with a kernel map that is of no use here. As
+    there, the key's name is empty if it is the first of its stride, else random; with ``fresh`` false the first one
+    is taken as it is.
+    """
+    native = manager._manager
+    unnamed = [k for k in native.get_coordinate_map_keys(tensor_stride) if k.get_key()[1] == ""]
+    if unnamed and not fresh:
+        return unnamed[0]
+    name = native.get_random_string_id(tensor_stride, "")[1] if unnamed else ""
+    sites = operators.grow(manager.get_coordinates(key), offsets, tensor_stride)
+    return manager.insert_and_map(sites, tensor_stride, name)[0]
+
+
 def kernel_offsets(size: list[int], dilation: list[int], tensor_stride: list[int]) -> Tensor:
     """int32 (K, D), in coordinate units, in the order of MinkowskiEngine's weights."""
     axes = [

@@ -26,7 +26,7 @@ from mink_pd.errors import MinkPDError
 SOURCES = Path(__file__).parent / "csrc"
 TUNE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
 # Contraction stands here because results must not depend on a compiler's default.
-FLAGS = ["-O3", TUNE, "-std=c++20", "-ffp-contract=fast", "-fPIC", "-shared", "-w"]
+FLAGS = ["-O3", TUNE, "-std=c++20", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-w"]
 
 
 @functools.cache
@@ -83,19 +83,28 @@ def _compile(path: Path) -> None:
     cxx = compiler()
     if cxx is None:
         raise MinkPDError("no C++ compiler found; install g++ or set CXX")
-    includes = [f"-isystem{folder}" for folder in cpp_extension.include_paths()]
-    libraries = [f"-L{folder}" for folder in cpp_extension.library_paths()] + ["-ltorch_cpu", "-lc10"]
     abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        result = Path(scratch) / path.name
+    includes = [f"-isystem{folder}" for folder in cpp_extension.include_paths()]
+    folders = [Path(folder) for folder in cpp_extension.library_paths()]
+    # torch's own OpenMP, which may not be the system's: two thread pools in one process fight over the cores.
+    openmp = [str(file) for folder in folders for file in folder.glob("libgomp*.so*")][:1] or ["-fopenmp"]
+    libraries = [*(f"-L{folder}" for folder in folders), "-ltorch_cpu", "-lc10", *openmp]
+    for stale in path.parent.glob("building-*"):  # left by a process that was killed; we hold the lock
+        shutil.rmtree(stale, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix="building-") as scratch:
         sources = [str(source) for source in sorted(SOURCES.glob("*.cpp"))]
-        command = [cxx, *FLAGS, abi, *includes, *sources, "-o", str(result), *libraries]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            log = path.parent / "build.log"
-            log.write_text(" ".join(command) + "\n" + done.stdout + done.stderr)
-            raise MinkPDError(f"{log}: the sparse convolution did not compile; see there")
-        os.replace(result, path)
+        objects = [f"{Path(source).stem}.o" for source in sources]
+        _run([cxx, *FLAGS, abi, *includes, "-c", *sources], Path(scratch))
+        _run([cxx, "-shared", *objects, "-o", path.name, *libraries], Path(scratch))
+        os.replace(Path(scratch) / path.name, path)
+
+
+def _run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        log = folder.parent / "build.log"
+        log.write_text(" ".join(command) + "\n" + done.stdout + done.stderr)
+        raise MinkPDError(f"{log}: the sparse convolution did not compile; see there")
 
 
 @contextlib.contextmanager

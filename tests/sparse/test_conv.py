@@ -101,15 +101,34 @@ def test_equals_minkowski(kind: type, options: dict, channels: tuple[int, int], 
         close(a, b)
 
 
-@pytest.mark.parametrize("options", [{"kernel_size": 3, "stride": 2, "expand_coordinates": True}, {}], ids=str)
-def test_makes_the_sites_that_minkowski_makes(options: dict) -> None:
-    x = sparse(coordinates(2, stride=2), 3, stride=2)
-    kind, options = (SparseConv, options) if options else (GenerativeConvTranspose, {"kernel_size": 2, "stride": 2})
-    ours, peer = ours_and_peer(kind, 3, 4, **options, dimension=2)
-    a, b = ours(x), peer(x)
-    assert a.coordinate_map_key != b.coordinate_map_key  # fresh at every call, as design.md says
-    assert a.tensor_stride == b.tensor_stride
-    assert {tuple(row) for row in a.C.tolist()} == {tuple(row) for row in b.C.tolist()}
+GROWING = [
+    (SparseConv, {"kernel_size": 3, "expand_coordinates": True}),
+    (SparseConv, {"kernel_size": 3, "stride": 2, "expand_coordinates": True}),
+    (SparseConv, {"kernel_size": 2, "stride": 4, "expand_coordinates": True}),
+    (GenerativeConvTranspose, {"kernel_size": 2, "stride": 2}),
+    (GenerativeConvTranspose, {"kernel_size": 3, "stride": 2, "dilation": 2}),
+    (SparseConvTranspose, {"kernel_size": 3, "stride": 2}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), GROWING, ids=str)
+def test_makes_the_sites_that_minkowski_makes(kind: type, options: dict) -> None:
+    x, y = (sparse(coordinates(3, stride=4), 3, stride=4) for _ in range(2))
+    ours, peer = ours_and_peer(kind, 3, 4, **options, dimension=3)
+    for call in range(2):
+        a, b = ours(x), peer(y)
+        assert a.tensor_stride == b.tensor_stride
+        assert {tuple(row) for row in a.C.tolist()} == {tuple(row) for row in b.C.tolist()}
+        names = [key.get_key()[1] for key in (a.coordinate_map_key, b.coordinate_map_key)]
+        # an empty name for the first map of a stride; grown maps are fresh at every call, as design.md says
+        assert (names[0] == "") == (names[1] == "")
+        assert (a.coordinate_map_key == ours(x).coordinate_map_key) == (kind is SparseConvTranspose)
+        assert call == 0 or names[0] == "" or kind is not SparseConvTranspose
+
+
+def test_refuses_strides_that_do_not_divide() -> None:
+    with pytest.raises(ValueError, match="no multiple"):
+        SparseConvTranspose(3, 4, 2, 2, dimension=2)(sparse(coordinates(2), 3))
 
 
 def test_large_maps_equal_minkowski() -> None:

@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t CACHED_WEIGHTS = 4096;    // floats: 16 KB, half a first-level cache
 constexpr int64_t CACHED_SUMS = 65536;      // floats: 256 KB of a second-level cache
 constexpr int64_t PAIRS_AT_ONCE = 128;      // whose rows stay in cache while the blocks of a weight pass over them
-constexpr int64_t SEGMENT = 4096;           // pairs that one task sums up; fixed, or results would depend on threads
+constexpr int64_t SHORTEST_SEGMENT = 4096;  // pairs that one task sums up
 constexpr int64_t MOST_CHANNELS = 128;      // input channels of a weight that one task computes
 
 int64_t padded(int64_t channels) { return (channels + LANES - 1) / LANES * LANES; }
@@ -27,13 +27,15 @@ int64_t padded(int64_t channels) { return (channels + LANES - 1) / LANES * LANES
 // Splits padded channels into panels; calls use(first channel, vectors).
 template <typename Use>
 void for_each_panel(int64_t width, Use&& use) {
-    for (int64_t first = 0; first < width; first += PANEL) use(first, std::min<int64_t>(PANEL, width - first) / LANES);
+    for (int64_t first = 0; first < width; first += PANEL)
+        use(first, std::min<int64_t>(PANEL, width - first) / LANES);
 }
 
 // Weights (K, in, out), or (K, out, in) transposed, as panels: for each offset and panel (in, panel's width), padded.
 at::Tensor pack(const at::Tensor& weights, bool transposed) {
-    const int64_t volume = weights.size(0), in = weights.size(transposed ? 2 : 1), out = weights.size(transposed ? 1 : 2);
-    const int64_t width = padded(out), in_step = transposed ? 1 : out, out_step = transposed ? in : 1;
+    const int64_t volume = weights.size(0), width = padded(weights.size(transposed ? 1 : 2));
+    const int64_t in = weights.size(transposed ? 2 : 1), out = weights.size(transposed ? 1 : 2);
+    const int64_t in_step = transposed ? 1 : out, out_step = transposed ? in : 1;
     if (!transposed && width == out && width <= PANEL) return weights;
     at::Tensor packed = at::empty({volume, in, width}, weights.options());
     const float* from = weights.const_data_ptr<float>();
@@ -93,8 +95,8 @@ struct Epilogue {
 // How many stretches of the table to join: long runs of pairs per offset, but the tile's sums in cache and enough
 // tiles for all threads.
 int64_t stretches(int64_t rows, int64_t pairs, int64_t volume, int64_t width) {
-    const int64_t wanted = std::max(TILE * rows * volume / std::max<int64_t>(pairs, 1),  // rows for TILE pairs an offset
-                                    CACHED_WEIGHTS / width);
+    const int64_t for_runs = TILE * rows * volume / std::max<int64_t>(pairs, 1);  // rows for TILE pairs an offset
+    const int64_t wanted = std::max(for_runs, CACHED_WEIGHTS / width);
     const int64_t most = std::min(CACHED_SUMS / width, rows / (4 * at::get_num_threads()));
     return std::max<int64_t>(1, std::min(wanted, most) / TILE);
 }
@@ -192,13 +194,16 @@ at::Tensor outer_products(const at::Tensor& x, const at::Tensor& gradient, const
     const int64_t in = x.size(1), out = gradient.size(1), width = y.size(1);
     const int32_t* start = table.const_data_ptr<int32_t>();
     const auto pairs_of = [&](int64_t k) -> int64_t { return start[last * volume + k] - start[k]; };
-    const auto segments_of = [&](int64_t k) { return std::max<int64_t>(1, (pairs_of(k) + SEGMENT - 1) / SEGMENT); };
+    // The length of a segment must not depend on the threads, or results would; long ones bound the memory for parts.
+    const int64_t length = std::max(SHORTEST_SEGMENT, in * out / 2);
+    const auto segments_of = [&](int64_t k) { return std::max<int64_t>(1, (pairs_of(k) + length - 1) / length); };
     int64_t segments = 1, units = 0;
     for (int64_t k = 0; k < volume; ++k) {
         segments = std::max(segments, segments_of(k));
         units += segments_of(k);
     }
-    const int64_t cuts = std::max((4 * at::get_num_threads() + units - 1) / units, (in + MOST_CHANNELS - 1) / MOST_CHANNELS);
+    const int64_t cuts = std::max((4 * at::get_num_threads() + units - 1) / units,
+                                  (in + MOST_CHANNELS - 1) / MOST_CHANNELS);
     const int64_t most = std::max<int64_t>(8, (in + cuts - 1) / cuts);  // channels a task
     std::vector<OuterTask> tasks;
     for (int64_t k = 0; k < volume; ++k)
@@ -213,8 +218,8 @@ at::Tensor outer_products(const at::Tensor& x, const at::Tensor& gradient, const
         for (int64_t t; (t = take()) >= 0;) {
             const OuterTask task = tasks[t];
             const int64_t channels = std::min(most, in - task.channel);
-            const int64_t at = start[task.offset] + task.segment * SEGMENT;
-            const int64_t count = std::min(SEGMENT, pairs_of(task.offset) - task.segment * SEGMENT);
+            const int64_t at = start[task.offset] + task.segment * length;
+            const int64_t count = std::min(length, pairs_of(task.offset) - task.segment * length);
             std::fill(sums.begin(), sums.end(), 0.f);
             add_outer({sources + at, targets + at, count}, from + task.channel, in, channels, gradients, width,
                       sums.data());
@@ -241,6 +246,7 @@ TORCH_LIBRARY(mink_pd, library) {
                 &mink_pd::neighbours);
     library.def("inverse(Tensor source, Tensor target, Tensor table, int rows) -> (Tensor, Tensor, Tensor)",
                 &mink_pd::inverse);
+    library.def("grow(Tensor coordinates, Tensor offsets, int[] step) -> Tensor", &mink_pd::grow);
     library.def("products(Tensor x, Tensor weights, Tensor source, Tensor target, Tensor table, int rows, "
                 "bool transposed, bool mirrored, Tensor? scale, Tensor? shift, bool relu) -> Tensor",
                 &mink_pd::products);

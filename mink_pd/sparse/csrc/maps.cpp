@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <limits>
+#include <unordered_map>
 #include <vector>
 
 #include "tasks.h"
@@ -141,21 +142,21 @@ void find_pairs(const RowOfCell& rows, uint64_t cell, const std::vector<int64_t>
     }
 }
 
-}  // namespace
-
-PairList neighbours(const at::Tensor& fine, const at::Tensor& coarse, const at::Tensor& offsets) {
-    TORCH_CHECK(fine.dim() == 2 && coarse.dim() == 2 && fine.size(1) == coarse.size(1) && offsets.dim() == 2 &&
-                    offsets.size(1) == fine.size(1) - 1,
+void check_coordinates(const at::Tensor& coordinates, const at::Tensor& offsets) {
+    TORCH_CHECK(coordinates.dim() == 2 && offsets.dim() == 2 && offsets.size(1) == coordinates.size(1) - 1,
                 "coordinates must be (M, 1 + D) and offsets (K, D)");
-    const at::Tensor a = fine.contiguous(), b = coarse.contiguous(), o = offsets.contiguous();
-    const int64_t columns = a.size(1), volume = o.size(0), rows = b.size(0), tiles = (rows + TILE - 1) / TILE;
-    if (a.size(0) == 0 || rows == 0) return {int32_tensor({0}), int32_tensor({0}), at::zeros({tiles + 1, volume}, at::kInt)};
-    const Box box(a, b, o);
-    RowOfCell row_of_cell(a.size(0));
-    const int32_t *from = a.const_data_ptr<int32_t>(), *to = b.const_data_ptr<int32_t>();
-    for (int64_t i = 0; i < a.size(0); ++i) row_of_cell.insert(box.number(from + i * columns), int32_t(i));
+}
+
+PairList look_up(const at::Tensor& fine, const at::Tensor& coarse, const at::Tensor& offsets) {
+    const Box box(fine, coarse, offsets);
+    RowOfCell row_of_cell(fine.size(0));
+    const int64_t columns = fine.size(1), volume = offsets.size(0), rows = coarse.size(0);
+    const int64_t tiles = (rows + TILE - 1) / TILE;
+    const int32_t *from = fine.const_data_ptr<int32_t>(), *to = coarse.const_data_ptr<int32_t>();
+    for (int64_t i = 0; i < fine.size(0); ++i) row_of_cell.insert(box.number(from + i * columns), int32_t(i));
     std::vector<int64_t> shift(volume);
-    for (int64_t k = 0; k < volume; ++k) shift[k] = box.shift(o.const_data_ptr<int32_t>() + k * (columns - 1));
+    for (int64_t k = 0; k < volume; ++k)
+        shift[k] = box.shift(offsets.const_data_ptr<int32_t>() + k * (columns - 1));
 
     at::Tensor table = int32_tensor({tiles + 1, volume});
     int32_t* start = table.mutable_data_ptr<int32_t>();
@@ -163,6 +164,7 @@ PairList neighbours(const at::Tensor& fine, const at::Tensor& coarse, const at::
     std::vector<std::vector<Hit>> hits((tiles + TILES_AT_ONCE - 1) / TILES_AT_ONCE);
     for_each_task(int64_t(hits.size()), [&](int64_t task) {
         const int64_t first = task * TILES_AT_ONCE * TILE, last = std::min(rows, first + TILES_AT_ONCE * TILE);
+        hits[task].reserve((last - first) * std::min<int64_t>(volume, 8));
         for (int64_t row = first; row < last; ++row)
             find_pairs(row_of_cell, box.number(to + row * columns), shift, int32_t(row), start + row / TILE * volume,
                        hits[task]);
@@ -179,6 +181,18 @@ PairList neighbours(const at::Tensor& fine, const at::Tensor& coarse, const at::
         }
     });
     return {sources, targets, table};
+}
+
+}  // namespace
+
+PairList neighbours(const at::Tensor& fine, const at::Tensor& coarse, const at::Tensor& offsets) {
+    check_coordinates(fine, offsets);
+    check_coordinates(coarse, offsets);
+    const at::Tensor a = fine.contiguous(), b = coarse.contiguous(), o = offsets.contiguous();
+    if (a.size(0) == 0 || b.size(0) == 0)
+        return {int32_tensor({0}), int32_tensor({0}),
+                at::zeros({(b.size(0) + TILE - 1) / TILE + 1, o.size(0)}, at::kInt)};
+    return look_up(a, b, o);
 }
 
 PairList inverse(const at::Tensor& source, const at::Tensor& target, const at::Tensor& table, int64_t rows) {
@@ -202,6 +216,47 @@ PairList inverse(const at::Tensor& source, const at::Tensor& target, const at::T
         start[tiles * volume + k] = at;
     });
     return {sources, targets, inverse_table};
+}
+
+at::Tensor grow(const at::Tensor& coordinates, const at::Tensor& offsets, at::IntArrayRef step) {
+    check_coordinates(coordinates, offsets);
+    TORCH_CHECK(int64_t(step.size()) == offsets.size(1), "step must be (D,)");
+    const int64_t columns = coordinates.size(1), volume = offsets.size(0);
+    const at::Tensor rows = coordinates.contiguous(), o = offsets.contiguous();
+    if (rows.size(0) == 0) return int32_tensor({0, columns});
+    const Box box(rows, rows, o);
+    // Coordinate + offset is a multiple of step where their residues are opposite: list offsets by residue.
+    const int64_t axes = columns - 1;
+    const int32_t* offset = o.const_data_ptr<int32_t>();
+    const auto residue = [&](const int32_t* value, int64_t sign) {
+        int64_t code = 0;
+        for (int64_t d = 0; d < axes; ++d) code = code * step[d] + (sign * value[d] % step[d] + step[d]) % step[d];
+        return code;
+    };
+    std::unordered_map<int64_t, std::vector<const int32_t*>> fitting;
+    for (int64_t k = 0; k < volume; ++k) fitting[residue(offset + k * axes, -1)].push_back(offset + k * axes);
+    std::vector<int32_t> places;
+    for (int64_t i = 0; i < rows.size(0); ++i) {
+        const int32_t* from = rows.const_data_ptr<int32_t>() + i * columns;
+        const auto offsets_here = fitting.find(residue(from + 1, 1));
+        if (offsets_here == fitting.end()) continue;
+        for (const int32_t* by : offsets_here->second) {
+            places.push_back(from[0]);
+            for (int64_t d = 0; d < axes; ++d) places.push_back(from[1 + d] + by[d]);
+        }
+    }
+    const int64_t found = int64_t(places.size()) / columns;
+    RowOfCell seen(found);
+    int64_t kept = 0;
+    for (int64_t i = 0; i < found; ++i) {
+        const uint64_t cell = box.number(places.data() + i * columns);
+        if (seen.find(cell) >= 0) continue;
+        seen.insert(cell, int32_t(kept));
+        std::copy_n(places.data() + i * columns, columns, places.data() + kept++ * columns);
+    }
+    at::Tensor result = int32_tensor({kept, columns});
+    std::copy_n(places.data(), kept * columns, result.mutable_data_ptr<int32_t>());
+    return result;
 }
 
 }  // namespace mink_pd

@@ -22,4 +22,8 @@ PairList neighbours(const at::Tensor& fine, const at::Tensor& coarse, const at::
 // The same pairs with the roles exchanged; `rows` is the number of rows that become targets.
 PairList inverse(const at::Tensor& source, const at::Tensor& target, const at::Tensor& table, int64_t rows);
 
+// Every coordinate + offset that is a multiple of `step` (D,), once, in the order in which they come up:
+// int32 (N, 1 + D).
+at::Tensor grow(const at::Tensor& coordinates, const at::Tensor& offsets, at::IntArrayRef step);
+
 }  // namespace mink_pd

@@ -7,6 +7,10 @@
 #include <atomic>
 #include <cstdint>
 
+#ifndef INTRA_OP_PARALLEL
+#error "at::parallel_for is serial here; compile with -fopenmp"
+#endif
+
 namespace mink_pd {
 
 // Calls worker(take) once on each thread; take() hands out 0 .. tasks - 1, each once, then -1. A task must write
