@@ -120,7 +120,7 @@ def test_nothing_in_range_gives_no_boxes_and_a_loss_that_trains() -> None:
     inputs = batch(0, 0)
     prediction = detector(inputs)
     assert [len(d.boxes) for d in detector.detect(prediction)] == [0, 0]
-    assert sum(float(x) for x in detector.loss(prediction, inputs).values()) == 0
+    assert sum(float(x.detach()) for x in detector.loss(prediction, inputs).values()) == 0
 
 
 def test_it_overfits_one_frame() -> None:
