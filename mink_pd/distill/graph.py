@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mink_pd.sparse import knn
+from mink_pd.sparse.norm import BatchNorm
 
 
 @dataclass
@@ -62,7 +63,7 @@ class GraphConv(nn.Module):
         super().__init__()
         self.edge, self.frozen = edge, frozen
         self.linear = nn.Linear(2 * channels, out, bias=False)
-        self.norm = nn.BatchNorm1d(out, affine=not frozen, track_running_stats=False)
+        self.norm = BatchNorm(out, affine=not frozen, track_running_stats=False)
         if frozen:
             nn.init.orthogonal_(self.linear.weight)
             self.linear.requires_grad_(False)

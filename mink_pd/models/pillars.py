@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from mink_pd.sparse import Voxels, segment_max, segment_mean
 from mink_pd.sparse.layers import EPSILON, MOMENTUM
+from mink_pd.sparse.norm import BatchNorm
 
 
 class PillarFeatureNet(nn.Module):
@@ -19,7 +20,7 @@ class PillarFeatureNet(nn.Module):
         super().__init__()
         self.height = height
         self.linear = nn.Linear(10, channels, bias=False)
-        self.norm = nn.BatchNorm1d(channels, eps=EPSILON, momentum=MOMENTUM)
+        self.norm = BatchNorm(channels, eps=EPSILON, momentum=MOMENTUM)
 
     def forward(self, voxels: Voxels) -> Tensor:
         """Features (M, C) of the M pillars."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mink_pd.sparse.conv import Epilogue, GenerativeConvTranspose, SparseConv
 from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.norm import BatchNorm
 from mink_pd.sparse.voxels import Voxels
 
 EPSILON, MOMENTUM = 1e-3, 0.01  # of batch norm, as in SECOND and PointPillars
@@ -40,7 +41,7 @@ class ConvBlock(nn.Module):
         layer = GenerativeConvTranspose if transposed else SparseConv
         extra = {} if transposed else {"expand_coordinates": grow}
         self.convolution = layer(channels_in, channels_out, kernel, stride, dimension=dimension, **extra)
-        self.norm = nn.BatchNorm1d(channels_out, eps=EPSILON, momentum=MOMENTUM)
+        self.norm = BatchNorm(channels_out, eps=EPSILON, momentum=MOMENTUM)
         # He et al. 2015: variance 2 / fan-in; MinkowskiEngine's default is smaller for few channels.
         nn.init.kaiming_normal_(self.convolution.kernel.data.view(-1, channels_out).t(), nonlinearity="relu")
 
