@@ -35,16 +35,16 @@ class Batch:
 
 
 def collate(frames: list[Frame], classes: list[str]) -> Batch:
-    """Join frames; boxes of classes that are not in ``classes`` are left out."""
+    """Join frames, if any; boxes of classes that are not in ``classes`` are left out."""
     index = {name: i for i, name in enumerate(classes)}
     boxes, labels = [], []
     for frame in frames:
         known = np.array([name in index for name in frame.names], dtype=bool)
         boxes.append(torch.from_numpy(frame.boxes[known].astype(np.float32)))
         labels.append(torch.tensor([index[name] for name in frame.names[known]], dtype=torch.int64))
-    sizes = torch.tensor([len(frame.points) for frame in frames])
+    sizes = torch.tensor([len(frame.points) for frame in frames], dtype=torch.int64)
     return Batch(
-        points=torch.from_numpy(np.concatenate([frame.points for frame in frames]).astype(np.float32)),
+        points=torch.from_numpy(np.concatenate([np.zeros((0, 4), np.float32), *(frame.points for frame in frames)]).astype(np.float32)),
         frame=torch.repeat_interleave(torch.arange(len(frames)), sizes),
         boxes=boxes,
         labels=labels,

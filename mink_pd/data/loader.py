@@ -26,9 +26,9 @@ class Loader:
     """Batches of one process's share of a data set, epoch by epoch; ``len`` is the number of batches an
     epoch.
 
-    Training: a new order every epoch, all ranks with the same number of frames (the first ones again where it
-    does
-    not come out even). Validation: file order, each frame on one rank only.
+    Training: a new order every epoch; the n-th batches of all ranks together are the n-th batch that one process
+    of that total size would have, so a rank's last batch may be smaller than another's, or empty. Validation:
+    file order. Each frame is on one rank only.
     """
 
     def __init__(self, loader: DataLoader, order: "EpochOrder") -> None:
@@ -98,18 +98,15 @@ class EpochOrder:
         self._rank, self._world = rank, world
 
     def __len__(self) -> int:
-        share = len(range(self._rank, self._count, self._world))
-        if self._training:
-            share = -(-self._count // self._world)
+        share = len(range(0 if self._training else self._rank, self._count, self._world))
         return -(-share // self._batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         indices = np.arange(self._count)
         if self._training:
             indices = _generator(self._seed, _ORDER, self.epoch).permutation(self._count)
-            indices = np.resize(indices, -(-self._count // self._world) * self._world)
         share = indices[self._rank :: self._world]
-        for start in range(0, len(share), self._batch_size):
+        for start in range(0, len(self) * self._batch_size, self._batch_size):
             yield [(self.epoch, int(index)) for index in share[start : start + self._batch_size]]
 
 

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from mink_pd.config import PointDistillerConfig
-from mink_pd.distill.graph import GraphConv, local_graph
+from mink_pd.distill.graph import GraphConv, LocalGraph, local_graph
 from mink_pd.distill.importance import inside_share, select
 from mink_pd.distill.pairs import TapPair
+from mink_pd.sparse.norm import processes, sum_over_processes
 
 Terms = tuple[dict[str, Tensor], dict[str, Tensor]]
 
@@ -51,7 +52,7 @@ class PointDistiller(nn.Module):
         target = self.teacher[pair.name](pair.teacher.features, graph)  # (E, C')
         ours = self.student[pair.name](pair.student.features, graph)  # (E, C')
         each = (target - ours).square().mean(dim=1)  # (E,)
-        loss = (each * phi[graph.centre] * graph.share).sum() / len(graph.selected)
+        loss = (each * phi[graph.centre] * graph.share).sum() / rows_of(graph, frames)
         shares = [inside_share(pair.teacher.centres[r], b) for r, b in zip(selected, pair.batch.boxes, strict=True)]
         return loss, {
             "largest_phi": phi.max(),
@@ -59,6 +60,19 @@ class PointDistiller(nn.Module):
             "teacher_rms": target.detach().square().mean().sqrt(),
             "student_rms": ours.detach().square().mean().sqrt(),
         }
+
+
+def rows_of(graph: LocalGraph, frames: int) -> float:
+    """How many rows of the graph a mean over rows divides by.
+
+    With several processes: this batch's ``frames`` times the rows a frame has in all of their batches. Weighted by
+    their frames, the processes' losses then add up to the mean over all rows.
+    """
+    if processes() == 1:
+        return len(graph.selected)
+    own = torch.tensor([len(graph.selected), frames], dtype=torch.float64, device=graph.selected.device)
+    rows, all_frames = sum_over_processes(own).tolist()
+    return frames * max(rows, 1) / max(all_frames, 1)
 
 
 def weights(importance: Tensor, selected: list[Tensor], settings: PointDistillerConfig) -> Tensor:

@@ -28,9 +28,12 @@ PACKAGES = (
 
 
 def set_threads(config: TrainConfig) -> None:
-    """Give torch (and the OpenMP it shares with MinkowskiEngine) the configured number of threads."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    """Give torch (and the OpenMP it shares with MinkowskiEngine) the configured number of threads.
+
+    By default processes on one machine share its cores.
+    """
+    most = max(1, (os.cpu_count() or 1) // config.devices)
+    torch.set_num_threads(config.threads or min(torch.get_num_threads(), most))
 
 
 def trim_memory() -> None:

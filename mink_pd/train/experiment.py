@@ -13,11 +13,12 @@ from mink_pd.config import Config, TrainConfig
 from mink_pd.data import open_dataset
 from mink_pd.data.loader import make_loader
 from mink_pd.distill import Distiller
-from mink_pd.errors import ConfigError
+from mink_pd.errors import ConfigError, MinkPDError
 from mink_pd.models import Detector, build_detector
 from mink_pd.train.environment import describe, set_threads
 from mink_pd.train.loop import Trainer
 from mink_pd.train.objective import DetectionObjective, Objective
+from mink_pd.train.processes import DataParallel, is_lost_process, place
 from mink_pd.train.report import Reporter
 from mink_pd.train.runs import RunFolder, identify, load_detector
 from mink_pd.train.validate import Validation, check_metric, validate
@@ -52,9 +53,9 @@ def train(
     fabric.seed_everything(config.seed, verbose=False)
     objective = make_objective(config)
     share = {"rank": fabric.global_rank, "world": fabric.world_size, "seed": config.seed}
-    size = config.train.batch_size
-    loader = make_loader(datasets[0], config.data, batch_size=size, training=True, **share)
-    validation = make_loader(datasets[1], config.data, batch_size=size, training=False, **share)
+    with fabric.rank_zero_first(local=True):  # which builds the database of objects, if there is none; others read it
+        loader = make_loader(datasets[0], config.data, batch_size=config.train.batch_size, training=True, **share)
+    validation = make_loader(datasets[1], config.data, batch_size=1, training=False, **share)
 
     def evaluate(detector: Detector) -> Validation:
         return validate(detector, validation.epoch(0), fabric)
@@ -71,6 +72,13 @@ def train(
         except KeyboardInterrupt:
             reporter.say(f"{run}: stopped after epoch {trainer.epoch}; --resume continues it")
             raise
+        except RuntimeError as error:
+            if not is_lost_process(error):
+                raise
+            text = f"{run}: another process of this training has ended; --resume continues after epoch {trainer.epoch}"
+            lost = MinkPDError(text)
+            lost.told = not fabric.is_global_zero
+            raise lost from error
         reporter.say(f"{run}: done")
     return run
 
@@ -93,6 +101,12 @@ def launch(config: TrainConfig) -> Fabric:
     Raises ConfigError if this machine has not what the configuration asks for.
     """
     set_threads(config)
+    started, wanted = place()[1], config.devices * config.nodes
+    if started not in (1, wanted):
+        raise ConfigError(
+            f"torchrun started {started} processes, and train.devices x train.nodes is {wanted};"
+            f" set train.devices to its --nproc-per-node and train.nodes to its --nnodes"
+        )
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning_fabric")
     try:
@@ -101,6 +115,7 @@ def launch(config: TrainConfig) -> Fabric:
             devices=config.devices,
             num_nodes=config.nodes,
             precision=config.precision,
+            strategy=DataParallel() if wanted > 1 else "auto",
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
