@@ -115,7 +115,7 @@ class TrainConfig(Section):
     ema: float | None = Field(None, gt=0, lt=1)  # decay of the moving average of the weights
     validate_every: int = Field(5, ge=0)  # epochs, 0: only after the last
     best_metric: str = "mAP_3d"
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     accelerator: str = "auto"
     devices: int = Field(1, ge=1)  # processes a node
     nodes: int = Field(1, ge=1)

@@ -100,10 +100,10 @@ class _Synchronised(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """x (M, C) -> y (M, C), mean (C,), biased variance (C,), number of rows ()"""
-        own = x.float()
+        own = x.to(torch.promote_types(x.dtype, torch.float32))
         mean, variance, rows = _statistics(own)
-        inverse = torch.rsqrt(variance + eps).float()  # (C,)
-        normal = (own - mean.float()) * inverse  # (M, C)
+        inverse = torch.rsqrt(variance + eps).to(own.dtype)  # (C,)
+        normal = (own - mean.to(own.dtype)) * inverse  # (M, C)
         ctx.save_for_backward(normal, inverse, weight, rows)
         y = normal if weight is None else torch.addcmul(bias, normal, weight)
         ctx.mark_non_differentiable(mean, variance, rows)
@@ -113,12 +113,12 @@ class _Synchronised(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         normal, inverse, weight, rows = ctx.saved_tensors
-        dy = gradients[0].float()  # (M, C)
+        dy = gradients[0].to(normal.dtype)  # (M, C)
         sums = torch.stack([dy.sum(dim=0), (dy * normal).sum(dim=0)])  # (2, C)
         of_bias, of_weight = (None, None) if weight is None else (sums[0], sums[1])
         of_x = None
         if ctx.needs_input_grad[0]:
-            means = sum_over_processes(sums) / rows.float().clamp(min=1)
+            means = sum_over_processes(sums) / rows.to(sums.dtype).clamp(min=1)
             scale = inverse if weight is None else inverse * weight
             of_x = ((dy - means[0] - normal * means[1]) * scale).to(gradients[0].dtype)
         return of_x, of_weight, of_bias, None

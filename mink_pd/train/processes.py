@@ -88,8 +88,8 @@ def add_gradients(module: nn.Module) -> None:
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     statistics = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
     own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    used = own[0].new_tensor([p.grad is not None for p in parameters])
-    flat = torch.cat([x.reshape(-1).float() for x in [*own, *statistics]])
+    used = own[0].new_tensor([float(p.grad is not None) for p in parameters])
+    flat = torch.cat([x.reshape(-1) for x in [*own, *statistics]])
     total, used = sum_over_processes(torch.cat([flat, used])).split([len(flat), len(used)])
     pieces = total.split([x.numel() for x in [*own, *statistics]])
     for parameter, gradient, users in zip(parameters, pieces, used.tolist(), strict=False):
