@@ -26,7 +26,7 @@ ROWS = ((7, 4), (5, 0), (0, 6))  # of the two processes
 def rows_of(case: int) -> list[Tensor]:
     """The rows of the two processes; the second's lie elsewhere."""
     random = torch.Generator().manual_seed(case)
-    return [torch.randn(count, 3, generator=random) * (1 + 4 * rank) + 10 * rank for rank, count in enumerate(ROWS[case])]
+    return [torch.randn(n, 3, generator=random) * (1 + 4 * rank) + 10 * rank for rank, n in enumerate(ROWS[case])]
 
 
 def normalise(norm: BatchNorm | torch.nn.BatchNorm1d, own: Tensor) -> dict[str, Tensor]:

@@ -54,7 +54,7 @@ class Distiller(nn.Module):
         with torch.no_grad():
             guide, *control = (module(batch, voxels) for module in self._outside)
         student: Prediction = self.detector(batch, voxels)
-        losses = self.detector.loss(student, batch)
+        losses = {name: batch.weight * loss for name, loss in self.detector.loss(student, batch).items()}
         logs: dict[str, Tensor] = {}
         if len(voxels) == 0:
             return losses, logs

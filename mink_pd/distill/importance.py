@@ -35,7 +35,7 @@ def pool(values: Tensor, source: Tensor, source_stride: int, target: Tensor, tar
     Values that share the coarser of the two cells are joined by ``how`` (sum, amax); a target without any gets 0.
     """
     stride = max(source_stride, target_stride)
-    codes = _cell_codes(torch.cat([source, target]), stride)
+    codes = cell_codes(torch.cat([source, target]), stride)
     have, group = torch.unique(codes[: len(source)], return_inverse=True)
     joined = values.new_zeros(len(have)).scatter_reduce(0, group, values, how, include_self=False)
     wanted = codes[len(source) :]
@@ -63,7 +63,7 @@ def inside_share(centres: Tensor, boxes: Tensor) -> Tensor:
     return (along & across).any(dim=1).to(centres.dtype).mean()
 
 
-def _cell_codes(coordinates: Tensor, stride: int) -> Tensor:
+def cell_codes(coordinates: Tensor, stride: int) -> Tensor:
     """One number (M,) int64 for the cell of edge ``stride`` that each coordinate (M, 1 + D) >= 0 lies in."""
     code = coordinates[:, 0].long()
     for axis in range(1, coordinates.shape[1]):

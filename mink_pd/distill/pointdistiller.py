@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from mink_pd.config import PointDistillerConfig
 from mink_pd.distill.graph import GraphConv, LocalGraph, local_graph
-from mink_pd.distill.importance import inside_share, select
+from mink_pd.distill.importance import cell_codes, inside_share, select
 from mink_pd.distill.pairs import TapPair
 from mink_pd.sparse.norm import processes, sum_over_processes
 
@@ -42,17 +42,11 @@ class PointDistiller(nn.Module):
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of one tap (a scalar) and what to watch: largest phi, share inside objects, adapters' magnitudes."""
-        settings = self.settings
-        frame, frames = pair.teacher.frame, pair.teacher.voxels.frames
-        score = pair.importance(settings.importance)  # (M,)
-        selected = select(score, frame, frames, settings.rows)
-        phi = weights(score, selected, settings)  # (n,)
-        places = pair.teacher.centres if settings.knn_space == "coordinates" else pair.teacher.features
-        graph = local_graph(selected, frame, places, settings.neighbours if settings.local_distillation else 1)
+        selected, phi, graph = self.choose(pair)
         target = self.teacher[pair.name](pair.teacher.features, graph)  # (E, C')
         ours = self.student[pair.name](pair.student.features, graph)  # (E, C')
         each = (target - ours).square().mean(dim=1)  # (E,)
-        loss = (each * phi[graph.centre] * graph.share).sum() / rows_of(graph, frames)
+        loss = (each * phi[graph.centre] * graph.share).sum() / mean_rows(graph)
         shares = [inside_share(pair.teacher.centres[r], b) for r, b in zip(selected, pair.batch.boxes, strict=True)]
         return loss, {
             "largest_phi": phi.max(),
@@ -61,18 +55,29 @@ class PointDistiller(nn.Module):
             "student_rms": ours.detach().square().mean().sqrt(),
         }
 
+    def choose(self, pair: TapPair) -> tuple[list[Tensor], Tensor, LocalGraph]:
+        """The selected rows of each frame, phi (n,) of all of them, and the graph around them.
 
-def rows_of(graph: LocalGraph, frames: int) -> float:
-    """How many rows of the graph a mean over rows divides by.
+        Rows are looked at in an order of their own, so that whom a tie prefers does not depend on the other frames of
+        the batch: coordinate maps order a frame's rows differently in every batch.
+        """
+        settings, tap = self.settings, pair.teacher
+        order = cell_codes(tap.coordinates, 1).argsort()  # (M,)
+        frame, score = tap.frame[order], pair.importance(settings.importance)[order]
+        selected = select(score, frame, tap.voxels.frames, settings.rows)
+        phi = weights(score, selected, settings)  # (n,)
+        places = (tap.centres if settings.knn_space == "coordinates" else tap.features)[order]
+        graph = local_graph(selected, frame, places, settings.neighbours if settings.local_distillation else 1)
+        graph.selected, graph.neighbour = order[graph.selected], order[graph.neighbour]
+        return [order[rows] for rows in selected], phi, graph
 
-    With several processes: this batch's ``frames`` times the rows a frame has in all of their batches. Weighted by
-    their frames, the processes' losses then add up to the mean over all rows.
-    """
+
+def mean_rows(graph: LocalGraph) -> float:
+    """Selected rows, on average over the processes: their losses' mean is then that over all rows."""
     if processes() == 1:
         return len(graph.selected)
-    own = torch.tensor([len(graph.selected), frames], dtype=torch.float64, device=graph.selected.device)
-    rows, all_frames = sum_over_processes(own).tolist()
-    return frames * max(rows, 1) / max(all_frames, 1)
+    own = torch.tensor(float(len(graph.selected)), device=graph.selected.device)
+    return max(float(sum_over_processes(own)), 1) / processes()
 
 
 def weights(importance: Tensor, selected: list[Tensor], settings: PointDistillerConfig) -> Tensor:

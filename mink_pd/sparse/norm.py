@@ -81,7 +81,7 @@ def synchronise(module: nn.Module) -> None:
     covered = set()
     for part in module.modules():
         if hasattr(part, "synchronised"):
-            part.synchronised = True
+            part.synchronised = True  # type: ignore[assignment]
             covered |= set(part.modules())
     for name, part in module.named_modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part not in covered:
@@ -105,7 +105,7 @@ class _Synchronised(torch.autograd.Function):
         inverse = torch.rsqrt(variance + eps).to(own.dtype)  # (C,)
         normal = (own - mean.to(own.dtype)) * inverse  # (M, C)
         ctx.save_for_backward(normal, inverse, weight, rows)
-        y = normal if weight is None else torch.addcmul(bias, normal, weight)
+        y = normal if weight is None or bias is None else torch.addcmul(bias, normal, weight)
         ctx.mark_non_differentiable(mean, variance, rows)
         return y.to(x.dtype), mean, variance, rows
 

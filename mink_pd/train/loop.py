@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 import torch
@@ -83,16 +84,16 @@ class Trainer:
     def train_epoch(self, epoch: int) -> None:
         """All batches once; one optimiser step for every ``accumulate`` of them."""
         self.module.train()
-        means, frames, started = _Means(), 0, time.perf_counter()
+        means, frames, started = _Means(), 0.0, time.perf_counter()
         accumulate, batches = self.settings.accumulate, len(self.loader)
         for index, batch in enumerate(self.batches(epoch)):
             first = index - index % accumulate
             group = min(accumulate, batches - first)  # batches in this step: fewer at the epoch's end
             complete = index - first + 1 == group
-            together = self.over_processes(len(batch))
-            losses = self.backward(batch, epoch, len(batch) / together / group)
-            means.add(losses, len(batch))
-            frames += together
+            mean = self.mean_over_processes(len(batch))
+            losses = self.backward(replace(batch, weight=len(batch) / mean), epoch, group)
+            means.add(losses, mean)
+            frames += mean * processes()
             if complete:
                 self.optimise(epoch)
                 rate = frames / (time.perf_counter() - started)
@@ -116,32 +117,33 @@ class Trainer:
                 return
             yield batch
 
-    def over_processes(self, count: int) -> int:
-        """The sum of a number over the processes."""
+    def mean_over_processes(self, count: int) -> float:
+        """The mean of a number that is not 0 in all of them."""
         if processes() == 1:
             return count
-        return int(sum_over_processes(torch.tensor(float(count), device=self.fabric.device)))
+        return float(sum_over_processes(torch.tensor(float(count), device=self.fabric.device))) / processes()
 
-    def backward(self, batch: Batch, epoch: int, share: float) -> dict[str, float]:
-        """Add ``share`` of the gradient of a batch to that of the step; returns the loss, its terms and other logs."""
+    def backward(self, batch: Batch, epoch: int, group: int) -> dict[str, float]:
+        """Add the gradient of one batch of a group; returns the loss, its terms and the other logs."""
         if processes() > 1 and len(batch.points) == 0:
             with standing_by(cast(nn.Module, self.objective), self.settings.sync_norm):
-                losses = self.backward_of(spare_batch(self.config.data), epoch, share)
+                losses = self.backward_of(spare_batch(self.config.data), epoch, group)
             return dict.fromkeys(losses, 0.0)
-        return self.backward_of(batch, epoch, share)
+        return self.backward_of(batch, epoch, group)
 
-    def backward_of(self, batch: Batch, epoch: int, share: float) -> dict[str, float]:
+    def backward_of(self, batch: Batch, epoch: int, group: int) -> dict[str, float]:
         """Forward and backward; no process goes on to the backward pass if one has a loss that is not finite."""
         terms, logs = self.module(batch.to(self.fabric.device))
         total = cast(Tensor, sum(terms.values()))
-        losses = {name: float(value.detach()) for name, value in {"loss": total, **terms, **logs}.items()}
+        losses = {name: float(value.detach()) for name, value in {"loss": total, **terms}.items()}
+        logs = {name: float(value.detach()) * batch.weight for name, value in logs.items()}
         bad = next((name for name in ("loss", *terms) if not math.isfinite(losses[name])), None)
         ids = ", ".join(frame.id for frame in batch.frames)
         error = bad and self.diverged(f"loss term '{bad}' is {losses[bad]} in frames {ids}", epoch)
         stop_together(error or None, self.fabric.device)
         if len(batch.points):  # else there is nothing to learn, also not for the weight decay
-            self.fabric.backward(total * share)
-        return losses
+            self.fabric.backward(total / (group * processes()))
+        return losses | logs
 
     def optimise(self, epoch: int) -> None:
         """One step of optimiser, schedule and moving average on the gradients at hand."""
@@ -228,13 +230,13 @@ class Trainer:
 
 
 class _Means:
-    """Means of scalars over batches, weighted by their frames."""
+    """Means of scalars over batches, weighted by their frames, and over processes."""
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = {}
-        self.frames = 0
+        self.frames = 0.0
 
-    def add(self, values: dict[str, float], frames: int) -> None:
+    def add(self, values: dict[str, float], frames: float) -> None:
         self.frames += frames
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value * frames

@@ -1,9 +1,9 @@
 """Several processes that train as one: equal gradients, equal decisions, one writer.
 
-The processes step through the same global batches, each with its share of the frames. Loss terms are means over the
-global batch, so a process weighs its own by its share, and the gradients are added up. This is done here, in one sum
-a step, and not by torch's DistributedDataParallel: that averages over processes whatever their shares are, and stops
-or waits for ever where a process has no point in range or a parameter goes unused.
+The processes step through the same global batches, each with its share of the frames; the mean of their losses is that
+of the global batch (``Objective``), and each passes back its part of the mean, so that gradients are added up. That
+is done here, in one sum a step, and not by torch's DistributedDataParallel, which stops or waits for ever where a
+process has no point in range or a parameter goes unused.
 """
 
 import os
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import Tensor, nn
+from torch import nn
 
 from mink_pd.config import DataConfig
 from mink_pd.data.batch import Batch, collate

@@ -82,7 +82,8 @@ def test_loss_is_the_papers(edge: str, teacher_adapter: str, reweighting: bool) 
         weight = 12 * torch.softmax(score[top] / score[top].mean() / 0.5, dim=0)
         phi += weight.tolist() if reweighting else [1.0] * 12
     # Among equally near rows any may be a neighbour, so the edges are the graph's own; they have a test of their own.
-    graph = local_graph(selected, pair.teacher.frame, pair.teacher.centres, 5)
+    _, _, graph = method.choose(pair)
+    assert torch.equal(graph.selected, torch.cat(selected))
     features = {}
     for name, x in (("teacher", theirs), ("student", ours)):
         conv = getattr(method, name)["bev2"]

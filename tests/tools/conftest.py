@@ -13,7 +13,6 @@ import torch
 import yaml
 from tiny_kitti import settings, write_data
 
-
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN, VAL = ("000000", "000001", "000002", "000003"), ("000004", "000005")
 TEACHER = (

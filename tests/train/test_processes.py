@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +51,7 @@ def torchrun(*command: object, timeout: float = 240) -> subprocess.CompletedProc
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
     """The runs of one process, then those of two."""
     folder = tmp_path_factory.mktemp("processes")
     write_data(folder / "kitti", TRAIN, VAL)
@@ -73,7 +72,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     torch.set_num_threads(threads)
     files = [folder / f"{rank}.pt" for rank in range(2)]
     assert all(file.exists() for file in files), result.stderr
-    yield Both(folder / "runs", [torch.load(file, weights_only=False) for file in files], result)
+    return Both(folder / "runs", [torch.load(file, weights_only=False) for file in files], result)
 
 
 def stop_halfway(path: Path, *overrides: str) -> None:
@@ -85,9 +84,11 @@ def stop_halfway(path: Path, *overrides: str) -> None:
         if trainer.epoch == 3:
             raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    config = load_config(path, [*overrides, "name=halfway"])
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "save", stopping)
-        train_detector(load_config(path, [*overrides, "name=halfway"]))
+        with pytest.raises(KeyboardInterrupt):
+            train_detector(config)
 
 
 def state(run: Path) -> dict[str, Tensor]:
