@@ -1,10 +1,12 @@
 """One training from configuration to run folder: what tools/train.py and tools/distill.py call."""
 
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_fabric.utilities.rank_zero import rank_zero_only
@@ -98,27 +100,41 @@ def distil(config: Config, teacher: Path, resume: bool = False, force: bool = Fa
 def launch(config: TrainConfig) -> Fabric:
     """Device, precision and processes, by Lightning Fabric; its own messages are kept quiet.
 
-    Raises ConfigError if this machine has not what the configuration asks for.
+    Raises ConfigError if this machine has not what the configuration asks for, or torchrun has started another number
+    of processes.
     """
-    set_threads(config)
     started, wanted = place()[1], config.devices * config.nodes
     if started not in (1, wanted):
         raise ConfigError(
             f"torchrun started {started} processes, and train.devices x train.nodes is {wanted};"
-            f" set train.devices to its --nproc-per-node and train.nodes to its --nnodes"
+            " set train.devices to its --nproc-per-node and train.nodes to its --nnodes"
         )
+    set_threads(config)
+    fabric = _fabric(config)
+    fabric.launch()
+    return fabric
+
+
+def own_device(config: TrainConfig) -> torch.device:
+    """The device of a process that works for itself, which may be one of several on this machine."""
+    set_threads(config.model_copy(update={"devices": int(os.environ.get("LOCAL_WORLD_SIZE", "1"))}))
+    device = _fabric(config.model_copy(update={"devices": 1, "nodes": 1})).device
+    if device.type != "cuda":
+        return device
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+def _fabric(config: TrainConfig) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning_fabric")
     try:
-        fabric = Fabric(
+        return Fabric(
             accelerator=config.accelerator,
             devices=config.devices,
             num_nodes=config.nodes,
             precision=config.precision,
-            strategy=DataParallel() if wanted > 1 else "auto",
+            strategy=DataParallel() if config.devices * config.nodes > 1 else "auto",
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"'train.accelerator', 'train.devices' or 'train.precision' do not fit: {reason}") from None
-    fabric.launch()
-    return fabric
