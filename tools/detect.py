@@ -63,8 +63,8 @@ def probability(text: str) -> float:
 if __name__ == "__main__":
     arguments = parser(
         "Detect objects in point clouds. Writes NAME.txt in KITTI's format where the calibration is known,"
-        " else NAME.json with boxes in the LiDAR frame (x, y, z of the centre, l, w, h, yaw). Clouds whose file is there"
-        " already are skipped, so a call that was stopped can be repeated; torchrun shares them among processes."
+        " else NAME.json with boxes in the LiDAR frame (x, y, z of the centre, l, w, h, yaw). Clouds that are done are"
+        " skipped, so a call that was stopped can be repeated; torchrun shares them among processes."
     )
     arguments.add_argument("checkpoint", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder or .safetensors file")
     arguments.add_argument(

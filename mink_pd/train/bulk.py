@@ -87,8 +87,9 @@ class Bulk:
 
     def _check_same(self, record: Path) -> None:
         remedy = "--force replaces them (one process), another --out keeps them"
+        found = any(self.done(index) for index in range(len(self.frames)))  # first: records are older than detections
         if not record.exists():
-            if any(self.done(index) for index in range(len(self.frames))):
+            if found:
                 raise ConfigError(f"{self.out}: holds detections without {RECORD}, of unknown origin; {remedy}")
             return
         try:
