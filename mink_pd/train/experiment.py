@@ -15,7 +15,7 @@ from mink_pd.data.loader import make_loader
 from mink_pd.distill import Distiller
 from mink_pd.errors import ConfigError
 from mink_pd.models import Detector, build_detector
-from mink_pd.train.environment import describe, set_threads
+from mink_pd.train.environment import describe, keep_memory, set_threads
 from mink_pd.train.loop import Trainer
 from mink_pd.train.objective import DetectionObjective, Objective
 from mink_pd.train.report import Reporter
@@ -93,6 +93,7 @@ def launch(config: TrainConfig) -> Fabric:
     Raises ConfigError if this machine has not what the configuration asks for.
     """
     set_threads(config)
+    keep_memory()
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning_fabric")
     try:
