@@ -17,7 +17,7 @@ from mink_pd.data.loader import make_loader
 from mink_pd.distill import Distiller
 from mink_pd.errors import ConfigError, MinkPDError
 from mink_pd.models import Detector, build_detector
-from mink_pd.train.environment import describe, set_threads
+from mink_pd.train.environment import describe, keep_memory, set_threads
 from mink_pd.train.loop import Trainer
 from mink_pd.train.objective import DetectionObjective, Objective
 from mink_pd.train.processes import DataParallel, is_lost_process, place
@@ -125,6 +125,7 @@ def own_device(config: TrainConfig) -> torch.device:
 
 
 def _fabric(config: TrainConfig) -> Fabric:
+    keep_memory()
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning_fabric")
     try:
