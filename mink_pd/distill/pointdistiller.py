@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mink_pd.config import PointDistillerConfig
+from mink_pd.distill.edges import compare_edges
 from mink_pd.distill.graph import GraphConv, local_graph
 from mink_pd.distill.importance import inside_share, select
 from mink_pd.distill.pairs import TapPair
@@ -48,16 +49,19 @@ class PointDistiller(nn.Module):
         phi = weights(score, selected, settings)  # (n,)
         places = pair.teacher.centres if settings.knn_space == "coordinates" else pair.teacher.features
         graph = local_graph(selected, frame, places, settings.neighbours if settings.local_distillation else 1)
-        target = self.teacher[pair.name](pair.teacher.features, graph)  # (E, C')
-        ours = self.student[pair.name](pair.student.features, graph)  # (E, C')
-        each = (target - ours).square().mean(dim=1)  # (E,)
-        loss = (each * phi[graph.centre] * graph.share).sum() / len(graph.selected)
+        compared = compare_edges(
+            self.teacher[pair.name],
+            self.student[pair.name],
+            (pair.teacher.features, pair.student.features),
+            graph,
+            phi / (graph.degree * len(phi)),  # (n,): the mean over rows and over each row's neighbours
+        )
         shares = [inside_share(pair.teacher.centres[r], b) for r, b in zip(selected, pair.batch.boxes, strict=True)]
-        return loss, {
+        return compared.loss, {
             "largest_phi": phi.max(),
             "inside": torch.stack(shares).mean(),
-            "teacher_rms": target.detach().square().mean().sqrt(),
-            "student_rms": ours.detach().square().mean().sqrt(),
+            "teacher_rms": compared.teacher_rms,
+            "student_rms": compared.student_rms,
         }
 
 
