@@ -58,8 +58,8 @@ def _compare_compiled(
     weight: Tensor,
     operators: Any,
 ) -> Comparison:
-    rows, *adjacency = operators.transpose_edges(graph.neighbour, graph.degree, graph.rows)
-    edges = _Edges(*adjacency, operators)
+    rows, start, neighbour, arriving, centre = operators.transpose_edges(graph.neighbour, graph.degree, graph.rows)
+    edges = _Edges(start, neighbour, arriving, centre, operators)
     networks = [
         (*adapter.project(x, rows, graph.selected), adapter.norm.weight, adapter.norm.bias)
         for adapter, x in zip((teacher, student), features, strict=True)
@@ -93,11 +93,12 @@ class _Compare(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
         *tensors, weight, edges, norms = arguments
         needed = [any(ctx.needs_input_grad[:4]), any(ctx.needs_input_grad[4:8])]
-        teacher, student = (
-            _EdgeNorm(*tensors[4 * i : 4 * i + 4], edges, *norms[i])  # a (U, C'), b (n, C'), scale, shift (C',)
-            for i in range(2)
-        )
-        channels = tensors[0].shape[1]
+        # Of each network a (U, C'), b (n, C'), scale and shift (C',).
+        a, b, scale, shift = tensors[:4]
+        teacher = _EdgeNorm(a, b, scale, shift, edges, *norms[0])
+        a, b, scale, shift = tensors[4:]
+        student = _EdgeNorm(a, b, scale, shift, edges, *norms[1])
+        channels = a.shape[1]
         sums, *gradients = edges.operators.compare_edges(
             teacher.a, teacher.b, teacher.shift, student.a, student.b, student.shift, weight / channels,
             edges.start, edges.neighbour, edges.arriving, edges.centre, *needed,

@@ -1,5 +1,7 @@
 """PointDistiller (Zhang, Dong, Tai, Ma; CVPR 2023): local distillation with reweighted learning."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -45,13 +47,13 @@ class PointDistiller(nn.Module):
         settings = self.settings
         frame, frames = pair.teacher.frame, pair.teacher.voxels.frames
         score = pair.importance(settings.importance)  # (M,)
-        selected = select(score, frame, frames, settings.rows)
+        selected = [rows.sort().values for rows in select(score, frame, frames, settings.rows)]  # near ones share cache
         phi = weights(score, selected, settings)  # (n,)
         places = pair.teacher.centres if settings.knn_space == "coordinates" else pair.teacher.features
         graph = local_graph(selected, frame, places, settings.neighbours if settings.local_distillation else 1)
         compared = compare_edges(
-            self.teacher[pair.name],
-            self.student[pair.name],
+            cast(GraphConv, self.teacher[pair.name]),
+            cast(GraphConv, self.student[pair.name]),
             (pair.teacher.features, pair.student.features),
             graph,
             phi / (graph.degree * len(phi)),  # (n,): the mean over rows and over each row's neighbours

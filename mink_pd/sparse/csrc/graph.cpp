@@ -10,7 +10,9 @@
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
+#include <atomic>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "blocks.h"
@@ -21,7 +23,8 @@ namespace mink_pd {
 namespace {
 
 constexpr int64_t SEGMENT = 64;           // rows that one task sums up
-constexpr int64_t CENTRES_AT_ONCE = 512;  // whose edges one task counts and sorts by neighbour
+constexpr int64_t CENTRES_AT_ONCE = 512;  // whose edges one task counts and sorts by neighbour, at least
+constexpr int64_t MOST_PARTS = 8;         // of the centres, for each of which every row has a counter
 
 typedef int32_t Mask __attribute__((vector_size(LANES * sizeof(float))));
 
@@ -225,10 +228,9 @@ Tensors transpose_edges(const at::Tensor& neighbour, const at::Tensor& degree, i
     for (int64_t i = 0; i < centres; ++i) start[i + 1] = start[i] + int32_t(degrees[i]);
     TORCH_CHECK(start[centres] == edges, "degree does not add up to the number of edges");
 
-    const int64_t parts = (centres + CENTRES_AT_ONCE - 1) / CENTRES_AT_ONCE;
-    const auto part = [&](int64_t p) {
-        return std::pair(p * CENTRES_AT_ONCE, std::min(centres, (p + 1) * CENTRES_AT_ONCE));
-    };
+    const int64_t some = std::max(CENTRES_AT_ONCE, (centres + MOST_PARTS - 1) / MOST_PARTS);
+    const int64_t parts = (centres + some - 1) / some;
+    const auto part = [&](int64_t p) { return std::pair(p * some, std::min(centres, (p + 1) * some)); };
     std::vector<int32_t> position(parts * rows, 0);  // by part and row: how many edges, later where they go
     std::atomic<bool> inside{true};
     for_each_task(parts, [&](int64_t p) {

@@ -7,10 +7,12 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -19,9 +21,9 @@
 namespace mink_pd {
 namespace {
 
-constexpr int64_t MOST_CELLS = 16;      // per point: what a grid over clustered points may take
-constexpr int64_t GROUPS_AT_ONCE = 4;   // cells with queries that one task serves
-constexpr int64_t MOST_BINS = 1024;     // of distances, when candidates are sorted
+constexpr int64_t MOST_CELLS = 16;     // per point: what a grid over clustered points may take
+constexpr int64_t GROUPS_AT_ONCE = 4;  // cells with queries that one task serves
+constexpr int64_t MOST_BINS = 1024;    // of distances, when candidates are sorted
 
 template <int D>
 struct Block {
@@ -195,7 +197,9 @@ class Search {
 
    private:
     // Distances >= 0 sort as their bits do.
-    static uint64_t key(float distance, uint32_t row) { return uint64_t(std::bit_cast<uint32_t>(distance)) << 32 | row; }
+    static uint64_t key(float distance, uint32_t row) {
+        return uint64_t(std::bit_cast<uint32_t>(distance)) << 32 | row;
+    }
 
     // Squared distances spread evenly over bins (in a plane of even density exactly so): count, place, sort what is
     // left within each bin.
@@ -245,31 +249,42 @@ int64_t first_reach(const Grid<D>& grid, int64_t cell, int64_t wanted) {
     }
 }
 
+// Queries by cell: numbers of queries, those of cell c from start[c] on; and the cells that have any.
 template <int D>
-void search(const float* queries, int64_t count, const float* points, int64_t rows, int64_t k, int64_t* to) {
-    const Grid<D> grid(points, rows, std::max(2., k / 16.));
-    std::vector<int32_t> order(count), cell_of(count), start(grid.cells() + 1, 0);
-    std::vector<int64_t> groups;  // cells with queries
-    for (int64_t q = 0; q < count; ++q) ++start[(cell_of[q] = int32_t(grid.cell(queries + q * D))) + 1];
-    for (int64_t c = 0; c < grid.cells(); ++c) {
-        if (start[c + 1] > 0) groups.push_back(c);
-        start[c + 1] += start[c];
+struct Queries {
+    std::vector<int32_t> order, start;
+    std::vector<int64_t> cells;
+
+    Queries(const Grid<D>& grid, const float* places, int64_t count) : order(count), start(grid.cells() + 1, 0) {
+        std::vector<int32_t> cell_of(count);
+        for (int64_t q = 0; q < count; ++q) ++start[(cell_of[q] = int32_t(grid.cell(places + q * D))) + 1];
+        for (int64_t c = 0; c < grid.cells(); ++c) {
+            if (start[c + 1] > 0) cells.push_back(c);
+            start[c + 1] += start[c];
+        }
+        std::vector<int32_t> next(start);
+        for (int64_t q = 0; q < count; ++q) order[next[cell_of[q]]++] = int32_t(q);
     }
-    std::vector<int32_t> next(start);
-    for (int64_t q = 0; q < count; ++q) order[next[cell_of[q]]++] = int32_t(q);
-    share_tasks((int64_t(groups.size()) + GROUPS_AT_ONCE - 1) / GROUPS_AT_ONCE, [&](auto& take) {
+};
+
+template <int D>
+void search(const float* places, int64_t count, const float* points, int64_t rows, int64_t k, int64_t* to) {
+    const Grid<D> grid(points, rows, std::max(2., k / 16.));
+    const Queries<D> queries(grid, places, count);
+    const int64_t groups = queries.cells.size();
+    share_tasks((groups + GROUPS_AT_ONCE - 1) / GROUPS_AT_ONCE, [&](auto& take) {
         Search<D> search(grid, k);
         std::vector<int32_t> open;
         for (int64_t task; (task = take()) >= 0;)
-            for (size_t g = task * GROUPS_AT_ONCE; g < std::min<size_t>(groups.size(), (task + 1) * GROUPS_AT_ONCE); ++g) {
-                const int64_t cell = groups[g];
-                open.assign(order.begin() + start[cell], order.begin() + start[cell + 1]);
+            for (int64_t g = task * GROUPS_AT_ONCE; g < std::min(groups, (task + 1) * GROUPS_AT_ONCE); ++g) {
+                const int64_t cell = queries.cells[g];
+                open.assign(&queries.order[0] + queries.start[cell], &queries.order[0] + queries.start[cell + 1]);
                 for (int64_t reach = first_reach(grid, cell, k + k / 2); !open.empty();
                      reach += std::max<int64_t>(1, reach / 4)) {
                     const Block<D> block = grid.block(cell, reach);
                     search.collect(block);
                     std::erase_if(open, [&](int32_t q) {
-                        return search.nearest(block, queries + int64_t(q) * D, to + q * k);
+                        return search.nearest(block, places + int64_t(q) * D, to + q * k);
                     });
                 }
             }
