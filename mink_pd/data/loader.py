@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from mink_pd.boxes.geometry import points_in_boxes
+from mink_pd.boxes.geometry import pairs_in_boxes
 from mink_pd.config import DataConfig
 from mink_pd.data import Dataset
 from mink_pd.data.augment import augment
@@ -153,7 +153,7 @@ def keep_boxes(frame: Frame, range: tuple[float, ...]) -> Frame:
     low, high = np.array(range[:2], np.float32), np.array(range[3:5], np.float32)
     centre = frame.boxes[:, :2]
     keep = ((centre >= low) & (centre < high)).all(axis=1)
-    keep &= points_in_boxes(frame.points, frame.boxes).any(axis=1)
+    keep &= np.bincount(pairs_in_boxes(frame.points, frame.boxes)[0], minlength=len(keep)) > 0
     objects = None if frame.objects is None else frame.objects[keep]
     return replace(frame, boxes=frame.boxes[keep], names=frame.names[keep], objects=objects)
 
