@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -13,6 +14,7 @@ from mink_pd.config import DataConfig
 from mink_pd.data import Dataset
 from mink_pd.data.augment import augment
 from mink_pd.data.batch import Batch, collate
+from mink_pd.data.cache import CachedFrames
 from mink_pd.data.frame import Frame
 from mink_pd.data.labels import CLASSES
 from mink_pd.data.sampling import Database, load_database
@@ -79,12 +81,15 @@ def make_loader(
                 f" ({', '.join(config.classes)})"
             )
         database = load_database(dataset)
+    if training and config.cache_mb:  # all workers together
+        dataset = CachedFrames(dataset, config.cache_mb / max(1, config.workers))
     loader: DataLoader = DataLoader(
         _Frames(dataset, config, training, seed, database),
         batch_sampler=order,  # type: ignore[arg-type]  # its keys are pairs
         num_workers=config.workers,
         collate_fn=partial(_collate, classes=config.classes),
         persistent_workers=config.workers > 0,
+        worker_init_fn=_one_thread,
     )
     return Loader(loader, order)
 
@@ -165,6 +170,11 @@ def _collate(frames: list[Frame | DataError], classes: list[str]) -> Batch | Dat
             return frame
         good.append(frame)
     return collate(good, classes)
+
+
+def _one_thread(worker: int) -> None:
+    """A worker leaves the other cores to training."""
+    torch.set_num_threads(1)
 
 
 def _generator(seed: int, *use: int) -> np.random.Generator:

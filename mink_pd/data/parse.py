@@ -111,7 +111,7 @@ def _parse(
                 table[line, column] = value
                 column += 1
             if name >= 0 and plain[f]:
-                if width[f] == 0 and (column + 1 == widths).any():
+                if width[f] == 0 and column + 1 in widths:
                     width[f] = column + 1
                 plain[f] = width[f] == column + 1
                 kind[line] = name

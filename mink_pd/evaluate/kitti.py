@@ -111,10 +111,10 @@ def load_folders(
     if not ids:
         raise DataError(f"{frames or detections}: no frame; give ids such as 000008, or files 000008.txt")
     _must_exist(labels, ids, "give its labels")
+    detected = list(ids)
     if allow_missing:
         detected = [frame for frame in ids if (detections / f"{frame}.txt").is_file()]
     else:
-        detected = ids
         _must_exist(detections, ids, "write an empty file where nothing is detected")
     return _read(labels, ids, None), _read(detections, detected, True)
 
@@ -138,7 +138,9 @@ def _must_exist(folder: Path, ids: Sequence[str], advice: str) -> None:
     present = set(os.listdir(folder))
     for frame in ids:
         if f"{frame}.txt" not in present:
-            raise DataError(f"{folder / f'{frame}.txt'}: no such file; {advice}, or leave the frame out of the frame list")
+            raise DataError(
+                f"{folder / f'{frame}.txt'}: no such file; {advice}, or leave the frame out of the frame list"
+            )
 
 
 def evaluate_folders(labels: Path, detections: Path, frames: Path | None = None, allow_missing: bool = False) -> Result:

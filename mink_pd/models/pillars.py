@@ -52,7 +52,8 @@ class LargestNormalised(nn.Linear):
         if self.training and (len(x) < 2 or getattr(norm, "synchronised", False)):
             return segment_max(norm(super().forward(x)).relu_(), rows, len(counts))
         weight, bias = self.folded(norm, x)  # (C, F), (C,)
-        return segment_linear_max(x, weight, bias, rows, counts).relu_()
+        # Not in place: the maxima may be kept for their gradient.
+        return segment_linear_max(x, weight, bias, rows, counts).relu()
 
     def folded(self, norm: nn.BatchNorm1d, x: Tensor) -> tuple[Tensor, Tensor]:
         """Weight (C, F) and bias (C,) of the one linear map that does what this one and the norm do to x.

@@ -113,9 +113,7 @@ def voxelise(
         rank = torch.empty_like(order)
         rank[order] = torch.arange(len(order), device=order.device)
         coordinates, counts, rows = coordinates[order], counts[order], rank[rows]
-    return Voxels(
-        coordinates, points, rows, counts, lower[:dimensions], edge[:dimensions], frames, manager, key
-    )
+    return Voxels(coordinates, points, rows, counts, lower[:dimensions], edge[:dimensions], frames, manager, key)
 
 
 def sort_into_cells(
