@@ -83,6 +83,10 @@ _STRIPS = 512  # across x, which points are sorted into, so that a box looks at 
 @njit(cache=True, nogil=True)
 def _pairs_in_boxes(points: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first, order, low, step = _sort_into_strips(points)
+    near = np.empty((len(points), 3))  # in that order: a strip is read from end to end
+    for k in range(len(points)):
+        for axis in range(3):
+            near[k, axis] = points[order[k], axis]
     box, point = np.empty(len(points), dtype=np.int64), np.empty(len(points), dtype=np.int64)
     found = 0
     for b in range(len(boxes)):
@@ -92,15 +96,14 @@ def _pairs_in_boxes(points: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, 
         begin = found
         left, right = _strip(x - radius, low, step), _strip(x + radius, low, step)
         for k in range(first[left], first[right + 1]):
-            p = order[k]
-            dx, dy = points[p, 0] - x, points[p, 1] - y
+            dx, dy = near[k, 0] - x, near[k, 1] - y
             # A square around the box throws out nearly all points before any rotation.
-            if abs(dx) > radius or abs(dy) > radius or abs(points[p, 2] - z) > height / 2:
+            if abs(dx) > radius or abs(dy) > radius or abs(near[k, 2] - z) > height / 2:
                 continue
             if abs(dx * cos + dy * sin) <= length / 2 and abs(dy * cos - dx * sin) <= width / 2:
                 if found == len(point):
                     box, point = _longer(box), _longer(point)
-                box[found], point[found] = b, p
+                box[found], point[found] = b, order[k]
                 found += 1
         point[begin:found].sort()
     return box[:found].copy(), point[:found].copy()
