@@ -51,6 +51,7 @@ class DataConfig(Section):
     range: Range = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)  # x, y, z from, x, y, z to [m]
     camera_view: bool = True  # keep only the points that the camera sees, as the benchmark's labels do
     workers: int = Field(1, ge=0)
+    cache_mb: float = Field(1000, ge=0)  # memory for decoded training frames, all workers together; 0: read them anew
     augment: AugmentConfig = AugmentConfig()
 
 

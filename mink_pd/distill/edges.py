@@ -14,8 +14,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from mink_pd.distill.graph import GraphConv, LocalGraph
-from mink_pd.sparse import native
 from mink_pd.sparse.norm import sum_over_processes
+from mink_pd.sparse.operators import operators
 
 
 @dataclass
@@ -36,8 +36,8 @@ def compare_edges(
     ``weight`` (n,) of each centre's edges is a constant: no gradient flows to it.
     """
     tensors = (*features, weight, *teacher.parameters(), *student.parameters())
-    if all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors) and (operators := native.library()):
-        return _compare_compiled(teacher, student, features, graph, weight, operators)
+    if all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors) and (compiled := operators()):
+        return _compare_compiled(teacher, student, features, graph, weight, compiled)
     return compare_plainly(teacher, student, features, graph, weight)
 
 
@@ -57,10 +57,10 @@ def _compare_compiled(
     features: tuple[Tensor, Tensor],
     graph: LocalGraph,
     weight: Tensor,
-    operators: Any,
+    compiled: Any,
 ) -> Comparison:
-    rows, start, neighbour, arriving, centre = operators.transpose_edges(graph.neighbour, graph.degree, graph.rows)
-    edges = _Edges(start, neighbour, arriving, centre, operators)
+    rows, start, neighbour, arriving, centre = compiled.transpose_edges(graph.neighbour, graph.degree, graph.rows)
+    edges = _Edges(start, neighbour, arriving, centre, compiled)
     networks = [
         (*adapter.project(x, rows, graph.selected), adapter.norm.weight, adapter.norm.bias)
         for adapter, x in zip((teacher, student), features, strict=True)

@@ -5,6 +5,8 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from mink_pd.sparse.operators import operators
+
 
 def knn(queries: Tensor, references: Tensor, k: int) -> Tensor:
     """Rows (Q, min(k, R)) int64 of the nearest references (R, D) of each query (Q, D), nearest first.
@@ -19,10 +21,9 @@ def knn(queries: Tensor, references: Tensor, k: int) -> Tensor:
         exact = "donot_use_mm_for_euclid_dist"  # the fast form's rounding can put another row before the row itself
         distances = (torch.cdist(chunk, references, compute_mode=exact) for chunk in queries.split(4096))
         return torch.cat([chunk.topk(k, largest=False).indices for chunk in distances])
-    from mink_pd.sparse.native import library  # at need: "python -m mink_pd.sparse.native" must find it not imported
-
-    if queries.dtype == references.dtype == torch.float32 and queries.shape[1] > 1 and (operators := library()):
-        return operators.nearest(queries.contiguous(), references.contiguous(), k)
+    fast = queries.dtype == references.dtype == torch.float32 and queries.shape[1] > 1
+    if fast and (compiled := operators()):
+        return compiled.nearest(queries.contiguous(), references.contiguous(), k)
     tree = cKDTree(references.numpy(), compact_nodes=False, balanced_tree=False)
     _, rows = tree.query(queries.numpy(), k=np.arange(1, k + 1), workers=1 if len(queries) < 1000 else -1)
     return torch.from_numpy(rows)

@@ -59,13 +59,16 @@ class BatchNorm(nn.BatchNorm1d):
         if not (self.synchronised and self.training and processes() > 1):
             return super().forward(x)
         y, mean, variance, rows = _Synchronised.apply(x, self.weight, self.bias, self.eps)
-        if self.track_running_stats and rows > 0:
-            self._track(mean, variance * (rows / (rows - 1).clamp(min=1)))
+        self.track(mean, variance, rows)
         return y
 
     @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics; ``variance`` is the unbiased one, as in torch."""
+    def track(self, mean: Tensor, variance: Tensor, rows: Tensor) -> None:
+        """Move the running statistics, if any, by mean (C,) and biased variance (C,) of ``rows`` () rows; as in torch
+        they take the unbiased variance."""
+        if not self.track_running_stats or rows == 0:
+            return
+        variance = variance * (rows / (rows - 1).clamp(min=1))
         tracked: Any = self  # torch's buffers may be None, but not where they are tracked
         tracked.num_batches_tracked.add_(1)
         share = self.momentum if self.momentum is not None else 1 / float(tracked.num_batches_tracked)
