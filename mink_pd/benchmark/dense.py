@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +79,8 @@ class DensePillars(nn.Module):
     def fused(self) -> "DensePillars":
         """For inference: batch norm folded into the convolutions. The network is not to be trained any more."""
         self.eval()
-        for block in [m for m in self.modules() if isinstance(m, nn.Sequential) and len(m) == 3]:
+        blocks: list[Any] = [m for m in self.modules() if isinstance(m, nn.Sequential) and len(m) == 3]
+        for block in blocks:
             if isinstance(block[1], nn.BatchNorm2d):
                 transposed = isinstance(block[0], nn.ConvTranspose2d)
                 block[0] = fuse_conv_bn_eval(block[0], block[1], transpose=transposed)
@@ -99,7 +101,7 @@ def upsampling(channels_in: int, channels_out: int, factor: int) -> nn.Sequentia
     return _block(nn.ConvTranspose2d(channels_in, channels_out, factor, factor, bias=False), channels_out)
 
 
-def _block(layer: nn.Module, channels: int) -> nn.Sequential:
+def _block(layer: nn.Conv2d | nn.ConvTranspose2d, channels: int) -> nn.Sequential:
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     norm = nn.BatchNorm2d(channels, eps=EPSILON, momentum=MOMENTUM)
     return nn.Sequential(layer, norm, nn.ReLU(inplace=True))

@@ -1,6 +1,7 @@
 """PointDistiller's loss, a step of distillation, and two networks on one coordinate manager."""
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,7 @@ class Compared:
         return loss.detach()
 
     def check(self) -> None:
-        results = []
+        results: list[Any] = []
         for work in (self.ours, self.published):
             loss = work()
             assert self.student.grad is not None
@@ -128,11 +129,17 @@ class Step:
     def __call__(self, batch: Batch) -> float:
         terms, _ = self.objective(batch)  # type: ignore[operator]
         total = sum(terms.values())
-        total.backward()
-        nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        self.backward(total)
+        self.clip()
         self.optimiser.step()
         self.optimiser.zero_grad()
         return float(total.detach())
+
+    def backward(self, total: Tensor) -> None:
+        total.backward()
+
+    def clip(self) -> None:
+        nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
 
 
 def distillation_step(inputs: Inputs) -> Pair:

@@ -51,10 +51,13 @@ def layers() -> list[Layer]:
 class Ours(nn.Module):
     """Over ``mink_pd.sparse``."""
 
+    blocks: Any
+
     def __init__(self) -> None:
         super().__init__()
+        block: Any = ConvBlock  # whose edge and stride may differ by axis, as MinkowskiEngine's may
         self.blocks = nn.Sequential(*(
-            ConvBlock(x.channels_in, x.channels_out, list(x.edge), list(x.stride), grow=max(x.stride) > 1, dimension=3)
+            block(x.channels_in, x.channels_out, list(x.edge), list(x.stride), grow=max(x.stride) > 1, dimension=3)
             for x in layers()
         ))  # fmt: skip
 
@@ -64,6 +67,8 @@ class Ours(nn.Module):
 
 class Stock(nn.Module):
     """Over MinkowskiEngine's own layers."""
+
+    blocks: Any
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,7 +172,9 @@ def _against_stock(inputs: Inputs, train: bool, peer_threads: Threads | None) ->
         same_rows((a.C, a.F.detach()), (b.C, b.F.detach()))
         for block, (convolution, _, _) in zip(ours.blocks, stock.blocks, strict=True):
             if train:
-                same(block.convolution.kernel.grad, convolution.kernel.grad, "gradients of a kernel", GRADIENT_TOLERANCE)
+                same(
+                    block.convolution.kernel.grad, convolution.kernel.grad, "gradients of a kernel", GRADIENT_TOLERANCE
+                )
 
     peer = partial(run, stock, scene)
     notes = [f"{len(scene.features)} voxels of {inputs.description}; sites as SECOND grows them"]

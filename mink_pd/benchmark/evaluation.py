@@ -82,5 +82,11 @@ def kitti_eval(inputs: Inputs) -> Pair:
 
 
 ROWS = [
-    Row("kitti-eval", "KITTI evaluation, 3,769 frames", "the official C++ evaluator on one core, scaled", 5.0, kitti_eval)
+    Row(
+        "kitti-eval",
+        "KITTI evaluation, 3,769 frames",
+        "the official C++ evaluator on one core, scaled",
+        5.0,
+        kitti_eval,
+    )
 ]

@@ -8,7 +8,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from mink_pd.benchmark.memory import peak_growth
-from mink_pd.benchmark.threads import Threads
+from mink_pd.benchmark.threads import UNCHANGED, Threads
 
 Work = Callable[[], Any]
 
@@ -21,7 +21,7 @@ class Side:
     """
 
     work: Work
-    threads: Threads = Threads()
+    threads: Threads = UNCHANGED
     runs: int | None = None
 
 

@@ -49,14 +49,11 @@ class Inputs:
     Without one the frames are simulated. Raises DataError for a malformed file.
     """
 
-    def __init__(self, frame: Path | None = None, sizes: Sizes = Sizes()) -> None:  # noqa: B008 (frozen)
-        self.path, self.sizes = frame, sizes
+    def __init__(self, frame: Path | None = None, sizes: Sizes = Sizes(), config: Config | None = None) -> None:
+        """``config``: of the detector and its training; None: that of configs/pointpillars_kitti.yaml, which has the
+        defaults of both."""
+        self.path, self.sizes, self.config = frame, sizes, config or Config()
         self._frames: dict[int, Frame] = {}
-
-    @cached_property
-    def config(self) -> Config:
-        """The detector and training that configs/pointpillars_kitti.yaml describes: the configuration's defaults."""
-        return Config()
 
     def frame(self, index: int = 0) -> Frame:
         """Frame ``index`` in the camera's view; of a given frame the same one always."""

@@ -11,9 +11,7 @@ from mink_pd.train.environment import trim_memory
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def peak_growth(
-    work: Callable[[], Any], context: Callable[[], AbstractContextManager[Any]] = nullcontext
-) -> float:
+def peak_growth(work: Callable[[], Any], context: Callable[[], AbstractContextManager[Any]] = nullcontext) -> float:
     """How far ``work()`` raises the resident memory of the process above where it stood before [MB].
 
     All memory counts, whoever allocates it (torch, NumPy, a k-d tree, compiled code). Freed memory is given back to

@@ -74,7 +74,10 @@ def duration(milliseconds: float | None) -> str:
 def markdown(content: Mapping[str, Any]) -> str:
     """The table and the machine of a JSON, for docs/performance.md."""
     lines = [machine(content["machine"]), ""]
-    lines += ["| row | against | ours | peer | ratio | spread | target | |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    lines += [
+        "| row | against | ours | peer | ratio | spread | target | |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for row in content["rows"]:
         name, *rest = cells(row)
         lines.append(f"| `{name}`: {row['what']} | {row['peer']} | {' | '.join(rest)} |")
@@ -92,6 +95,13 @@ def machine(facts: Mapping[str, Any]) -> str:
         f"{facts['processor']} ({facts['vector_units']}), {facts['cores']} cores, load {facts['load_at_start']:.2f} at"
         f" the start; sgemm GFLOP/s: {gflops}; threads: {threads}; {versions}; commit {facts['commit'][:12]}."
     )
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Raise DataError, before work is lost, for a file whose folder does not exist."""
+    for path in paths:
+        if path is not None and not path.resolve().parent.is_dir():
+            raise DataError(f"{path}: cannot be written, its folder does not exist; choose one that does")
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:

@@ -45,7 +45,7 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """The row of the JSON; what could not be measured is null."""
         timing = self.timing or Timing()
-        content = {
+        content: dict[str, Any] = {
             "name": self.row.name,
             "what": self.row.what,
             "ours_ms": timing.ours_ms,

@@ -39,6 +39,7 @@ class Threads:
             _set(before)
 
 
+UNCHANGED = Threads()
 COUNTS = sorted({1, CORES})  # what is tried for the best of a peer
 OURS = Threads(openmp=CORES, openblas=1)  # what importing mink_pd sets for its user
 
