@@ -13,7 +13,7 @@ from mink_pd.benchmark.profile import profile
 from mink_pd.benchmark.profile import table as profile_table
 from mink_pd.benchmark.row import run as run_row
 from mink_pd.benchmark.rows import ROWS, choose
-from mink_pd.benchmark.scaling import Curve, arithmetic, arithmetic_table, curve_table, curves, draw
+from mink_pd.benchmark.scaling import Curve, arithmetic, curves, draw, tables
 from mink_pd.cli import console, parser, run
 from mink_pd.errors import MinkPDError
 
@@ -26,7 +26,7 @@ def main(options: argparse.Namespace) -> None:
         for row in ROWS:
             console.print(f"{row.name:24} {row.what}, against {row.peer}", soft_wrap=True)
     elif options.markdown:
-        print(report.markdown(report.read(options.markdown)))
+        show(options.markdown)
     elif options.profile:
         inputs = Inputs(options.frame)
         console.print(
@@ -36,6 +36,17 @@ def main(options: argparse.Namespace) -> None:
         scale(options)
     else:
         compare(options)
+
+
+def show(path: Path) -> None:
+    """What a JSON holds, as Markdown."""
+    content = report.read(path)
+    if "rows" in content:
+        print(report.markdown(content))
+        return
+    print(report.machine(content["machine"]))
+    for table in tables(content):
+        console.print(table)
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -73,17 +84,18 @@ def scale(options: argparse.Namespace) -> None:
     inputs.frame()
     machine = describe()
 
-    def show(curve: Curve) -> None:
+    def tell(curve: Curve) -> None:
         console.print(
             f"  {curve.work}, {curve.axis} {curve.x[-1]}: {curve.ms[-1]:.1f} ms, {curve.mb[-1]:.0f} MB", style="dim"
         )
 
-    found = curves(inputs, options.repeats, done=show)
+    found = curves(inputs, options.repeats, done=tell)
     shares = arithmetic(inputs, options.repeats)
-    console.print(curve_table(found))
-    console.print(arithmetic_table(shares))
-    content = {"curves": [{**asdict(curve), "slopes": curve.slopes()} for curve in found], "arithmetic": shares}
-    report.write(options.scaling, {"machine": machine, **content})
+    entries = [{**asdict(curve), "slopes": curve.slopes()} for curve in found]
+    content = {"machine": machine, "curves": entries, "arithmetic": shares}
+    report.write(options.scaling, content)
+    for table in tables(content):
+        console.print(table)
     draw(found, options.picture)
     console.print(f"written: {options.scaling}, {options.picture}", soft_wrap=True)
 

@@ -39,7 +39,7 @@ class Sizes:
     every: int = 1  # of the points of a frame one in so many
 
 
-TINY = Sizes(batch=1, sweep=3000, selected=60, neighbours=8, boxes=60, candidates=20, evaluated=6, every=10)
+TINY = Sizes(batch=1, sweep=3000, selected=60, neighbours=8, boxes=60, candidates=20, evaluated=6, every=30)
 
 
 class Inputs:

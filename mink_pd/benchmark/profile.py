@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any, Literal
 
+from rich import box
 from rich.table import Table
 
 from mink_pd.benchmark.detectors import detect, ready
@@ -118,7 +119,7 @@ def _learning(detector: Detector, step: Step) -> list[tuple[Any, str, str]]:
 def table(kind: Kind, milliseconds: dict[str, float], what: str) -> Table:
     """Stages in the order in which they first end, with their shares."""
     total = sum(milliseconds.values())
-    result = Table(title=f"{kind}: {total:.1f} ms, {what}")
+    result = Table(title=f"{kind}: {total:.1f} ms, {what}", title_justify="left", box=box.MARKDOWN)
     result.add_column("stage")
     result.add_column("ms", justify="right")
     result.add_column("share", justify="right")

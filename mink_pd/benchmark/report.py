@@ -116,7 +116,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); give what --json has written") from None
-    if not isinstance(content, dict) or not {"machine", "rows"} <= content.keys():
-        raise DataError(f"{path}: holds no machine and rows; give what --json has written")
+        raise DataError(f"{path}: cannot be read ({error}); give what --json or --scaling has written") from None
+    if not isinstance(content, dict) or "machine" not in content or not content.keys() & {"rows", "curves"}:
+        raise DataError(f"{path}: holds no rows or curves; give what --json or --scaling has written")
     return content

@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib
 import torch
+from rich import box
 from rich.table import Table
 
 from mink_pd.benchmark import encoder
@@ -137,22 +138,27 @@ def arithmetic(inputs: Inputs, repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
+def tables(content: dict[str, Any]) -> list[Table]:
+    """The curves and the shares of a JSON that --scaling has written, as Markdown."""
+    found = [Curve(entry["axis"], entry["work"], entry["x"], entry["ms"], entry["mb"]) for entry in content["curves"]]
+    return [curve_table(found), arithmetic_table(content["arithmetic"])]
+
+
 def curve_table(found: list[Curve]) -> Table:
     """One line a place of a curve."""
-    table = Table(title="PointPillars, full size: time and memory")
+    table = Table(box=box.MARKDOWN)
     for name in ("axis", "work", "x", "ms", "peak MB", "slope"):
         table.add_column(name, justify="left" if name in ("axis", "work") else "right")
     for curve in found:
         for x, ms, mb, slope in zip(curve.x, curve.ms, curve.mb, curve.slopes(), strict=True):
             last = "" if slope is None else f"{slope:.2f}"
             table.add_row(curve.axis, WORKS[curve.work], f"{x:,}", f"{ms:.1f}", f"{mb:.0f}", last)
-        table.add_section()
     return table
 
 
 def arithmetic_table(rows: list[dict[str, Any]]) -> Table:
     """One line a network."""
-    table = Table(title="share of the arithmetic limit (sgemm on all cores)")
+    table = Table(box=box.MARKDOWN)
     for name in ("network", "multiply-adds", "ms", "GFLOP/s", "share"):
         table.add_column(name, justify="left" if name == "network" else "right")
     for row in rows:

@@ -99,9 +99,9 @@ def test_json_comes_back_as_markdown(tmp_path: Path) -> None:
     assert "| `nms`: rotated NMS | a loop | 1.23 ms | 20.0 s | 16207.00 | 5 % | 100 | met |" in text
     assert "spconv missing" in text
     (tmp_path / "b.json").write_text("{}")
-    with pytest.raises(DataError, match="b.json"):
+    with pytest.raises(DataError, match=r"b\.json"):
         report.read(tmp_path / "b.json")
-    with pytest.raises(DataError, match="none.json"):
+    with pytest.raises(DataError, match=r"none\.json"):
         report.read(tmp_path / "none.json")
 
 

@@ -13,7 +13,7 @@ def test_a_row_is_measured_printed_and_written(tool, tmp_path: Path) -> None:  #
     assert content.keys() == {"machine", "rows"}
     assert content["machine"].keys() >= {"processor", "cores", "threads", "versions", "commit", "sgemm_gflops"}
     (row,) = content["rows"]
-    assert list(row)[0] == "name"
+    assert next(iter(row)) == "name"
     assert row["name"] == "knn"
     again = tool("benchmark.py", "--markdown", tmp_path / "out.json")
     assert "| `knn`" in again.stdout
