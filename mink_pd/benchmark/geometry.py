@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mink_pd.benchmark.harness import Pair, Side
 from mink_pd.benchmark.inputs import Inputs
-from mink_pd.benchmark.row import INSTALL_SPCONV, Row
+from mink_pd.benchmark.row import INSTALL_SPCONV, Row, peer_module
 from mink_pd.benchmark.threads import OURS
 from mink_pd.boxes.geometry import bev_corners
 from mink_pd.boxes.nms import nms
@@ -44,11 +44,10 @@ def voxelise_row(inputs: Inputs) -> Pair:
     frame = torch.zeros(len(points), dtype=torch.int64)
     ours = partial(voxelise, points, frame, 1, VOXEL, ALL_ROUND, dimensions=3)
     notes = [f"{len(points)} points of a full turn; ours ends with a coordinate map of MinkowskiEngine"]
-    try:
-        generator_type = import_module("spconv.pytorch.utils").PointToVoxel
-    except ImportError:
+    spconv = peer_module("spconv.pytorch.utils")
+    if spconv is None:
         return Pair(Side(ours, OURS), None, notes=[*notes, INSTALL_SPCONV])
-    generator = generator_type(list(VOXEL), list(ALL_ROUND), 4, len(points), POINTS_A_VOXEL)
+    generator = spconv.PointToVoxel(list(VOXEL), list(ALL_ROUND), 4, len(points), POINTS_A_VOXEL)
 
     def check() -> None:
         a, b = ours().coordinates[:, 1:], generator(points)[1].flip(1)  # (M, 3) x, y, z

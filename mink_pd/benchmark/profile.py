@@ -94,7 +94,7 @@ def _prepare(kind: Kind, inputs: Inputs) -> tuple[Callable[[], Any], list[tuple[
     step = Step(distiller, config)
     graph = import_module("mink_pd.distill.graph")
     return lambda: step(batch), [
-        *_parts(student),
+        *((owner, name, stage if owner is student else f"student: {stage}") for owner, name, stage in _parts(student)),
         (teacher, "forward", "teacher"),
         *((method, "forward", f"{name}: loss") for name, method in distiller.methods.items()),
         (graph, "knn", "nearest neighbours"),

@@ -1,15 +1,28 @@
 """One line of the table: what it compares, and what came of it."""
 
+import logging
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from mink_pd.benchmark.harness import Memory, Pair, Side, Timing, measure, measure_memory
 from mink_pd.benchmark.inputs import Inputs
 
 INSTALL_SPCONV = "make bench-deps installs spconv"
+
+
+def peer_module(name: str) -> Any | None:
+    """A peer's module, None if it is not installed; what it says at its import is nobody's business."""
+    logging.disable(logging.WARNING)
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 @dataclass(frozen=True)

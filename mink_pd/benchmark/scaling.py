@@ -171,7 +171,7 @@ def draw(found: list[Curve], path: Path) -> None:
     """Time above, memory below, against points, batch and threads; dashed: linear from the first place on."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.ticker import FuncFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes = list(dict.fromkeys(curve.axis for curve in found))
     figure, grid = pyplot.subplots(2, len(axes), figsize=(4 * len(axes), 6.5), squeeze=False, layout="constrained")
@@ -188,6 +188,8 @@ def draw(found: list[Curve], path: Path) -> None:
             place.set(xscale="log", yscale="log", xlabel=f"{axis} (frames)" if axis == "batch" else axis, ylabel=label)
             place.set_xticks(curve.x, [f"{x // 1000}k" if x >= 1000 else str(x) for x in curve.x])
             place.xaxis.set_minor_locator(NullLocator())
+            place.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            place.yaxis.set_minor_locator(NullLocator())
             place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             place.grid(alpha=0.3)
     grid[0, 0].legend(title="dashed: linear", frameon=False)
