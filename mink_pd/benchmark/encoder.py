@@ -56,7 +56,10 @@ class Ours(nn.Module):
         super().__init__()
         block: Any = ConvBlock  # whose edge and stride may differ by axis, as MinkowskiEngine's may
         self.blocks = nn.Sequential(*(
-            block(x.channels_in, x.channels_out, list(x.edge), list(x.stride), grow=grow and max(x.stride) > 1, dimension=3)
+            block(
+                x.channels_in, x.channels_out, list(x.edge), list(x.stride),
+                dimension=3, grow=grow and max(x.stride) > 1,
+            )
             for x in layers()
         ))  # fmt: skip
 
