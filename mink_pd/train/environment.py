@@ -77,7 +77,7 @@ def describe(device: torch.device) -> str:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
         "folder": str(Path.cwd()),
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "system": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
@@ -97,7 +97,7 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _commit() -> str:
+def commit() -> str:
     """Commit of the checkout that the package is run from, marked if files have changed since."""
 
     def git(*arguments: str) -> str:
