@@ -1,13 +1,15 @@
 """Controls: a loss whose teacher knows less. A gain that stays with it is not knowledge that was passed on."""
 
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mink_pd.models import Detector, Prediction, build_detector
-from mink_pd.sparse import with_features
+from mink_pd.distill.pairs import TapPair
+from mink_pd.models import Detector, build_detector
+from mink_pd.sparse import Tap
 
 
 def averaged(teacher: Detector, share: float) -> Detector:
@@ -31,18 +33,31 @@ def averaged(teacher: Detector, share: float) -> Detector:
     return result
 
 
-def shuffled(prediction: Prediction) -> Prediction:
-    """The same prediction with the rows of every tap permuted within each frame.
+class ShuffledTap:
+    """A tap whose features stand in another order; everything else is the tap's."""
 
-    Taps of one coordinate map share a permutation, so that a site's class and box stay together. Drawn from torch's
-    generator, whose state is part of a checkpoint: the run's seed decides.
+    def __init__(self, tap: Tap, order: Tensor) -> None:
+        self._tap, self.features = tap, tap.features[order]  # (M, C)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tap, name)
+
+
+def shuffled(pairs: list[TapPair], orders: dict[int, Tensor]) -> list[TapPair]:
+    """The pairs with the teacher's rows permuted within each frame.
+
+    ``orders`` keeps a batch's permutations by the number of rows, so that taps of one coordinate map share theirs and
+    a site's class and box stay together. Drawn from torch's generator, whose state is in the training's checkpoint:
+    the run's seed decides, and a resumed run goes on with the same ones.
     """
-    orders: dict[str, Tensor] = {}
-    taps = {}
-    for name, tap in prediction.taps.items():
-        order = orders.setdefault(str(tap.key), permutation(tap.frame))
-        taps[name] = replace(tap, tensor=with_features(tap.tensor, tap.features[order]))
-    return replace(prediction, taps=taps)
+    result = []
+    for pair in pairs:
+        frame = pair.teacher.frame
+        if len(frame) not in orders:
+            orders[len(frame)] = permutation(frame)
+        tap = ShuffledTap(pair.teacher, orders[len(frame)])
+        result.append(replace(pair, teacher=cast(Tap, tap)))
+    return result
 
 
 def permutation(frame: Tensor) -> Tensor:

@@ -66,9 +66,11 @@ class Distiller(nn.Module):
         logs: dict[str, Tensor] = {}
         if len(voxels) == 0:
             return losses, logs
-        teacher = others[0] if others else shuffled(guide) if self.control == "shuffled" else guide
+        teacher = others[0] if others else guide
+        orders: dict[int, Tensor] = {}
         for name, method in self.methods.items():
-            more, seen = method(pair_taps(self._taps[name], teacher, student, guide, batch))
+            pairs = pair_taps(self._taps[name], teacher, student, guide, batch)
+            more, seen = method(shuffled(pairs, orders) if self.control == "shuffled" else pairs)
             losses |= more
             logs |= seen
         return losses, logs

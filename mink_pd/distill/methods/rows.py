@@ -13,13 +13,13 @@ from mink_pd.distill.pairs import TapPair
 def all_rows(pair: TapPair) -> list[Tensor]:
     """Every row of each frame (int64), in order."""
     frame = pair.teacher.frame
-    return [torch.nonzero(frame == index)[:, 0] for index in range(pair.teacher.voxels.frames)]
+    return [torch.nonzero(frame == index)[:, 0] for index in range(len(pair.batch))]
 
 
 def important_rows(pair: TapPair, settings: RowsConfig) -> list[Tensor]:
     """The ``settings.rows`` most important rows of each frame, most important first."""
     score = pair.importance(settings.importance)  # (M,)
-    return select(score, pair.teacher.frame, pair.teacher.voxels.frames, settings.rows)
+    return select(score, pair.teacher.frame, len(pair.batch), settings.rows)
 
 
 def frame_mean(rows: list[Tensor], loss: Callable[[Tensor], Tensor], least: int = 1) -> Tensor:

@@ -27,9 +27,9 @@ class SparseKD(Method):
         check_heads(name, channels)
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
-        frame, frames = pair.teacher.frame, pair.teacher.voxels.frames
+        frame = pair.teacher.frame  # (S,)
         confidence = anchor_scores(pair, torch.arange(len(frame), device=frame.device))  # (S, A)
-        selected = select(confidence.amax(dim=1), frame, frames, self.settings.rows)
+        selected = select(confidence.amax(dim=1), frame, len(pair.batch), self.settings.rows)
         pivotal = torch.cat(selected)  # (n,)
         theirs, ours = (tap.features[pivotal] for tap in (pair.teacher, pair.student))
         if pair.name == "scores":
