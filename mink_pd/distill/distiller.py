@@ -46,7 +46,10 @@ class Distiller(nn.Module):
             if name not in METHODS:
                 raise ConfigError(f"distill.methods: unknown method '{name}'; choose from {', '.join(METHODS)}")
             settings = getattr(config.distill, name)
-            channels = tap_channels(name, settings.taps or config.distill.taps, teacher, student)
+            key, taps = f"distill.{name}.taps", settings.taps
+            if taps is None:
+                key, taps = "distill.taps", config.distill.taps
+            channels = tap_channels(key, taps, teacher, student)
             self._taps[name] = list(channels)
             self.methods[name] = METHODS[name](settings, channels)
 
@@ -88,11 +91,14 @@ def check_geometry(student: Config, teacher: Config) -> None:
             raise DistillError(f"{key} is {ours} for the student and {theirs} for the teacher; give both the same")
 
 
-def tap_channels(name: str, taps: list[str], teacher: Detector, student: Detector) -> dict[str, tuple[int, int]]:
-    """Channels of each tap of a method: teacher's, student's. Raises DistillError for a tap that one of them lacks."""
+def tap_channels(key: str, taps: list[str], teacher: Detector, student: Detector) -> dict[str, tuple[int, int]]:
+    """Channels of each tap that the setting ``key`` lists: teacher's, student's.
+
+    Raises DistillError for a tap that one of them lacks.
+    """
     theirs, ours = teacher.tap_channels(), student.tap_channels()
     both = [tap for tap in theirs if tap in ours]
     missing = [tap for tap in taps if tap not in both]
     if missing:
-        raise DistillError(f"distill.{name}.taps: no tap '{missing[0]}'; there are {', '.join(both)}")
+        raise DistillError(f"{key}: no tap '{missing[0]}'; there are {', '.join(both)}")
     return {tap: (theirs[tap], ours[tap]) for tap in taps}

@@ -4,14 +4,13 @@ import torch
 from torch import Tensor
 
 from mink_pd.config_methods import AttentionGuidedConfig
-from mink_pd.distill.methods.adapters import Adapters
-from mink_pd.distill.methods.method import Channels, Method
+from mink_pd.distill.methods.adapters import AdaptedMethod
 from mink_pd.distill.methods.rows import all_rows, frame_mean, important_rows
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
 
 
-class AttentionGuided(Method):
+class AttentionGuided(AdaptedMethod):
     """Features under the attention of both networks, the attention itself, and non-local relations (section 3).
 
     Attention of a site G^s = mean_c |A|, of a channel G^c = mean_ij |A|. Masks M^s = H W softmax((G^s(S) + G^s(T)) / T)
@@ -25,12 +24,8 @@ class AttentionGuided(Method):
 
     settings: AttentionGuidedConfig
 
-    def __init__(self, name: str, settings: AttentionGuidedConfig, channels: Channels) -> None:
-        super().__init__(name, settings, channels)
-        self.adapters = Adapters(channels)
-
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
-        theirs, ours = pair.teacher.features, self.adapters(pair)  # (M, C_t) each
+        theirs, ours = pair.teacher.features, self.adapt(pair)  # (M, C_t) each
         whole, selected = all_rows(pair), important_rows(pair, self.settings)
         largest = []  # weight of a site in its frame
 
@@ -40,8 +35,8 @@ class AttentionGuided(Method):
             attention = attention + distance(s.abs().mean(dim=0), t.abs().mean(dim=0))
             of_site, of_channel = self.masks(s, t)
             largest.append(of_site.max())
-            features = distance(s, t, of_site[:, None] * of_channel)
-            return self.settings.attention * attention + self.settings.features * features
+            root = of_site.sqrt()[:, None] * of_channel.sqrt()  # (M_f, C_t)
+            return self.settings.attention * attention + self.settings.features * distance(s * root, t * root)
 
         def related(rows: Tensor) -> Tensor:
             return self.settings.non_local * distance(non_local(ours[rows]), non_local(theirs[rows]))
@@ -58,9 +53,9 @@ class AttentionGuided(Method):
         return of_site, of_channel
 
 
-def distance(a: Tensor, b: Tensor, weight: Tensor | float = 1.0) -> Tensor:
-    """(sum weight (a - b)^2)^1/2; its gradient is 0, not undefined, where a = b."""
-    return torch.linalg.vector_norm((a - b) * torch.as_tensor(weight, device=a.device).sqrt())
+def distance(a: Tensor, b: Tensor) -> Tensor:
+    """||a - b||_2 of whole tensors; its gradient is 0, not undefined, where they are equal."""
+    return torch.linalg.vector_norm(a - b)
 
 
 def non_local(x: Tensor) -> Tensor:

@@ -4,14 +4,13 @@ import torch
 from torch import Tensor
 
 from mink_pd.config_methods import FineGrainedConfig
-from mink_pd.distill.methods.adapters import Adapters
-from mink_pd.distill.methods.method import Channels, Method
+from mink_pd.distill.methods.adapters import AdaptedMethod
 from mink_pd.distill.methods.regions import near_objects
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
 
 
-class FineGrained(Method):
+class FineGrained(AdaptedMethod):
     """1 / (2 N_p) sum_ij I_ij sum_c (f(S)_ijc - T_ijc)^2 over the sites near objects (section 3).
 
     I marks sites with an anchor whose IoU with an object exceeds psi times the object's best; N_p counts them over the
@@ -21,13 +20,9 @@ class FineGrained(Method):
 
     settings: FineGrainedConfig
 
-    def __init__(self, name: str, settings: FineGrainedConfig, channels: Channels) -> None:
-        super().__init__(name, settings, channels)
-        self.adapters = Adapters(channels)
-
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
         selected = near_objects(pair, self.settings.near)
         near = torch.cat(selected)  # (n,)
-        target, ours = pair.teacher.features[near], self.adapters(pair, near)  # (n, C_t) each
+        target, ours = pair.teacher.features[near], self.adapt(pair, near)  # (n, C_t) each
         loss = (target - ours).square().sum() / (2 * max(len(near), 1))
         return loss, watch(pair, selected=selected, teacher=target, student=ours)

@@ -1,24 +1,33 @@
 """Outputs of the detection head as taps: classes and box residuals of every anchor at a site."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from mink_pd.distill.importance import tap_of
-from mink_pd.distill.methods.method import Channels
+from mink_pd.distill.methods.method import Channels, Method
 from mink_pd.distill.pairs import TapPair
 from mink_pd.errors import DistillError
 
 BOX = 7  # residuals an anchor
 
 
-def check_heads(name: str, channels: Channels) -> None:
-    """Raise DistillError for head outputs that differ between teacher and student or are no residuals of anchors."""
-    for tap, (theirs, ours) in channels.items():
-        if theirs != ours or (tap == "boxes" and theirs % BOX):
-            remedy = f"it must be {BOX} an anchor" if theirs == ours else "give both the same classes and anchors"
-            raise DistillError(
-                f"distill.{name}.taps: '{tap}' has {theirs} channels in the teacher and {ours} in the student; {remedy}"
-            )
+class HeadMethod(Method):
+    """A method that compares outputs of the head, which have the same channels in teacher and student.
+
+    Raises DistillError where they differ, or where ``boxes`` are no residuals of anchors.
+    """
+
+    def __init__(self, name: str, settings: Any, channels: Channels) -> None:
+        super().__init__(name, settings, channels)
+        for tap, (theirs, ours) in channels.items():
+            if theirs != ours or (tap == "boxes" and theirs % BOX):
+                remedy = f"it must be {BOX} an anchor" if theirs == ours else "give both the same classes and anchors"
+                raise DistillError(
+                    f"distill.{name}.taps: '{tap}' has {theirs} channels in the teacher and {ours} in the student; "
+                    + remedy
+                )
 
 
 def anchor_scores(pair: TapPair, rows: Tensor) -> Tensor:

@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from mink_pd.config_methods import LocalisationConfig
-from mink_pd.distill.methods.heads import BOX, anchor_scores, check_heads, relative
-from mink_pd.distill.methods.method import Channels, Method
+from mink_pd.distill.methods.heads import BOX, HeadMethod, anchor_scores, relative
 from mink_pd.distill.methods.regions import near_objects
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
 
 
-class Localisation(Method):
+class Localisation(HeadMethod):
     """sum_e KL(p_T^e || p_S^e) over the parameters e of a box, near objects (section 3).
 
     Departures: our heads, as published 3D detectors', regress residuals r and no distribution, so one is put around
@@ -25,10 +24,6 @@ class Localisation(Method):
     """
 
     settings: LocalisationConfig
-
-    def __init__(self, name: str, settings: LocalisationConfig, channels: Channels) -> None:
-        super().__init__(name, settings, channels)
-        check_heads(name, channels)
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
         selected = near_objects(pair, self.settings.near)

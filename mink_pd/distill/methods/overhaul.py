@@ -6,13 +6,12 @@ import torch
 from torch import Tensor
 
 from mink_pd.config_methods import OverhaulConfig
-from mink_pd.distill.methods.adapters import Adapters
-from mink_pd.distill.methods.method import Channels, Method
+from mink_pd.distill.methods.adapters import AdaptedMethod
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
 
 
-class Overhaul(Method):
+class Overhaul(AdaptedMethod):
     """d_p(max(T, m), r(S)): margin ReLU on the teacher, 1 x 1 convolution and batch norm r on the student (section 3).
 
     d_p = sum of 0 where S <= T <= 0, else (T - S)^2: a student below the target of an inactive unit is right.
@@ -23,15 +22,12 @@ class Overhaul(Method):
     """
 
     settings: OverhaulConfig
-
-    def __init__(self, name: str, settings: OverhaulConfig, channels: Channels) -> None:
-        super().__init__(name, settings, channels)
-        self.regressors = Adapters(channels, norm=True)
+    norm = True
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
         theirs = pair.teacher.features  # (M, C_t)
         target = torch.where(theirs > 0, theirs, margin(theirs))
-        ours = self.regressors(pair)  # (M, C_t)
+        ours = self.adapt(pair)  # (M, C_t)
         right = (ours <= target) & (target <= 0)
         each = torch.where(right, 0, (target - ours).square())
         return each.mean(), watch(pair, teacher=target, student=ours)

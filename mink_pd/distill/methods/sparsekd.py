@@ -5,13 +5,12 @@ from torch import Tensor
 
 from mink_pd.config_methods import SparseKDConfig
 from mink_pd.distill.importance import select
-from mink_pd.distill.methods.heads import BOX, anchor_scores, check_heads, relative
-from mink_pd.distill.methods.method import Channels, Method
+from mink_pd.distill.methods.heads import BOX, HeadMethod, anchor_scores, relative
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
 
 
-class SparseKD(Method):
+class SparseKD(HeadMethod):
     """Class probabilities and boxes at the few sites that the teacher's classification finds pivotal.
 
     ``classification`` sum_i m_i (p_T - p_S)^2 / sum_i m_i and ``box`` sum_i m_i |b_T - b_S| / sum_i m_i, m the
@@ -21,10 +20,6 @@ class SparseKD(Method):
     """
 
     settings: SparseKDConfig
-
-    def __init__(self, name: str, settings: SparseKDConfig, channels: Channels) -> None:
-        super().__init__(name, settings, channels)
-        check_heads(name, channels)
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
         frame = pair.teacher.frame  # (S,)

@@ -10,7 +10,7 @@ from mink_pd.distill.methods.fitnets import FitNets
 def test_loss_is_the_papers() -> None:
     pair = RandomTaps(30, 20).features(5, 3)
     method = FitNets("fitnets", FitNetsConfig(), {"bev": (5, 3)})
-    weight, bias = (x.detach() for x in method.regressors["bev"].parameters())
+    weight, bias = (x.detach() for x in method.adapters["bev"].parameters())
     total, count = 0.0, 0
     for hint, ours in zip(pair.teacher.features, pair.student.features, strict=True):
         for c in range(5):

@@ -11,10 +11,12 @@ from mink_pd.errors import DistillError
 
 
 def test_loss_is_the_papers() -> None:
-    pair = RandomTaps(30, 20).head("scores")
+    taps = RandomTaps(30, 20)
+    pair = taps.head("scores")
     loss, _ = Logits("logits", LogitsConfig(temperature=3.0), {"scores": (18, 18)}).compare(pair)
     p, q = (Bernoulli(logits=tap.features.double() / 3) for tap in (pair.teacher, pair.student))
-    assert loss.item() == pytest.approx(9 * float(kl_divergence(p, q).sum(dim=1).mean()), rel=1e-4)
+    expected = sum(max(torch.sigmoid(row).tolist()) for row in taps.guide["scores"].features)
+    assert loss.item() == pytest.approx(9 * float(kl_divergence(p, q).sum()) / expected, rel=1e-4)
 
 
 def test_certain_scores_stay_finite() -> None:

@@ -28,7 +28,7 @@ def test_loss_is_the_papers() -> None:
     method = Overhaul("overhaul", OverhaulConfig(), {"bev": (5, 3)})
     loss, _ = method.compare(pair)
     m = margin(pair.teacher.features)
-    linear, norm = method.regressors["bev"]
+    linear, norm = method.adapters["bev"]
     mapped = (pair.student.features @ linear.weight.t()).detach()
     ours = (mapped - mapped.mean(dim=0)) / (mapped.var(dim=0, unbiased=False) + norm.eps).sqrt()
     total, skipped = 0.0, 0
