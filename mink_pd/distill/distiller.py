@@ -50,6 +50,8 @@ class Distiller(nn.Module):
             if taps is None:
                 key, taps = "distill.taps", config.distill.taps
             channels = tap_channels(key, taps, teacher, student)
+            if getattr(settings, "importance", None) == "score":
+                tap_channels(f"distill.{name}.importance", ["scores"], teacher, teacher)
             self._taps[name] = list(channels)
             self.methods[name] = METHODS[name](settings, channels)
 

@@ -62,6 +62,16 @@ def test_a_missing_tap_is_named(name: str) -> None:
         Distiller(student, teacher, config)
 
 
+@pytest.mark.parametrize("name", ["pointdistiller", "similarity"])
+def test_importance_without_its_tap_is_refused_before_training(name: str) -> None:
+    config = tiny_config(methods=[name])
+    teacher, student = tiny_networks(config)
+    channels = {key: value for key, value in teacher.tap_channels().items() if key != "scores"}
+    teacher.tap_channels = lambda: channels  # type: ignore[method-assign]
+    with pytest.raises(DistillError, match=rf"distill\.{name}\.importance: no tap 'scores'"):
+        Distiller(student, teacher, config)
+
+
 def test_methods_combine() -> None:
     both = tiny_config(methods=["pointdistiller", "sparsekd", "fitnets"], taps=["bev3"])
     teacher, student = tiny_networks(both)

@@ -31,12 +31,13 @@ class AttentionGuided(AdaptedMethod):
 
         def guided(rows: Tensor) -> Tensor:
             t, s = theirs[rows], ours[rows]  # (M_f, C_t) each
-            attention = distance(s.abs().mean(dim=1), t.abs().mean(dim=1))
-            attention = attention + distance(s.abs().mean(dim=0), t.abs().mean(dim=0))
-            of_site, of_channel = self.masks(s, t)
-            largest.append(of_site.max())
-            root = of_site.sqrt()[:, None] * of_channel.sqrt()  # (M_f, C_t)
-            return self.settings.attention * attention + self.settings.features * distance(s * root, t * root)
+            strengths = t.abs(), s.abs()
+            of_site, of_channel = ([x.mean(dim=dim) for x in strengths] for dim in (1, 0))  # (M_f,), (C_t,) twice
+            site_mask, channel_mask = self.mask(of_site), self.mask(of_channel)
+            largest.append(site_mask.max())
+            root = site_mask.sqrt()[:, None] * channel_mask.sqrt()  # (M_f, C_t)
+            attention = distance(*of_site) + distance(*of_channel)
+            return self.settings.attention * attention + self.settings.features * distance(t * root, s * root)
 
         def related(rows: Tensor) -> Tensor:
             return self.settings.non_local * distance(non_local(ours[rows]), non_local(theirs[rows]))
@@ -45,12 +46,10 @@ class AttentionGuided(AdaptedMethod):
         return loss, watch(pair, selected=selected, phi=torch.stack(largest), teacher=theirs, student=ours)
 
     @torch.no_grad()
-    def masks(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """M^s (M_f,) and M^c (C,) of features (M_f, C); each is 1 on average."""
-        both = s.abs() + t.abs()
-        of_site = len(both) * torch.softmax(both.mean(dim=1) / self.settings.temperature, dim=0)
-        of_channel = both.shape[1] * torch.softmax(both.mean(dim=0) / self.settings.temperature, dim=0)
-        return of_site, of_channel
+    def mask(self, attention: list[Tensor]) -> Tensor:
+        """Weights (n,), 1 on average, by the attention (n,) of both networks."""
+        both = torch.stack(attention).sum(dim=0)
+        return len(both) * torch.softmax(both / self.settings.temperature, dim=0)
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:
