@@ -5,16 +5,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from mink_pd import config_methods
+from mink_pd.config_section import Section
 from mink_pd.errors import ConfigError
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True)
-
 
 Vector3 = tuple[float, float, float]
 Range = tuple[float, float, float, float, float, float]
@@ -141,11 +136,28 @@ class PointDistillerConfig(Section):
 
 
 class DistillConfig(Section):
-    """Which methods distil, each with its own section."""
+    """Which methods distil, each with its own section (docs/methods.md), and the controls.
+
+    control: what replaces the teacher's features; its importance stays. random: fresh weights; shuffled: its own rows
+    in another order; averaged: control_share of its weights, the rest random.
+    """
 
     methods: list[str] = ["pointdistiller"]
-    random_teacher: bool = False  # control: random weights in the teacher, its importance kept
+    taps: list[str] = ["bev1", "bev2", "neck"]  # of methods that compare features and name no taps of their own
+    control: Literal["none", "random", "shuffled", "averaged"] = "none"
+    control_share: float = Field(0.5, ge=0, le=1)
+    initialise: Literal["random", "teacher"] = "random"  # the student; teacher: with a part of its weights
     pointdistiller: PointDistillerConfig = PointDistillerConfig()
+    fitnets: config_methods.FitNetsConfig = config_methods.FitNetsConfig()
+    attention_transfer: config_methods.AttentionTransferConfig = config_methods.AttentionTransferConfig()
+    similarity: config_methods.SimilarityConfig = config_methods.SimilarityConfig()
+    overhaul: config_methods.OverhaulConfig = config_methods.OverhaulConfig()
+    fine_grained: config_methods.FineGrainedConfig = config_methods.FineGrainedConfig()
+    attention_guided: config_methods.AttentionGuidedConfig = config_methods.AttentionGuidedConfig()
+    localisation: config_methods.LocalisationConfig = config_methods.LocalisationConfig()
+    logits: config_methods.LogitsConfig = config_methods.LogitsConfig()
+    relational: config_methods.RelationalConfig = config_methods.RelationalConfig()
+    sparsekd: config_methods.SparseKDConfig = config_methods.SparseKDConfig()
 
 
 class Config(Section):

@@ -17,14 +17,14 @@ def importance(kind: Importance, name: str, taps: dict[str, Tap]) -> Tensor:
     points: how many points lie in the cell; channel_max: the largest channel of the teacher's feature; score: the
     teacher's highest class score in the cell. Raises DistillError where the teacher lacks the tap it takes.
     """
-    tap = _tap(name, taps)
+    tap = tap_of(name, taps)
     if kind == "channel_max":
         return tap.features.amax(dim=1).clamp(min=0)
     if kind == "points":
         voxels = tap.voxels
         counts = voxels.counts.to(tap.features.dtype)
         return pool(counts, voxels.coordinates, 1, tap.coordinates, tap.stride, "sum")
-    scores = _tap("scores", taps)
+    scores = tap_of("scores", taps)
     highest = torch.sigmoid(scores.features.amax(dim=1))  # (S,)
     return pool(highest, scores.coordinates, scores.stride, tap.coordinates, tap.stride, "amax")
 
@@ -72,7 +72,8 @@ def cell_codes(coordinates: Tensor, stride: int) -> Tensor:
     return code
 
 
-def _tap(name: str, taps: dict[str, Tap]) -> Tap:
+def tap_of(name: str, taps: dict[str, Tap]) -> Tap:
+    """The teacher's tap of that name. Raises DistillError if it has none."""
     if name not in taps:
         raise DistillError(f"the teacher has no tap '{name}'; it has {', '.join(taps)}")
     return taps[name]
