@@ -1,7 +1,7 @@
-"""The compiled part of the sparse layers: built once a machine, with the compiler that is there.
+"""The compiled fast paths (``csrc/``): built once a machine, with the compiler that is there.
 
 ``python -m mink_pd.sparse.native`` builds it at set-up; otherwise it is built at first use. Without a compiler, or
-with ``MINK_PD_NATIVE=0``, MinkowskiEngine's own layers do the work: the same results, slower.
+with ``MINK_PD_NATIVE=0``, MinkowskiEngine's own layers and torch do the work: the same results, slower.
 """
 
 import contextlib
@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +33,17 @@ FLAGS = ["-O3", TUNE, "-std=c++20", "-ffp-contract=fast", "-fopenmp", "-fPIC", "
 
 @functools.cache
 def library() -> Any | None:
-    """The compiled operators, or None where MinkowskiEngine's layers are to be used."""
+    """The compiled operators, or None where MinkowskiEngine and torch are to do the work."""
     if os.environ.get("MINK_PD_NATIVE", "1") == "0":
         return None
     try:
         path = library_path()
         if not path.exists():
-            print("mink_pd: compiling the sparse convolution, once; this takes half a minute", file=sys.stderr)
+            print("mink_pd: compiling its fast paths, once; this takes about a minute", file=sys.stderr)
             build()
         torch.ops.load_library(str(path))
     except (MinkPDError, OSError) as error:
-        print(f"mink_pd: warning: {error}; using MinkowskiEngine's slower layers", file=sys.stderr)
+        print(f"mink_pd: warning: {error}; using slower ones of MinkowskiEngine and torch", file=sys.stderr)
         return None
     return torch.ops.mink_pd
 
@@ -55,7 +57,7 @@ def library_path() -> Path:
     cache = os.environ.get("MINK_PD_CACHE")
     folder = Path(cache) if cache else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "mink_pd"
     version = f"torch{torch.__version__}-{sys.implementation.cache_tag}-{digest.hexdigest()[:16]}"
-    return folder / "native" / version / "convolution.so"
+    return folder / "native" / version / "mink_pd.so"
 
 
 def compiler() -> str | None:
@@ -92,9 +94,11 @@ def _compile(path: Path) -> None:
     for stale in path.parent.glob("building-*"):  # left by a process that was killed; we hold the lock
         shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="building-") as scratch:
-        sources = [str(source) for source in sorted(SOURCES.glob("*.cpp"))]
-        objects = [f"{Path(source).stem}.o" for source in sources]
-        _run([cxx, *FLAGS, abi, *includes, "-c", *sources], Path(scratch))
+        sources = sorted(SOURCES.glob("*.cpp"))
+        commands = [[cxx, *FLAGS, abi, *includes, "-c", str(source)] for source in sources]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(partial(_run, folder=Path(scratch)), commands))
+        objects = [f"{source.stem}.o" for source in sources]
         _run([cxx, "-shared", *objects, "-o", path.name, *libraries], Path(scratch))
         os.replace(Path(scratch) / path.name, path)
 
@@ -104,7 +108,7 @@ def _run(command: list[str], folder: Path) -> None:
     if done.returncode != 0:
         log = folder.parent / "build.log"
         log.write_text(" ".join(command) + "\n" + done.stdout + done.stderr)
-        raise MinkPDError(f"{log}: the sparse convolution did not compile; see there")
+        raise MinkPDError(f"{log}: mink_pd's fast paths did not compile; see there")
 
 
 @contextlib.contextmanager
@@ -127,15 +131,15 @@ def main() -> None:
     """Build at set-up, saying what is done."""
     path = library_path()
     if path.exists():
-        print(f"sparse convolution: {path} is there")
+        print(f"fast paths: {path} is there")
         return
-    print(f"sparse convolution: compiling with {compiler() or 'no compiler'} ...", flush=True)
+    print(f"fast paths: compiling with {compiler() or 'no compiler'} ...", flush=True)
     start = time.monotonic()
     try:
         build()
     except MinkPDError as error:
         raise SystemExit(f"error: {error}") from None
-    print(f"sparse convolution: {path} in {time.monotonic() - start:.0f} s")
+    print(f"fast paths: {path} in {time.monotonic() - start:.0f} s")
 
 
 if __name__ == "__main__":
