@@ -1,5 +1,6 @@
 """Sparse convolution blocks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,7 +8,6 @@ from torch import Tensor, nn
 
 from mink_pd.sparse.conv import Epilogue, GenerativeConvTranspose, SparseConv
 from mink_pd.sparse.minkowski import ME
-from mink_pd.sparse.voxels import Voxels
 
 EPSILON, MOMENTUM = 1e-3, 0.01  # of batch norm, as in SECOND and PointPillars
 
@@ -22,24 +22,22 @@ def with_features(tensor: "ME.SparseTensor", features: Tensor) -> "ME.SparseTens
 class ConvBlock(nn.Module):
     """Sparse convolution without bias, batch norm, ReLU; the latter two folded into the convolution at inference.
 
-    ``stride`` > 1 with ``transposed`` goes to finer sites: the ones given as ``sites``, or new ones (generative).
+    It writes to the ``sites`` it is given, or else to those of its stride; ``transposed`` goes to finer ones.
     """
 
     def __init__(
         self,
         channels_in: int,
         channels_out: int,
-        kernel: int = 3,
-        stride: int = 1,
+        kernel: int | Sequence[int] = 3,
+        stride: int | Sequence[int] = 1,
         *,
         transposed: bool = False,
-        grow: bool = False,
         dimension: int = 2,
     ) -> None:
         super().__init__()
         layer = GenerativeConvTranspose if transposed else SparseConv
-        extra = {} if transposed else {"expand_coordinates": grow}
-        self.convolution = layer(channels_in, channels_out, kernel, stride, dimension=dimension, **extra)
+        self.convolution = layer(channels_in, channels_out, kernel, stride, dimension=dimension)
         self.norm = nn.BatchNorm1d(channels_out, eps=EPSILON, momentum=MOMENTUM)
         # He et al. 2015: variance 2 / fan-in; MinkowskiEngine's default is smaller for few channels.
         nn.init.kaiming_normal_(self.convolution.kernel.data.view(-1, channels_out).t(), nonlinearity="relu")
@@ -55,10 +53,3 @@ class ConvBlock(nn.Module):
         norm: Any = self.norm
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         return Epilogue(scale, norm.bias - norm.running_mean * scale)
-
-
-def shared_sites(block: ConvBlock, x: "ME.SparseTensor", voxels: Voxels, name: str) -> "ME.SparseTensor":
-    """Apply a block that creates sites, on the sites that an earlier network has made under this name, if any."""
-    y = block(x, voxels.sites.get(name))
-    voxels.sites.setdefault(name, y.coordinate_map_key)
-    return y

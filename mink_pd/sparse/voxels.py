@@ -31,6 +31,7 @@ class Voxels:
     manager: "ME.CoordinateManager"
     key: "ME.CoordinateMapKey"
     sites: dict[str, "ME.CoordinateMapKey"] = field(default_factory=dict)
+    _columns: "Voxels | None" = None
 
     def __len__(self) -> int:
         return len(self.coordinates)
@@ -42,6 +43,29 @@ class Voxels:
     def centres(self, coordinates: Tensor, stride: int) -> Tensor:
         """Centres (M, D) [m] of sites at a tensor stride, from their coordinates (M, 1 + D)."""
         return self.origin + (coordinates[:, 1:].to(self.origin.dtype) + stride / 2) * self.size
+
+    def first_points(self, limit: int) -> Tensor:
+        """bool (P,): whether a point is among the first ``limit`` of its voxel, in the order of the file."""
+        order = self.rows.argsort(stable=True)
+        begin = self.counts.cumsum(0) - self.counts  # (M,)
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(len(order), device=order.device) - begin[self.rows[order]]
+        return rank < limit
+
+    def columns(self) -> "Voxels":
+        """The same points in the columns of these voxels seen from above, with a coordinate manager of two dimensions.
+
+        Made once: all networks on these voxels share it.
+        """
+        if self._columns is None:
+            flat, column = torch.unique(self.coordinates[:, :3], dim=0, return_inverse=True)
+            counts = self.counts.new_zeros(len(flat)).index_add_(0, column, self.counts)
+            manager, key, order = _coordinate_map(flat, 2)
+            flat, counts, column = _reorder(flat, counts, column, order)
+            self._columns = Voxels(
+                flat, self.points, column[self.rows], counts, self.origin[:2], self.size[:2], self.frames, manager, key
+            )
+        return self._columns
 
 
 @dataclass
@@ -92,10 +116,11 @@ def voxelise(
     size: tuple[float, ...],
     bounds: tuple[float, ...],
     dimensions: int,
+    first: tuple[int, ...] = (0, 0, 0),
 ) -> Voxels:
     """Sort points (P, 4+) into voxels of ``size`` [m] within ``bounds``; ``frame`` (P,) says which frame each is of.
 
-    ``dimensions`` 2 gives pillars: one cell over the whole height. Indices are float32 true divisions, as published
+    ``first`` are the coordinates of the cell at the range's lower corner. ``dimensions`` 2 gives pillars: one cell over the whole height. Indices are float32 true divisions, as published
     detectors compute them; another formula moves about 1 % of the points to a neighbour.
     """
     lower = torch.tensor(bounds[:3], dtype=points.dtype, device=points.device)
@@ -110,17 +135,24 @@ def voxelise(
     unique, rows, counts = torch.unique(code, return_inverse=True, return_counts=True)
     coordinates = torch.empty((len(unique), 1 + dimensions), dtype=torch.int32, device=points.device)
     for axis in reversed(range(dimensions)):
-        coordinates[:, 1 + axis] = unique % shape[axis]
+        coordinates[:, 1 + axis] = unique % shape[axis] + first[axis]
         unique = torch.div(unique, shape[axis], rounding_mode="floor")
     coordinates[:, 0] = unique
     manager, key, order = _coordinate_map(coordinates, dimensions)
-    if order is not None:
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(len(order), device=order.device)
-        coordinates, counts, rows = coordinates[order], counts[order], rank[rows]
+    coordinates, counts, rows = _reorder(coordinates, counts, rows, order)
+    origin = lower - edge * torch.tensor(first, device=edge.device)
     return Voxels(
-        coordinates, points, rows, counts, lower[:dimensions], edge[:dimensions], frames, manager, key
+        coordinates, points, rows, counts, origin[:dimensions], edge[:dimensions], frames, manager, key
     )
+
+
+def _reorder(coordinates: Tensor, counts: Tensor, rows: Tensor, order: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Coordinates and counts in a map's row order, and where each of ``rows`` is then."""
+    if order is None:
+        return coordinates, counts, rows
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    return coordinates[order], counts[order], rank[rows]
 
 
 def _coordinate_map(

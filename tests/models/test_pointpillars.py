@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mink_pd.config import Config, ModelConfig
+from mink_pd.config import Config, PointPillarsConfig
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
 from mink_pd.models import build_detector
@@ -18,7 +18,7 @@ SMALL = (0.0, -3.2, -3.0, 6.4, 3.2, 1.0)
 def config(**model: object) -> Config:
     settings = {"voxel_size": (0.2, 0.2, 4.0), "pillar_channels": 8, "channels": [8, 12, 16], "layers": [1, 1, 1],
                 "neck_channels": 8} | model  # fmt: skip
-    result = Config(model=ModelConfig(**settings))  # type: ignore[arg-type]
+    result = Config(model=PointPillarsConfig(**settings))  # type: ignore[arg-type]
     result.data.range = SMALL
     return result
 

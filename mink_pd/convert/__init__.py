@@ -1,0 +1,8 @@
+"""Weights that other frameworks have published, as checkpoints of our detectors."""
+
+from mink_pd.convert.dialects import DIALECTS, Dialect
+from mink_pd.convert.files import read_tensors
+from mink_pd.convert.verify import Difference, verify
+from mink_pd.convert.weights import convert
+
+__all__ = ["DIALECTS", "Dialect", "Difference", "convert", "read_tensors", "verify"]

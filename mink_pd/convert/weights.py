@@ -1,0 +1,90 @@
+"""Tensors of another framework -> tensors of our detector, all of them or none."""
+
+import re
+
+import torch
+from torch import Tensor, nn
+
+from mink_pd.convert.dialects import Dialect
+from mink_pd.errors import CheckpointError
+from mink_pd.models import Detector
+from mink_pd.models.pillars import PillarFeatureNet
+from mink_pd.sparse import ConvBlock
+
+# Counters of the training, and the adapters of PointDistiller: no part of the detector.
+TRAINING_ONLY = re.compile(r"global_step$|(teacher|student)_gcn_adapt\.")
+
+
+def convert(tensors: dict[str, Tensor], detector: Detector, dialect: Dialect, file: str) -> dict[str, Tensor]:
+    """The state dict of ``detector`` from the tensors of a checkpoint ``file``.
+
+    Raises CheckpointError that lists every tensor that is missing, unexpected or of another shape.
+    """
+    found = {name: tensor for name, tensor in tensors.items() if not TRAINING_ONLY.match(name)}
+    wanted = detector.state_dict()
+    modules = dict(detector.named_modules())
+    result: dict[str, Tensor] = {}
+    missing, misshapen = [], []
+    for theirs, ours in dialect.modules(detector):
+        own = [name for name in wanted if name.rpartition(".")[0] == ours]
+        for name in own:
+            entry = f"{theirs}.{name.rpartition('.')[2].replace('kernel', 'weight')}"
+            tensor = found.pop(entry, None)
+            if tensor is None:
+                missing.append(entry)
+                continue
+            fitting = _fit(tensor, wanted[name], modules, ours, dialect)
+            if fitting is None:
+                misshapen.append(f"{entry} is {tuple(tensor.shape)} for our {tuple(wanted[name].shape)}")
+            else:
+                result[name] = fitting
+    kinds = (("missing", missing), ("unexpected", list(found)), ("misshapen", misshapen))
+    problems = [f"{kind}: {', '.join(names)}" for kind, names in kinds if names]
+    if problems:
+        advice = _advice(tensors, dialect)
+        raise CheckpointError(f"{file}: does not fit the configured detector; {'; '.join(problems)}; {advice}")
+    assert result.keys() == wanted.keys(), "the dialect must name every module of the detector"
+    return result
+
+
+def _fit(
+    tensor: Tensor, wanted: Tensor, modules: dict[str, nn.Module], ours: str, dialect: Dialect
+) -> Tensor | None:
+    """The tensor in our layout, or None if its shape is wrong."""
+    parent = modules[ours.rpartition(".")[0]]
+    if isinstance(parent, ConvBlock) and tensor.dim() == 5:
+        tensor = _sparse_kernel(tensor, wanted)
+    elif isinstance(parent, PillarFeatureNet) and tensor.dim() == 2 and dialect.legacy_pillars:
+        tensor = _without_legacy_channels(tensor)
+    elif isinstance(modules[ours], nn.Linear) and tensor.dim() == 4 and tensor.shape[2:] == (1, 1):
+        tensor = tensor.flatten(1)  # a 1 x 1 convolution
+    return tensor.clone() if tensor.shape == wanted.shape else None
+
+
+def _sparse_kernel(tensor: Tensor, wanted: Tensor) -> Tensor:
+    """A kernel of spconv 1, (z, y, x, in, out), or 2, (out, z, y, x, in), as ours: (z * y * x, in, out), x fastest.
+
+    No layer has as few channels as a kernel is wide, so the shape says which of them it is.
+    """
+    volume, channels_in, channels_out = wanted.shape
+    if tensor.shape[0] == channels_out and tensor.shape[4] == channels_in and tensor.shape[1:4].numel() == volume:
+        tensor = tensor.permute(1, 2, 3, 4, 0)
+    return tensor.flatten(0, 2)
+
+
+def _without_legacy_channels(weight: Tensor) -> Tensor:
+    """The linear map (C, 10) on MMDetection3D's legacy channels as one on x, y, z, intensity, xyz - mean, xyz - centre.
+
+    There the first three are the offset to the centre again, so their weights belong to the last three.
+    """
+    if weight.shape[1] != 10:
+        return weight
+    centre, intensity, mean, more = weight.split([3, 1, 3, 3], dim=1)
+    return torch.cat([torch.zeros_like(centre), intensity, mean, centre + more], dim=1)
+
+
+def _advice(tensors: dict[str, Tensor], dialect: Dialect) -> str:
+    linear = tensors.get(f"{dialect.pillars}.linear.weight")
+    if linear is not None and linear.shape[-1:] == (9,):
+        return "9 pillar channels: MMDetection3D before 1.0, whose boxes have another yaw and order of sizes"
+    return "give the configuration it was trained with (configs/published; model.compression for a student)"
