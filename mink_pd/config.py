@@ -165,7 +165,7 @@ class SecondConfig(AnchorDetectorConfig):
     neck_channels: int = Field(256, ge=1)
 
 
-DETECTOR_CONFIGS: dict[str, type[DetectorConfig]] = {"pointpillars": PointPillarsConfig, "second": SecondConfig}
+DETECTORS = ("pointpillars", "second")
 
 
 def _detector_name(section: Any) -> str:
@@ -331,9 +331,9 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
 def _explain(error: ValidationError, origin: dict[str, str], path: str) -> str:
     first = error.errors()[0]
     location = [str(part) for part in first["loc"]]
-    model: type[DetectorConfig] = PointPillarsConfig
-    if location[:1] == ["model"] and location[1:2] and location[1] in DETECTOR_CONFIGS:
-        model = DETECTOR_CONFIGS[location.pop(1)]  # pydantic's word for which detector; not a key
+    detector = "pointpillars"
+    if location[:1] == ["model"] and set(location[1:2]) & set(DETECTORS):
+        detector = location.pop(1)  # pydantic's word for which one it is; not a key
     if first["type"].startswith("union_tag"):
         location.append("name")
     key = ".".join(location)
@@ -342,21 +342,21 @@ def _explain(error: ValidationError, origin: dict[str, str], path: str) -> str:
         path,
     )
     if first["type"] == "extra_forbidden":
-        nearest = _nearest(key, model)
+        nearest = _nearest(key, detector)
         return f"{file}: unknown key '{key}'" + (
             f"; did you mean '{nearest}'?" if nearest else "; see mink_pd/config.py"
         )
     message = first["msg"].removeprefix("Value error, ")
     if first["type"].startswith("union_tag"):
-        message = f"must be one of {', '.join(DETECTOR_CONFIGS)}"
+        message = f"must be one of {', '.join(DETECTORS)}"
     if not location:
         return f"{path}: {message}"
     shown = "" if first["type"] == "value_error" else f", got {first.get('ctx', {}).get('tag', first['input'])!r}"
     return f"{file}: '{key}': {message[0].lower()}{message[1:]}{shown}"
 
 
-def _nearest(key: str, model: type[DetectorConfig]) -> str | None:
-    keys = _leaves({**Config().model_dump(), "model": model().model_dump()})
+def _nearest(key: str, detector: str) -> str | None:
+    keys = _leaves(Config.model_validate({"model": {"name": detector}}).model_dump())
     match = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
     if match:
         return match[0]

@@ -7,9 +7,8 @@ from rich.table import Table
 
 from mink_pd.cli import console, parser, run
 from mink_pd.config import load_config
-from mink_pd.convert import DIALECTS, Difference, convert, read_tensors, verify
+from mink_pd.convert import DIALECTS, Difference, convert, published_detector, read_tensors, verify
 from mink_pd.errors import CheckpointError
-from mink_pd.models import build_detector
 from mink_pd.train.checkpoint import save_weights
 
 
@@ -18,7 +17,7 @@ def main(options: argparse.Namespace) -> None:
     config = load_config(options.config, options.overrides)
     dialect = DIALECTS[options.format]
     found = read_tensors(options.file, dialect.weights)
-    tensors = convert(found, build_detector(config), dialect, str(options.file))
+    tensors = convert(found, published_detector(config), dialect, str(options.file))
     if options.verify:
         differences = verify(tensors, config, dialect, options.verify)
         console.print(table(differences))

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from mink_pd.models import Detector
-from mink_pd.models.bev import DenseBev
+from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.pointpillars import PointPillars
 from mink_pd.models.second import Second
 
@@ -31,26 +30,24 @@ class Dialect:
     box_z: Literal["centre", "bottom"]
     first_label: int
 
-    def modules(self, detector: Detector) -> Iterator[tuple[str, str]]:
+    def modules(self, detector: AnchorDetector) -> Iterator[tuple[str, str]]:
         """Names of every module with weights: theirs, ours."""
         if isinstance(detector, PointPillars):
             yield f"{self.pillars}.linear", "pillars.linear"
             yield f"{self.pillars}.norm", "pillars.norm"
         if isinstance(detector, Second):
-            for stage, blocks in enumerate(detector.encoder.stages):
-                for index in range(len(blocks)):
-                    theirs = f"{self.encoder_stage}{stage + 1}.{index - (stage == 0)}"
-                    yield from _block(
-                        f"{self.encoder}.conv_input" if stage == index == 0 else theirs,
-                        f"encoder.stages.{stage}.{index}",
-                    )
+            yield from _block(f"{self.encoder}.conv_input", "encoder.first.0")
+            yield from _block(f"{self.encoder_stage}1.0", "encoder.first.1")
+            for stage in range(len(detector.encoder.down)):
+                theirs = f"{self.encoder_stage}{stage + 2}"
+                yield from _block(f"{theirs}.0", f"encoder.down.{stage}")
+                yield from _block(f"{theirs}.1", f"encoder.same.{stage}.0")
+                yield from _block(f"{theirs}.2", f"encoder.same.{stage}.1")
             yield from _block(f"{self.encoder}.conv_out", "encoder.height")
-        assert isinstance(detector.bev, DenseBev)
-        for stage, blocks in enumerate(detector.bev.backbone):
-            for index in range(len(blocks)):
+        for stage, more in enumerate(detector.settings.layers):
+            for index in range(1 + more):
                 block, ours = f"{self.backbone}.{stage}", f"bev.backbone.{stage}.{index}"
                 yield from _block(block, ours, self.first + 3 * index)
-        for stage in range(len(detector.bev.neck)):
             yield from _block(f"{self.neck}.{stage}", f"bev.neck.{stage}")
         for theirs, ours in (("conv_cls", "score"), (self.box, "box"), ("conv_dir_cls", "direction")):
             yield f"{self.head}.{theirs}", f"head.{ours}"

@@ -5,9 +5,12 @@ import re
 import torch
 from torch import Tensor, nn
 
+from mink_pd.config import Config
 from mink_pd.convert.dialects import Dialect
-from mink_pd.errors import CheckpointError
-from mink_pd.models import Detector
+from mink_pd.errors import CheckpointError, ConfigError
+from mink_pd.models import build_detector
+from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.models.bev import DenseBev
 from mink_pd.models.pillars import PillarFeatureNet
 from mink_pd.sparse import ConvBlock
 
@@ -15,7 +18,15 @@ from mink_pd.sparse import ConvBlock
 TRAINING_ONLY = re.compile(r"global_step$|(teacher|student)_gcn_adapt\.")
 
 
-def convert(tensors: dict[str, Tensor], detector: Detector, dialect: Dialect, file: str) -> dict[str, Tensor]:
+def published_detector(config: Config) -> AnchorDetector:
+    """The detector of ``config``. Raises ConfigError where no weights are published for its kind or form."""
+    detector = build_detector(config)
+    if not isinstance(detector, AnchorDetector) or not isinstance(detector.bev, DenseBev):
+        raise ConfigError("model: published weights are PointPillars' and SECOND's with model.bev=dense; set that")
+    return detector
+
+
+def convert(tensors: dict[str, Tensor], detector: AnchorDetector, dialect: Dialect, file: str) -> dict[str, Tensor]:
     """The state dict of ``detector`` from the tensors of a checkpoint ``file``.
 
     Raises CheckpointError that lists every tensor that is missing, unexpected or of another shape.

@@ -46,8 +46,9 @@ class AnchorDetector(Detector):
     def predict(self, x: "ME.SparseTensor", voxels: Voxels) -> Prediction:
         """From features on sites of two dimensions to the prediction, with the taps of all stages."""
         features = self.bev(x, voxels)
-        places = anchor_places(features.coordinates, features.stride, voxels, self.config.data.range, self.settings.head)
-        anchors = place_anchors(places, self._anchors, self.settings.head.headings)  # (S, A, 7)
+        head, bounds = self.settings.head, self.config.data.range
+        places = anchor_places(features.coordinates, features.stride, voxels, bounds, head)  # (S, 2)
+        anchors = place_anchors(places, self._anchors, head.headings)  # (S, A, 7)
         prediction = self.head(features, voxels, anchors)
         stages = {f"bev{i + 1}": Tap(stage, voxels) for i, stage in enumerate(features.stages)}
         prediction.taps |= stages | {"neck": Tap(features.neck, voxels)}

@@ -25,7 +25,9 @@ def anchor_places(
     return low + (coordinates[:, 1:] / stride) * ((high - low) / (cells - 1))
 
 
-def place_anchors(centres: Tensor, anchors: list[AnchorConfig], headings: tuple[float, float]) -> Tensor:
+def place_anchors(
+    centres: Tensor, anchors: list[AnchorConfig], headings: tuple[float, float] = HeadConfig().headings
+) -> Tensor:
     """Anchors (S, 2 * classes, 7) at places (S, 2) [m]: for each class in order, its two headings [rad]."""
     table = [[*a.size, a.z, yaw] for a in anchors for yaw in headings]
     size = torch.tensor(table, dtype=centres.dtype, device=centres.device)  # (A, 5): l, w, h, z, yaw

@@ -29,17 +29,18 @@ class PillarFeatureNet(nn.Module):
     def forward(self, voxels: Voxels) -> Tensor:
         """Features (M, C) of the M pillars."""
         points, rows, counts = voxels.points[:, :4], voxels.rows, voxels.counts  # (P, 4), (P,), (M,)
-        if self.max_points is not None:
-            kept = voxels.first_points(self.max_points)
-            points, rows, counts = points[kept], rows[kept], counts.clamp(max=self.max_points)
+        slots = self.max_points
+        if slots is not None:
+            kept = voxels.first_points(slots)
+            points, rows, counts = points[kept], rows[kept], counts.clamp(max=slots)
         mean = segment_mean(points[:, :3], rows, counts)  # (M, 3)
         flat = voxels.centres(voxels.coordinates, stride=1)  # (M, 2)
         centre = torch.cat([flat, flat.new_full((len(flat), 1), self.height)], dim=1)  # (M, 3)
         xyz = points[:, :3]
         described = torch.cat([points, xyz - mean[rows], xyz - centre[rows]], dim=1)  # (P, 10)
-        if not self.empty_slots:
+        if slots is None or not self.empty_slots:
             return segment_max(self.norm(self.linear(described)).relu_(), rows, len(voxels))
         described = torch.cat([described, described.new_zeros(1, 10)])  # one empty slot, the same in all pillars
         features = self.norm(self.linear(described)).relu_()  # (P + 1, C)
         largest = segment_max(features[:-1], rows, len(voxels))  # (M, C)
-        return torch.where(counts[:, None] < self.max_points, torch.maximum(largest, features[-1]), largest)
+        return torch.where(counts[:, None] < slots, torch.maximum(largest, features[-1]), largest)

@@ -64,11 +64,11 @@ class SparseEncoder(nn.Module):
         """``channels``: of the four stages and of the output; ``cells``: of the grid along x, y, z."""
         super().__init__()
         block = partial(ConvBlock, dimension=3)
-        first, out = channels[0], channels[-1]
-        self.stages = nn.ModuleList([nn.Sequential(block(4, first), block(first, first))])
-        for c_in, c_out in pairwise(channels[:-1]):
-            self.stages.append(nn.Sequential(block(c_in, c_out, stride=2), block(c_out, c_out), block(c_out, c_out)))
-        self.height = block(channels[-2], out, kernel=(1, 1, 3), stride=(1, 1, 2))
+        first, *_, last, out = channels
+        self.first = nn.Sequential(block(4, first), block(first, first))
+        self.down = nn.ModuleList(block(c_in, c_out, stride=2) for c_in, c_out in pairwise(channels[:-1]))
+        self.same = nn.ModuleList(nn.Sequential(block(c, c), block(c, c)) for c in channels[1:-1])
+        self.height = block(last, out, kernel=(1, 1, 3), stride=(1, 1, 2))
         self.cells = cells
         # Levels that the last convolution leaves: 41 layers (one more than cells) -> 21 -> 11 -> 5 -> 2. Other
         # heights are made up with empty layers until the unpadded halvings come out even.
@@ -76,19 +76,18 @@ class SparseEncoder(nn.Module):
 
     def forward(self, x: "ME.SparseTensor", voxels: Voxels) -> list["ME.SparseTensor"]:
         """x: (M, 4); the outputs of the four stages and the last one, (E, 128) at stride 8, 16 along z."""
-        first, *stages = self.stages
-        outputs = [first(x)]  # (M, 16), the voxels' own sites
-        for name, (down, *same) in zip(("encoder2", "encoder3", "encoder4"), stages, strict=True):
-            stride = 2 * outputs[-1].tensor_stride[0]
-            x = down(outputs[-1], self.sites(voxels, name, outputs[-1], (3, 3, 3), (stride,) * 3))
-            outputs.append(nn.Sequential(*same)(x))  # (M2, 32), (M3, 64), (M4, 64)
-        outputs.append(self.height(outputs[-1], self.sites(voxels, "height", outputs[-1], (1, 1, 3), (8, 8, 16))))
-        return outputs
+        x = self.first(x)  # (M, 16), the voxels' own sites
+        outputs = [x]
+        for stride, down, same in zip((2, 4, 8), self.down, self.same, strict=True):
+            x = same(down(x, self.sites(x, voxels, (3, 3, 3), (stride,) * 3)))
+            outputs.append(x)  # (M2, 32), (M3, 64), (M4, 64)
+        return [*outputs, self.height(x, self.sites(x, voxels, (1, 1, 3), (8, 8, 16)))]
 
     def sites(
-        self, voxels: Voxels, name: str, x: "ME.SparseTensor", kernel: tuple[int, ...], stride: tuple[int, ...]
+        self, x: "ME.SparseTensor", voxels: Voxels, kernel: tuple[int, ...], stride: tuple[int, ...]
     ) -> "ME.CoordinateMapKey":
         """The places of a stride within the grid that a kernel reaches from the sites of x."""
+        name = f"encoder{stride[0]}-{stride[2]}"
         return reached_sites(voxels, name, x.coordinate_map_key, kernel, stride, self.bounds(stride))
 
     def bounds(self, stride: tuple[int, ...]) -> Bounds:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mink_pd.sparse.kernel_map import kernel_offsets
 from mink_pd.sparse.minkowski import ME
-from mink_pd.sparse.voxels import Voxels
+from mink_pd.sparse.voxels import Voxels, unique_sites
 
 Bounds = tuple[Sequence[int], Sequence[int]]  # lowest and highest coordinate of each axis
 
@@ -59,17 +59,14 @@ def seen_from_above(x: "ME.SparseTensor", flat: Voxels, levels: int, lowest: int
     The channel is C-major: c * levels + level, as in SECOND. ``flat`` are the columns of the tensor's voxels; level 0
     lies at z ``lowest`` and levels are one tensor stride apart; the sites are called ``bev``.
     """
-    stride = x.tensor_stride
+    stride, manager = x.tensor_stride, flat.manager
+    sites, row = unique_sites(x.C[:, :3])  # (S, 3), (M,)
     if "bev" not in flat.sites:
-        sites = torch.unique(x.C[:, :3], dim=0)
-        flat.sites["bev"] = flat.manager.insert_and_map(sites, stride[:2], "")[0]
+        flat.sites["bev"] = manager.insert_and_map(sites, stride[:2], "")[0]
     key = flat.sites["bev"]
-    here, every = flat.manager.get_coordinates(key), x.C
-    far = int(every[:, 2].max()) + 1
-    codes, wanted = ((c[:, 0].long() * (1 << 20) + c[:, 1]) * far + c[:, 2] for c in (here, every))
-    ordered, order = codes.sort()
-    row = order[torch.searchsorted(ordered, wanted)]  # (M,)
-    level = torch.div(every[:, 3] - lowest, stride[2], rounding_mode="floor").long()  # (M,)
-    stacked = x.F.new_zeros(len(here), levels, x.F.shape[1]).index_put((row, level), x.F)  # (S, levels, C)
-    features = stacked.transpose(1, 2).reshape(len(here), -1)
-    return ME.SparseTensor(features, coordinate_map_key=key, coordinate_manager=flat.manager)
+    _, place = unique_sites(manager.get_coordinates(key))  # (S,): the map's rows in sorted order
+    row = place.argsort()[row]
+    level = torch.div(x.C[:, 3] - lowest, stride[2], rounding_mode="floor").long()  # (M,)
+    stacked = x.F.new_zeros(len(sites), levels, x.F.shape[1]).index_put((row, level), x.F)  # (S, levels, C)
+    features = stacked.transpose(1, 2).reshape(len(sites), -1)
+    return ME.SparseTensor(features, coordinate_map_key=key, coordinate_manager=manager)

@@ -58,7 +58,7 @@ def test_backbone_against_dense_convolutions() -> None:
     inputs = batch(400, 300)
     voxels = detector.voxelise(inputs)
     x = voxels.tensor(detector.pillars(voxels))
-    for stage in detector.backbone.stages:
+    for stage in detector.bev.backbone:
         for index, block in enumerate(stage):
             y = block(x)
             image = dense_block(block, dense(x, 2, 32), stride=2 if index == 0 else 1)

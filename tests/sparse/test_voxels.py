@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from mink_pd.config import Config
-from mink_pd.sparse import ConvBlock, segment_max, segment_mean, voxelise
-from mink_pd.sparse.layers import shared_sites
+from mink_pd.sparse import segment_max, segment_mean, voxelise
 from mink_pd.sparse.voxels import grid_shape
 
 BOUNDS = (0.0, -4.0, -3.0, 8.0, 4.0, 1.0)
@@ -53,18 +52,6 @@ def test_no_points_give_no_voxels() -> None:
     voxels = voxelise(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 2, (0.5, 0.5, 4.0), BOUNDS, 2)
     assert len(voxels) == 0
     assert len(voxels.points) == 0
-
-
-def test_two_networks_get_the_same_rows() -> None:
-    voxels = voxelise(cloud(400), torch.arange(400) % 2, 2, (0.5, 0.5, 4.0), BOUNDS, 2)
-    outputs = []
-    for channels in (8, 3):
-        down, up = ConvBlock(channels, 4, stride=2), ConvBlock(4, 5, 2, 2, transposed=True)
-        coarse = down(voxels.tensor(torch.rand(len(voxels), channels)))
-        outputs.append((coarse, shared_sites(up, coarse, voxels, "up")))
-    for large, small in zip(*outputs, strict=True):
-        assert large.coordinate_map_key == small.coordinate_map_key
-        assert torch.equal(large.C, small.C)
 
 
 def test_pooling_agrees_with_a_loop_and_with_autograd() -> None:

@@ -24,7 +24,8 @@ from mink_pd.train.runs import load_detector
 
 
 def small(**model: object) -> Config:
-    return Config(model=PointPillarsConfig(pillar_channels=8, channels=[8, 8, 8], layers=[1, 1, 1], neck_channels=8, **model))
+    settings = {"pillar_channels": 8, "channels": [8, 8, 8], "layers": [1, 1, 1], "neck_channels": 8} | model
+    return Config(model=PointPillarsConfig(**settings))
 
 
 @pytest.fixture
