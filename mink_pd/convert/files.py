@@ -28,14 +28,12 @@ def read_tensors(path: Path, key: str) -> dict[str, Tensor]:
 def _load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"(?:GLOBAL|class|function) `?([\w.]+)`?", str(error))
-        what = f"asks for {asked[1]}" if asked else "asks for more than tensors"
-        raise CheckpointError(
-            f"{path}: refused: its pickle {what}, and what a pickle asks for runs as a program; "
-            "have whoever trusts the file save its tensors alone"
-        ) from None
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; give a checkpoint that torch saved") from None
-    except (OSError, RuntimeError, EOFError, ValueError):
-        raise CheckpointError(f"{path}: damaged, or not a checkpoint that torch saved; copy it again") from None
+    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if asked:
+            text = f"refused: its pickle asks for {asked[1]}, and loading that would run it; only tensors are read"
+        else:
+            text = "damaged, or not a checkpoint that torch saved; copy it again"
+        raise CheckpointError(f"{path}: {text}") from None
