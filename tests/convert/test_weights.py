@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from convert import names
 from torch import Tensor
 from torch.nn import functional
 
-from convert import names
 from mink_pd.config import Config, load_config
 from mink_pd.convert import DIALECTS, convert, published_detector
 from mink_pd.errors import CheckpointError, ConfigError
