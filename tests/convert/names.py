@@ -1,5 +1,7 @@
 """Checkpoints of other frameworks in miniature, with the names and shapes that the frameworks give them."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ def norm(name: str, channels: int) -> dict[str, Tensor]:
 def bev(channels: list[int], layers: list[int], factors: list[int], out: int, anchors: int) -> dict[str, Tensor]:
     """OpenPCDet's backbone_2d and dense_head for three classes."""
     result: dict[str, Tensor] = {}
-    for stage, (c_in, c_out) in enumerate(zip(channels, channels[1:], strict=False)):
+    for stage, (c_in, c_out) in enumerate(pairwise(channels)):
         for layer in range(1 + layers[stage]):
             name = f"backbone_2d.blocks.{stage}"
             result[f"{name}.{3 * layer + 1}.weight"] = torch.randn(c_out, c_out if layer else c_in, 3, 3)
