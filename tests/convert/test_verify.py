@@ -102,7 +102,7 @@ def test_mmdet3d_second_anchors(shared: Shared) -> None:
 def test_a_case_that_is_not_there(tmp_path: Path) -> None:
     config = load_config(PUBLISHED / "openpcdet_second.yaml", ["data.range=[0,-3.2,-3,6.4,3.2,1]"])
     tensors = published_detector(config).state_dict()
-    with pytest.raises(DataError, match="expected.npz"):
+    with pytest.raises(DataError, match=r"expected\.npz"):
         verify(tensors, config, OPENPCDET, tmp_path)
 
 
