@@ -7,7 +7,7 @@ from rich.table import Table
 
 from mink_pd.cli import console, parser, run
 from mink_pd.config import load_config
-from mink_pd.convert import DIALECTS, Difference, convert, published_detector, read_tensors, verify
+from mink_pd.convert import DIALECTS, Difference, MisfitError, convert, published_detector, read_tensors, verify
 from mink_pd.errors import CheckpointError
 from mink_pd.train.checkpoint import save_weights
 
@@ -17,7 +17,11 @@ def main(options: argparse.Namespace) -> None:
     config = load_config(options.config, options.overrides)
     dialect = DIALECTS[options.format]
     found = read_tensors(options.file, dialect.weights)
-    tensors = convert(found, published_detector(config), dialect, str(options.file))
+    try:
+        tensors = convert(found, published_detector(config), dialect, str(options.file))
+    except MisfitError as error:
+        console.print(misfit_table(error))
+        raise
     if options.verify:
         differences = verify(tensors, config, dialect, options.verify)
         console.print(table(differences))
@@ -28,6 +32,15 @@ def main(options: argparse.Namespace) -> None:
     dropped = len(found) - len(tensors)
     note = f", {dropped} that only serve training left out" if dropped else ""
     console.print(f"{options.out}: {len(tensors)} tensors{note}", soft_wrap=True)
+
+
+def misfit_table(error: MisfitError) -> Table:
+    """One row a tensor."""
+    result = Table("tensor", "", "in the file", "in the detector")
+    for one in error.misfits:
+        shapes = (str(tuple(shape)) if shape is not None else "–" for shape in (one.in_file, one.ours))
+        result.add_row(one.name, one.kind, *shapes)
+    return result
 
 
 def table(differences: list[Difference]) -> Table:

@@ -1,6 +1,7 @@
 """Tensors of another framework -> tensors of our detector, all of them or none."""
 
 import re
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,33 @@ from mink_pd.sparse import ConvBlock
 TRAINING_ONLY = re.compile(r"global_step$|(teacher|student)_gcn_adapt\.")
 
 
+@dataclass(frozen=True)
+class Misfit:
+    """A tensor by its name in the file; its shape there and ours in the configured detector, None where it is not."""
+
+    name: str
+    in_file: torch.Size | None
+    ours: torch.Size | None
+
+    @property
+    def kind(self) -> str:
+        return "missing" if self.in_file is None else "unexpected" if self.ours is None else "misshapen"
+
+
+class MisfitError(CheckpointError):
+    """A checkpoint's tensors are not those of the configured detector; ``misfits`` are all that differ."""
+
+    def __init__(self, file: str, misfits: list[Misfit], advice: str) -> None:
+        self.misfits = misfits
+        kinds: dict[str, list[str]] = {}
+        for misfit in misfits:
+            kinds.setdefault(misfit.kind, []).append(misfit.name)
+        counts = ", ".join(
+            f"{len(names)} {kind} ({names[0]}{', ...' * (len(names) > 1)})" for kind, names in kinds.items()
+        )
+        super().__init__(f"{file}: its tensors are not those of the configured detector: {counts}; {advice}")
+
+
 def published_detector(config: Config) -> AnchorDetector:
     """The detector of ``config``. Raises ConfigError where no weights are published for its kind or form."""
     detector = build_detector(config)
@@ -29,31 +57,25 @@ def published_detector(config: Config) -> AnchorDetector:
 def convert(tensors: dict[str, Tensor], detector: AnchorDetector, dialect: Dialect, file: str) -> dict[str, Tensor]:
     """The state dict of ``detector`` from the tensors of a checkpoint ``file``.
 
-    Raises CheckpointError that lists every tensor that is missing, unexpected or of another shape.
+    Raises MisfitError, which lists every tensor that is missing, unexpected or of another shape.
     """
     found = {name: tensor for name, tensor in tensors.items() if not TRAINING_ONLY.match(name)}
     wanted = detector.state_dict()
     modules = dict(detector.named_modules())
     result: dict[str, Tensor] = {}
-    missing, misshapen = [], []
+    misfits = []
     for theirs, ours in dialect.modules(detector):
-        own = [name for name in wanted if name.rpartition(".")[0] == ours]
-        for name in own:
+        for name in [name for name in wanted if name.rpartition(".")[0] == ours]:
             entry = f"{theirs}.{name.rpartition('.')[2].replace('kernel', 'weight')}"
             tensor = found.pop(entry, None)
-            if tensor is None:
-                missing.append(entry)
-                continue
-            fitting = _fit(tensor, wanted[name], modules, ours, dialect)
+            fitting = None if tensor is None else _fit(tensor, wanted[name], modules, ours, dialect)
             if fitting is None:
-                misshapen.append(f"{entry} is {tuple(tensor.shape)} for our {tuple(wanted[name].shape)}")
+                misfits.append(Misfit(entry, None if tensor is None else tensor.shape, wanted[name].shape))
             else:
                 result[name] = fitting
-    kinds = (("missing", missing), ("unexpected", list(found)), ("misshapen", misshapen))
-    problems = [f"{kind}: {', '.join(names)}" for kind, names in kinds if names]
-    if problems:
-        advice = _advice(tensors, dialect)
-        raise CheckpointError(f"{file}: does not fit the configured detector; {'; '.join(problems)}; {advice}")
+    misfits += [Misfit(name, tensor.shape, None) for name, tensor in found.items()]
+    if misfits:
+        raise MisfitError(file, misfits, _advice(tensors, dialect))
     assert result.keys() == wanted.keys(), "the dialect must name every module of the detector"
     return result
 

@@ -80,3 +80,18 @@ def test_wrong_framework_is_one_line(theirs: tuple[Path, Path], tool: Tool, tmp_
     assert len(result.stderr.splitlines()) == 1
     assert "--format" in result.stderr
     assert not out.exists()
+
+
+def test_tensors_that_do_not_fit_are_all_listed(theirs: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None:
+    file, config = theirs
+    content = torch.load(file, weights_only=True)
+    del content["model_state"]["dense_head.conv_cls.bias"], content["model_state"]["backbone_3d.conv_out.1.bias"]
+    torch.save(content, file)
+    out = tmp_path / "out.safetensors"
+    result = tool("import_checkpoint.py", file, "--format", "openpcdet", "--config", config, "--out", out)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "2 missing" in result.stderr
+    for name in ("dense_head.conv_cls.bias", "backbone_3d.conv_out.1.bias"):
+        assert name in result.stdout
+    assert not out.exists()
