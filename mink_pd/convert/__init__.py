@@ -5,4 +5,13 @@ from mink_pd.convert.files import read_tensors
 from mink_pd.convert.verify import Difference, verify
 from mink_pd.convert.weights import MisfitError, convert, published_detector
 
-__all__ = ["DIALECTS", "Dialect", "Difference", "MisfitError", "convert", "published_detector", "read_tensors", "verify"]
+__all__ = [
+    "DIALECTS",
+    "Dialect",
+    "Difference",
+    "MisfitError",
+    "convert",
+    "published_detector",
+    "read_tensors",
+    "verify",
+]

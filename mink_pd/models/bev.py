@@ -50,7 +50,7 @@ class BevNetwork(nn.Module, ABC):
             key = voxels.manager.stride(key, stride) if stride > 1 else key
             keys.append(key)
         fine = keys[0].get_tensor_stride()
-        return keys, reached_sites(voxels, "neck", keys[-1], [self.factors[-1]] * 2, fine)
+        return keys, reached_sites(voxels, keys[-1], [self.factors[-1]] * 2, fine)
 
     @abstractmethod
     def forward(self, x: "ME.SparseTensor", voxels: Voxels) -> BevFeatures:

@@ -87,8 +87,7 @@ class SparseEncoder(nn.Module):
         self, x: "ME.SparseTensor", voxels: Voxels, kernel: tuple[int, ...], stride: tuple[int, ...]
     ) -> "ME.CoordinateMapKey":
         """The places of a stride within the grid that a kernel reaches from the sites of x."""
-        name = f"encoder{stride[0]}-{stride[2]}"
-        return reached_sites(voxels, name, x.coordinate_map_key, kernel, stride, self.bounds(stride))
+        return reached_sites(voxels, x.coordinate_map_key, kernel, stride, self.bounds(stride))
 
     def bounds(self, stride: tuple[int, ...]) -> Bounds:
         """Lowest and highest coordinates of the published grid at a stride: cells / stride, rounded up, along x and y;

@@ -1,7 +1,7 @@
 """Coordinate maps that are made from others: once, for all networks on the same voxels.
 
 Sites are geometry: which places a layer writes to follows from the voxels, its kernel and its stride, not from weights.
-So they are made before the layer and given to it, under a name that every network on these voxels uses.
+So they are made before the layer and given to it, and the next network that asks for the same finds them.
 """
 
 from collections.abc import Sequence
@@ -9,34 +9,35 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mink_pd.sparse.kernel_map import kernel_offsets
+from mink_pd.sparse.kernel_map import hashable, kernel_offsets
 from mink_pd.sparse.minkowski import ME
 from mink_pd.sparse.voxels import Voxels, unique_sites
 
-Bounds = tuple[Sequence[int], Sequence[int]]  # lowest and highest coordinate of each axis
+Bounds = tuple[tuple[int, ...], tuple[int, ...]]  # lowest and highest coordinate of each axis
 
 
 def reached_sites(
     voxels: Voxels,
-    name: str,
     source: "ME.CoordinateMapKey",
     kernel: Sequence[int],
     stride: Sequence[int],
     bounds: Bounds | None = None,
 ) -> "ME.CoordinateMapKey":
-    """All sites of a tensor stride that a kernel reaches from the sites ``source``, as a map called ``name``.
+    """All sites of a tensor stride that a kernel reaches from the sites ``source``.
 
     A coarser stride gives the sites of a strided convolution that is active wherever any input lies under its kernel;
     a finer one spreads each site over the cells of a transposed convolution. ``bounds`` cut them to a grid.
     """
+    name = (*hashable(source), tuple(kernel), tuple(stride), bounds)
     if name not in voxels.sites:
         finer = [min(old, new) for old, new in zip(source.get_tensor_stride(), stride, strict=True)]
         offsets = kernel_offsets(list(kernel), [1] * len(kernel), finer)
         sites = _reach(voxels.manager.get_coordinates(source), offsets, list(stride))
         if bounds is not None:
-            low, high = (torch.tensor(list(limit), device=sites.device) for limit in bounds)
+            low, high = (torch.tensor(limit, device=sites.device) for limit in bounds)
             sites = sites[((sites[:, 1:] >= low) & (sites[:, 1:] <= high)).all(dim=1)]
-        voxels.sites[name] = voxels.manager.insert_and_map(sites, list(stride), name)[0]
+        key, _ = voxels.manager.insert_and_map(sites, list(stride), f"reached {len(voxels.sites)}")
+        voxels.sites[name] = key
     return voxels.sites[name]
 
 
@@ -57,13 +58,14 @@ def seen_from_above(x: "ME.SparseTensor", flat: Voxels, levels: int, lowest: int
     """Stack the heights of a three-dimensional tensor (M, C): one site (S, C * levels) for each occupied x, y.
 
     The channel is C-major: c * levels + level, as in SECOND. ``flat`` are the columns of the tensor's voxels; level 0
-    lies at z ``lowest`` and levels are one tensor stride apart; the sites are called ``bev``.
+    lies at z ``lowest`` and levels are one tensor stride apart.
     """
     stride, manager = x.tensor_stride, flat.manager
     sites, row = unique_sites(x.C[:, :3])  # (S, 3), (M,)
-    if "bev" not in flat.sites:
-        flat.sites["bev"] = manager.insert_and_map(sites, stride[:2], "")[0]
-    key = flat.sites["bev"]
+    name = (*hashable(x.coordinate_map_key), "seen from above")
+    if name not in flat.sites:
+        flat.sites[name] = manager.insert_and_map(sites, stride[:2], f"above {len(flat.sites)}")[0]
+    key = flat.sites[name]
     _, place = unique_sites(manager.get_coordinates(key))  # (S,): the map's rows in sorted order
     row = place.argsort()[row]
     level = torch.div(x.C[:, 3] - lowest, stride[2], rounding_mode="floor").long()  # (M,)

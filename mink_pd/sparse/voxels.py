@@ -1,5 +1,6 @@
 """Voxels of a batch on one coordinate map: what teacher and student share."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import torch
@@ -13,8 +14,8 @@ class Voxels:
     """The occupied voxels (D = 3) or pillars (D = 2) of a batch, and the points in them.
 
     Every network that is given the same ``Voxels`` works on the same coordinate map, so that row i of any of its
-    features is the same place in all of them. Layers that create sites keep the key they made in ``sites`` under
-    their name; the next network finds it there instead of making its own.
+    features is the same place in all of them. Sites that are made from these (:mod:`mink_pd.sparse.sites`) are kept in
+    ``sites`` under their geometry; the next network finds them there instead of making its own.
 
     coordinates: int32 (M, 1 + D), frame first, sorted; points: (P, 4), those inside the range; rows: int64 (P,), the
     voxel of each point; counts: int64 (M,), points a voxel; origin, size: (D,) [m], the range's lower corner and the
@@ -30,7 +31,7 @@ class Voxels:
     frames: int
     manager: "ME.CoordinateManager"
     key: "ME.CoordinateMapKey"
-    sites: dict[str, "ME.CoordinateMapKey"] = field(default_factory=dict)
+    sites: dict[tuple[Hashable, ...], "ME.CoordinateMapKey"] = field(default_factory=dict)
     _columns: "Voxels | None" = None
 
     def __len__(self) -> int:
