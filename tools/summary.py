@@ -32,13 +32,15 @@ def main(options: argparse.Namespace) -> None:
             torch.manual_seed(config.seed)
             batch = collate([frame], own.data.classes)
             costs[compression] = measure(build_detector(own), [batch], options.repeats)
-        console.print(table(costs, f"{path}: {config.model.name} on {what} of {len(frame.points):,} points"))
-    console.print("Weights are random, so few boxes or very many may reach the suppression; times include it.")
+        heading = f"{path}: {config.model.name} on {what} of {len(frame.points):,} points"
+        console.print(heading, soft_wrap=True)
+        console.print(table(costs))
+    console.print("Weights are random; ms is the median from points to boxes.", soft_wrap=True)
 
 
-def table(costs: dict[float, Cost], title: str) -> Table:
+def table(costs: dict[float, Cost]) -> Table:
     """A row a compression, with ratios to the first row, the teacher."""
-    result = Table("compression", title=title, title_justify="left")
+    result = Table("compression")
     for heading in ("parameters", "ratio", "multiply-adds", "ratio", "ms", "ratio"):
         result.add_column(heading, justify="right")
     teacher = next(iter(costs.values()))
