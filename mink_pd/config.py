@@ -5,16 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
+from mink_pd import config_methods
+from mink_pd.config_section import Section
 from mink_pd.errors import ConfigError
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True)
-
 
 Vector3 = tuple[float, float, float]
 Range = tuple[float, float, float, float, float, float]
@@ -51,6 +46,7 @@ class DataConfig(Section):
     range: Range = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)  # x, y, z from, x, y, z to [m]
     camera_view: bool = True  # keep only the points that the camera sees, as the benchmark's labels do
     workers: int = Field(1, ge=0)
+    cache_mb: float = Field(1000, ge=0)  # memory for decoded training frames, all workers together; 0: read them anew
     augment: AugmentConfig = AugmentConfig()
 
 
@@ -183,8 +179,9 @@ class TrainConfig(Section):
     """Optimiser, schedule and what is written when."""
 
     epochs: int = Field(80, ge=1)
-    batch_size: int = Field(4, ge=1)
+    batch_size: int = Field(4, ge=1)  # frames a process; a step sees batch_size x devices x nodes x accumulate
     accumulate: int = Field(1, ge=1)  # batches a step
+    sync_norm: bool = False  # batch norm over the rows of all processes, else over each one's own
     learning_rate: float = Field(3e-3, gt=0)  # the peak of the one-cycle schedule
     weight_decay: float = Field(0.01, ge=0)
     warm_up: float = Field(0.4, gt=0, lt=1)  # share of the steps before the peak
@@ -192,9 +189,9 @@ class TrainConfig(Section):
     ema: float | None = Field(None, gt=0, lt=1)  # decay of the moving average of the weights
     validate_every: int = Field(5, ge=0)  # epochs, 0: only after the last
     best_metric: str = "mAP_3d"
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     accelerator: str = "auto"
-    devices: int = Field(1, ge=1)
+    devices: int = Field(1, ge=1)  # processes a node
     nodes: int = Field(1, ge=1)
     threads: int | None = Field(None, ge=1)  # of torch and OpenMP; None: all cores
 
@@ -217,11 +214,28 @@ class PointDistillerConfig(Section):
 
 
 class DistillConfig(Section):
-    """Which methods distil, each with its own section."""
+    """Which methods distil, each with its own section (docs/methods.md), and the controls.
+
+    control: what replaces the teacher's features; its importance stays. random: fresh weights; shuffled: its own rows
+    in another order; averaged: control_share of its weights, the rest random.
+    """
 
     methods: list[str] = ["pointdistiller"]
-    random_teacher: bool = False  # control: random weights in the teacher, its importance kept
+    taps: list[str] = ["bev1", "bev2", "neck"]  # of methods that compare features and name no taps of their own
+    control: Literal["none", "random", "shuffled", "averaged"] = "none"
+    control_share: float = Field(0.5, ge=0, le=1)
+    initialise: Literal["random", "teacher"] = "random"  # the student; teacher: with a part of its weights
     pointdistiller: PointDistillerConfig = PointDistillerConfig()
+    fitnets: config_methods.FitNetsConfig = config_methods.FitNetsConfig()
+    attention_transfer: config_methods.AttentionTransferConfig = config_methods.AttentionTransferConfig()
+    similarity: config_methods.SimilarityConfig = config_methods.SimilarityConfig()
+    overhaul: config_methods.OverhaulConfig = config_methods.OverhaulConfig()
+    fine_grained: config_methods.FineGrainedConfig = config_methods.FineGrainedConfig()
+    attention_guided: config_methods.AttentionGuidedConfig = config_methods.AttentionGuidedConfig()
+    localisation: config_methods.LocalisationConfig = config_methods.LocalisationConfig()
+    logits: config_methods.LogitsConfig = config_methods.LogitsConfig()
+    relational: config_methods.RelationalConfig = config_methods.RelationalConfig()
+    sparsekd: config_methods.SparseKDConfig = config_methods.SparseKDConfig()
 
 
 class Config(Section):

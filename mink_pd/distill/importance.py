@@ -17,14 +17,14 @@ def importance(kind: Importance, name: str, taps: dict[str, Tap]) -> Tensor:
     points: how many points lie in the cell; channel_max: the largest channel of the teacher's feature; score: the
     teacher's highest class score in the cell. Raises DistillError where the teacher lacks the tap it takes.
     """
-    tap = _tap(name, taps)
+    tap = tap_of(name, taps)
     if kind == "channel_max":
         return tap.features.amax(dim=1).clamp(min=0)
     if kind == "points":
         voxels = tap.voxels
         counts = voxels.counts.to(tap.features.dtype)
         return pool(counts, voxels.coordinates, 1, tap.coordinates, tap.stride, "sum")
-    scores = _tap("scores", taps)
+    scores = tap_of("scores", taps)
     highest = torch.sigmoid(scores.features.amax(dim=1))  # (S,)
     return pool(highest, scores.coordinates, scores.stride, tap.coordinates, tap.stride, "amax")
 
@@ -35,7 +35,7 @@ def pool(values: Tensor, source: Tensor, source_stride: int, target: Tensor, tar
     Values that share the coarser of the two cells are joined by ``how`` (sum, amax); a target without any gets 0.
     """
     stride = max(source_stride, target_stride)
-    codes = _cell_codes(torch.cat([source, target]), stride)
+    codes = cell_codes(torch.cat([source, target]), stride)
     have, group = torch.unique(codes[: len(source)], return_inverse=True)
     joined = values.new_zeros(len(have)).scatter_reduce(0, group, values, how, include_self=False)
     wanted = codes[len(source) :]
@@ -63,7 +63,7 @@ def inside_share(centres: Tensor, boxes: Tensor) -> Tensor:
     return (along & across).any(dim=1).to(centres.dtype).mean()
 
 
-def _cell_codes(coordinates: Tensor, stride: int) -> Tensor:
+def cell_codes(coordinates: Tensor, stride: int) -> Tensor:
     """One number (M,) int64 for the cell of edge ``stride`` that each coordinate (M, 1 + D) >= 0 lies in."""
     code = coordinates[:, 0].long()
     for axis in range(1, coordinates.shape[1]):
@@ -72,7 +72,8 @@ def _cell_codes(coordinates: Tensor, stride: int) -> Tensor:
     return code
 
 
-def _tap(name: str, taps: dict[str, Tap]) -> Tap:
+def tap_of(name: str, taps: dict[str, Tap]) -> Tap:
+    """The teacher's tap of that name. Raises DistillError if it has none."""
     if name not in taps:
         raise DistillError(f"the teacher has no tap '{name}'; it has {', '.join(taps)}")
     return taps[name]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mink_pd.sparse import ME, ConvBlock, Voxels, reached_sites
 from mink_pd.sparse.layers import EPSILON, MOMENTUM
+from mink_pd.sparse.norm import BatchNorm
 
 
 @dataclass
@@ -126,11 +127,13 @@ class DenseBlock(nn.Module):
             self.convolution = nn.ConvTranspose2d(channels_in, channels_out, stride, stride, bias=False)
         else:
             self.convolution = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(channels_out, eps=EPSILON, momentum=MOMENTUM)
+        self.norm = BatchNorm(channels_out, eps=EPSILON, momentum=MOMENTUM)
         nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.norm(self.convolution(x)))
+        y = self.convolution(x).permute(0, 2, 3, 1)  # (B, y, x, C), as it lies in memory
+        rows = self.norm(y.flatten(0, 2)).relu_()  # (B * y * x, C)
+        return rows.view(y.shape).permute(0, 3, 1, 2)
 
 
 def spread(x: "ME.SparseTensor", frames: int, grid: tuple[int, ...]) -> Tensor:

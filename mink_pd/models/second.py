@@ -47,10 +47,8 @@ class Second(AnchorDetector):
 
 def mean_features(voxels: Voxels, limit: int | None) -> Tensor:
     """Mean x, y, z, intensity (M, 4) of each voxel's points, of its first ``limit`` ones if that is given."""
-    if limit is None:
-        return segment_mean(voxels.points[:, :4], voxels.rows, voxels.counts)
-    kept = voxels.first_points(limit)
-    return segment_mean(voxels.points[kept, :4], voxels.rows[kept], voxels.counts.clamp(max=limit))
+    voxels = voxels if limit is None else voxels.limited(limit)
+    return segment_mean(voxels.points[:, :4], voxels.rows, voxels.counts)
 
 
 class SparseEncoder(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mink_pd.sparse.kernel_map import hashable, kernel_offsets
 from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.operators import operators
 from mink_pd.sparse.voxels import Voxels, unique_sites
 
 Bounds = tuple[tuple[int, ...], tuple[int, ...]]  # lowest and highest coordinate of each axis
@@ -43,11 +44,9 @@ def reached_sites(
 
 def _reach(coordinates: Tensor, offsets: Tensor, step: list[int]) -> Tensor:
     """int32 (S, 1 + D): coordinates (M, 1 + D) + offsets (K, D) that are multiples of ``step``, each once."""
-    from mink_pd.sparse.native import library  # at need, as in mink_pd.sparse.conv
-
-    operators = library() if coordinates.device.type == "cpu" else None
-    if operators is not None:
-        return operators.grow(coordinates, offsets, step)
+    compiled = operators() if coordinates.device.type == "cpu" else None
+    if compiled is not None:
+        return compiled.grow(coordinates, offsets, step)
     places = coordinates[:, None, 1:] + offsets.to(coordinates.device)  # (M, K, D)
     fits = (places % torch.tensor(step, device=places.device) == 0).all(dim=2)
     frame = coordinates[:, :1].expand(fits.shape)[fits]

@@ -1,12 +1,16 @@
 """Voxels of a batch on one coordinate map: what teacher and student share."""
 
+import math
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.operators import operators
+
+MOST_CELLS = 2**35  # of a batch's grid in the compiled path, whose bits then take 100 MB
 
 
 @dataclass
@@ -45,13 +49,14 @@ class Voxels:
         """Centres (M, D) [m] of sites at a tensor stride, from their coordinates (M, 1 + D)."""
         return self.origin + (coordinates[:, 1:].to(self.origin.dtype) + stride / 2) * self.size
 
-    def first_points(self, limit: int) -> Tensor:
-        """bool (P,): whether a point is among the first ``limit`` of its voxel, in the order of the file."""
+    def limited(self, most: int) -> "Voxels":
+        """The same voxels with at most ``most`` points each, the first in the order of the file."""
         order = self.rows.argsort(stable=True)
         begin = self.counts.cumsum(0) - self.counts  # (M,)
         rank = torch.empty_like(order)
         rank[order] = torch.arange(len(order), device=order.device) - begin[self.rows[order]]
-        return rank < limit
+        kept = rank < most
+        return replace(self, points=self.points[kept], rows=self.rows[kept], counts=self.counts.clamp(max=most))
 
     def columns(self) -> "Voxels":
         """The same points in the columns of these voxels seen from above, with a coordinate manager of two dimensions.
@@ -128,6 +133,30 @@ def voxelise(
     lower = torch.tensor(bounds[:3], dtype=points.dtype, device=points.device)
     edge = torch.tensor(size, dtype=points.dtype, device=points.device)
     shape = grid_shape(bounds, size)
+    compiled = operators() if _is_fast(points, frames, shape, dimensions) else None
+    into_cells = sort_into_cells if compiled is None else compiled.voxelise
+    coordinates, points, rows, counts = into_cells(points, frame, frames, lower, edge, shape, dimensions)
+    corner = torch.tensor(first, dtype=torch.int32, device=points.device)
+    coordinates[:, 1:] += corner[:dimensions]
+    manager, key, order = _coordinate_map(coordinates, dimensions)
+    coordinates, counts, rows = _reorder(coordinates, counts, rows, order)
+    origin = (lower - edge * corner)[:dimensions]
+    return Voxels(coordinates, points, rows, counts, origin, edge[:dimensions], frames, manager, key)
+
+
+def sort_into_cells(
+    points: Tensor,
+    frame: Tensor,
+    frames: int,
+    lower: Tensor,
+    edge: Tensor,
+    shape: tuple[int, ...],
+    dimensions: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Coordinates (M, 1 + D), points inside (P, 4+), their rows (P,) and counts (M,) of :class:`Voxels`.
+
+    This is what the compiled operator computes (``csrc/voxels.cpp``), to the bit, for other devices and types.
+    """
     cell = torch.floor((points[:, :3] - lower) / edge).long()  # (P, 3)
     inside = ((cell >= 0) & (cell < torch.tensor(shape, device=cell.device))).all(dim=1)
     cell, frame, points = cell[inside], frame[inside], points[inside]
@@ -137,15 +166,16 @@ def voxelise(
     unique, rows, counts = torch.unique(code, return_inverse=True, return_counts=True)
     coordinates = torch.empty((len(unique), 1 + dimensions), dtype=torch.int32, device=points.device)
     for axis in reversed(range(dimensions)):
-        coordinates[:, 1 + axis] = unique % shape[axis] + first[axis]
+        coordinates[:, 1 + axis] = unique % shape[axis]
         unique = torch.div(unique, shape[axis], rounding_mode="floor")
     coordinates[:, 0] = unique
-    manager, key, order = _coordinate_map(coordinates, dimensions)
-    coordinates, counts, rows = _reorder(coordinates, counts, rows, order)
-    origin = lower - edge * torch.tensor(first, device=edge.device)
-    return Voxels(
-        coordinates, points, rows, counts, origin[:dimensions], edge[:dimensions], frames, manager, key
-    )
+    return coordinates, points, rows, counts
+
+
+def _is_fast(points: Tensor, frames: int, shape: tuple[int, ...], dimensions: int) -> bool:
+    """Whether the compiled operator takes these points; its memory is a five-hundredth byte a cell of the grid."""
+    cells = frames * math.prod(shape[:dimensions])
+    return points.device.type == "cpu" and points.dtype == torch.float32 and cells <= MOST_CELLS
 
 
 def _reorder(coordinates: Tensor, counts: Tensor, rows: Tensor, order: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

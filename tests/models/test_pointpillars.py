@@ -53,7 +53,7 @@ def test_pillar_features_against_a_loop() -> None:
         x, y = (voxels.coordinates[row, 1:] * 0.2 + 0.1 + torch.tensor([0.0, -3.2])).tolist()
         centre = torch.tensor([x, y, -1.0])
         each = torch.cat([points, points[:, :3] - points[:, :3].mean(dim=0), points[:, :3] - centre], dim=1)
-        wanted = torch.relu(net.norm(net.linear(each))).amax(dim=0)
+        wanted = torch.relu(net.norm(each @ net.linear.weight.T)).amax(dim=0)
         torch.testing.assert_close(net(voxels)[row], wanted, atol=1e-5, rtol=1e-4)
 
 
@@ -73,7 +73,7 @@ def test_bounded_pillars_with_empty_slots_against_a_loop() -> None:
         centre = torch.cat([voxels.centres(voxels.coordinates[[row]], 1)[0], torch.tensor([-1.0])])
         each = torch.cat([points, points[:, :3] - points[:, :3].mean(dim=0), points[:, :3] - centre], dim=1)
         slots = torch.nn.functional.pad(each, (0, 0, 0, 4 - len(points)))  # zeros
-        wanted = torch.relu(net.norm(net.linear(slots))).amax(dim=0)
+        wanted = torch.relu(net.norm(slots @ net.linear.weight.t())).amax(dim=0)
         torch.testing.assert_close(features[row], wanted, atol=1e-5, rtol=1e-4)
 
 
