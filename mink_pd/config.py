@@ -2,10 +2,10 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from mink_pd import config_methods
 from mink_pd.config_section import Section
@@ -78,23 +78,101 @@ class LossConfig(Section):
     focal_gamma: float = 2.0
 
 
-class ModelConfig(Section):
-    """A detector; ``compression`` divides its parameters and multiply-adds, channels by its square root."""
+class HeadConfig(Section):
+    """Where anchors stand and what the angles of a head mean; imported weights need those they were trained with."""
 
-    name: Literal["pointpillars"] = "pointpillars"
+    places: Literal["centres", "ends"] = "centres"  # of cells; or spread evenly from end to end of the range
+    headings: tuple[float, float] = (0.0, 1.57079633)  # of each class's two anchors [rad]
+    direction_offset: float = 0.78539816  # where the two direction classes meet [rad]
+
+
+class DetectorConfig(Section):
+    """What every detector has; ``compression`` divides parameters and multiply-adds, channels by its square root."""
+
+    name: str
     compression: float = Field(1.0, ge=1)
-    voxel_size: Vector3 = (0.16, 0.16, 4.0)
-    pillar_channels: int = Field(64, ge=1)
-    channels: list[int] = [64, 128, 256]
-    layers: list[int] = [3, 5, 5]  # convolutions a stage after the strided one
-    neck_channels: int = Field(128, ge=1)
+    nms: NMSConfig = NMSConfig()
+
+    def check(self, data: DataConfig) -> None:
+        """Raise ValueError where the detector cannot be built for these data."""
+
+
+class AnchorDetectorConfig(DetectorConfig):
+    """What detectors with a backbone and anchors in the bird's-eye view share.
+
+    bev: sparse, convolutions at occupied sites only; dense, on the whole grid, as published.
+    """
+
+    voxel_size: Vector3
+    max_points: int | None = Field(None, ge=1)  # of a voxel that count, the first ones in the file; None: all
+    bev: Literal["sparse", "dense"] = "sparse"
+    channels: list[int]  # of the stages
+    strides: list[int]
+    layers: list[int]  # convolutions a stage after the strided one
+    neck_channels: int = Field(ge=1)  # that each stage brings into the neck
+    head: HeadConfig = HeadConfig()
     anchors: dict[str, AnchorConfig] = {
         "Car": AnchorConfig(size=(3.9, 1.6, 1.56), z=-1.0, matched=0.6, unmatched=0.45),
         "Pedestrian": AnchorConfig(size=(0.8, 0.6, 1.73), z=-0.6, matched=0.5, unmatched=0.35),
         "Cyclist": AnchorConfig(size=(1.76, 0.6, 1.73), z=-0.6, matched=0.5, unmatched=0.35),
     }
     loss: LossConfig = LossConfig()
-    nms: NMSConfig = NMSConfig()
+
+    @model_validator(mode="after")
+    def _stages_agree(self) -> "AnchorDetectorConfig":
+        if not len(self.channels) == len(self.strides) == len(self.layers) > 0:
+            raise ValueError("channels, strides and layers must have one number a stage")
+        return self
+
+    def check(self, data: DataConfig) -> None:
+        missing = [name for name in data.classes if name not in self.anchors]
+        if missing:
+            raise ValueError(f"model.anchors has no entry for {missing[0]}, which data.classes lists")
+
+
+class PointPillarsConfig(AnchorDetectorConfig):
+    """PointPillars (Lang et al., CVPR 2019)."""
+
+    name: Literal["pointpillars"] = "pointpillars"
+    voxel_size: Vector3 = (0.16, 0.16, 4.0)
+    pillar_channels: int = Field(64, ge=1)
+    empty_slots: bool = False  # a pillar of fewer than max_points points pools zero points as well, as published
+    channels: list[int] = [64, 128, 256]
+    strides: list[int] = [2, 2, 2]
+    layers: list[int] = [3, 5, 5]
+    neck_channels: int = Field(128, ge=1)
+
+    @model_validator(mode="after")
+    def _slots_are_bounded(self) -> "PointPillarsConfig":
+        if self.empty_slots and self.max_points is None:
+            raise ValueError("empty_slots needs max_points, the number of slots; published: 32")
+        return self
+
+
+class SecondConfig(AnchorDetectorConfig):
+    """SECOND (Yan et al., Sensors 2018)."""
+
+    name: Literal["second"] = "second"
+    voxel_size: Vector3 = (0.05, 0.05, 0.1)
+    encoder_channels: list[int] = Field([16, 32, 64, 64, 128], min_length=5, max_length=5)  # four stages, height
+    channels: list[int] = [128, 256]
+    strides: list[int] = [1, 2]
+    layers: list[int] = [5, 5]
+    neck_channels: int = Field(256, ge=1)
+
+
+DETECTORS = ("pointpillars", "second")
+
+
+def _detector_name(section: Any) -> str:
+    """Which detector a model section is of: a section without a name describes PointPillars."""
+    return section.get("name", "pointpillars") if isinstance(section, dict) else getattr(section, "name", "")
+
+
+ModelConfig = Annotated[
+    Annotated[PointPillarsConfig, Tag("pointpillars")] | Annotated[SecondConfig, Tag("second")],
+    Discriminator(_detector_name),
+]
 
 
 class TrainConfig(Section):
@@ -167,15 +245,13 @@ class Config(Section):
     runs: Path = Path("runs")
     seed: int = 0
     data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = PointPillarsConfig()
     train: TrainConfig = TrainConfig()
     distill: DistillConfig = DistillConfig()
 
     @model_validator(mode="after")
-    def _anchors_cover_classes(self) -> "Config":
-        missing = [name for name in self.data.classes if name not in self.model.anchors]
-        if missing:
-            raise ValueError(f"model.anchors has no entry for {missing[0]}, which data.classes lists")
+    def _model_fits_data(self) -> "Config":
+        self.model.check(self.data)
         return self
 
 
@@ -232,7 +308,11 @@ def _read_tree(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict
     origin = {key: str(path) for key in _leaves(tree)}
     if base is None:
         return tree, origin
-    below, below_origin = _read_tree(path.parent / base, (*seen, path.resolve()))
+    below: dict[str, Any] = {}
+    below_origin: dict[str, str] = {}
+    for file in base if isinstance(base, list) else [base]:  # a later file is laid over an earlier one
+        more, more_origin = _read_tree(path.parent / file, (*seen, path.resolve()))
+        below, below_origin = _merge(below, more), {**below_origin, **more_origin}
     return _merge(below, tree), {**below_origin, **origin}
 
 
@@ -265,23 +345,32 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
 def _explain(error: ValidationError, origin: dict[str, str], path: str) -> str:
     first = error.errors()[0]
     location = [str(part) for part in first["loc"]]
+    detector = "pointpillars"
+    if location[:1] == ["model"] and set(location[1:2]) & set(DETECTORS):
+        detector = location.pop(1)  # pydantic's word for which one it is; not a key
+    if first["type"].startswith("union_tag"):
+        location.append("name")
     key = ".".join(location)
     file = next(
         (origin[".".join(location[:n])] for n in range(len(location), 0, -1) if ".".join(location[:n]) in origin),
         path,
     )
     if first["type"] == "extra_forbidden":
-        nearest = _nearest(key)
+        nearest = _nearest(key, detector)
         return f"{file}: unknown key '{key}'" + (
             f"; did you mean '{nearest}'?" if nearest else "; see mink_pd/config.py"
         )
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"].startswith("union_tag"):
+        message = f"must be one of {', '.join(DETECTORS)}"
     if not location:
-        return f"{path}: {first['msg'].removeprefix('Value error, ')}"
-    return f"{file}: '{key}': {first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}"
+        return f"{path}: {message}"
+    shown = "" if first["type"] == "value_error" else f", got {first.get('ctx', {}).get('tag', first['input'])!r}"
+    return f"{file}: '{key}': {message[0].lower()}{message[1:]}{shown}"
 
 
-def _nearest(key: str) -> str | None:
-    keys = _leaves(Config().model_dump())
+def _nearest(key: str, detector: str) -> str | None:
+    keys = _leaves(Config.model_validate({"model": {"name": detector}}).model_dump())
     match = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
     if match:
         return match[0]

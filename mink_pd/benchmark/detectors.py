@@ -12,7 +12,7 @@ from mink_pd.benchmark.harness import Pair, Side
 from mink_pd.benchmark.inputs import Inputs
 from mink_pd.benchmark.row import Row
 from mink_pd.benchmark.threads import OURS, milliseconds
-from mink_pd.config import Config
+from mink_pd.config import Config, PointPillarsConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models import Detections, Detector, build_detector
 from mink_pd.models.compress import width
@@ -65,6 +65,7 @@ def ready(config: Config, batch: Batch, candidates: int) -> PointPillars:
 def ready_dense(sparse: PointPillars, batch: Batch, candidates: int) -> DensePillars:
     """The dense counterpart, with the layout that is faster on this machine and as many candidates for NMS."""
     model = sparse.config.model
+    assert isinstance(model, PointPillarsConfig)
     channels = [width(c, model.compression) for c in [model.pillar_channels, *model.channels]]
     torch.manual_seed(0)
     dense: Any = DensePillars(sparse, channels, width(model.neck_channels, model.compression))

@@ -5,17 +5,31 @@ import math
 import torch
 from torch import Tensor
 
-from mink_pd.config import AnchorConfig
-
-HEADINGS = (0.0, math.pi / 2)
-DIRECTION_OFFSET = math.pi / 4  # the direction classes meet at 45 degrees, away from the common headings
+from mink_pd.config import AnchorConfig, HeadConfig
+from mink_pd.sparse import Voxels
 
 LARGEST = math.log(50)  # of log sizes: an untrained network must not give infinite boxes
 
 
-def place_anchors(centres: Tensor, anchors: list[AnchorConfig]) -> Tensor:
-    """Anchors (S, 2 * classes, 7) at site centres (S, 2) [m]: for each class in order, its two headings."""
-    table = [[*a.size, a.z, yaw] for a in anchors for yaw in HEADINGS]
+def anchor_places(
+    coordinates: Tensor, stride: int, voxels: Voxels, bounds: tuple[float, ...], settings: HeadConfig
+) -> Tensor:
+    """Where the anchors of sites stand: (S, 2) [m] for coordinates (S, 3) of a tensor stride in a range [m].
+
+    At the cells' centres; or, for weights that were trained so, spread evenly over the range with both ends included.
+    """
+    if settings.places == "centres":
+        return voxels.centres(coordinates, stride)
+    low, high = (voxels.origin.new_tensor(bounds[at : at + 2]) for at in (0, 3))  # (2,)
+    cells = ((high - low) / (voxels.size * stride)).round()
+    return low + (coordinates[:, 1:] / stride) * ((high - low) / (cells - 1))
+
+
+def place_anchors(
+    centres: Tensor, anchors: list[AnchorConfig], headings: tuple[float, float] = HeadConfig().headings
+) -> Tensor:
+    """Anchors (S, 2 * classes, 7) at places (S, 2) [m]: for each class in order, its two headings [rad]."""
+    table = [[*a.size, a.z, yaw] for a in anchors for yaw in headings]
     size = torch.tensor(table, dtype=centres.dtype, device=centres.device)  # (A, 5): l, w, h, z, yaw
     sites, kinds = len(centres), len(size)
     xy = centres[:, None, :].expand(sites, kinds, 2)
@@ -45,14 +59,14 @@ def decode(residuals: Tensor, anchors: Tensor) -> Tensor:
     ], dim=-1)  # fmt: skip
 
 
-def direction_class(yaw: Tensor) -> Tensor:
-    """0 or 1 (int64): the half turn that a heading [rad] lies in."""
-    return torch.remainder(yaw - DIRECTION_OFFSET, 2 * math.pi).div(math.pi, rounding_mode="floor").long().clamp(0, 1)
+def direction_class(yaw: Tensor, offset: float) -> Tensor:
+    """0 or 1 (int64): the half turn, counted from ``offset`` [rad], that a heading [rad] lies in."""
+    return torch.remainder(yaw - offset, 2 * math.pi).div(math.pi, rounding_mode="floor").long().clamp(0, 1)
 
 
-def with_direction(yaw: Tensor, direction: Tensor) -> Tensor:
+def with_direction(yaw: Tensor, direction: Tensor, offset: float) -> Tensor:
     """The heading [rad] equal to ``yaw`` or half a turn from it that lies in the half turn ``direction``."""
-    return torch.remainder(yaw - DIRECTION_OFFSET, math.pi) + DIRECTION_OFFSET + math.pi * direction
+    return torch.remainder(yaw - offset, math.pi) + offset + math.pi * direction
 
 
 def aligned_iou(a: Tensor, b: Tensor) -> Tensor:

@@ -37,25 +37,19 @@ def measure(detector: Detector, batches: list[Batch], repeats: int = 3) -> Cost:
 
 
 def count_multiply_adds(detector: Detector, batch: Batch) -> int:
-    """Multiply-adds of all linear maps and sparse convolutions for a batch.
+    """Multiply-adds of all linear maps and convolutions, sparse and dense, for a batch.
 
-    Counted from the kernel maps: a sparse convolution multiplies once for each pair of input and output site that a
-    kernel offset joins, not once for each cell of a dense grid.
+    A sparse convolution is counted from its kernel map: it multiplies once for each pair of input and output site that
+    a kernel offset joins. A dense one multiplies at every output cell, whether any point is near or not.
     """
     total = 0
 
-    def linear(module: nn.Linear, inputs: tuple[Any, ...], output: Any) -> None:
+    def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal total
-        total += inputs[0].shape[:-1].numel() * module.in_features * module.out_features
+        total += _multiply_adds(module, inputs[0], output)
 
-    def sparse(module: ConvBlock, inputs: tuple[Any, ...], output: Any) -> None:
-        nonlocal total
-        layer: Any = module.convolution
-        pairs = _pairs(layer, inputs[0], output)
-        total += pairs * layer.in_channels * layer.out_channels
-
-    hooks = [m.register_forward_hook(linear) for m in detector.modules() if isinstance(m, nn.Linear)]
-    hooks += [m.register_forward_hook(sparse) for m in detector.modules() if isinstance(m, ConvBlock)]
+    kinds = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, ConvBlock)
+    hooks = [module.register_forward_hook(count) for module in detector.modules() if isinstance(module, kinds)]
     try:
         with torch.inference_mode():
             detector(batch)
@@ -63,6 +57,19 @@ def count_multiply_adds(detector: Detector, batch: Batch) -> int:
         for hook in hooks:
             hook.remove()
     return total
+
+
+def _multiply_adds(module: nn.Module, x: Any, y: Any) -> int:
+    """Of one call of a layer with input x and output y."""
+    if isinstance(module, nn.Linear):
+        return x.shape[:-1].numel() * module.in_features * module.out_features
+    if isinstance(module, nn.Conv2d):  # weight (out, in, k, k), applied at every output cell
+        return y[:, 0].numel() * module.weight.numel()
+    if isinstance(module, nn.ConvTranspose2d):  # weight (in, out, k, k), applied at every input cell
+        return x[:, 0].numel() * module.weight.numel()
+    assert isinstance(module, ConvBlock)
+    layer: Any = module.convolution
+    return _pairs(layer, x, y) * layer.in_channels * layer.out_channels
 
 
 def _pairs(layer: Any, x: Any, y: Any) -> int:

@@ -10,13 +10,16 @@ from mink_pd.models.anchors import decode, with_direction
 from mink_pd.models.detector import Detections, Prediction
 
 
-def detect(prediction: Prediction, settings: NMSConfig) -> list[Detections]:
+def detect(prediction: Prediction, settings: NMSConfig, direction_offset: float) -> list[Detections]:
     """Detections of each frame, best first, at most ``settings.after``."""
     scores = torch.sigmoid(prediction.scores)  # (S, A, classes)
     result = []
     for frame in range(prediction.frames):
         here = prediction.frame == frame
-        found = [_of_class(prediction, scores, here, label, settings) for label in range(prediction.scores.shape[2])]
+        found = [
+            _of_class(prediction, scores, here, label, settings, direction_offset)
+            for label in range(prediction.scores.shape[2])
+        ]
         boxes = torch.cat([b for b, _ in found])
         score = torch.cat([s for _, s in found])
         labels = torch.cat([torch.full_like(s, i, dtype=torch.int64) for i, (_, s) in enumerate(found)])
@@ -26,7 +29,7 @@ def detect(prediction: Prediction, settings: NMSConfig) -> list[Detections]:
 
 
 def _of_class(
-    prediction: Prediction, scores: Tensor, here: Tensor, label: int, settings: NMSConfig
+    prediction: Prediction, scores: Tensor, here: Tensor, label: int, settings: NMSConfig, direction_offset: float
 ) -> tuple[Tensor, Tensor]:
     """Boxes (B, 7) and scores (B,) of one class in the sites ``here`` (S,)."""
     site, anchor = torch.nonzero((scores[..., label] >= settings.score) & here[:, None], as_tuple=True)
@@ -34,9 +37,19 @@ def _of_class(
     if len(score) > settings.before:
         best = score.topk(settings.before).indices
         site, anchor, score = site[best], anchor[best], score[best]
-    boxes = decode(prediction.boxes[site, anchor], prediction.anchors[site, anchor])
-    direction = prediction.directions[site, anchor].argmax(dim=1)
-    boxes = torch.cat([boxes[:, :6], with_direction(boxes[:, 6], direction)[:, None]], dim=1)
+    boxes = decoded_boxes(
+        prediction.boxes[site, anchor],
+        prediction.directions[site, anchor],
+        prediction.anchors[site, anchor],
+        direction_offset,
+    )
     kept = nms(boxes.cpu().double().numpy(), score.cpu().double().numpy(), settings.iou)
     rows = torch.from_numpy(np.asarray(kept, dtype=np.int64)).to(boxes.device)
     return boxes[rows], score[rows]
+
+
+def decoded_boxes(residuals: Tensor, directions: Tensor, anchors: Tensor, direction_offset: float) -> Tensor:
+    """Boxes (N, 7) of residuals (N, 7) and direction logits (N, 2) at anchors (N, 7)."""
+    boxes = decode(residuals, anchors)
+    yaw = with_direction(boxes[:, 6], directions.argmax(dim=1), direction_offset)
+    return torch.cat([boxes[:, :6], yaw[:, None]], dim=1)

@@ -5,14 +5,15 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mink_pd.models.bev import BevFeatures
 from mink_pd.models.detector import Prediction
-from mink_pd.sparse import ME, Tap, Voxels, with_features
+from mink_pd.sparse import Tap, Voxels, with_features
 
 PRIOR = 0.01  # score of every anchor before training (RetinaNet, Lin et al. 2017, section 4.1)
 
 
 class AnchorHead(nn.Module):
-    """Three linear maps on the features of each site; a 1 x 1 convolution is no more on sparse sites."""
+    """Three linear maps on the features of each site or cell; a 1 x 1 convolution is no more."""
 
     def __init__(self, channels: int, anchors: int, classes: int) -> None:
         super().__init__()
@@ -25,18 +26,23 @@ class AnchorHead(nn.Module):
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.score.bias, -math.log((1 - PRIOR) / PRIOR))
 
-    def forward(self, x: "ME.SparseTensor", voxels: Voxels, anchors: Tensor) -> Prediction:
-        """x: (S, C); anchors: (S, A, 7)."""
-        scores, boxes, directions = self.score(x.F), self.box(x.F), self.direction(x.F)
-        sites, kinds = len(x.F), self.anchors
+    def forward(self, features: BevFeatures, voxels: Voxels, anchors: Tensor) -> Prediction:
+        """features.cells: (S, C); anchors: (S, A, 7)."""
+        x = features.cells
+        scores, boxes, directions = self.score(x), self.box(x), self.direction(x)
+        sites, kinds = len(x), self.anchors
+        taps = {
+            name: Tap(with_features(features.neck, values[features.rows]), voxels)
+            for name, values in (("scores", scores), ("boxes", boxes))
+        }
         return Prediction(
             scores=scores.view(sites, kinds, self.classes),
             boxes=boxes.view(sites, kinds, 7),
             directions=directions.view(sites, kinds, 2),
             anchors=anchors,
-            frame=x.C[:, 0].long(),
+            frame=features.coordinates[:, 0].long(),
             frames=voxels.frames,
-            taps={name: Tap(with_features(x, f), voxels) for name, f in (("scores", scores), ("boxes", boxes))},
+            taps=taps,
         )
 
     def nothing(self, frames: int, device: torch.device) -> Prediction:

@@ -53,7 +53,11 @@ def box_loss(residuals: Tensor, targets: Tensor) -> Tensor:
 
 
 def detection_loss(
-    prediction: Prediction, batch: Batch, anchors: list[AnchorConfig], settings: LossConfig
+    prediction: Prediction,
+    batch: Batch,
+    anchors: list[AnchorConfig],
+    settings: LossConfig,
+    direction_offset: float,
 ) -> dict[str, Tensor]:
     """Weighted terms ``classification``, ``box``, ``direction``: per frame over its positive anchors, then the mean."""
     targets = assign_targets(prediction, batch, anchors)
@@ -72,7 +76,8 @@ def detection_loss(
 
     objects, own = targets.boxes, prediction.anchors[site, anchor]  # (positives, 7)
     box = (box_loss(prediction.boxes[site, anchor], encode(objects, own)) * site_share[site]).sum()
-    turned = F.cross_entropy(prediction.directions[site, anchor], direction_class(objects[:, 6]), reduction="none")
+    halves = direction_class(objects[:, 6], direction_offset)  # (positives,)
+    turned = F.cross_entropy(prediction.directions[site, anchor], halves, reduction="none")
     direction = (turned * site_share[site]).sum()
     return {
         "classification": settings.classification * classification,

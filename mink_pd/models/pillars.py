@@ -17,18 +17,32 @@ class PillarFeatureNet(nn.Module):
 
     Dynamic (Zhou et al. 2019): every point counts, none is padded or dropped. A point is described by x, y, z,
     intensity, its offset to the mean of its pillar's points and its offset to the pillar's centre.
+
+    Published networks hold a pillar in ``max_points`` slots: more points are dropped, and with ``empty_slots`` the
+    zeros in the slots of a pillar with fewer take part in the maximum. Weights that were trained so need it.
     """
 
-    def __init__(self, channels: int, height: float) -> None:
+    def __init__(
+        self, channels: int, height: float, max_points: int | None = None, empty_slots: bool = False
+    ) -> None:
         """``height``: z of the pillars' centre [m]."""
         super().__init__()
-        self.height = height
+        self.height, self.max_points, self.empty_slots = height, max_points, empty_slots
         self.linear = LargestNormalised(10, channels)
         self.norm = BatchNorm(channels, eps=EPSILON, momentum=MOMENTUM)
 
     def forward(self, voxels: Voxels) -> Tensor:
         """Features (M, C) of the M pillars."""
-        return self.linear(self.describe(voxels), self.norm, voxels.rows, voxels.counts)
+        slots = self.max_points
+        voxels = voxels if slots is None else voxels.limited(slots)
+        described, rows, counts = self.describe(voxels), voxels.rows, voxels.counts  # (P, 10), (P,), (M,)
+        if slots is None or not self.empty_slots:
+            return self.linear(described, self.norm, rows, counts)
+        described = torch.cat([described, described.new_zeros(1, 10)])  # an empty slot, as a pillar of its own
+        rows, more = (torch.cat([x, x.new_tensor([last])]) for x, last in ((rows, len(voxels)), (counts, 1)))
+        features = self.linear(described, self.norm, rows, more)  # (M + 1, C)
+        largest, empty = features[:-1], features[-1]
+        return torch.where(counts[:, None] < slots, torch.maximum(largest, empty), largest)
 
     def describe(self, voxels: Voxels) -> Tensor:
         """What is known of each point (P, 10)."""

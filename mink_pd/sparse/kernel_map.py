@@ -67,7 +67,7 @@ def kernel_map(
     sizes and starting at 0 for even ones, with the first axis running fastest.
     """
     maps = _cache.setdefault(manager, {})
-    name = (_hashable(fine), _hashable(coarse), tuple(size), tuple(dilation))
+    name = (hashable(fine), hashable(coarse), tuple(size), tuple(dilation))
     if name not in maps:
         symmetric = fine == coarse and all(edge % 2 == 1 for edge in size)
         offsets = kernel_offsets(size, dilation, fine.get_tensor_stride())
@@ -108,6 +108,7 @@ def kernel_offsets(size: list[int], dilation: list[int], tensor_stride: list[int
     return torch.tensor([offset[::-1] for offset in itertools.product(*reversed(axes))], dtype=torch.int32)
 
 
-def _hashable(key: "ME.CoordinateMapKey") -> tuple[tuple[int, ...], str]:
+def hashable(key: "ME.CoordinateMapKey") -> tuple[tuple[int, ...], str]:
+    """A key's tensor stride and name, which can be a key of a dictionary."""
     stride, name = key.get_key()
     return tuple(stride), name

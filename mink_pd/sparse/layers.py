@@ -1,5 +1,6 @@
 """Sparse convolution blocks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,7 +9,6 @@ from torch import Tensor, nn
 from mink_pd.sparse.conv import Epilogue, GenerativeConvTranspose, SparseConv
 from mink_pd.sparse.minkowski import ME
 from mink_pd.sparse.norm import BatchNorm
-from mink_pd.sparse.voxels import Voxels
 
 EPSILON, MOMENTUM = 1e-3, 0.01  # of batch norm, as in SECOND and PointPillars
 
@@ -23,15 +23,16 @@ def with_features(tensor: "ME.SparseTensor", features: Tensor) -> "ME.SparseTens
 class ConvBlock(nn.Module):
     """Sparse convolution without bias, batch norm, ReLU; the latter two folded into the convolution at inference.
 
-    ``stride`` > 1 with ``transposed`` goes to finer sites: the ones given as ``sites``, or new ones (generative).
+    It writes to the ``sites`` it is given, or else to those of its stride; with ``grow`` to all that its kernel
+    reaches; ``transposed`` goes to finer ones.
     """
 
     def __init__(
         self,
         channels_in: int,
         channels_out: int,
-        kernel: int = 3,
-        stride: int = 1,
+        kernel: int | Sequence[int] = 3,
+        stride: int | Sequence[int] = 1,
         *,
         transposed: bool = False,
         grow: bool = False,
@@ -63,10 +64,3 @@ class ConvBlock(nn.Module):
             self._folded = Epilogue(scale, norm.bias - norm.running_mean * scale)
             self._folded_state = state
         return self._folded
-
-
-def shared_sites(block: ConvBlock, x: "ME.SparseTensor", voxels: Voxels, name: str) -> "ME.SparseTensor":
-    """Apply a block that creates sites, on the sites that an earlier network has made under this name, if any."""
-    y = block(x, voxels.sites.get(name))
-    voxels.sites.setdefault(name, y.coordinate_map_key)
-    return y

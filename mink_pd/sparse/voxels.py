@@ -1,7 +1,8 @@
 """Voxels of a batch on one coordinate map: what teacher and student share."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -17,8 +18,8 @@ class Voxels:
     """The occupied voxels (D = 3) or pillars (D = 2) of a batch, and the points in them.
 
     Every network that is given the same ``Voxels`` works on the same coordinate map, so that row i of any of its
-    features is the same place in all of them. Layers that create sites keep the key they made in ``sites`` under
-    their name; the next network finds it there instead of making its own.
+    features is the same place in all of them. Sites that are made from these (:mod:`mink_pd.sparse.sites`) are kept in
+    ``sites`` under their geometry; the next network finds them there instead of making its own.
 
     coordinates: int32 (M, 1 + D), frame first, sorted; points: (P, 4), those inside the range; rows: int64 (P,), the
     voxel of each point; counts: int64 (M,), points a voxel; origin, size: (D,) [m], the range's lower corner and the
@@ -34,7 +35,8 @@ class Voxels:
     frames: int
     manager: "ME.CoordinateManager"
     key: "ME.CoordinateMapKey"
-    sites: dict[str, "ME.CoordinateMapKey"] = field(default_factory=dict)
+    sites: dict[tuple[Hashable, ...], "ME.CoordinateMapKey"] = field(default_factory=dict)
+    _columns: "Voxels | None" = None
 
     def __len__(self) -> int:
         return len(self.coordinates)
@@ -46,6 +48,30 @@ class Voxels:
     def centres(self, coordinates: Tensor, stride: int) -> Tensor:
         """Centres (M, D) [m] of sites at a tensor stride, from their coordinates (M, 1 + D)."""
         return self.origin + (coordinates[:, 1:].to(self.origin.dtype) + stride / 2) * self.size
+
+    def limited(self, most: int) -> "Voxels":
+        """The same voxels with at most ``most`` points each, the first in the order of the file."""
+        order = self.rows.argsort(stable=True)
+        begin = self.counts.cumsum(0) - self.counts  # (M,)
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(len(order), device=order.device) - begin[self.rows[order]]
+        kept = rank < most
+        return replace(self, points=self.points[kept], rows=self.rows[kept], counts=self.counts.clamp(max=most))
+
+    def columns(self) -> "Voxels":
+        """The same points in the columns of these voxels seen from above, with a coordinate manager of two dimensions.
+
+        Made once: all networks on these voxels share it.
+        """
+        if self._columns is None:
+            flat, column = unique_sites(self.coordinates[:, :3])
+            counts = self.counts.new_zeros(len(flat)).index_add_(0, column, self.counts)
+            manager, key, order = _coordinate_map(flat, 2)
+            flat, counts, column = _reorder(flat, counts, column, order)
+            self._columns = Voxels(
+                flat, self.points, column[self.rows], counts, self.origin[:2], self.size[:2], self.frames, manager, key
+            )
+        return self._columns
 
 
 @dataclass
@@ -96,11 +122,13 @@ def voxelise(
     size: tuple[float, ...],
     bounds: tuple[float, ...],
     dimensions: int,
+    first: tuple[int, ...] = (0, 0, 0),
 ) -> Voxels:
     """Sort points (P, 4+) into voxels of ``size`` [m] within ``bounds``; ``frame`` (P,) says which frame each is of.
 
-    ``dimensions`` 2 gives pillars: one cell over the whole height. Indices are float32 true divisions, as published
-    detectors compute them; another formula moves about 1 % of the points to a neighbour.
+    ``first`` are the coordinates of the cell at the range's lower corner. ``dimensions`` 2 gives pillars: one cell
+    over the whole height. Indices are float32 true divisions, as published detectors compute them; another formula
+    moves about 1 % of the points to a neighbour.
     """
     lower = torch.tensor(bounds[:3], dtype=points.dtype, device=points.device)
     edge = torch.tensor(size, dtype=points.dtype, device=points.device)
@@ -108,12 +136,12 @@ def voxelise(
     compiled = operators() if _is_fast(points, frames, shape, dimensions) else None
     into_cells = sort_into_cells if compiled is None else compiled.voxelise
     coordinates, points, rows, counts = into_cells(points, frame, frames, lower, edge, shape, dimensions)
+    corner = torch.tensor(first, dtype=torch.int32, device=points.device)
+    coordinates[:, 1:] += corner[:dimensions]
     manager, key, order = _coordinate_map(coordinates, dimensions)
-    if order is not None:
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(len(order), device=order.device)
-        coordinates, counts, rows = coordinates[order], counts[order], rank[rows]
-    return Voxels(coordinates, points, rows, counts, lower[:dimensions], edge[:dimensions], frames, manager, key)
+    coordinates, counts, rows = _reorder(coordinates, counts, rows, order)
+    origin = (lower - edge * corner)[:dimensions]
+    return Voxels(coordinates, points, rows, counts, origin, edge[:dimensions], frames, manager, key)
 
 
 def sort_into_cells(
@@ -148,6 +176,32 @@ def _is_fast(points: Tensor, frames: int, shape: tuple[int, ...], dimensions: in
     """Whether the compiled operator takes these points; its memory is a five-hundredth byte a cell of the grid."""
     cells = frames * math.prod(shape[:dimensions])
     return points.device.type == "cpu" and points.dtype == torch.float32 and cells <= MOST_CELLS
+
+
+def _reorder(coordinates: Tensor, counts: Tensor, rows: Tensor, order: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Coordinates and counts in a map's row order, and where each of ``rows`` is then."""
+    if order is None:
+        return coordinates, counts, rows
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    return coordinates[order], counts[order], rank[rows]
+
+
+def unique_sites(coordinates: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates (M, 1 + D) >= 0 each once (U, 1 + D), sorted, and where every row is among them, int64 (M,).
+
+    Ten times as fast as torch.unique over rows.
+    """
+    sizes = [int(size) + 1 for size in coordinates.amax(dim=0)] if len(coordinates) else []
+    code = torch.zeros(len(coordinates), dtype=torch.int64, device=coordinates.device)
+    for axis, size in enumerate(sizes):
+        code = code * size + coordinates[:, axis]
+    code, rows = torch.unique(code, return_inverse=True)
+    sites = coordinates.new_empty((len(code), coordinates.shape[1]))
+    for axis, size in reversed(list(enumerate(sizes))):
+        sites[:, axis] = code % size
+        code = torch.div(code, size, rounding_mode="floor")
+    return sites, rows
 
 
 def _coordinate_map(

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from mink_pd.config import Config, ModelConfig, validate
+from mink_pd.config import Config, DetectorConfig, validate
 from mink_pd.data.files import whole_file
 from mink_pd.errors import CheckpointError, ConfigError
 
@@ -69,10 +69,10 @@ def load_weights(path: Path, detector: nn.Module, config: Config) -> None:
     detector.load_state_dict(found)
 
 
-def _remedy(in_file: ModelConfig, configured: ModelConfig) -> str:
+def _remedy(in_file: DetectorConfig, configured: DetectorConfig) -> str:
     """What to do about two model sections, in the words of the configuration."""
-    for key, value in in_file.model_dump(mode="json").items():
-        other = configured.model_dump(mode="json")[key]
+    for key, value in in_file.model_dump(mode="json").items():  # the detector's name comes first
+        other = configured.model_dump(mode="json").get(key)
         if value != other and not isinstance(value, dict):
             return f"model.{key} is {value} in the file, {other} here: set model.{key}={json.dumps(value)}"
     return "give the configuration that it was trained with"

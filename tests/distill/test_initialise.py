@@ -45,24 +45,24 @@ def test_the_distiller_does_it_before_training() -> None:
     config = tiny_config(methods=["sparsekd"], initialise="teacher")
     teacher, student = tiny_networks(config)
     Distiller(student, teacher, config)
-    kernel = teacher.state_dict()["backbone.stages.0.0.convolution.kernel"]
-    assert torch.equal(student.state_dict()["backbone.stages.0.0.convolution.kernel"], kernel[:, ::2, ::2])
+    kernel = teacher.state_dict()["bev.backbone.0.0.convolution.kernel"]
+    assert torch.equal(student.state_dict()["bev.backbone.0.0.convolution.kernel"], kernel[:, ::2, ::2])
 
 
 def test_under_a_control_the_weights_are_the_controls() -> None:
     config = tiny_config(initialise="teacher", control="random")
     teacher, student = tiny_networks(config)
     Distiller(student, teacher, config)
-    kernel = teacher.state_dict()["backbone.stages.0.0.convolution.kernel"]
-    assert not torch.equal(student.state_dict()["backbone.stages.0.0.convolution.kernel"], kernel[:, ::2, ::2])
+    kernel = teacher.state_dict()["bev.backbone.0.0.convolution.kernel"]
+    assert not torch.equal(student.state_dict()["bev.backbone.0.0.convolution.kernel"], kernel[:, ::2, ::2])
 
 
 def test_another_architecture_is_refused() -> None:
     config = tiny_config()
     teacher, _ = tiny_networks(config)
     config.model.layers = [1, 2, 1]
-    with pytest.raises(DistillError, match=r"distill\.initialise: 'backbone\.stages\.1\.2.*absent in the teacher"):
+    with pytest.raises(DistillError, match=r"distill\.initialise: 'bev\.backbone\.1\.2.*absent in the teacher"):
         inherit_weights(build_detector(config), teacher)
     config.model.layers, config.model.neck_channels = [1, 1, 1], 32
-    with pytest.raises(DistillError, match=r"\[12, 8\] in the teacher|distill\.initialise: 'neck"):
+    with pytest.raises(DistillError, match=r"\[12, 8\] in the teacher|distill\.initialise: 'bev\.neck"):
         inherit_weights(build_detector(config), teacher)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from mink_pd.config import Config, ModelConfig, PointDistillerConfig
+from mink_pd.config import Config, PointDistillerConfig, PointPillarsConfig
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
 from mink_pd.distill import Distiller
@@ -19,7 +19,7 @@ from mink_pd.models import Detector, build_detector
 
 
 def config(**changes: object) -> Config:
-    model = ModelConfig(voxel_size=(0.2, 0.2, 4.0), pillar_channels=8, channels=[8, 12, 16], layers=[1, 1, 1],
+    model = PointPillarsConfig(voxel_size=(0.2, 0.2, 4.0), pillar_channels=8, channels=[8, 12, 16], layers=[1, 1, 1],
                         neck_channels=8)  # fmt: skip
     result = Config(model=model)
     result.data.range = (0.0, -3.2, -3.0, 6.4, 3.2, 1.0)

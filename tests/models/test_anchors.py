@@ -38,11 +38,12 @@ def test_encode_is_the_formula_of_second() -> None:
     torch.testing.assert_close(encode(box, anchor)[0], torch.tensor(wanted))
 
 
+@pytest.mark.parametrize("offset", [math.pi / 4, 0.78539, -math.pi / 2])
 @pytest.mark.parametrize("yaw", np.linspace(-3.1, 3.1, 13).tolist())
-def test_direction_recovers_the_heading_from_half_a_turn_off(yaw: float) -> None:
+def test_direction_recovers_the_heading_from_half_a_turn_off(yaw: float, offset: float) -> None:
     heading = torch.tensor([yaw], dtype=torch.float64)
     for off in (0.0, math.pi, -math.pi):
-        back = with_direction(heading + off, direction_class(heading))
+        back = with_direction(heading + off, direction_class(heading, offset), offset)
         assert math.cos(float(back) - yaw) == pytest.approx(1)
 
 

@@ -1,39 +1,13 @@
 """The detector against dense convolutions, and on the inputs that break others."""
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from models.frames import batch, of_clouds, pointpillars
 
-from mink_pd.config import Config, ModelConfig
-from mink_pd.data.batch import Batch
-from mink_pd.data.frame import Frame
 from mink_pd.models import build_detector
 from mink_pd.models.cost import count_multiply_adds
 from mink_pd.sparse import ConvBlock
-
-SMALL = (0.0, -3.2, -3.0, 6.4, 3.2, 1.0)
-
-
-def config(**model: object) -> Config:
-    settings = {"voxel_size": (0.2, 0.2, 4.0), "pillar_channels": 8, "channels": [8, 12, 16], "layers": [1, 1, 1],
-                "neck_channels": 8} | model  # fmt: skip
-    result = Config(model=ModelConfig(**settings))  # type: ignore[arg-type]
-    result.data.range = SMALL
-    return result
-
-
-def batch(*sizes: int, seed: int = 0) -> Batch:
-    random = np.random.default_rng(seed)
-    clouds = [random.uniform([0, -3.2, -3, 0], [6.4, 3.2, 1, 1], (n, 4)).astype(np.float32) for n in sizes]
-    boxes = [torch.tensor([[3.0, 0.5, -1.0, 3.9, 1.6, 1.5, 0.3], [5.0, -2.0, -0.8, 0.8, 0.6, 1.7, 1.0]])] * len(sizes)
-    return Batch(
-        torch.from_numpy(np.concatenate(clouds)),
-        torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)),
-        boxes,
-        [torch.tensor([0, 1])] * len(sizes),
-        [Frame(str(i), cloud) for i, cloud in enumerate(clouds)],
-    )
 
 
 def dense(tensor, frames: int, cells: int) -> torch.Tensor:  # type: ignore[no-untyped-def]
@@ -54,11 +28,11 @@ def dense_block(block: ConvBlock, image: torch.Tensor, stride: int) -> torch.Ten
 
 @torch.no_grad()
 def test_backbone_against_dense_convolutions() -> None:
-    detector = build_detector(config()).eval()
+    detector = build_detector(pointpillars()).eval()
     inputs = batch(400, 300)
     voxels = detector.voxelise(inputs)
     x = voxels.tensor(detector.pillars(voxels))
-    for stage in detector.backbone.stages:
+    for stage in detector.bev.backbone:
         for index, block in enumerate(stage):
             y = block(x)
             image = dense_block(block, dense(x, 2, 32), stride=2 if index == 0 else 1)
@@ -71,7 +45,7 @@ def test_backbone_against_dense_convolutions() -> None:
 
 @torch.no_grad()
 def test_pillar_features_against_a_loop() -> None:
-    detector = build_detector(config()).eval()
+    detector = build_detector(pointpillars()).eval()
     voxels = detector.voxelise(batch(200))
     net = detector.pillars
     for row in range(0, len(voxels), 17):
@@ -84,8 +58,28 @@ def test_pillar_features_against_a_loop() -> None:
 
 
 @torch.no_grad()
+def test_bounded_pillars_with_empty_slots_against_a_loop() -> None:
+    detector = build_detector(pointpillars(voxel_size=(0.8, 0.8, 4.0), max_points=4, empty_slots=True)).eval()
+    voxels = detector.voxelise(batch(200, 90))
+    net = detector.pillars
+    for module in (net.norm, net.linear):
+        torch.nn.init.normal_(module.weight)
+    torch.nn.init.normal_(net.norm.bias)
+    features = net(voxels)
+    counts = [int((voxels.rows == row).sum()) for row in range(len(voxels))]
+    assert min(counts) < 4 < max(counts)
+    for row in range(len(voxels)):
+        points = voxels.points[voxels.rows == row][:4]
+        centre = torch.cat([voxels.centres(voxels.coordinates[[row]], 1)[0], torch.tensor([-1.0])])
+        each = torch.cat([points, points[:, :3] - points[:, :3].mean(dim=0), points[:, :3] - centre], dim=1)
+        slots = torch.nn.functional.pad(each, (0, 0, 0, 4 - len(points)))  # zeros
+        wanted = torch.relu(net.norm(slots @ net.linear.weight.t())).amax(dim=0)
+        torch.testing.assert_close(features[row], wanted, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
 def test_neck_covers_every_cell_around_the_points() -> None:
-    detector = build_detector(config()).eval()
+    detector = build_detector(pointpillars()).eval()
     inputs = batch(60)
     prediction = detector(inputs)
     sites = {tuple(c) for c in (prediction.taps["neck"].coordinates[:, 1:] // 2).tolist()}
@@ -95,7 +89,7 @@ def test_neck_covers_every_cell_around_the_points() -> None:
 
 @torch.no_grad()
 def test_frames_of_a_batch_do_not_mix() -> None:
-    detector = build_detector(config()).eval()
+    detector = build_detector(pointpillars()).eval()
     together = detector(batch(300, 300))
     first = batch(300)
     alone = detector(first)
@@ -107,7 +101,7 @@ def test_frames_of_a_batch_do_not_mix() -> None:
 
 @pytest.mark.parametrize("sizes", [(300, 0, 200), (0, 250)])
 def test_an_empty_frame_inside_a_batch(sizes: tuple[int, ...]) -> None:
-    detector = build_detector(config())
+    detector = build_detector(pointpillars())
     inputs = batch(*sizes)
     prediction = detector(inputs)
     sum(detector.loss(prediction, inputs).values()).backward()
@@ -116,7 +110,7 @@ def test_an_empty_frame_inside_a_batch(sizes: tuple[int, ...]) -> None:
 
 
 def test_nothing_in_range_gives_no_boxes_and_a_loss_that_trains() -> None:
-    detector = build_detector(config())
+    detector = build_detector(pointpillars())
     inputs = batch(0, 0)
     prediction = detector(inputs)
     assert [len(d.boxes) for d in detector.detect(prediction)] == [0, 0]
@@ -125,7 +119,7 @@ def test_nothing_in_range_gives_no_boxes_and_a_loss_that_trains() -> None:
 
 def test_it_overfits_one_frame() -> None:
     torch.manual_seed(0)
-    detector = build_detector(config())
+    detector = build_detector(pointpillars())
     inputs = batch(500)
     optimiser = torch.optim.AdamW(detector.parameters(), 1e-2)
     for _ in range(80):
@@ -141,17 +135,11 @@ def test_it_overfits_one_frame() -> None:
 @torch.no_grad()
 def test_multiply_adds_are_counted_from_the_sites() -> None:
     """On a full grid the count has a closed form, but for the kernel's cells beyond the border."""
-    detector = build_detector(config(layers=[0, 0, 0])).eval()
+    detector = build_detector(pointpillars(layers=[0, 0, 0])).eval()
     steps = torch.arange(32) * 0.2 + 0.1
     x, y = torch.meshgrid(steps, steps - 3.2, indexing="ij")
     points = torch.stack([x.flatten(), y.flatten(), torch.zeros(1024), torch.zeros(1024)], dim=1)
-    full = Batch(
-        points,
-        torch.zeros(1024, dtype=torch.int64),
-        [torch.zeros(0, 7)],
-        [torch.zeros(0)],
-        [Frame("full", points.numpy())],
-    )
+    full = of_clouds([points.numpy()], [torch.zeros(0, 7)], [torch.zeros(0)])
     same = 3 * 16 - 2  # pairs along one axis of a 3-kernel with stride 1 on 16 cells, less the border's two
     down = [3 * n - 1 for n in (16, 8, 4)]  # the same for stride 2: only the first cell's left neighbour is missing
     wanted = 1024 * 10 * 8 + down[0] ** 2 * 8 * 8 + down[1] ** 2 * 8 * 12 + down[2] ** 2 * 12 * 16

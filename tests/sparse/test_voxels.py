@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from mink_pd.config import Config
-from mink_pd.sparse import ConvBlock, segment_linear_max, segment_max, segment_mean, voxelise
-from mink_pd.sparse.layers import shared_sites
+from mink_pd.sparse import segment_linear_max, segment_max, segment_mean, voxelise
 from mink_pd.sparse.operators import operators
 from mink_pd.sparse.voxels import grid_shape, sort_into_cells
 
@@ -57,18 +56,6 @@ def test_no_points_give_no_voxels() -> None:
     voxels = voxelise(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 2, (0.5, 0.5, 4.0), BOUNDS, 2)
     assert len(voxels) == 0
     assert len(voxels.points) == 0
-
-
-def test_two_networks_get_the_same_rows() -> None:
-    voxels = voxelise(cloud(400), torch.arange(400) % 2, 2, (0.5, 0.5, 4.0), BOUNDS, 2)
-    outputs = []
-    for channels in (8, 3):
-        down, up = ConvBlock(channels, 4, stride=2), ConvBlock(4, 5, 2, 2, transposed=True)
-        coarse = down(voxels.tensor(torch.rand(len(voxels), channels)))
-        outputs.append((coarse, shared_sites(up, coarse, voxels, "up")))
-    for large, small in zip(*outputs, strict=True):
-        assert large.coordinate_map_key == small.coordinate_map_key
-        assert torch.equal(large.C, small.C)
 
 
 def test_pooling_agrees_with_a_loop_and_with_autograd() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mink_pd.config import Config, ModelConfig
+from mink_pd.config import Config, PointPillarsConfig
 from mink_pd.errors import CheckpointError
 from mink_pd.models import build_detector
 from mink_pd.train.checkpoint import (
@@ -24,7 +24,8 @@ from mink_pd.train.runs import load_detector
 
 
 def small(**model: object) -> Config:
-    return Config(model=ModelConfig(pillar_channels=8, channels=[8, 8, 8], layers=[1, 1, 1], neck_channels=8, **model))
+    settings = {"pillar_channels": 8, "channels": [8, 8, 8], "layers": [1, 1, 1], "neck_channels": 8} | model
+    return Config(model=PointPillarsConfig(**settings))
 
 
 @pytest.fixture

@@ -1,0 +1,123 @@
+"""Tensors of another framework -> tensors of our detector, all of them or none."""
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mink_pd.config import Config
+from mink_pd.convert.dialects import Dialect
+from mink_pd.errors import CheckpointError, ConfigError
+from mink_pd.models import build_detector
+from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.models.bev import DenseBev
+from mink_pd.models.pillars import PillarFeatureNet
+from mink_pd.sparse import ConvBlock
+
+# Counters of the training, and the adapters of PointDistiller: no part of the detector.
+TRAINING_ONLY = re.compile(r"global_step$|(teacher|student)_gcn_adapt\.")
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A tensor by its name in the file; its shape there and ours in the configured detector, None where it is not."""
+
+    name: str
+    in_file: torch.Size | None
+    ours: torch.Size | None
+
+    @property
+    def kind(self) -> str:
+        return "missing" if self.in_file is None else "unexpected" if self.ours is None else "misshapen"
+
+
+class MisfitError(CheckpointError):
+    """A checkpoint's tensors are not those of the configured detector; ``misfits`` are all that differ."""
+
+    def __init__(self, file: str, misfits: list[Misfit], advice: str) -> None:
+        self.misfits = misfits
+        kinds: dict[str, list[str]] = {}
+        for misfit in misfits:
+            kinds.setdefault(misfit.kind, []).append(misfit.name)
+        counts = ", ".join(
+            f"{len(names)} {kind} ({names[0]}{', ...' * (len(names) > 1)})" for kind, names in kinds.items()
+        )
+        super().__init__(f"{file}: its tensors are not those of the configured detector: {counts}; {advice}")
+
+
+def published_detector(config: Config) -> AnchorDetector:
+    """The detector of ``config``. Raises ConfigError where no weights are published for its kind or form."""
+    detector = build_detector(config)
+    if not isinstance(detector, AnchorDetector) or not isinstance(detector.bev, DenseBev):
+        raise ConfigError("model: published weights are PointPillars' and SECOND's with model.bev=dense; set that")
+    return detector
+
+
+def convert(tensors: dict[str, Tensor], detector: AnchorDetector, dialect: Dialect, file: str) -> dict[str, Tensor]:
+    """The state dict of ``detector`` from the tensors of a checkpoint ``file``.
+
+    Raises MisfitError, which lists every tensor that is missing, unexpected or of another shape.
+    """
+    found = {name: tensor for name, tensor in tensors.items() if not TRAINING_ONLY.match(name)}
+    wanted = detector.state_dict()
+    modules = dict(detector.named_modules())
+    result: dict[str, Tensor] = {}
+    misfits = []
+    for theirs, ours in dialect.modules(detector):
+        for name in [name for name in wanted if name.rpartition(".")[0] == ours]:
+            entry = f"{theirs}.{name.rpartition('.')[2].replace('kernel', 'weight')}"
+            tensor = found.pop(entry, None)
+            fitting = None if tensor is None else _fit(tensor, wanted[name], modules, ours, dialect)
+            if fitting is None:
+                misfits.append(Misfit(entry, None if tensor is None else tensor.shape, wanted[name].shape))
+            else:
+                result[name] = fitting
+    misfits += [Misfit(name, tensor.shape, None) for name, tensor in found.items()]
+    if misfits:
+        raise MisfitError(file, misfits, _advice(tensors, dialect))
+    assert result.keys() == wanted.keys(), "the dialect must name every module of the detector"
+    return result
+
+
+def _fit(
+    tensor: Tensor, wanted: Tensor, modules: dict[str, nn.Module], ours: str, dialect: Dialect
+) -> Tensor | None:
+    """The tensor in our layout, or None if its shape is wrong."""
+    parent = modules[ours.rpartition(".")[0]]
+    if isinstance(parent, ConvBlock) and tensor.dim() == 5:
+        tensor = _sparse_kernel(tensor, wanted)
+    elif isinstance(parent, PillarFeatureNet) and tensor.dim() == 2 and dialect.legacy_pillars:
+        tensor = _without_legacy_channels(tensor)
+    elif isinstance(modules[ours], nn.Linear) and tensor.dim() == 4 and tensor.shape[2:] == (1, 1):
+        tensor = tensor.flatten(1)  # a 1 x 1 convolution
+    return tensor.clone() if tensor.shape == wanted.shape else None
+
+
+def _sparse_kernel(tensor: Tensor, wanted: Tensor) -> Tensor:
+    """A kernel of spconv 1, (z, y, x, in, out), or 2, (out, z, y, x, in), as ours: (z * y * x, in, out), x fastest.
+
+    No layer has as few channels as a kernel is wide, so the shape says which of them it is.
+    """
+    volume, channels_in, channels_out = wanted.shape
+    if tensor.shape[0] == channels_out and tensor.shape[4] == channels_in and tensor.shape[1:4].numel() == volume:
+        tensor = tensor.permute(1, 2, 3, 4, 0)
+    return tensor.flatten(0, 2)
+
+
+def _without_legacy_channels(weight: Tensor) -> Tensor:
+    """The linear map (C, 10) on MMDetection3D's legacy channels as one on x, y, z, intensity, xyz - mean, xyz - centre.
+
+    There the first three are the offset to the centre again, so their weights belong to the last three.
+    """
+    if weight.shape[1] != 10:
+        return weight
+    centre, intensity, mean, more = weight.split([3, 1, 3, 3], dim=1)
+    return torch.cat([torch.zeros_like(centre), intensity, mean, centre + more], dim=1)
+
+
+def _advice(tensors: dict[str, Tensor], dialect: Dialect) -> str:
+    linear = tensors.get(f"{dialect.pillars}.linear.weight")
+    if linear is not None and linear.shape[-1:] == (9,):
+        return "9 pillar channels: MMDetection3D before 1.0, whose boxes have another yaw and order of sizes"
+    return "give the configuration it was trained with (configs/published; model.compression for a student)"

@@ -1,0 +1,63 @@
+"""What PointPillars and SECOND share: from features on sites seen from above to boxes."""
+
+import torch
+from torch import Tensor
+
+from mink_pd.config import AnchorDetectorConfig, Config
+from mink_pd.data.batch import Batch
+from mink_pd.models.anchors import anchor_places, place_anchors
+from mink_pd.models.bev import BevNetwork, DenseBev, SparseBev
+from mink_pd.models.compress import width
+from mink_pd.models.decode import detect
+from mink_pd.models.detector import Detections, Detector, Prediction
+from mink_pd.models.head import AnchorHead
+from mink_pd.models.losses import detection_loss
+from mink_pd.sparse import ME, Tap, Voxels
+from mink_pd.sparse.voxels import grid_shape
+
+
+class AnchorDetector(Detector):
+    """A detector that ends in a backbone in the bird's-eye view, a neck and an anchor head."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        assert isinstance(config.model, AnchorDetectorConfig)
+        self.settings = config.model
+        self._anchors = [self.settings.anchors[name] for name in self.classes]
+
+    def build_bev(self, channels_in: int, stride: int) -> None:
+        """Make ``bev`` and ``head`` for features of ``channels_in`` at a tensor stride."""
+        model, classes = self.settings, len(self.classes)
+        stages = [width(c, model.compression) for c in model.channels]
+        neck = width(model.neck_channels, model.compression)
+        shape = [channels_in, *stages], model.strides, model.layers, neck
+        cells_x, cells_y, _ = grid_shape(self.config.data.range, model.voxel_size)
+        grid = (-(-cells_x // stride), -(-cells_y // stride))
+        self.bev: BevNetwork = SparseBev(*shape) if model.bev == "sparse" else DenseBev(*shape, grid)
+        self.head = AnchorHead(len(stages) * neck, 2 * classes, classes)
+        names = [f"bev{i + 1}" for i in range(len(stages))]
+        self._bev_channels = dict(zip(names, stages, strict=True)) | {
+            "neck": len(stages) * neck, "scores": 2 * classes * classes, "boxes": 2 * classes * 7,
+        }  # fmt: skip
+
+    def tap_channels(self) -> dict[str, int]:
+        return dict(self._bev_channels)
+
+    def predict(self, x: "ME.SparseTensor", voxels: Voxels) -> Prediction:
+        """From features on sites of two dimensions to the prediction, with the taps of all stages."""
+        features = self.bev(x, voxels)
+        head, bounds = self.settings.head, self.config.data.range
+        places = anchor_places(features.coordinates, features.stride, voxels, bounds, head)  # (S, 2)
+        anchors = place_anchors(places, self._anchors, head.headings)  # (S, A, 7)
+        prediction = self.head(features, voxels, anchors)
+        stages = {f"bev{i + 1}": Tap(stage, voxels) for i, stage in enumerate(features.stages)}
+        prediction.taps |= stages | {"neck": Tap(features.neck, voxels)}
+        return prediction
+
+    def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
+        offset = self.settings.head.direction_offset
+        return detection_loss(prediction, batch, self._anchors, self.settings.loss, offset)
+
+    @torch.no_grad()
+    def detect(self, prediction: Prediction) -> list[Detections]:
+        return detect(prediction, self.settings.nms, self.settings.head.direction_offset)

@@ -1,0 +1,73 @@
+"""Coordinate maps that are made from others: once, for all networks on the same voxels.
+
+Sites are geometry: which places a layer writes to follows from the voxels, its kernel and its stride, not from weights.
+So they are made before the layer and given to it, and the next network that asks for the same finds them.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mink_pd.sparse.kernel_map import hashable, kernel_offsets
+from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.operators import operators
+from mink_pd.sparse.voxels import Voxels, unique_sites
+
+Bounds = tuple[tuple[int, ...], tuple[int, ...]]  # lowest and highest coordinate of each axis
+
+
+def reached_sites(
+    voxels: Voxels,
+    source: "ME.CoordinateMapKey",
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    bounds: Bounds | None = None,
+) -> "ME.CoordinateMapKey":
+    """All sites of a tensor stride that a kernel reaches from the sites ``source``.
+
+    A coarser stride gives the sites of a strided convolution that is active wherever any input lies under its kernel;
+    a finer one spreads each site over the cells of a transposed convolution. ``bounds`` cut them to a grid.
+    """
+    name = (*hashable(source), tuple(kernel), tuple(stride), bounds)
+    if name not in voxels.sites:
+        finer = [min(old, new) for old, new in zip(source.get_tensor_stride(), stride, strict=True)]
+        offsets = kernel_offsets(list(kernel), [1] * len(kernel), finer)
+        sites = _reach(voxels.manager.get_coordinates(source), offsets, list(stride))
+        if bounds is not None:
+            low, high = (torch.tensor(limit, device=sites.device) for limit in bounds)
+            sites = sites[((sites[:, 1:] >= low) & (sites[:, 1:] <= high)).all(dim=1)]
+        key, _ = voxels.manager.insert_and_map(sites, list(stride), f"reached {len(voxels.sites)}")
+        voxels.sites[name] = key
+    return voxels.sites[name]
+
+
+def _reach(coordinates: Tensor, offsets: Tensor, step: list[int]) -> Tensor:
+    """int32 (S, 1 + D): coordinates (M, 1 + D) + offsets (K, D) that are multiples of ``step``, each once."""
+    compiled = operators() if coordinates.device.type == "cpu" else None
+    if compiled is not None:
+        return compiled.grow(coordinates, offsets, step)
+    places = coordinates[:, None, 1:] + offsets.to(coordinates.device)  # (M, K, D)
+    fits = (places % torch.tensor(step, device=places.device) == 0).all(dim=2)
+    frame = coordinates[:, :1].expand(fits.shape)[fits]
+    return torch.unique(torch.cat([frame[:, None], places[fits]], dim=1), dim=0)
+
+
+def seen_from_above(x: "ME.SparseTensor", flat: Voxels, levels: int, lowest: int) -> "ME.SparseTensor":
+    """Stack the heights of a three-dimensional tensor (M, C): one site (S, C * levels) for each occupied x, y.
+
+    The channel is C-major: c * levels + level, as in SECOND. ``flat`` are the columns of the tensor's voxels; level 0
+    lies at z ``lowest`` and levels are one tensor stride apart.
+    """
+    stride, manager = x.tensor_stride, flat.manager
+    sites, row = unique_sites(x.C[:, :3])  # (S, 3), (M,)
+    name = (*hashable(x.coordinate_map_key), "seen from above")
+    if name not in flat.sites:
+        flat.sites[name] = manager.insert_and_map(sites, stride[:2], f"above {len(flat.sites)}")[0]
+    key = flat.sites[name]
+    _, place = unique_sites(manager.get_coordinates(key))  # (S,): the map's rows in sorted order
+    row = place.argsort()[row]
+    level = torch.div(x.C[:, 3] - lowest, stride[2], rounding_mode="floor").long()  # (M,)
+    stacked = x.F.new_zeros(len(sites), levels, x.F.shape[1]).index_put((row, level), x.F)  # (S, levels, C)
+    features = stacked.transpose(1, 2).reshape(len(sites), -1)
+    return ME.SparseTensor(features, coordinate_map_key=key, coordinate_manager=manager)

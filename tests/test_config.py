@@ -1,0 +1,70 @@
+"""Model sections of several detectors in one configuration: defaults, overrides, errors, round trips."""
+
+from pathlib import Path
+
+import pytest
+
+from mink_pd.config import Config, PointPillarsConfig, SecondConfig, dump_config, load_config
+from mink_pd.errors import ConfigError
+from mink_pd.models import DETECTORS, build_detector
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted([*ROOT.glob("configs/*.yaml"), *ROOT.glob("configs/published/*_[ps]*.yaml")])
+
+
+def load(folder: Path, text: str, *overrides: str) -> Config:
+    (folder / "x.yaml").write_text(text)
+    return load_config(folder / "x.yaml", list(overrides))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_files_describe_detectors_and_survive_a_round_trip(path: Path, tmp_path: Path) -> None:
+    config = load_config(path, ["model.compression=16"])
+    assert load(tmp_path, dump_config(config)) == config
+    assert Config.model_validate_json(config.model_dump_json()) == config
+    taps = build_detector(config).tap_channels()
+    assert set(config.distill.pointdistiller.taps) <= taps.keys()
+
+
+def test_the_name_chooses_the_section(tmp_path: Path) -> None:
+    assert isinstance(load(tmp_path, "").model, PointPillarsConfig)
+    assert isinstance(load(tmp_path, "model: {compression: 4}").model, PointPillarsConfig)
+    second = load(tmp_path, "model: {name: second}", "model.encoder_channels=[4,4,4,4,8]", "model.compression=4")
+    assert isinstance(second.model, SecondConfig)
+    assert second.model.encoder_channels[-1] == 8
+    assert second.model.voxel_size == (0.05, 0.05, 0.1)
+    assert load(tmp_path, "", "model.name=second").model.name == "second"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("model: {name: second, encoder_chanels: [1]}", ["x.yaml", "model.encoder_channels'?"]),
+        ("model: {pilar_channels: 3}", ["model.pillar_channels'?"]),
+        ("model: {name: second, head: {place: ends}}", ["'model.head.places'?"]),
+        ("model: {name: secnd}", ["'model.name'", *DETECTORS, "'secnd'"]),
+        ("model: {name: second, layers: [5, a]}", ["x.yaml", "'model.layers.1'", "got 'a'"]),
+        ("model: {layers: [1, 2]}", ["'model'", "one number a stage"]),
+        ("model: {empty_slots: true}", ["max_points"]),
+        ("model: {name: second, anchors: {}}", ["model.anchors", "Car"]),
+        ("model: 5", ["'model.name'"]),
+    ],
+)
+def test_errors_name_the_key_and_no_word_of_the_union(tmp_path: Path, text: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    assert all(part in message for part in parts), message
+    assert ".pointpillars." not in message
+    assert ".second." not in message
+
+
+def test_later_bases_lie_over_earlier_ones(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("train: {epochs: 3, batch_size: 7}\nmodel: {name: second}")
+    (tmp_path / "b.yaml").write_text("train: {epochs: 5}")
+    config = load(tmp_path, "base: [a.yaml, b.yaml]\nmodel: {compression: 4}")
+    assert (config.train.epochs, config.train.batch_size) == (5, 7)
+    assert (config.model.name, config.model.compression) == ("second", 4)
+    (tmp_path / "b.yaml").write_text("train: {epoch: 5}")
+    with pytest.raises(ConfigError, match=r"b\.yaml: unknown key 'train\.epoch'"):
+        load(tmp_path, "base: [a.yaml, b.yaml]")

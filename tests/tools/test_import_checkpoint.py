@@ -1,0 +1,97 @@
+"""import_checkpoint.py as a user calls it, and what the other tools make of its checkpoint."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from convert import names
+
+from mink_pd.train.runs import load_detector
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "configs" / "published"
+Tool = Callable[..., CompletedProcess]
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> tuple[Path, Path]:
+    """A small SECOND as OpenPCDet saves it, and its configuration."""
+    torch.manual_seed(0)
+    file, config = tmp_path / "checkpoint.pth", tmp_path / "small.yaml"
+    torch.save({"epoch": 80, "model_state": names.second([4, 6, 8, 8, 10], [6, 8], [1, 1], 4)}, file)
+    model = {"encoder_channels": [4, 6, 8, 8, 10], "channels": [6, 8], "layers": [1, 1], "neck_channels": 4}
+    data = {"range": [0, -6.4, -3, 12.8, 6.4, 1]}
+    config.write_text(
+        yaml.safe_dump({"base": str(PUBLISHED / "openpcdet_second.yaml"), "model": model, "data": data})
+    )
+    return file, config
+
+
+def test_its_checkpoint_detects_and_teaches(theirs: tuple[Path, Path], tool: Tool, data: Path, tmp_path: Path) -> None:
+    file, config = theirs
+    out = tmp_path / "teacher.safetensors"
+    result = tool("import_checkpoint.py", file, "--format", "openpcdet", "--config", config, "--out", out)
+    assert result.returncode == 0, result.stderr
+    assert "1 that only serve training" in result.stdout
+    detector, stored = load_detector(out)
+    assert stored.model.head.places == "ends"
+    assert detector.encoder.height.convolution.kernel.shape == (3, 8, 10)
+
+    clouds = data / "training" / "velodyne" / "000000.bin"
+    result = tool("detect.py", out, clouds, "--out", tmp_path / "found", "--score", "0")
+    assert result.returncode == 0, result.stderr
+    result = tool(
+        "distill.py", config, "--teacher", out, f"data.root={data}", f"runs={tmp_path / 'runs'}", "data.workers=0",
+        "train.epochs=1", "name=distilled", "model.bev=sparse", "model.compression=4", "train.accelerator=cpu",
+        "data.augment.ground_truth_sampling={}", "train.threads=1",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in (tmp_path / "runs/distilled/metrics.jsonl").read_text().splitlines()]
+    assert np.isfinite(rows[0]["pointdistiller_bev1"])
+
+
+def test_a_case_that_disagrees_writes_nothing(theirs: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None:
+    file, config = theirs
+    np.array([[3, 0, -1, 0.5], [3, 0.1, -1, 0.5]], np.float32).tofile(tmp_path / "points.bin")
+    x, y = 60, 128  # 3 m and 0 m of 0.05 m from (0, -6.4)
+    right = np.array([[20, y, x], [20, y + 2, x]])
+    arguments = (file, "--format", "openpcdet", "--config", config, "--verify", tmp_path)
+    np.savez(tmp_path / "expected.npz", voxel_coords=right)
+    result = tool("import_checkpoint.py", *arguments, "--out", tmp_path / "good.safetensors")
+    assert result.returncode == 0, result.stderr
+    assert "voxel_coords" in result.stdout
+    np.savez(tmp_path / "expected.npz", voxel_coords=right + 1)
+    result = tool("import_checkpoint.py", *arguments, "--out", tmp_path / "bad.safetensors")
+    assert result.returncode == 2
+    assert "disagrees" in result.stderr
+    assert "DIFFERS" in result.stdout
+    assert not (tmp_path / "bad.safetensors").exists()
+
+
+def test_wrong_framework_is_one_line(theirs: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None:
+    file, config = theirs
+    out = tmp_path / "out.safetensors"
+    result = tool("import_checkpoint.py", file, "--format", "mmdet3d", "--config", config, "--out", out)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "--format" in result.stderr
+    assert not out.exists()
+
+
+def test_tensors_that_do_not_fit_are_all_listed(theirs: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None:
+    file, config = theirs
+    content = torch.load(file, weights_only=True)
+    del content["model_state"]["dense_head.conv_cls.bias"], content["model_state"]["backbone_3d.conv_out.1.bias"]
+    torch.save(content, file)
+    out = tmp_path / "out.safetensors"
+    result = tool("import_checkpoint.py", file, "--format", "openpcdet", "--config", config, "--out", out)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "2 missing" in result.stderr
+    for name in ("dense_head.conv_cls.bias", "backbone_3d.conv_out.1.bias"):
+        assert name in result.stdout
+    assert not out.exists()

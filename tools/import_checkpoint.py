@@ -1,0 +1,74 @@
+"""Turn weights that OpenPCDet or MMDetection3D published into a checkpoint of ours."""
+
+import argparse
+from pathlib import Path
+
+from rich.table import Table
+
+from mink_pd.cli import console, parser, run
+from mink_pd.config import load_config
+from mink_pd.convert import DIALECTS, Difference, MisfitError, convert, published_detector, read_tensors, verify
+from mink_pd.errors import CheckpointError
+from mink_pd.train.checkpoint import save_weights
+
+
+def main(options: argparse.Namespace) -> None:
+    """Convert, verify where a case is given, and only then write."""
+    config = load_config(options.config, options.overrides)
+    dialect = DIALECTS[options.format]
+    found = read_tensors(options.file, dialect.weights)
+    try:
+        tensors = convert(found, published_detector(config), dialect, str(options.file))
+    except MisfitError as error:
+        console.print(misfit_table(error))
+        raise
+    if options.verify:
+        differences = verify(tensors, config, dialect, options.verify)
+        console.print(table(differences))
+        wrong = [difference.stage for difference in differences if not difference.agrees]
+        if wrong:
+            raise CheckpointError(f"{options.file}: disagrees with {options.verify} in {', '.join(wrong)}")
+    save_weights(options.out, tensors, config, epoch=0)
+    dropped = len(found) - len(tensors)
+    note = f", {dropped} that only serve training left out" if dropped else ""
+    console.print(f"{options.out}: {len(tensors)} tensors{note}", soft_wrap=True)
+
+
+def misfit_table(error: MisfitError) -> Table:
+    """One row a tensor."""
+    result = Table("tensor", "", "in the file", "in the detector")
+    for one in error.misfits:
+        shapes = (str(tuple(shape)) if shape is not None else "–" for shape in (one.in_file, one.ours))
+        result.add_row(one.name, one.kind, *shapes)
+    return result
+
+
+def table(differences: list[Difference]) -> Table:
+    """One row a stage."""
+    result = Table("stage", "compared", "largest difference", "")
+    for one in differences:
+        kind = "sites" if one.sites else "numbers"
+        largest = f"{one.largest:.0f} sites" if one.sites else f"{one.largest:.1e}"
+        result.add_row(one.stage, f"{one.compared:,} {kind}", largest, "agrees" if one.agrees else "[red]DIFFERS[/]")
+    return result
+
+
+if __name__ == "__main__":
+    arguments = parser(
+        "Turn PointPillars or SECOND weights of OpenPCDet or MMDetection3D (also PointDistiller's) into a checkpoint"
+        " that detect.py, eval_kitti.py and distill.py --teacher take. Nothing in the file is executed."
+    )
+    add = arguments.add_argument
+    add("file", type=Path, metavar="FILE", help="checkpoint that the framework wrote (.pth)")
+    add("overrides", nargs="*", metavar="key=value", help="settings over the file's, e.g. model.compression=4")
+    add("--format", choices=tuple(DIALECTS), required=True, help="framework that wrote it")
+    add("--config", type=Path, required=True, metavar="CONFIG", help="its geometry, as in configs/published")
+    add("--out", type=Path, required=True, metavar="OUT", help="checkpoint to write (.safetensors)")
+    add(
+        "--verify",
+        type=Path,
+        metavar="CASE",
+        help="folder with points.bin and the framework's own answers, expected.npz: compare stage by stage, and"
+        " write nothing where any differs",
+    )
+    run(main, arguments)

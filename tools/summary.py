@@ -1,0 +1,76 @@
+"""What detectors and their students cost: parameters, multiply-adds and time a frame."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from rich.table import Table
+
+from mink_pd.cli import console, parser, run
+from mink_pd.config import load_config
+from mink_pd.data.batch import collate
+from mink_pd.data.frame import Frame
+from mink_pd.data.points import read_points
+from mink_pd.data.simulator import simulate_frame
+from mink_pd.models import build_detector
+from mink_pd.models.cost import Cost, measure
+from mink_pd.train.environment import set_threads
+
+
+def main(options: argparse.Namespace) -> None:
+    """One table a configuration."""
+    configs = {path: load_config(path, options.set) for path in options.configs}
+    if options.frame is None:
+        frame, what = Frame("simulated", simulate_frame(seed=0, frame=0)[0].points), "a simulated frame"
+    else:
+        frame, what = Frame(options.frame.stem, read_points(options.frame)), str(options.frame)
+    for path, config in configs.items():
+        set_threads(config.train)
+        costs = {}
+        for compression in options.compressions:
+            own = config.model_copy(update={"model": config.model.model_copy(update={"compression": compression})})
+            torch.manual_seed(config.seed)
+            batch = collate([frame], own.data.classes)
+            costs[compression] = measure(build_detector(own), [batch], options.repeats)
+        heading = f"{path}: {config.model.name} on {what} of {len(frame.points):,} points"
+        console.print(heading, soft_wrap=True)
+        console.print(table(costs))
+    console.print("Weights are random; ms is the median from points to boxes.", soft_wrap=True)
+
+
+def table(costs: dict[float, Cost]) -> Table:
+    """A row a compression, with ratios to the first row, the teacher."""
+    result = Table("compression")
+    for heading in ("parameters", "ratio", "multiply-adds", "ratio", "ms", "ratio"):
+        result.add_column(heading, justify="right")
+    teacher = next(iter(costs.values()))
+    for compression, cost in costs.items():
+        result.add_row(
+            f"{compression:g}x",
+            f"{cost.parameters / 1e6:.3f} M", f"{teacher.parameters / cost.parameters:.1f}x",
+            f"{cost.multiply_adds / 1e9:.3f} G", f"{teacher.multiply_adds / cost.multiply_adds:.1f}x",
+            f"{cost.milliseconds:.0f}", f"{teacher.milliseconds / cost.milliseconds:.1f}x",
+        )  # fmt: skip
+    return result
+
+
+def compressions(text: str) -> list[float]:
+    """Numbers from 1, separated by commas."""
+    values = [float(part) for part in text.split(",")]
+    if min(values) < 1:
+        raise argparse.ArgumentTypeError(f"{min(values):g} is less than 1")
+    return values
+
+
+if __name__ == "__main__":
+    arguments = parser(
+        "Parameters, multiply-adds and milliseconds a frame of detectors and their students, and the ratio to the"
+        " first compression. Sparse layers are counted from the frame's kernel maps, dense ones by their cells."
+    )
+    add = arguments.add_argument
+    add("configs", type=Path, nargs="+", metavar="CONFIG", help="YAML files, as in configs/")
+    add("--set", nargs="+", default=[], metavar="key=value", help="settings over the files', e.g. model.bev=dense")
+    add("--frame", type=Path, metavar="CLOUD", help="point cloud to count on; a simulated one if not given")
+    add("--compressions", type=compressions, default="1,2,4,8,16", metavar="LIST", help="model.compression of the rows")
+    add("--repeats", type=int, default=5, help="runs of which the median time is taken")
+    run(main, arguments)
