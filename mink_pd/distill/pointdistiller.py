@@ -42,7 +42,7 @@ class PointDistiller(nn.Module):
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of one tap (a scalar) and what to watch: largest phi, share inside objects, adapters' magnitudes."""
         settings = self.settings
-        frame, frames = pair.teacher.frame, pair.teacher.voxels.frames
+        frame, frames = pair.teacher.frame, pair.teacher.frames
         score = pair.importance(settings.importance)  # (M,)
         selected = select(score, frame, frames, settings.rows)
         phi = weights(score, selected, settings)  # (n,)

@@ -3,8 +3,9 @@
 from mink_pd.config import Config
 from mink_pd.models.detector import Detections, Detector, Prediction
 from mink_pd.models.pointpillars import PointPillars
+from mink_pd.models.pointrcnn import PointRCNN
 
-DETECTORS: dict[str, type[Detector]] = {"pointpillars": PointPillars}
+DETECTORS: dict[str, type[Detector]] = {"pointpillars": PointPillars, "pointrcnn": PointRCNN}
 
 
 def build_detector(config: Config) -> Detector:

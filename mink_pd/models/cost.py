@@ -46,7 +46,9 @@ def count_multiply_adds(detector: Detector, batch: Batch) -> int:
 
     def linear(module: nn.Linear, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal total
-        total += inputs[0].shape[:-1].numel() * module.in_features * module.out_features
+        own = getattr(module, "multiply_adds", None)  # of layers that take more than rows
+        rows = inputs[0].shape[:-1].numel()
+        total += own(*inputs) if own else rows * module.in_features * module.out_features
 
     def sparse(module: ConvBlock, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal total
@@ -58,7 +60,7 @@ def count_multiply_adds(detector: Detector, batch: Batch) -> int:
     hooks += [m.register_forward_hook(sparse) for m in detector.modules() if isinstance(m, ConvBlock)]
     try:
         with torch.inference_mode():
-            detector(batch)
+            detector.detect(detector(batch))  # a second stage belongs to detection
     finally:
         for hook in hooks:
             hook.remove()

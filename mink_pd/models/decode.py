@@ -7,10 +7,10 @@ from torch import Tensor
 from mink_pd.boxes.nms import nms
 from mink_pd.config import NMSConfig
 from mink_pd.models.anchors import decode, with_direction
-from mink_pd.models.detector import Detections, Prediction
+from mink_pd.models.detector import AnchorPrediction, Detections
 
 
-def detect(prediction: Prediction, settings: NMSConfig) -> list[Detections]:
+def detect(prediction: AnchorPrediction, settings: NMSConfig) -> list[Detections]:
     """Detections of each frame, best first, at most ``settings.after``."""
     scores = torch.sigmoid(prediction.scores)  # (S, A, classes)
     result = []
@@ -26,7 +26,7 @@ def detect(prediction: Prediction, settings: NMSConfig) -> list[Detections]:
 
 
 def _of_class(
-    prediction: Prediction, scores: Tensor, here: Tensor, label: int, settings: NMSConfig
+    prediction: AnchorPrediction, scores: Tensor, here: Tensor, label: int, settings: NMSConfig
 ) -> tuple[Tensor, Tensor]:
     """Boxes (B, 7) and scores (B,) of one class in the sites ``here`` (S,)."""
     site, anchor = torch.nonzero((scores[..., label] >= settings.score) & here[:, None], as_tuple=True)
@@ -37,6 +37,11 @@ def _of_class(
     boxes = decode(prediction.boxes[site, anchor], prediction.anchors[site, anchor])
     direction = prediction.directions[site, anchor].argmax(dim=1)
     boxes = torch.cat([boxes[:, :6], with_direction(boxes[:, 6], direction)[:, None]], dim=1)
-    kept = nms(boxes.cpu().double().numpy(), score.cpu().double().numpy(), settings.iou)
-    rows = torch.from_numpy(np.asarray(kept, dtype=np.int64)).to(boxes.device)
+    rows = suppress(boxes, score, settings.iou)
     return boxes[rows], score[rows]
+
+
+def suppress(boxes: Tensor, scores: Tensor, iou: float, limit: int | None = None) -> Tensor:
+    """Rows int64 of boxes (B, 7) that rotated NMS keeps, best first, at most ``limit``."""
+    kept = nms(boxes.detach().cpu().double().numpy(), scores.detach().cpu().double().numpy(), iou, limit)
+    return torch.from_numpy(np.asarray(kept, dtype=np.int64)).to(boxes.device)

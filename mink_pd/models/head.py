@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mink_pd.models.detector import Prediction
-from mink_pd.sparse import ME, Tap, Voxels, with_features
+from mink_pd.models.detector import AnchorPrediction
+from mink_pd.sparse import ME, SiteTap, Voxels, with_features
 
 PRIOR = 0.01  # score of every anchor before training (RetinaNet, Lin et al. 2017, section 4.1)
 
@@ -25,24 +25,24 @@ class AnchorHead(nn.Module):
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.score.bias, -math.log((1 - PRIOR) / PRIOR))
 
-    def forward(self, x: "ME.SparseTensor", voxels: Voxels, anchors: Tensor) -> Prediction:
+    def forward(self, x: "ME.SparseTensor", voxels: Voxels, anchors: Tensor) -> AnchorPrediction:
         """x: (S, C); anchors: (S, A, 7)."""
         scores, boxes, directions = self.score(x.F), self.box(x.F), self.direction(x.F)
         sites, kinds = len(x.F), self.anchors
-        return Prediction(
+        return AnchorPrediction(
             scores=scores.view(sites, kinds, self.classes),
             boxes=boxes.view(sites, kinds, 7),
             directions=directions.view(sites, kinds, 2),
             anchors=anchors,
             frame=x.C[:, 0].long(),
             frames=voxels.frames,
-            taps={name: Tap(with_features(x, f), voxels) for name, f in (("scores", scores), ("boxes", boxes))},
+            taps={name: SiteTap(with_features(x, f), voxels) for name, f in (("scores", scores), ("boxes", boxes))},
         )
 
-    def nothing(self, frames: int, device: torch.device) -> Prediction:
+    def nothing(self, frames: int, device: torch.device) -> AnchorPrediction:
         """The prediction for a batch without any point in range."""
         empty = torch.zeros(0, self.score.in_features, device=device)
-        return Prediction(
+        return AnchorPrediction(
             scores=self.score(empty).view(0, self.anchors, self.classes),
             boxes=self.box(empty).view(0, self.anchors, 7),
             directions=self.direction(empty).view(0, self.anchors, 2),

@@ -9,7 +9,7 @@ from torch import Tensor
 from mink_pd.config import AnchorConfig, LossConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.anchors import direction_class, encode, match
-from mink_pd.models.detector import Prediction
+from mink_pd.models.detector import AnchorPrediction
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Targets:
     boxes: Tensor
 
 
-def assign_targets(prediction: Prediction, batch: Batch, anchors: list[AnchorConfig]) -> Targets:
+def assign_targets(prediction: AnchorPrediction, batch: Batch, anchors: list[AnchorConfig]) -> Targets:
     """Match the anchors of each class with the objects of that class in the same frame."""
     boxes, classes = torch.cat(batch.boxes), torch.cat(batch.labels)  # (B, 7), (B,)
     count = torch.tensor([len(b) for b in batch.boxes], device=boxes.device)
@@ -50,7 +50,7 @@ def box_loss(residuals: Tensor, targets: Tensor) -> Tensor:
 
 
 def detection_loss(
-    prediction: Prediction, batch: Batch, anchors: list[AnchorConfig], settings: LossConfig
+    prediction: AnchorPrediction, batch: Batch, anchors: list[AnchorConfig], settings: LossConfig
 ) -> dict[str, Tensor]:
     """Weighted terms ``classification``, ``box``, ``direction``: per frame over its positive anchors, then the mean."""
     targets = assign_targets(prediction, batch, anchors)

@@ -10,15 +10,15 @@ from mink_pd.data.batch import Batch
 from mink_pd.models.anchors import place_anchors
 from mink_pd.models.compress import width
 from mink_pd.models.decode import detect
-from mink_pd.models.detector import Detections, Detector, Prediction
+from mink_pd.models.detector import AnchorPrediction, Detections, Detector
 from mink_pd.models.head import AnchorHead
 from mink_pd.models.losses import detection_loss
 from mink_pd.models.pillars import PillarFeatureNet
-from mink_pd.sparse import ME, ConvBlock, Tap, Voxels, voxelise
+from mink_pd.sparse import ME, ConvBlock, SiteTap, Voxels, voxelise
 from mink_pd.sparse.layers import shared_sites
 
 
-class PointPillars(Detector):
+class PointPillars(Detector[Voxels, AnchorPrediction]):
     """Pillars -> three sparse stages (strides 2, 4, 8) -> neck on grown sites of stride 2 -> anchors."""
 
     def __init__(self, config: Config) -> None:
@@ -41,7 +41,7 @@ class PointPillars(Detector):
         data, model = self.config.data, self.config.model
         return voxelise(batch.points, batch.frame, len(batch), model.voxel_size, data.range, dimensions=2)
 
-    def forward(self, batch: Batch, voxels: Voxels | None = None) -> Prediction:
+    def forward(self, batch: Batch, voxels: Voxels | None = None) -> AnchorPrediction:
         voxels = self.voxelise(batch) if voxels is None else voxels
         if len(voxels) == 0:
             return self.head.nothing(len(batch), batch.points.device)
@@ -50,7 +50,7 @@ class PointPillars(Detector):
         neck = self.neck(stages, voxels)  # (S, 384), stride 2
         prediction = self.head(neck, voxels, self.anchors(neck, voxels))
         features = {"pillars": pillars, "bev1": stages[0], "bev2": stages[1], "bev3": stages[2], "neck": neck}
-        prediction.taps |= {name: Tap(tensor, voxels) for name, tensor in features.items()}
+        prediction.taps |= {name: SiteTap(tensor, voxels) for name, tensor in features.items()}
         return prediction
 
     def anchors(self, sites: "ME.SparseTensor", voxels: Voxels) -> Tensor:
@@ -58,12 +58,12 @@ class PointPillars(Detector):
         centres = voxels.centres(sites.C, sites.tensor_stride[0])
         return place_anchors(centres, [self.config.model.anchors[name] for name in self.classes])
 
-    def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, prediction: AnchorPrediction, batch: Batch) -> dict[str, Tensor]:
         anchors = [self.config.model.anchors[name] for name in self.classes]
         return detection_loss(prediction, batch, anchors, self.config.model.loss)
 
     @torch.no_grad()
-    def detect(self, prediction: Prediction) -> list[Detections]:
+    def detect(self, prediction: AnchorPrediction) -> list[Detections]:
         return detect(prediction, self.config.model.nms)
 
 

@@ -4,11 +4,13 @@ from mink_pd.sparse.knn import knn
 from mink_pd.sparse.layers import ConvBlock, with_features
 from mink_pd.sparse.minkowski import ME
 from mink_pd.sparse.pooling import segment_max, segment_mean
-from mink_pd.sparse.voxels import Tap, Voxels, voxelise
+from mink_pd.sparse.taps import SiteTap, Tap
+from mink_pd.sparse.voxels import Voxels, voxelise
 
 __all__ = [
     "ME",
     "ConvBlock",
+    "SiteTap",
     "Tap",
     "Voxels",
     "knn",
