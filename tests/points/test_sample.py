@@ -77,7 +77,10 @@ def test_smaller_levels_are_what_sampling_the_level_above_gives() -> None:
 
 def test_a_stage_of_no_points_is_one_group_of_all() -> None:
     xyz = torch.randn(3, 10, 3)
-    stages = [SimpleNamespace(points=4, radii=[1.0], neighbours=[2]), SimpleNamespace(points=0, radii=[9.0], neighbours=[4])]
+    stages = [
+        SimpleNamespace(points=4, radii=[1.0], neighbours=[2]),
+        SimpleNamespace(points=0, radii=[9.0], neighbours=[4]),
+    ]
     last = abstract(xyz, stages)[-1]
     assert last.groups[0].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
     assert (last.xyz == 0).all()

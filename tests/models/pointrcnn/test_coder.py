@@ -88,7 +88,11 @@ def test_bin_loss_is_the_papers_sum() -> None:
     """Equation 3, term by term, for one box."""
     coder = CODERS["bins, second stage"]
     assert isinstance(coder, BinCoder)
-    box, zero, size = torch.tensor([[0.3, -0.8, 0.2, 4.0, 1.7, 1.4, 0.1]]), torch.zeros(1, 3), torch.tensor([[3.9, 1.6, 1.5]])
+    box, zero, size = (
+        torch.tensor([[0.3, -0.8, 0.2, 4.0, 1.7, 1.4, 0.1]]),
+        torch.zeros(1, 3),
+        torch.tensor([[3.9, 1.6, 1.5]]),
+    )
     code = torch.randn(1, 46, generator=torch.Generator().manual_seed(0))
     x, y, heading, x_res, y_res, heading_res, z, sizes = coder.split(code)
     targets = coder.encode(box, zero, size)

@@ -18,6 +18,7 @@ from mink_pd.models import build_detector
 from mink_pd.models.cost import count_multiply_adds
 from mink_pd.models.pointrcnn import PointRCNN
 
+STEPS = 120
 CAR = [8.0, 1.0, -0.9, 3.9, 1.6, 1.5, 0.4]
 
 
@@ -29,14 +30,14 @@ def stage(points: int, radii: list[float], neighbours: int, *channels: int) -> S
 
 def config(coder: str = "bins", compression: float = 1) -> Config:
     roi = RoIConfig(
-        points=64, channels=[16, 16], head_channels=[16, 16], sampled=16,
-        stages=[stage(16, [0.4], 8, 16, 16), stage(0, [9.0], 16, 16, 32)],
+        points=64, channels=[32, 32], head_channels=[32, 32], sampled=16,
+        stages=[stage(16, [0.6], 16, 32, 32), stage(0, [9.0], 16, 32, 64)],
     )  # fmt: skip
     result = Config()
     result.model.name, result.model.compression = "pointrcnn", compression
     result.model.pointrcnn = PointRCNNConfig(
-        box_coder=coder, points=256, head_channels=[16, 16], propagation=[[32, 32], [32, 32]], roi=roi,
-        stages=[stage(64, [0.5, 1.0], 8, 8, 16), stage(16, [1.0, 3.0], 8, 16, 32)],
+        box_coder=coder, points=256, head_channels=[32, 32], propagation=[[64, 64], [64, 64]], roi=roi,
+        stages=[stage(64, [0.5, 1.0], 16, 16, 32), stage(16, [1.5, 4.0], 16, 32, 64)],
     )  # fmt: skip
     result.data.range = (0.0, -8.0, -3.0, 16.0, 8.0, 1.0)
     return result
@@ -50,14 +51,17 @@ def batch(*sizes: int) -> Batch:
         ground = random.uniform([0, -8, -1.8, 0], [16, 8, -1.7, 1], (n // 2, 4))
         local = random.uniform([-1.9, -0.8, -0.7, 0], [1.9, 0.8, 0.7, 1], (n - n // 2, 4))
         local[:, :2] = local[:, :2] @ np.array([[np.cos(0.4), np.sin(0.4)], [-np.sin(0.4), np.cos(0.4)]])
-        clouds.append(np.concatenate([ground, local + [*CAR[:3], 0]]).astype(np.float32))
+        clouds.append(np.concatenate([ground, local + np.array([*CAR[:3], 0])]).astype(np.float32))
     boxes = [torch.tensor([CAR])[: int(n > 0)] for n in sizes]
     return Batch(
         torch.from_numpy(np.concatenate(clouds)),
         torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)),
         boxes,
         [torch.zeros(len(b), dtype=torch.int64) for b in boxes],
-        [Frame(str(i), cloud, b.numpy(), np.array(["Car"] * len(b))) for i, (cloud, b) in enumerate(zip(clouds, boxes, strict=True))],
+        [
+            Frame(str(i), cloud, b.numpy(), np.array(["Car"] * len(b)))
+            for i, (cloud, b) in enumerate(zip(clouds, boxes, strict=True))
+        ],
     )
 
 
@@ -103,10 +107,12 @@ def test_it_overfits_one_frame(coder: str) -> None:
     detector = build_detector(config(coder))
     inputs = batch(400)
     optimiser = torch.optim.AdamW(detector.parameters(), 1e-2)
-    for _ in range(60):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=STEPS, pct_start=0.2)
+    for _ in range(STEPS):
         optimiser.zero_grad()
         sum(detector.loss(detector(inputs), inputs).values()).backward()
         optimiser.step()
+        schedule.step()
     found = detector.eval().detect(detector(inputs))[0]
     assert found.labels[0] == 0
     assert iou_3d(found.boxes[:1].numpy(), inputs.boxes[0].numpy())[0, 0] > 0.5
@@ -191,13 +197,13 @@ def test_multiply_adds_by_hand() -> None:
     detector = build_detector(config()).eval()
     inputs = batch(400)
     regions = len(detector.propose(detector(inputs)))
-    first = 2 * ((256 * 4 + 64 * 3) * 8 + 64 * 8 * 8 * 16)  # two radii: projection of all rows and centres; the rest
-    second = 2 * ((64 * 35 + 16 * 3) * 16 + 16 * 8 * 16 * 32)
-    up = (16 * 64 + 64 * 32 + 64 * 3) * 32 + 64 * 32 * 32 + (64 * 32 + 256 * 1 + 256 * 3) * 32 + 256 * 32 * 32
-    heads = 256 * (2 * (32 * 16 + 16 * 16) + 16 * (3 + 76))
-    lift = 64 * (5 * 16 + 16 * 16 + 48 * 16)
-    inner = (64 * 19 + 16 * 3) * 16 + 16 * 8 * 16 * 16 + (16 * 19 + 3) * 16 + 16 * 16 * 32
-    last = 2 * (32 * 16 + 16 * 16) + 16 * (1 + 46)
+    first = 2 * ((256 * 4 + 64 * 3) * 16 + 64 * 16 * 16 * 32)  # two radii: projected rows and centres; the rest
+    second = 2 * ((64 * 67 + 16 * 3) * 32 + 16 * 16 * 32 * 64)
+    up = (16 * 128 + 64 * 64 + 64 * 3) * 64 + 64 * 64 * 64 + (64 * 64 + 256 * 1 + 256 * 3) * 64 + 256 * 64 * 64
+    heads = 256 * (2 * (64 * 32 + 32 * 32) + 32 * (3 + 76))
+    lift = 64 * (5 * 32 + 32 * 32 + 96 * 32)
+    inner = (64 * 35 + 16 * 3) * 32 + 16 * 16 * 32 * 32 + (16 * 35 + 3) * 32 + 16 * 32 * 64
+    last = 2 * (64 * 32 + 32 * 32) + 32 * (1 + 46)
     assert count_multiply_adds(detector, inputs) == first + second + up + heads + regions * (lift + inner + last)
 
 
