@@ -52,7 +52,7 @@ def farthest_points_torch(xyz: Tensor, count: int) -> Tensor:
     frames = torch.arange(len(xyz), device=xyz.device)
     rows = torch.zeros(len(xyz), count, dtype=torch.int64, device=xyz.device)
     distance = torch.full(xyz.shape[:2], torch.inf, dtype=torch.float64, device=xyz.device)
-    row = rows[:, 0]
+    row = torch.zeros_like(frames)
     for n in range(1, count):
         step = (places - places[frames, row][:, None]).square().sum(dim=2)  # (F, N)
         distance = torch.minimum(distance, step)

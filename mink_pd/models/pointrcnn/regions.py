@@ -11,7 +11,7 @@ from mink_pd.boxes.iou import iou_3d
 from mink_pd.config import ProposalConfig, RoIConfig
 from mink_pd.models.decode import suppress
 
-# Random moves of a region in training: standard deviations would reach too far, so all are uniform.
+# Largest random move of a region in training; PointRCNN names the augmentation and leaves its size open.
 _SHIFT, _TURN, _GROWTH = 0.5, math.pi / 12, 0.15  # [m], [rad], share of the size
 
 

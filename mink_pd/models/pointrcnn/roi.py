@@ -40,7 +40,7 @@ def pool(sample: PointSample, scores: Tensor, features: Tensor, regions: Regions
     depth = places.norm(dim=2) / settings.depth - 0.5  # (R, P)
     local = to_frame(places, regions.boxes)
     extra = torch.stack([scores[rows], depth], dim=2)
-    return RegionPoints(local * there, extra * there, features[rows] * there)
+    return RegionPoints(*(torch.where(there, values, 0) for values in (local, extra, features[rows])))
 
 
 def to_frame(xyz: Tensor, regions: Tensor) -> Tensor:

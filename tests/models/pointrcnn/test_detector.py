@@ -90,6 +90,15 @@ def test_sizes_are_the_published_ones(name: str, compression: float, shared: Cal
     assert sorted(tuple(v.shape) for v in ours.values()) == published(entries)
 
 
+def test_batch_norms_have_the_published_epsilons() -> None:
+    """1e-3 in the set abstractions of the backbone, 1e-5 elsewhere (checkpoint_cases/mmdet3d)."""
+    settings = Config()
+    settings.model.name = "pointrcnn"
+    norms = {n: m.eps for n, m in build_detector(settings).named_modules() if isinstance(m, torch.nn.BatchNorm1d)}
+    assert all(eps == (1e-3 if name.startswith("backbone.down.") else 1e-5) for name, eps in norms.items())
+    assert len(norms) == 24 + 8 + 4 + 9 + 4
+
+
 def test_compression_divides_parameters() -> None:
     settings = Config()
     settings.model.name = "pointrcnn"
