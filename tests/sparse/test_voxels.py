@@ -72,7 +72,9 @@ def test_pooling_agrees_with_a_loop_and_with_autograd() -> None:
     values = torch.randint(-3, 4, (7, 5), dtype=torch.float64)  # integers: equal maxima occur
     values.requires_grad_()
     ours = segment_max(values, rows, 4)
-    expected = torch.stack([values[rows == i].amax(dim=0) if (rows == i).any() else torch.zeros(5) for i in range(4)])
+    expected = torch.stack(
+        [values[rows == i].amax(dim=0) if (rows == i).any() else torch.zeros(5) for i in range(4)]
+    )
     assert torch.equal(ours, expected)
     weight = torch.rand(4, 5, dtype=torch.float64)
     (gradient,) = torch.autograd.grad((ours * weight).sum(), values)
