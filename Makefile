@@ -10,10 +10,10 @@ PYTHON ?= $(shell for p in $(VENV)/bin/python python3.11 python3; do $$p -c '' 2
 BIN := $(VENV)/bin/python
 endif
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test bench bench-deps lint clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 17
 	@sed -n 's/^# \(.*\)/\1/p' $(MAKEFILE_LIST)
 
 setup:  ## system packages, .venv, pinned packages, MinkowskiEngine; does only what is missing
@@ -24,6 +24,12 @@ demo: setup  ## simulate, train, distil, evaluate and draw: one table and the pi
 
 test: setup  ## all tests; TESTS=tests/boxes for some
 	@$(BIN) -m pytest $(TESTS)
+
+bench: setup  ## speed beside peers, to benchmark.json; BENCH="--only knn" for some rows
+	@$(BIN) tools/benchmark.py --json benchmark.json $(BENCH)
+
+bench-deps: setup  ## what only the benchmark's peers need (spconv); nothing else needs it
+	@$(BIN) -m pip --disable-pip-version-check install -q $(PIP_ARGS) -c requirements.txt -r requirements-bench.txt
 
 lint: setup  ## ruff and mypy
 	@$(BIN) -m ruff check mink_pd tools viz tests

@@ -1,13 +1,14 @@
 """What all command-line tools share: one-line errors, ``--debug``, exit codes."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
 from rich.console import Console
 from rich.markup import escape
 
-from mink_pd.errors import MinkPDError
+from mink_pd.errors import DataError, MinkPDError
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -30,16 +31,20 @@ def parser(description: str) -> argparse.ArgumentParser:
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
     """Parse the command line and call ``main``.
 
-    A :class:`MinkPDError` becomes one line on stderr and exit code 2; Ctrl-C becomes exit code 130.
+    A :class:`MinkPDError` becomes one line on stderr and exit code 2; Ctrl-C becomes exit code 130. What all
+    processes of a training on one machine meet is told by the first.
     """
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
     options = arguments.parse_intermixed_args()  # key=value may stand before and after the options
     try:
         main(options)
     except MinkPDError as error:
         if options.debug:
             raise
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, markup=True)
+        if not error.told and (first or isinstance(error, DataError)):
+            errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, markup=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        errors.print("interrupted")
+        if first:
+            errors.print("interrupted")
         sys.exit(130)

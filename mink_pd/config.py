@@ -1,21 +1,16 @@
 """Typed configuration: YAML files with inheritance (``base: other.yaml``) and ``key=value`` overrides."""
 
 import difflib
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from mink_pd import config_methods
+from mink_pd.config_pointrcnn import PointRCNNConfig
+from mink_pd.config_section import Section
 from mink_pd.errors import ConfigError
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True)
-
 
 Vector3 = tuple[float, float, float]
 Range = tuple[float, float, float, float, float, float]
@@ -52,6 +47,7 @@ class DataConfig(Section):
     range: Range = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)  # x, y, z from, x, y, z to [m]
     camera_view: bool = True  # keep only the points that the camera sees, as the benchmark's labels do
     workers: int = Field(1, ge=0)
+    cache_mb: float = Field(1000, ge=0)  # memory for decoded training frames, all workers together; 0: read them anew
     augment: AugmentConfig = AugmentConfig()
 
 
@@ -83,118 +79,6 @@ class LossConfig(Section):
     focal_gamma: float = 2.0
 
 
-class SetAbstractionConfig(Section):
-    """One set abstraction of PointNet++, multi-scale where there are several radii."""
-
-    points: int = Field(ge=0)  # kept by farthest-point sampling; 0: one group of all
-    radii: list[float]  # [m]
-    neighbours: list[int]  # points a group, for each radius
-    channels: list[list[int]]  # of the shared MLP, for each radius
-
-    @model_validator(mode="after")
-    def _one_of_each_a_radius(self) -> "SetAbstractionConfig":
-        if not len(self.radii) == len(self.neighbours) == len(self.channels):
-            raise ValueError("radii, neighbours and channels must be lists of one length")
-        return self
-
-
-class BinConfig(Section):
-    """Bins of a box's centre and heading (PointRCNN, section 3.2)."""
-
-    search: float = Field(gt=0)  # S, farthest offset of the centre along x and y [m]
-    size: float = Field(0.5, gt=0)  # delta, of a bin [m]
-    headings: int = Field(ge=1)  # n
-
-
-class ProposalConfig(Section):
-    """From points to regions of interest: the best by score, after rotated NMS, near and far ones by their shares."""
-
-    before: int = Field(9000, ge=1)  # a frame, before NMS
-    train: int = Field(512, ge=1)  # a frame, after NMS
-    test: int = Field(100, ge=1)
-    train_iou: float = Field(0.85, ge=0, le=1)
-    test_iou: float = Field(0.8, ge=0, le=1)
-    near: float = Field(40.0, gt=0)  # [m]
-    near_share: float = Field(0.7, ge=0, le=1)
-
-
-class RoIConfig(Section):
-    """The second stage: its input, network, and which regions it is trained on (PointRCNN, sections 3.3 and 3.4)."""
-
-    margin: float = Field(1.0, ge=0)  # that a region is enlarged by on all sides [m]
-    points: int = Field(512, ge=1)  # a region
-    depth: float = Field(70.0, gt=0)  # by which a point's distance is divided [m]
-    channels: list[int] = [128, 128]  # of the local coordinates' MLP; the last is also the merged one
-    stages: list[SetAbstractionConfig] = [
-        SetAbstractionConfig(points=128, radii=[0.2], neighbours=[16], channels=[[128, 128, 128]]),
-        SetAbstractionConfig(points=32, radii=[0.4], neighbours=[16], channels=[[128, 128, 256]]),
-        SetAbstractionConfig(points=0, radii=[100.0], neighbours=[32], channels=[[256, 256, 512]]),
-    ]
-    head_channels: list[int] = [256, 256]
-    bins: BinConfig = BinConfig(search=1.5, headings=9)
-    sampled: int = Field(64, ge=1)  # regions a frame in training
-    foreground_share: float = Field(0.5, ge=0, le=1)
-    foreground: float = 0.6  # IoU from which a region is a positive of the class
-    background: float = 0.45  # IoU below which it is a negative
-    regressed: float = 0.55  # IoU from which its box is refined
-    easy: float = 0.05  # IoU below which a negative is an easy one
-    hard_share: float = Field(0.8, ge=0, le=1)  # of the negatives
-    jitter: int = Field(10, ge=0)  # tries to move a region at random with its IoU kept; 0: not moved
-    labelled: bool = True  # labelled boxes are regions too; without them the second stage waits for the first to learn
-
-
-class PointLossConfig(Section):
-    """Weights of PointRCNN's losses; all 1 in the paper."""
-
-    point: float = 1.0
-    point_box: float = 1.0
-    region: float = 1.0
-    region_box: float = 1.0
-    focal_alpha: float = 0.25
-    focal_gamma: float = 2.0
-    margin: float = Field(0.2, ge=0)  # points this near around an object are neither foreground nor background [m]
-
-
-class PointRCNNConfig(Section):
-    """PointRCNN (Shi et al., CVPR 2019); mean sizes are those of the anchors, final detections follow ``nms``."""
-
-    box_coder: Literal["bins", "residual"] = "bins"  # residual: what OpenPCDet and MMDetection3D regress
-    points: int = Field(16384, ge=1)  # a frame
-    near: float = Field(40.0, ge=0)  # farther points are all kept [m]
-    stages: list[SetAbstractionConfig] = [
-        SetAbstractionConfig(points=4096, radii=[0.1, 0.5], neighbours=[16, 32], channels=[[16, 16, 32], [32, 32, 64]]),
-        SetAbstractionConfig(
-            points=1024, radii=[0.5, 1.0], neighbours=[16, 32], channels=[[64, 64, 128], [64, 96, 128]]
-        ),
-        SetAbstractionConfig(
-            points=256, radii=[1.0, 2.0], neighbours=[16, 32], channels=[[128, 196, 256], [128, 196, 256]]
-        ),
-        SetAbstractionConfig(
-            points=64, radii=[2.0, 4.0], neighbours=[16, 32], channels=[[256, 256, 512], [256, 384, 512]]
-        ),
-    ]
-    propagation: list[list[int]] = [[512, 512], [512, 512], [256, 256], [128, 128]]  # from the coarsest level on
-    head_channels: list[int] = [256, 256]
-    bins: BinConfig = BinConfig(search=3.0, headings=12)
-    proposals: ProposalConfig = ProposalConfig()
-    roi: RoIConfig = RoIConfig()
-    loss: PointLossConfig = PointLossConfig()
-
-    @property
-    def geometry(self) -> tuple[object, ...]:
-        """What the choice of points and groups depends on: two networks must agree in it to share them."""
-        return self.points, self.near, [(stage.points, stage.radii, stage.neighbours) for stage in self.stages]
-
-    @model_validator(mode="after")
-    def _levels_shrink(self) -> "PointRCNNConfig":
-        if len(self.propagation) != len(self.stages):
-            raise ValueError("propagation must have an entry for each of stages")
-        counts = [self.points, *(stage.points for stage in self.stages)]
-        if not all(0 < below <= above for above, below in pairwise(counts)) or counts[-1] < 3:
-            raise ValueError("points of the stages must fall from points on, to 3 at least")
-        return self
-
-
 class ModelConfig(Section):
     """A detector; ``compression`` divides its parameters and multiply-adds, channels by its square root."""
 
@@ -219,8 +103,9 @@ class TrainConfig(Section):
     """Optimiser, schedule and what is written when."""
 
     epochs: int = Field(80, ge=1)
-    batch_size: int = Field(4, ge=1)
+    batch_size: int = Field(4, ge=1)  # frames a process; a step sees batch_size x devices x nodes x accumulate
     accumulate: int = Field(1, ge=1)  # batches a step
+    sync_norm: bool = False  # batch norm over the rows of all processes, else over each one's own
     learning_rate: float = Field(3e-3, gt=0)  # the peak of the one-cycle schedule
     weight_decay: float = Field(0.01, ge=0)
     warm_up: float = Field(0.4, gt=0, lt=1)  # share of the steps before the peak
@@ -228,9 +113,9 @@ class TrainConfig(Section):
     ema: float | None = Field(None, gt=0, lt=1)  # decay of the moving average of the weights
     validate_every: int = Field(5, ge=0)  # epochs, 0: only after the last
     best_metric: str = "mAP_3d"
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     accelerator: str = "auto"
-    devices: int = Field(1, ge=1)
+    devices: int = Field(1, ge=1)  # processes a node
     nodes: int = Field(1, ge=1)
     threads: int | None = Field(None, ge=1)  # of torch and OpenMP; None: all cores
 
@@ -253,11 +138,28 @@ class PointDistillerConfig(Section):
 
 
 class DistillConfig(Section):
-    """Which methods distil, each with its own section."""
+    """Which methods distil, each with its own section (docs/methods.md), and the controls.
+
+    control: what replaces the teacher's features; its importance stays. random: fresh weights; shuffled: its own rows
+    in another order; averaged: control_share of its weights, the rest random.
+    """
 
     methods: list[str] = ["pointdistiller"]
-    random_teacher: bool = False  # control: random weights in the teacher, its importance kept
+    taps: list[str] = ["bev1", "bev2", "neck"]  # of methods that compare features and name no taps of their own
+    control: Literal["none", "random", "shuffled", "averaged"] = "none"
+    control_share: float = Field(0.5, ge=0, le=1)
+    initialise: Literal["random", "teacher"] = "random"  # the student; teacher: with a part of its weights
     pointdistiller: PointDistillerConfig = PointDistillerConfig()
+    fitnets: config_methods.FitNetsConfig = config_methods.FitNetsConfig()
+    attention_transfer: config_methods.AttentionTransferConfig = config_methods.AttentionTransferConfig()
+    similarity: config_methods.SimilarityConfig = config_methods.SimilarityConfig()
+    overhaul: config_methods.OverhaulConfig = config_methods.OverhaulConfig()
+    fine_grained: config_methods.FineGrainedConfig = config_methods.FineGrainedConfig()
+    attention_guided: config_methods.AttentionGuidedConfig = config_methods.AttentionGuidedConfig()
+    localisation: config_methods.LocalisationConfig = config_methods.LocalisationConfig()
+    logits: config_methods.LogitsConfig = config_methods.LogitsConfig()
+    relational: config_methods.RelationalConfig = config_methods.RelationalConfig()
+    sparsekd: config_methods.SparseKDConfig = config_methods.SparseKDConfig()
 
 
 class Config(Section):

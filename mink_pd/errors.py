@@ -4,6 +4,8 @@
 class MinkPDError(Exception):
     """Base of all errors that a user can mend; the tools print it as one line and exit with 2."""
 
+    told = False  # by another process, which met the same error
+
 
 class ConfigError(MinkPDError):
     """A configuration key is unknown or has a wrong value."""

@@ -3,29 +3,42 @@
 import argparse
 from pathlib import Path
 
-from rich.progress import track
+from rich.progress import Progress
 
 from mink_pd.cli import console, parser, run
 from mink_pd.data.kitti_raw import open_raw
 from mink_pd.errors import ConfigError
-from mink_pd.train.experiment import launch
-from mink_pd.train.inputs import Frames, PointFiles, check_frames, detect_to_folder
-from mink_pd.train.runs import load_detector
+from mink_pd.train.bulk import Bulk
+from mink_pd.train.experiment import own_device
+from mink_pd.train.inputs import Frames, PointFiles
+from mink_pd.train.processes import place
+from mink_pd.train.runs import checkpoint_file, identify, load_detector
 
 
 def main(options: argparse.Namespace) -> None:
-    """Check every input, then detect and write one file a cloud."""
-    detector, config = load_detector(options.checkpoint, which=options.which)
+    """Check the inputs, then detect and write one file a cloud; what an earlier call has written stays."""
+    checkpoint = checkpoint_file(options.checkpoint, options.which)
+    detector, config = load_detector(checkpoint)
     if options.score is not None:
         config.model.nms.score = options.score
-    config.train.devices = config.train.nodes = 1
+    settings = {
+        "checkpoint": identify({"": checkpoint})[""]["sha256"],
+        "score": config.model.nms.score,
+        "calib": None if options.calib is None else str(options.calib.resolve()),
+    }
     frames = open_frames(options, config.data.camera_view)
-    check_frames(frames)
-    detector.to(launch(config.train).device)
-    written = detect_to_folder(detector, frames, config, options.out)
-    bar = track(written, "detecting", len(frames), console=console, transient=True, disable=not console.is_terminal)
-    objects = sum(count for _, count in bar)
-    console.print(f"{options.out}: {objects} objects in {len(frames)} point clouds", soft_wrap=True)
+    rank, world = place()
+    bulk = Bulk(frames, options.out, settings, rank, world)
+    bulk.open(options.force)
+    detector.to(own_device(config.train))
+    before = sum(bulk.done(index) for index in range(len(frames)))
+    with Progress(console=console, transient=True, disable=rank > 0 or not console.is_terminal) as progress:
+        task = progress.add_task("detecting", total=len(frames), completed=before)
+        for done in bulk.detect(detector, config):
+            progress.update(task, completed=done)
+    if rank == 0:
+        earlier = f", {before} of them found earlier" if before and world == 1 else ""
+        console.print(f"{options.out}: {bulk.objects()} objects in {len(frames)} point clouds{earlier}", soft_wrap=True)
 
 
 def open_frames(options: argparse.Namespace, camera_view: bool) -> Frames:
@@ -50,7 +63,8 @@ def probability(text: str) -> float:
 if __name__ == "__main__":
     arguments = parser(
         "Detect objects in point clouds. Writes NAME.txt in KITTI's format where the calibration is known,"
-        " else NAME.json with boxes in the LiDAR frame (x, y, z of the centre, l, w, h, yaw)."
+        " else NAME.json with boxes in the LiDAR frame (x, y, z of the centre, l, w, h, yaw). Clouds that are done are"
+        " skipped, so a call that was stopped can be repeated; torchrun shares them among processes."
     )
     arguments.add_argument("checkpoint", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder or .safetensors file")
     arguments.add_argument(
@@ -74,5 +88,6 @@ if __name__ == "__main__":
         help="KITTI calib file for all clouds, or a folder with NAME.txt for each; not needed in KITTI's layout",
     )
     arguments.add_argument("--score", type=probability, help="lowest score to report; the configuration's if not given")
+    arguments.add_argument("--force", action="store_true", help="detect again where DIR holds detections already")
     arguments.add_argument("--which", choices=("last", "best"), default="last", help="checkpoint of a run folder")
     run(main, arguments)

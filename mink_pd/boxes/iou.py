@@ -73,6 +73,28 @@ def _pairwise_intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True)
+def first_free(tries: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
+    """Move rectangles one after the other, each to the first of its tries that overlaps no other one.
+
+    tries (B, T, 8) and rectangles (B, 8) as :func:`prepare` makes them. Returns the try that each took, int64 (B,), -1
+    where all overlap another rectangle, at its old or new place, and this one stays.
+    """
+    places, chosen = rectangles.copy(), np.full(len(rectangles), -1)
+    polygon, clipped = np.empty((MAX_CORNERS, 2)), np.empty((MAX_CORNERS, 2))
+    for b in range(len(rectangles)):
+        for t in range(tries.shape[1]):
+            free = True
+            for other in range(len(places)):
+                if other != b and may_touch(tries[b, t], places[other]):
+                    free &= not intersection(tries[b, t], places[other], polygon, clipped) > 0
+            if free:
+                chosen[b] = t
+                places[b] = tries[b, t]
+                break
+    return chosen
+
+
+@njit(cache=True)
 def may_touch(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether the circles around two prepared rectangles meet: the cheap test before
     :func:`intersection`."""

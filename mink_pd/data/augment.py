@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from mink_pd.boxes.geometry import points_in_boxes, wrap_angle
-from mink_pd.boxes.iou import bev_intersection
+from mink_pd.boxes.geometry import pairs_in_boxes, wrap_angle
+from mink_pd.boxes.iou import first_free, prepare
 from mink_pd.config import AugmentConfig, ObjectNoise
 from mink_pd.data.frame import Frame
 from mink_pd.data.sampling import BEV, Database
@@ -77,14 +77,10 @@ def move_objects(frame: Frame, noise: ObjectNoise, rng: np.random.Generator) -> 
     tries[..., :3] += shift
     tries[..., 6] += angle
     boxes = frame.boxes.astype(np.float64)
-    chosen = np.full(count, -1)  # the try that was taken
-    for b in range(count):
-        others = np.arange(count) != b
-        hits = bev_intersection(tries[b][:, BEV], boxes[others][:, BEV]) > 0  # (tries, B - 1)
-        free = np.flatnonzero(~hits.any(axis=1))
-        if len(free):
-            chosen[b] = free[0]
-            boxes[b] = tries[b, free[0]]
+    ground = prepare(tries.reshape(-1, 7)[:, BEV]).reshape(count, _TRIES, -1)
+    chosen = first_free(ground, prepare(boxes[:, BEV]))  # (B,)
+    moved = np.flatnonzero(chosen >= 0)
+    boxes[moved] = tries[moved, chosen[moved]]
     boxes[:, 6] = wrap_angle(boxes[:, 6])
     turned = np.where(chosen >= 0, angle[np.arange(count), chosen], 0.0)  # (B,)
     points = _carry(frame.points, frame.boxes, boxes, turned)
@@ -94,12 +90,9 @@ def move_objects(frame: Frame, noise: ObjectNoise, rng: np.random.Generator) -> 
 def _carry(points: np.ndarray, before: np.ndarray, after: np.ndarray, turned: np.ndarray) -> np.ndarray:
     """Move the points (P, 4) inside ``before`` (B, 7) along with their boxes, turned by ``turned`` (B,)
     [rad]."""
-    inside = points_in_boxes(points, before)  # (B, P)
-    owner = np.full(len(points), -1)
-    for b in reversed(range(len(before))):  # the first box that holds a point has the last word
-        owner[inside[b]] = b
-    rows = np.flatnonzero(owner >= 0)
-    owner = owner[rows]
+    box, point = pairs_in_boxes(points, before)  # (N,) each
+    rows, first = np.unique(point, return_index=True)  # pairs are sorted by box: the first has the last word
+    owner = box[first]
     x, y, z = (points[rows, :3] - before[owner, :3]).T  # (R,) each
     cos, sin = np.cos(turned)[owner], np.sin(turned)[owner]
     moved = points.copy()

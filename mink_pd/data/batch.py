@@ -12,13 +12,15 @@ from mink_pd.data.frame import Frame
 @dataclass
 class Batch:
     """points (P, 4) of all frames; frame (P,) int64, the frame each point belongs to; per frame boxes (B_i, 7) and
-    labels (B_i,) int64, index into the configured classes; frames keep ids and calibration."""
+    labels (B_i,) int64, index into the configured classes; frames keep ids and calibration. weight: of the mean over
+    these frames, where several processes have batches of different sizes and average their losses."""
 
     points: Tensor
     frame: Tensor
     boxes: list[Tensor]
     labels: list[Tensor]
     frames: list[Frame]
+    weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -35,16 +37,17 @@ class Batch:
 
 
 def collate(frames: list[Frame], classes: list[str]) -> Batch:
-    """Join frames; boxes of classes that are not in ``classes`` are left out."""
+    """Join frames, if any; boxes of classes that are not in ``classes`` are left out."""
     index = {name: i for i, name in enumerate(classes)}
     boxes, labels = [], []
     for frame in frames:
         known = np.array([name in index for name in frame.names], dtype=bool)
         boxes.append(torch.from_numpy(frame.boxes[known].astype(np.float32)))
         labels.append(torch.tensor([index[name] for name in frame.names[known]], dtype=torch.int64))
-    sizes = torch.tensor([len(frame.points) for frame in frames])
+    sizes = torch.tensor([len(frame.points) for frame in frames], dtype=torch.int64)
+    points = [np.zeros((0, 4), np.float32), *(frame.points for frame in frames)]
     return Batch(
-        points=torch.from_numpy(np.concatenate([frame.points for frame in frames]).astype(np.float32)),
+        points=torch.from_numpy(np.concatenate(points).astype(np.float32)),
         frame=torch.repeat_interleave(torch.arange(len(frames)), sizes),
         boxes=boxes,
         labels=labels,

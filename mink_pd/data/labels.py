@@ -1,18 +1,20 @@
 """KITTI label files (15 fields a line) and detection files (16: a score at the end)."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mink_pd.data.files import whole_file
 from mink_pd.data.objects import Objects
+from mink_pd.data.parse import parse_lines
 from mink_pd.errors import DataError
 
 DONT_CARE = "DontCare"
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
 _FIELDS = 15  # name, truncated, occluded, alpha, bbox 4, dimensions 3, location 3, rotation_y
+_WIDTHS = {True: [_FIELDS + 1], False: [_FIELDS], None: [_FIELDS, _FIELDS + 1]}  # by whether scores are wanted
 
 
 def read_objects(path: str | Path, *, classes: Collection[str] = (), scores: bool | None = None) -> Objects:
@@ -25,8 +27,33 @@ def read_objects(path: str | Path, *, classes: Collection[str] = (), scores: boo
 
     Raises DataError naming file and line: wrong number of fields, not a number, an unknown class.
     """
-    path = Path(path)
+    return read_all_objects([Path(path)], classes=classes, scores=scores)[0]
+
+
+def read_all_objects(
+    paths: Sequence[Path], *, classes: Collection[str] = (), scores: bool | None = None
+) -> list[Objects]:
+    """:func:`read_objects` of many files, in one compiled pass. Raises DataError for the first file with a fault."""
     spelling = {name.lower(): name for name in (*CLASSES, DONT_CARE, *classes)}
+    texts = [_bytes(path) for path in paths]
+    lines = parse_lines([text or b"" for text in texts], list(spelling), _WIDTHS[scores])
+    names = np.array(list(spelling.values()), dtype=np.str_)[lines.name]
+    occluded = lines.table[:, 1].astype(np.int64)
+    fractional = np.flatnonzero(occluded != lines.table[:, 1])
+    lines.plain[np.searchsorted(lines.first, fractional, side="right") - 1] = False
+    result = []
+    for file, path in enumerate(paths):
+        if texts[file] is None or not lines.plain[file]:
+            result.append(_read_with_care(path, spelling, scores))
+            continue
+        rows = slice(lines.first[file], lines.first[file + 1])
+        width = int(lines.width[file]) or _WIDTHS[scores][0]
+        result.append(_objects(names[rows], occluded[rows], lines.table[rows, : width - 1]))
+    return result
+
+
+def _read_with_care(path: Path, spelling: dict[str, str], scores: bool | None) -> Objects:
+    """Read line by line: slower, and able to name the line and the field that is wrong."""
     names: list[str] = []
     rows: list[list[float]] = []
     width = {True: _FIELDS + 1, False: _FIELDS, None: 0}[scores]
@@ -47,16 +74,20 @@ def read_objects(path: str | Path, *, classes: Collection[str] = (), scores: boo
         names.append(spelling[fields[0].lower()])
         rows.append(_numbers(fields[1:], f"{path}:{number}"))
     table = np.array(rows, dtype=np.float64).reshape(len(rows), (width or _FIELDS) - 1)
+    return _objects(np.array(names, dtype=np.str_), table[:, 1].astype(np.int64), table)
+
+
+def _objects(names: np.ndarray, occluded: np.ndarray, table: np.ndarray) -> Objects:
     return Objects(
-        names=np.array(names, dtype=np.str_),
+        names=names,
         truncated=table[:, 0],
-        occluded=table[:, 1].astype(np.int64),
+        occluded=occluded,
         alpha=table[:, 2],
         bbox=table[:, 3:7],
         dimensions=table[:, 7:10],
         location=table[:, 10:13],
         rotation_y=table[:, 13],
-        score=table[:, 14] if width == _FIELDS + 1 else None,
+        score=table[:, 14] if table.shape[1] == _FIELDS else None,
     )
 
 
@@ -68,6 +99,15 @@ def write_objects(path: str | Path, objects: Objects) -> None:
     """
     with whole_file(path) as file:
         file.writelines(_format(objects, row) + "\n" for row in range(len(objects)))
+
+
+def _bytes(path: Path) -> bytes | None:
+    """The file's content; None where it cannot be read."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError:
+        return None
 
 
 def _lines(path: Path) -> list[str]:

@@ -5,14 +5,16 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from mink_pd.boxes.geometry import points_in_boxes
+from mink_pd.boxes.geometry import pairs_in_boxes
 from mink_pd.config import DataConfig
 from mink_pd.data import Dataset
 from mink_pd.data.augment import augment
 from mink_pd.data.batch import Batch, collate
+from mink_pd.data.cache import CachedFrames
 from mink_pd.data.frame import Frame
 from mink_pd.data.labels import CLASSES
 from mink_pd.data.sampling import Database, load_database
@@ -26,9 +28,9 @@ class Loader:
     """Batches of one process's share of a data set, epoch by epoch; ``len`` is the number of batches an
     epoch.
 
-    Training: a new order every epoch, all ranks with the same number of frames (the first ones again where it
-    does
-    not come out even). Validation: file order, each frame on one rank only.
+    Training: a new order every epoch; the n-th batches of all ranks together are the n-th batch that one process
+    of that total size would have, so a rank's last batch may be smaller than another's, or empty. Validation:
+    file order. Each frame is on one rank only.
     """
 
     def __init__(self, loader: DataLoader, order: "EpochOrder") -> None:
@@ -79,12 +81,15 @@ def make_loader(
                 f" ({', '.join(config.classes)})"
             )
         database = load_database(dataset)
+    if training and config.cache_mb:  # all workers together
+        dataset = CachedFrames(dataset, config.cache_mb / max(1, config.workers))
     loader: DataLoader = DataLoader(
         _Frames(dataset, config, training, seed, database),
         batch_sampler=order,  # type: ignore[arg-type]  # its keys are pairs
         num_workers=config.workers,
         collate_fn=partial(_collate, classes=config.classes),
         persistent_workers=config.workers > 0,
+        worker_init_fn=_one_thread,
     )
     return Loader(loader, order)
 
@@ -98,18 +103,15 @@ class EpochOrder:
         self._rank, self._world = rank, world
 
     def __len__(self) -> int:
-        share = len(range(self._rank, self._count, self._world))
-        if self._training:
-            share = -(-self._count // self._world)
+        share = len(range(0 if self._training else self._rank, self._count, self._world))
         return -(-share // self._batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         indices = np.arange(self._count)
         if self._training:
             indices = _generator(self._seed, _ORDER, self.epoch).permutation(self._count)
-            indices = np.resize(indices, -(-self._count // self._world) * self._world)
         share = indices[self._rank :: self._world]
-        for start in range(0, len(share), self._batch_size):
+        for start in range(0, len(self) * self._batch_size, self._batch_size):
             yield [(self.epoch, int(index)) for index in share[start : start + self._batch_size]]
 
 
@@ -153,7 +155,7 @@ def keep_boxes(frame: Frame, range: tuple[float, ...]) -> Frame:
     low, high = np.array(range[:2], np.float32), np.array(range[3:5], np.float32)
     centre = frame.boxes[:, :2]
     keep = ((centre >= low) & (centre < high)).all(axis=1)
-    keep &= points_in_boxes(frame.points, frame.boxes).any(axis=1)
+    keep &= np.bincount(pairs_in_boxes(frame.points, frame.boxes)[0], minlength=len(keep)) > 0
     objects = None if frame.objects is None else frame.objects[keep]
     return replace(frame, boxes=frame.boxes[keep], names=frame.names[keep], objects=objects)
 
@@ -165,6 +167,11 @@ def _collate(frames: list[Frame | DataError], classes: list[str]) -> Batch | Dat
             return frame
         good.append(frame)
     return collate(good, classes)
+
+
+def _one_thread(worker: int) -> None:
+    """A worker leaves the other cores to training."""
+    torch.set_num_threads(1)
 
 
 def _generator(seed: int, *use: int) -> np.random.Generator:

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from mink_pd.boxes.geometry import points_in_boxes
+from mink_pd.boxes.geometry import pairs_in_boxes
 from mink_pd.boxes.iou import bev_intersection
 from mink_pd.data import Dataset
 from mink_pd.data.files import whole_file
@@ -52,7 +52,8 @@ class Database:
         rows = rows[_free(self.boxes[rows], frame.boxes)]
         if not len(rows):
             return frame
-        covered = points_in_boxes(frame.points, self.boxes[rows]).any(axis=0)  # (P,)
+        covered = np.zeros(len(frame.points), dtype=bool)
+        covered[pairs_in_boxes(frame.points, self.boxes[rows])[1]] = True
         pasted = [self.points[self.offsets[row] : self.offsets[row + 1]] for row in rows]
         return replace(
             frame,
@@ -112,7 +113,7 @@ def load_database(dataset: Dataset) -> Database:
 
 def build_database(dataset: Dataset) -> Database:
     """Collect every labelled object that contains points, frame by frame."""
-    points, boxes, names, sizes = [np.zeros((0, 4), np.float32)], [np.zeros((0, 7), np.float32)], [""], [0]
+    points, boxes, names, sizes = [np.zeros((0, 4), np.float32)], [np.zeros((0, 7), np.float32)], [], [[0]]
     frames = track(
         range(len(dataset)),
         description="collecting objects for ground-truth sampling",
@@ -122,17 +123,17 @@ def build_database(dataset: Dataset) -> Database:
     )
     for index in frames:
         frame = dataset[index]
-        for box, name, inside in zip(frame.boxes, frame.names, points_in_boxes(frame.points, frame.boxes), strict=True):
-            if inside.any():
-                points.append(frame.points[inside])
-                boxes.append(box[None])
-                names.append(str(name))
-                sizes.append(np.count_nonzero(inside))
+        box, point = pairs_in_boxes(frame.points, frame.boxes)  # (N,) each
+        size = np.bincount(box, minlength=len(frame.boxes))  # (B,)
+        points.append(frame.points[point])
+        boxes.append(frame.boxes[size > 0])
+        names += [str(name) for name in frame.names[size > 0]]
+        sizes.append(size[size > 0].tolist())
     return Database(
         points=np.concatenate(points).astype(np.float32),
-        offsets=np.cumsum(sizes, dtype=np.int64),
+        offsets=np.cumsum(np.concatenate(sizes), dtype=np.int64),
         boxes=np.concatenate(boxes).astype(np.float32),
-        names=np.array(names[1:], dtype=np.str_),
+        names=np.array(names, dtype=np.str_),
     )
 
 

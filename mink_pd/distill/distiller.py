@@ -1,5 +1,7 @@
 """Teacher and student on one coordinate manager; the methods' losses beside the detection loss."""
 
+from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 
 import torch
@@ -7,12 +9,17 @@ from torch import Tensor, nn
 
 from mink_pd.config import Config
 from mink_pd.data.batch import Batch
+from mink_pd.distill.controls import averaged, shuffled
+from mink_pd.distill.initialise import inherit_weights
+from mink_pd.distill.methods import OTHERS
 from mink_pd.distill.pairs import pair_taps
 from mink_pd.distill.pointdistiller import PointDistiller
 from mink_pd.errors import ConfigError, DistillError
-from mink_pd.models import Detector, Prediction, build_detector
+from mink_pd.models import Detector, Prediction
 
-METHODS: dict[str, type[PointDistiller]] = {"pointdistiller": PointDistiller}
+METHODS: dict[str, Callable[..., nn.Module]] = {"pointdistiller": PointDistiller} | {
+    name: partial(method, name) for name, method in OTHERS.items()
+}
 
 
 class Distiller(nn.Module):
@@ -27,21 +34,26 @@ class Distiller(nn.Module):
         super().__init__()
         check_geometry(student, teacher)
         self.detector = student
+        self.control = config.distill.control
         self._outside = [teacher.eval().requires_grad_(False)]  # a list keeps modules out of state_dict
-        if config.distill.random_teacher:
-            control = build_detector(teacher.config)
-            self._outside.append(control.eval().requires_grad_(False))
-        channels = tap_channels(teacher, student)
+        if self.control in ("random", "averaged"):
+            share = config.distill.control_share if self.control == "averaged" else 0.0
+            self._outside.append(averaged(teacher, share))
+        if config.distill.initialise == "teacher":
+            inherit_weights(student, self._outside[-1])
         self.methods = nn.ModuleDict()
         self._taps: dict[str, list[str]] = {}
         for name in config.distill.methods:
             if name not in METHODS:
                 raise ConfigError(f"distill.methods: unknown method '{name}'; choose from {', '.join(METHODS)}")
             settings = getattr(config.distill, name)
-            missing = [tap for tap in settings.taps if tap not in channels]
-            if missing:
-                raise DistillError(f"distill.{name}.taps: no tap '{missing[0]}'; there are {', '.join(channels)}")
-            self._taps[name] = settings.taps
+            key, taps = f"distill.{name}.taps", settings.taps
+            if taps is None:
+                key, taps = "distill.taps", config.distill.taps
+            channels = tap_channels(key, taps, teacher, student)
+            if getattr(settings, "importance", None) == "score":
+                tap_channels(f"distill.{name}.importance", ["scores"], teacher, teacher)
+            self._taps[name] = list(channels)
             self.methods[name] = METHODS[name](settings, channels)
 
     def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
@@ -54,15 +66,17 @@ class Distiller(nn.Module):
         """Loss terms, which are summed, and values to log."""
         voxels = self.detector.voxelise(batch)
         with torch.no_grad():
-            guide, *control = (module(batch, voxels) for module in self._outside)
+            guide, *others = (module(batch, voxels) for module in self._outside)
         student: Prediction = self.detector(batch, voxels)
-        losses = self.detector.loss(student, batch)
+        losses = {name: batch.weight * loss for name, loss in self.detector.loss(student, batch).items()}
         logs: dict[str, Tensor] = {}
         if len(voxels) == 0:
             return losses, logs
-        teacher = control[0] if control else guide
+        teacher = others[0] if others else guide
+        orders: dict[int, Tensor] = {}
         for name, method in self.methods.items():
-            more, seen = method(pair_taps(self._taps[name], teacher, student, guide, batch))
+            pairs = pair_taps(self._taps[name], teacher, student, guide, batch)
+            more, seen = method(shuffled(pairs, orders) if self.control == "shuffled" else pairs)
             losses |= more
             logs |= seen
         return losses, logs
@@ -76,7 +90,14 @@ def check_geometry(student: Detector, teacher: Detector) -> None:
             raise DistillError(f"{key} is {ours} for the student and {theirs} for the teacher; give both the same")
 
 
-def tap_channels(teacher: Detector, student: Detector) -> dict[str, tuple[int, int]]:
-    """Channels of each tap that both networks have: teacher's, student's."""
+def tap_channels(key: str, taps: list[str], teacher: Detector, student: Detector) -> dict[str, tuple[int, int]]:
+    """Channels of each tap that the setting ``key`` lists: teacher's, student's.
+
+    Raises DistillError for a tap that one of them lacks.
+    """
     theirs, ours = teacher.tap_channels(), student.tap_channels()
-    return {name: (theirs[name], ours[name]) for name in theirs if name in ours}
+    both = [tap for tap in theirs if tap in ours]
+    missing = [tap for tap in taps if tap not in both]
+    if missing:
+        raise DistillError(f"{key}: no tap '{missing[0]}'; there are {', '.join(both)}")
+    return {tap: (theirs[tap], ours[tap]) for tap in taps}

@@ -1,32 +1,40 @@
 """The local graph of PointDistiller: neighbours of selected voxels and a dynamic graph convolution over them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from mink_pd.sparse import knn
+from mink_pd.sparse.norm import BatchNorm
 
 
 @dataclass
 class LocalGraph:
     """Edges from selected rows to their neighbours in the same frame.
 
-    selected: int64 (n,), rows of the tap; centre: int64 (E,), the edge's row within ``selected``; neighbour: int64
-    (E,), a row of the tap; share: (E,), 1 / number of edges of that centre.
+    selected: int64 (n,), rows of the tap; neighbour: int64 (E,), rows of the tap, centre by centre; degree: int64 (n,),
+    how many edges each centre has; rows: M, how many rows the tap has.
     """
 
     selected: Tensor
-    centre: Tensor
     neighbour: Tensor
-    share: Tensor
+    degree: Tensor
+    rows: int
 
-    def touched(self, count: int) -> tuple[Tensor, Tensor]:
-        """The rows (U,) of ``count`` that are a neighbour of any, and where each row stands among them (count,)."""
-        used = torch.zeros(count, dtype=torch.bool, device=self.neighbour.device)
+    @cached_property
+    def centre(self) -> Tensor:
+        """int64 (E,), the edge's row within ``selected``."""
+        return torch.arange(len(self.degree), device=self.degree.device).repeat_interleave(self.degree)
+
+    @cached_property
+    def touched(self) -> tuple[Tensor, Tensor]:
+        """The rows (U,) that are a neighbour of any, and where each edge's neighbour stands among them (E,)."""
+        used = torch.zeros(self.rows, dtype=torch.bool, device=self.neighbour.device)
         used[self.neighbour] = True
-        return torch.nonzero(used)[:, 0], used.cumsum(0) - 1
+        return torch.nonzero(used)[:, 0], (used.cumsum(0) - 1)[self.neighbour]
 
 
 def local_graph(selected: list[Tensor], frame: Tensor, places: Tensor, k: int) -> LocalGraph:
@@ -34,18 +42,15 @@ def local_graph(selected: list[Tensor], frame: Tensor, places: Tensor, k: int) -
 
     A row is its own nearest neighbour. A frame with fewer than ``k`` rows gives a smaller graph.
     """
-    centres, neighbours, shares, count = [], [], [], 0
+    neighbours, degrees = [], []
     for index, rows in enumerate(selected):
         if len(rows) == 0:
             continue
         here = torch.nonzero(frame == index)[:, 0]
         near = here[knn(places[rows], places[here], k)]  # (n_f, k)
-        centre = torch.arange(count, count + len(rows), device=rows.device)
-        centres.append(centre.repeat_interleave(near.shape[1]))
         neighbours.append(near.reshape(-1))
-        shares.append(places.new_full((near.numel(),), 1 / near.shape[1]))
-        count += len(rows)
-    return LocalGraph(torch.cat(selected), torch.cat(centres), torch.cat(neighbours), torch.cat(shares))
+        degrees.append(torch.full_like(rows, near.shape[1]))
+    return LocalGraph(torch.cat(selected), torch.cat(neighbours), torch.cat(degrees), len(frame))
 
 
 class GraphConv(nn.Module):
@@ -57,22 +62,33 @@ class GraphConv(nn.Module):
     """
 
     def __init__(
-        self, channels: int, out: int, edge: Literal["neighbour", "difference"], *, frozen: bool = False
+        self,
+        channels: int,
+        out: int,
+        edge: Literal["neighbour", "difference"],
+        *,
+        frozen: bool = False,
     ) -> None:
         super().__init__()
         self.edge, self.frozen = edge, frozen
         self.linear = nn.Linear(2 * channels, out, bias=False)
-        self.norm = nn.BatchNorm1d(out, affine=not frozen, track_running_stats=False)
+        self.norm = BatchNorm(out, affine=not frozen, track_running_stats=False)
         if frozen:
             nn.init.orthogonal_(self.linear.weight)
             self.linear.requires_grad_(False)
 
-    def forward(self, x: Tensor, graph: LocalGraph) -> Tensor:
-        """Features x (M, C) -> edge features (E, C')."""
+    def project(self, x: Tensor, rows: Tensor, selected: Tensor) -> tuple[Tensor, Tensor]:
+        """Of features x (M, C), the neighbours' part W1 x_j (U, C') of ``rows`` and the centres' W2 x_i (n, C').
+
+        Projecting only the rows that are a neighbour of any is what few selected rows save.
+        """
         neighbour, own = self.linear.weight.chunk(2, dim=1)  # (C', C) each
         if self.edge == "difference":  # [x_i - x_j ; x_i]
             neighbour, own = -neighbour, neighbour + own
-        rows, place = graph.touched(len(x))  # (U,): projecting only these is what few selected rows save
-        near = (x[rows] @ neighbour.t())[place[graph.neighbour]]  # (E, C')
-        centre = (x[graph.selected] @ own.t())[graph.centre]  # (E, C')
-        return torch.relu(self.norm(near + centre))
+        return x[rows] @ neighbour.t(), x[selected] @ own.t()
+
+    def forward(self, x: Tensor, graph: LocalGraph) -> Tensor:
+        """Features x (M, C) -> edge features (E, C')."""
+        rows, place = graph.touched
+        near, centre = self.project(x, rows, graph.selected)
+        return torch.relu(self.norm(near[place] + centre[graph.centre]))

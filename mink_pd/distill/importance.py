@@ -17,12 +17,12 @@ def importance(kind: Importance, name: str, taps: dict[str, Tap]) -> Tensor:
     points: how many points lie in the cell (1 for a point); channel_max: the largest channel of the teacher's feature;
     score: the teacher's highest class score there. Raises DistillError where the teacher lacks the tap it takes.
     """
-    tap = _tap(name, taps)
+    tap = tap_of(name, taps)
     if kind == "channel_max":
         return tap.features.amax(dim=1).clamp(min=0)
     if kind == "points":
         return tap.counts()
-    scores = _tap("scores", taps)
+    scores = tap_of("scores", taps)
     highest = torch.sigmoid(scores.features.amax(dim=1))  # (S,)
     return scores.carry(highest, tap)
 
@@ -47,7 +47,8 @@ def inside_share(centres: Tensor, boxes: Tensor) -> Tensor:
     return (along & across).any(dim=1).to(centres.dtype).mean()
 
 
-def _tap(name: str, taps: dict[str, Tap]) -> Tap:
+def tap_of(name: str, taps: dict[str, Tap]) -> Tap:
+    """The teacher's tap of that name. Raises DistillError if it has none."""
     if name not in taps:
         raise DistillError(f"the teacher has no tap '{name}'; it has {', '.join(taps)}")
     return taps[name]

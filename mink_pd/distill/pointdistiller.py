@@ -1,12 +1,16 @@
 """PointDistiller (Zhang, Dong, Tai, Ma; CVPR 2023): local distillation with reweighted learning."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from mink_pd.config import PointDistillerConfig
-from mink_pd.distill.graph import GraphConv, local_graph
+from mink_pd.distill.edges import compare_edges
+from mink_pd.distill.graph import GraphConv, LocalGraph, local_graph
 from mink_pd.distill.importance import inside_share, select
 from mink_pd.distill.pairs import TapPair
+from mink_pd.sparse.norm import processes, sum_over_processes
 
 Terms = tuple[dict[str, Tensor], dict[str, Tensor]]
 
@@ -41,24 +45,46 @@ class PointDistiller(nn.Module):
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of one tap (a scalar) and what to watch: largest phi, share inside objects, adapters' magnitudes."""
-        settings = self.settings
-        frame, frames = pair.teacher.frame, pair.teacher.frames
-        score = pair.importance(settings.importance)  # (M,)
-        selected = select(score, frame, frames, settings.rows)
-        phi = weights(score, selected, settings)  # (n,)
-        places = pair.teacher.centres if settings.knn_space == "coordinates" else pair.teacher.features
-        graph = local_graph(selected, frame, places, settings.neighbours if settings.local_distillation else 1)
-        target = self.teacher[pair.name](pair.teacher.features, graph)  # (E, C')
-        ours = self.student[pair.name](pair.student.features, graph)  # (E, C')
-        each = (target - ours).square().mean(dim=1)  # (E,)
-        loss = (each * phi[graph.centre] * graph.share).sum() / len(graph.selected)
+        selected, phi, graph = self.choose(pair)
+        compared = compare_edges(
+            cast(GraphConv, self.teacher[pair.name]),
+            cast(GraphConv, self.student[pair.name]),
+            (pair.teacher.features, pair.student.features),
+            graph,
+            phi / (graph.degree * mean_rows(graph)),  # (n,): the mean over rows and over each row's neighbours
+        )
         shares = [inside_share(pair.teacher.centres[r], b) for r, b in zip(selected, pair.batch.boxes, strict=True)]
-        return loss, {
+        return compared.loss, {
             "largest_phi": phi.max(),
             "inside": torch.stack(shares).mean(),
-            "teacher_rms": target.detach().square().mean().sqrt(),
-            "student_rms": ours.detach().square().mean().sqrt(),
+            "teacher_rms": compared.teacher_rms,
+            "student_rms": compared.student_rms,
         }
+
+    def choose(self, pair: TapPair) -> tuple[list[Tensor], Tensor, LocalGraph]:
+        """The selected rows of each frame, phi (n,) of all of them, and the graph around them.
+
+        Rows are looked at in an order of their own, so that whom a tie prefers does not depend on the other frames of
+        the batch: coordinate maps order a frame's rows differently in every batch. Centres come in that order too: near
+        ones share cache.
+        """
+        settings, tap = self.settings, pair.teacher
+        order = tap.order()  # (M,)
+        frame, score = tap.frame[order], pair.importance(settings.importance)[order]
+        selected = [rows.sort().values for rows in select(score, frame, tap.frames, settings.rows)]
+        phi = weights(score, selected, settings)  # (n,)
+        places = (tap.centres if settings.knn_space == "coordinates" else tap.features)[order]
+        graph = local_graph(selected, frame, places, settings.neighbours if settings.local_distillation else 1)
+        graph.selected, graph.neighbour = order[graph.selected], order[graph.neighbour]
+        return [order[rows] for rows in selected], phi, graph
+
+
+def mean_rows(graph: LocalGraph) -> float:
+    """Selected rows, on average over the processes: their losses' mean is then that over all rows."""
+    if processes() == 1:
+        return len(graph.selected)
+    own = torch.tensor(float(len(graph.selected)), device=graph.selected.device)
+    return max(float(sum_over_processes(own)), 1) / processes()
 
 
 def weights(importance: Tensor, selected: list[Tensor], settings: PointDistillerConfig) -> Tensor:

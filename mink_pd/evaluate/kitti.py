@@ -4,12 +4,13 @@ The figures equal the official evaluator's in its offline form. Source: Geiger e
 points: Simonelli et al., ICCV 2019.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mink_pd.data.labels import read_objects
+from mink_pd.data.labels import read_all_objects
 from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
 from mink_pd.evaluate.curves import OperatingPoint, curves, operating_point
@@ -109,15 +110,18 @@ def load_folders(
     ids = _frame_list(frames) if frames else sorted(path.stem for path in detections.glob("*.txt"))
     if not ids:
         raise DataError(f"{frames or detections}: no frame; give ids such as 000008, or files 000008.txt")
-    truth, found = {}, {}
-    for frame in ids:
-        label_file, detection_file = labels / f"{frame}.txt", detections / f"{frame}.txt"
-        _must_exist(label_file, "give its labels")
-        truth[frame] = read_objects(label_file)
-        if not allow_missing or detection_file.exists():
-            _must_exist(detection_file, "write an empty file where nothing is detected")
-            found[frame] = read_objects(detection_file, scores=True)
-    return truth, found
+    _must_exist(labels, ids, "give its labels")
+    detected = list(ids)
+    if allow_missing:
+        detected = [frame for frame in ids if (detections / f"{frame}.txt").is_file()]
+    else:
+        _must_exist(detections, ids, "write an empty file where nothing is detected")
+    return _read(labels, ids, None), _read(detections, detected, True)
+
+
+def _read(folder: Path, ids: Sequence[str], scores: bool | None) -> dict[str, Objects]:
+    paths = [folder / f"{frame}.txt" for frame in ids]
+    return dict(zip(ids, read_all_objects(paths, scores=scores), strict=True))
 
 
 def _frame_list(path: Path) -> Sequence[str]:
@@ -130,9 +134,13 @@ def _frame_list(path: Path) -> Sequence[str]:
     return ids
 
 
-def _must_exist(path: Path, advice: str) -> None:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; {advice}, or leave the frame out of the frame list")
+def _must_exist(folder: Path, ids: Sequence[str], advice: str) -> None:
+    present = set(os.listdir(folder))
+    for frame in ids:
+        if f"{frame}.txt" not in present:
+            raise DataError(
+                f"{folder / f'{frame}.txt'}: no such file; {advice}, or leave the frame out of the frame list"
+            )
 
 
 def evaluate_folders(labels: Path, detections: Path, frames: Path | None = None, allow_missing: bool = False) -> Result:

@@ -1,57 +1,152 @@
 """Overlaps of KITTI rows: in the image, seen from above, and in space."""
 
+from dataclasses import dataclass
+
 import numpy as np
+from numba import njit
 
-from mink_pd.boxes.iou import bev_iou, iou_3d
+from mink_pd.boxes.iou import MAX_CORNERS, intersection, may_touch, prepare
 from mink_pd.data.objects import Objects
-from mink_pd.evaluate.rules import is_named
 
-OVERLAPS = ("bbox", "bev", "3d")  # order of the first axis of frame_overlaps
-
-
-def frame_overlaps(labels: Objects, detections: Objects) -> np.ndarray:
-    """IoU of each label (G) with each detection (D) of one frame: float64 (3, G, D), in the order of
-    OVERLAPS."""
-    a, b = _upright(labels), _upright(detections)
-    ground = [0, 1, 3, 4, 6]
-    in_image = image_iou(labels.bbox, detections.bbox)
-    return np.stack([in_image, bev_iou(a[:, ground], b[:, ground]), iou_3d(a, b)])
+OVERLAPS = ("bbox", "bev", "3d")  # order of the first axis of Pairs.overlap
 
 
-def dont_care_share(labels: Objects, detections: Objects) -> np.ndarray:
-    """The largest share of each detection's image box (D,) that lies in one DontCare box of the same
-    frame."""
-    regions = labels.bbox[is_named(labels, "DontCare")]
-    shared = _image_intersection(detections.bbox, regions)  # (D, R)
-    area = _image_area(detections.bbox)[:, None]  # (D, 1)
-    share = np.divide(shared, area, out=np.zeros_like(shared), where=shared > 0)
-    return share.max(axis=1, initial=0.0)
+@dataclass
+class Pairs:
+    """The N pairs of a label and a detection of the same frame that overlap in some way.
 
-
-def image_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of the image boxes a (A, 4) and b (B, 4), x1, y1, x2, y2 [px]: float64 (A, B).
-
-    No pixel is added to width or height. Order of operations as in the official evaluator: a box may lie
-    exactly at the threshold, where the last bit decides.
+    label, detection (N,) int64, rows, sorted by label, then detection; overlap (3, N) float64, IoU in the order of
+    OVERLAPS.
     """
-    shared = _image_intersection(a, b)
-    union = np.add.outer(_image_area(a), _image_area(b)) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+
+    label: np.ndarray
+    detection: np.ndarray
+    overlap: np.ndarray
 
 
-def _image_area(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+def pair_up(labels: Objects, detections: Objects, label_first: np.ndarray, detection_first: np.ndarray) -> Pairs:
+    """The overlapping pairs of labels (G) and detections (D), frame by frame.
+
+    label_first, detection_first (F + 1,) int64: where the rows of each frame begin.
+    """
+    label, detection, overlap = _pair_up(
+        label_first,
+        detection_first,
+        np.ascontiguousarray(labels.bbox),
+        np.ascontiguousarray(detections.bbox),
+        *_upright(labels),
+        *_upright(detections),
+    )
+    return Pairs(label, detection, overlap.T)
 
 
-def _image_intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    width = np.minimum.outer(a[:, 2], b[:, 2]) - np.maximum.outer(a[:, 0], b[:, 0])  # (A, B)
-    height = np.minimum.outer(a[:, 3], b[:, 3]) - np.maximum.outer(a[:, 1], b[:, 1])
-    return np.maximum(width, 0) * np.maximum(height, 0)
+def dont_care_share(
+    labels: Objects, detections: Objects, label_first: np.ndarray, detection_first: np.ndarray, regions: np.ndarray
+) -> np.ndarray:
+    """The largest share of each detection's image box (D,) that lies in one of the DontCare boxes of its frame, which
+    are the labels ``regions`` (G,) bool."""
+    return _share(
+        label_first,
+        detection_first,
+        np.ascontiguousarray(labels.bbox),
+        np.ascontiguousarray(detections.bbox),
+        regions,
+    )
 
 
-def _upright(objects: Objects) -> np.ndarray:
-    """Camera boxes (B, 7) with the axes x, z, y of the camera in place of x, y, z, so that IoU stays the
-    same."""
+def _upright(objects: Objects) -> tuple[np.ndarray, np.ndarray]:
+    """Rectangles seen from above, prepared (B, 8), with the camera's x and z as x and y, and bottom, top and height
+    (B, 3) of the boxes along its -y."""
     height, width, length = objects.dimensions.T
     x, y, z = objects.location.T
-    return np.stack([x, z, y - height / 2, length, width, height, -objects.rotation_y], axis=1)
+    centre = y - height / 2
+    rectangles = prepare(np.stack([x, z, length, width, -objects.rotation_y], axis=1))
+    return rectangles, np.stack([centre - height / 2, centre + height / 2, np.maximum(height, 0)], axis=1)
+
+
+@njit(cache=True, error_model="numpy")
+def _pair_up(
+    label_first: np.ndarray,
+    detection_first: np.ndarray,
+    label_image: np.ndarray,
+    detection_image: np.ndarray,
+    label_ground: np.ndarray,
+    label_span: np.ndarray,
+    detection_ground: np.ndarray,
+    detection_span: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    room, found = 1024, 0
+    label, detection, overlap = np.empty(room, np.int64), np.empty(room, np.int64), np.empty((room, 3))
+    polygon, clipped = np.empty((MAX_CORNERS, 2)), np.empty((MAX_CORNERS, 2))
+    for frame in range(len(label_first) - 1):
+        for g in range(label_first[frame], label_first[frame + 1]):
+            for d in range(detection_first[frame], detection_first[frame + 1]):
+                # An overlap in space is one from above too.
+                in_image = image_intersection(label_image[g], detection_image[d])
+                from_above = 0.0
+                if may_touch(label_ground[g], detection_ground[d]):
+                    from_above = intersection(label_ground[g], detection_ground[d], polygon, clipped)
+                if in_image == 0 and from_above == 0:
+                    continue
+                if found == room:
+                    room *= 2
+                    label, detection = _longer(label, room), _longer(detection, room)
+                    wider = np.empty((room, 3))
+                    wider[:found] = overlap
+                    overlap = wider
+                a, b = label_span[g], detection_span[d]
+                in_space = from_above * max(min(a[1], b[1]) - max(a[0], b[0]), 0.0)
+                label[found], detection[found] = g, d
+                overlap[found, 0] = _iou(in_image, image_area(label_image[g]), image_area(detection_image[d]))
+                area, other = label_ground[g, 7], detection_ground[d, 7]
+                overlap[found, 1] = _iou(from_above, area, other)
+                overlap[found, 2] = _iou(in_space, area * a[2], other * b[2])
+                found += 1
+    return label[:found], detection[:found], overlap[:found]
+
+
+@njit(cache=True)
+def _longer(values: np.ndarray, room: int) -> np.ndarray:
+    result = np.empty(room, values.dtype)
+    result[: len(values)] = values
+    return result
+
+
+@njit(cache=True, error_model="numpy")
+def _share(
+    label_first: np.ndarray,
+    detection_first: np.ndarray,
+    label_image: np.ndarray,
+    detection_image: np.ndarray,
+    regions: np.ndarray,
+) -> np.ndarray:
+    share = np.zeros(len(detection_image))
+    for frame in range(len(label_first) - 1):
+        for g in range(label_first[frame], label_first[frame + 1]):
+            if not regions[g]:
+                continue
+            for d in range(detection_first[frame], detection_first[frame + 1]):
+                shared = image_intersection(detection_image[d], label_image[g])
+                if shared > 0:
+                    share[d] = max(share[d], shared / image_area(detection_image[d]))
+    return share
+
+
+@njit(cache=True)
+def image_area(box: np.ndarray) -> float:
+    """Of x1, y1, x2, y2 [px]; no pixel is added to width or height."""
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+@njit(cache=True)
+def image_intersection(a: np.ndarray, b: np.ndarray) -> float:
+    """Area [px^2] that two image boxes share."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return max(width, 0.0) * max(height, 0.0)
+
+
+@njit(cache=True, error_model="numpy")
+def _iou(shared: float, a: float, b: float) -> float:
+    """Order of operations as in the official evaluator: a box may lie exactly at the threshold, where the last bit
+    decides."""
+    return shared / (a + b - shared) if shared > 0 else 0.0

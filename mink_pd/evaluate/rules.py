@@ -39,8 +39,8 @@ def level_of(name: str) -> Level:
 
 
 def is_named(objects: Objects, name: str) -> np.ndarray:
-    """Rows (B,) bool of that class; case does not matter, as in the official evaluator."""
-    return np.char.lower(np.asarray(objects.names, dtype=str)) == name.lower()
+    """Rows (B,) bool of that class, of objects whose names are in lower case."""
+    return objects.names == name.lower()
 
 
 def _height(objects: Objects) -> np.ndarray:

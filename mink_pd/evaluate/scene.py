@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from mink_pd.data.labels import DONT_CARE
 from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
-from mink_pd.evaluate.overlaps import OVERLAPS, dont_care_share, frame_overlaps
+from mink_pd.evaluate.overlaps import OVERLAPS, Pairs, dont_care_share, pair_up
+from mink_pd.evaluate.rules import is_named
 
 
 @dataclass
@@ -22,10 +24,9 @@ class Candidates:
 
 @dataclass
 class Scene:
-    """Labels (G rows) and detections (D rows) of all frames, and the pairs (N) in a frame that overlap.
+    """Labels (G rows) and detections (D rows) of all frames, their names in lower case, and the pairs that overlap.
 
-    pair_label and pair_detection (N,) are rows, sorted by label, then detection; pair_overlap (3, N) is in
-    the order of OVERLAPS; dont_care (D,) is the share of a detection's image box in a DontCare box.
+    dont_care (D,) is the share of a detection's image box in a DontCare box.
     """
 
     frames: int
@@ -33,16 +34,14 @@ class Scene:
     detections: Objects
     score: np.ndarray  # (D,) float64
     dont_care: np.ndarray
-    pair_label: np.ndarray
-    pair_detection: np.ndarray
-    pair_overlap: np.ndarray
+    pairs: Pairs
 
     def candidates(self, overlap: str, above: float) -> Candidates:
         """The pairs whose overlap of that kind ("bbox", "bev" or "3d") is strictly above the threshold."""
-        values = self.pair_overlap[OVERLAPS.index(overlap)]
+        values = self.pairs.overlap[OVERLAPS.index(overlap)]
         chosen = values > above
-        first = np.searchsorted(self.pair_label[chosen], np.arange(len(self.labels) + 1))
-        return Candidates(first, self.pair_detection[chosen], values[chosen])
+        first = np.searchsorted(self.pairs.label[chosen], np.arange(len(self.labels) + 1))
+        return Candidates(first, self.pairs.detection[chosen], values[chosen])
 
 
 def collect(labels: Mapping[str, Objects], detections: Mapping[str, Objects], allow_missing: bool = False) -> Scene:
@@ -60,26 +59,19 @@ def collect(labels: Mapping[str, Objects], detections: Mapping[str, Objects], al
     pairs = list(_frame_pairs(labels, detections, allow_missing))
     all_labels = concatenate([truth for truth, _ in pairs])
     all_detections = concatenate([found for _, found in pairs])
-    rows, columns, overlaps, shares = [], [], [], []
-    label_start = detection_start = 0
-    for truth, found in pairs:
-        overlap = frame_overlaps(truth, found)  # (3, G_f, D_f)
-        row, column = np.nonzero(overlap.any(axis=0))
-        rows.append(row + label_start)
-        columns.append(column + detection_start)
-        overlaps.append(overlap[:, row, column])
-        shares.append(dont_care_share(truth, found))
-        label_start, detection_start = label_start + len(truth), detection_start + len(found)
+    # Classes are compared without regard to case, as in the official evaluator.
+    for rows in (all_labels, all_detections):
+        rows.names = np.char.lower(np.asarray(rows.names, dtype=str))
+    label_first, detection_first = (np.cumsum([0, *(len(pair[n]) for pair in pairs)]) for n in (0, 1))
+    regions = is_named(all_labels, DONT_CARE)
     score = all_detections.score
     return Scene(
         frames=len(pairs),
         labels=all_labels,
         detections=all_detections,
         score=np.zeros(0) if score is None else np.ascontiguousarray(score, dtype=np.float64),
-        dont_care=np.concatenate(shares),
-        pair_label=np.concatenate(rows),
-        pair_detection=np.concatenate(columns),
-        pair_overlap=np.concatenate(overlaps, axis=1),
+        dont_care=dont_care_share(all_labels, all_detections, label_first, detection_first, regions),
+        pairs=pair_up(all_labels, all_detections, label_first, detection_first),
     )
 
 

@@ -90,8 +90,10 @@ def match(
         return result.view(sites, kinds)
     flat = anchors.reshape(-1, 7)
     reach = (boxes[:, 3:5].norm(dim=1) + anchors[0, 2 * labels, 3:5].norm(dim=1)) / 2  # (B,)
-    offset = (anchors[:, 0, None, :2] - boxes[None, :, :2]).abs().amax(dim=2)  # (S, B)
-    site, box = torch.nonzero((offset < reach) & (frame[:, None] == box_frame), as_tuple=True)
+    near = frame[:, None] == box_frame  # (S, B)
+    for axis in range(2):
+        near &= (anchors[:, 0, axis, None] - boxes[:, axis]).abs() < reach
+    site, box = torch.nonzero(near, as_tuple=True)
     first = site * kinds + 2 * labels[box]
     anchor, box = torch.cat([first, first + 1]), torch.cat([box, box])  # (N,), both headings
     overlap = aligned_iou(flat[anchor], boxes[box])  # (N,)

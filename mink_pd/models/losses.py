@@ -14,9 +14,12 @@ from mink_pd.models.detector import AnchorPrediction
 
 @dataclass
 class Targets:
-    """labels (S, A) int64: class, -1 background, -2 ignored; boxes (S, A, 7): the object of each positive anchor."""
+    """labels (S, A) int64: class, -1 background, -2 ignored; site, anchor (N,) int64: the positive anchors; boxes
+    (N, 7): their objects."""
 
     labels: Tensor
+    site: Tensor
+    anchor: Tensor
     boxes: Tensor
 
 
@@ -26,10 +29,10 @@ def assign_targets(prediction: AnchorPrediction, batch: Batch, anchors: list[Anc
     count = torch.tensor([len(b) for b in batch.boxes], device=boxes.device)
     box_frame = torch.repeat_interleave(torch.arange(len(count), device=boxes.device), count)
     row = match(prediction.anchors, prediction.frame, boxes, classes, box_frame, anchors)  # (S, A)
-    if len(boxes) == 0:
-        return Targets(row, torch.zeros_like(prediction.anchors))
-    labels = torch.where(row >= 0, classes[row.clamp(min=0)], row)
-    return Targets(labels, boxes[row.clamp(min=0)])
+    site, anchor = torch.nonzero(row >= 0, as_tuple=True)  # (N,)
+    own = row[site, anchor]
+    row[site, anchor] = classes[own]
+    return Targets(row, site, anchor, boxes[own])
 
 
 def focal_loss(logits: Tensor, positive: Tensor, alpha: float, gamma: float) -> Tensor:
@@ -61,13 +64,13 @@ def detection_loss(
     site_share = share[prediction.frame]  # (S,)
 
     wanted = torch.zeros_like(prediction.scores)
-    site, anchor = torch.nonzero(positive, as_tuple=True)
+    site, anchor = targets.site, targets.anchor
     wanted[site, anchor, targets.labels[site, anchor]] = 1
     each = focal_loss(prediction.scores, wanted, settings.focal_alpha, settings.focal_gamma)
     each = each.sum(dim=2) * (targets.labels != -2)
     classification = (each.sum(dim=1) * site_share).sum()
 
-    objects, own = targets.boxes[site, anchor], prediction.anchors[site, anchor]  # (positives, 7)
+    objects, own = targets.boxes, prediction.anchors[site, anchor]  # (positives, 7)
     box = (box_loss(prediction.boxes[site, anchor], encode(objects, own)) * site_share[site]).sum()
     turned = F.cross_entropy(prediction.directions[site, anchor], direction_class(objects[:, 6]), reduction="none")
     direction = (turned * site_share[site]).sum()

@@ -1,10 +1,15 @@
 """Dynamic pillar feature net."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from mink_pd.sparse import Voxels, segment_max, segment_mean
+from mink_pd.sparse import Voxels, segment_linear_max, segment_mean
 from mink_pd.sparse.layers import EPSILON, MOMENTUM
+from mink_pd.sparse.norm import BatchNorm, sum_over_processes
+
+_ROWS_A_SUM = 1024  # of a product of moments, in float32
 
 
 class PillarFeatureNet(nn.Module):
@@ -18,15 +23,72 @@ class PillarFeatureNet(nn.Module):
         """``height``: z of the pillars' centre [m]."""
         super().__init__()
         self.height = height
-        self.linear = nn.Linear(10, channels, bias=False)
-        self.norm = nn.BatchNorm1d(channels, eps=EPSILON, momentum=MOMENTUM)
+        self.linear = LargestNormalised(10, channels)
+        self.norm = BatchNorm(channels, eps=EPSILON, momentum=MOMENTUM)
 
     def forward(self, voxels: Voxels) -> Tensor:
         """Features (M, C) of the M pillars."""
+        return self.linear(self.describe(voxels), self.norm, voxels.rows, voxels.counts)
+
+    def describe(self, voxels: Voxels) -> Tensor:
+        """What is known of each point (P, 10)."""
         points, rows = voxels.points[:, :4], voxels.rows  # (P, 4), (P,)
-        mean = segment_mean(points[:, :3], rows, voxels.counts)  # (M, 3)
+        xyz = points[:, :3]
+        mean = segment_mean(xyz, rows, voxels.counts)  # (M, 3)
         flat = voxels.centres(voxels.coordinates, stride=1)  # (M, 2)
         centre = torch.cat([flat, flat.new_full((len(flat), 1), self.height)], dim=1)  # (M, 3)
-        xyz = points[:, :3]
-        described = torch.cat([points, xyz - mean[rows], xyz - centre[rows]], dim=1)  # (P, 10)
-        return segment_max(self.norm(self.linear(described)).relu_(), rows, len(voxels))
+        around = torch.cat([mean, centre], dim=1).index_select(0, rows)  # (P, 6)
+        return torch.cat([points, xyz - around[:, :3], xyz - around[:, 3:]], dim=1)
+
+
+class LargestNormalised(nn.Linear):
+    """A linear map without bias, batch norm and ReLU of rows, and the maximum over groups of rows; none of it is held
+    for all rows."""
+
+    def __init__(self, features: int, channels: int) -> None:
+        super().__init__(features, channels, bias=False)
+
+    def forward(self, x: Tensor, norm: BatchNorm, rows: Tensor, counts: Tensor) -> Tensor:  # type: ignore[override]
+        """x (P, F) in groups ``rows`` (P,) of ``counts`` (M,) -> (M, C)."""
+        weight, bias = self.folded(norm, x)  # (C, F), (C,)
+        # Not in place: the maxima may be kept for their gradient.
+        return segment_linear_max(x, weight, bias, rows, counts).relu()
+
+    def folded(self, norm: BatchNorm, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight (C, F) and bias (C,) of the one linear map that does what this one and the norm do to x.
+
+        In training the statistics of W x follow from those of x: mean W E[x], variance diag(W Cov[x] W^T). Gradients
+        reach W through these small products, and the running statistics move as ``norm`` would move them.
+        """
+        layer: Any = norm
+        with torch.autocast(x.device.type, enabled=False):
+            if norm.training:
+                count, mean, covariance = _moments(x, norm.synchronised)  # (), (F,), (F, F)
+                wide = self.weight.double()
+                centre = wide @ mean  # (C,)
+                variance = ((wide @ covariance) * wide).sum(dim=1)  # (C,)
+                norm.track(centre.detach(), variance.detach(), count)
+                centre, variance = centre.to(self.weight.dtype), variance.to(self.weight.dtype)
+            else:
+                centre, variance = layer.running_mean, layer.running_var
+            scale = layer.weight * torch.rsqrt(variance + layer.eps)
+            return self.weight * scale[:, None], layer.bias - centre * scale
+
+
+def _moments(x: Tensor, synchronised: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Number (), mean (F,) and biased covariance (F, F) of rows x (P, F), float64, or of those of all processes."""
+    count = torch.full((1,), len(x), dtype=torch.float64, device=x.device)
+    some = count.clamp(min=1)
+    mean = x.sum(dim=0, dtype=torch.float64) / some
+    centred = x - mean.to(x.dtype)  # squares about zero would cancel
+    rest = centred.sum(dim=0, dtype=torch.float64) / some  # what rounding the mean has left
+    blocks = centred.split(_ROWS_A_SUM)  # float32 products of short blocks, added up in float64
+    square = torch.stack([block.t() @ block for block in blocks]).sum(dim=0, dtype=torch.float64) / some
+    covariance = square - torch.outer(rest, rest)
+    if not synchronised:
+        return count, mean, covariance
+    features = len(mean)
+    own = torch.cat([count, count * mean, (count * (covariance + torch.outer(mean, mean))).flatten()])
+    count, mean, square = sum_over_processes(own).split([1, features, features * features])
+    mean, square = mean / count.clamp(min=1), square / count.clamp(min=1)
+    return count, mean, square.view(features, features) - torch.outer(mean, mean)

@@ -3,10 +3,12 @@
 Both compute distances in float64 and break ties by the lowest row.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from mink_pd.sparse.native import library
+from mink_pd.sparse.operators import operators
 
 _CHUNK = 1 << 24  # distances held at once by the torch path
 
@@ -17,9 +19,9 @@ def farthest_points(xyz: Tensor, count: int) -> Tensor:
     Each next point is the one that is farthest from all before (PointNet++, Qi et al. 2017, section 3.2), so the first
     m of them are what sampling m points gives, also from among these points alone.
     """
-    operators = _compiled(xyz)
-    if operators is not None:
-        return operators.farthest_points(xyz.contiguous(), count)
+    compiled = _compiled(xyz)
+    if compiled is not None:
+        return compiled.farthest_points(xyz.contiguous(), count)
     return farthest_points_torch(xyz, count)
 
 
@@ -29,9 +31,9 @@ def ball_query(xyz: Tensor, centres: Tensor, radii: list[float], neighbours: lis
     int64 (F, M, K) each, in order of rows, filled up with the first of them as PointNet++ does; row 0 where there is
     none.
     """
-    operators = _compiled(xyz)
-    if operators is not None:
-        return operators.ball_query(xyz.contiguous(), centres.contiguous(), radii, neighbours)
+    compiled = _compiled(xyz)
+    if compiled is not None:
+        return compiled.ball_query(xyz.contiguous(), centres.contiguous(), radii, neighbours)
     return ball_query_torch(xyz, centres, radii, neighbours)
 
 
@@ -40,9 +42,9 @@ def points_of_boxes(xyz: Tensor, boxes: Tensor, frame: Tensor, count: int) -> tu
 
     Fewer than ``count`` points are repeated in turn; the rows of an empty box are 0. The faces belong to the box.
     """
-    operators = _compiled(xyz)
-    if operators is not None:
-        return operators.points_of_boxes(xyz.contiguous(), boxes.contiguous(), frame, count)
+    compiled = _compiled(xyz)
+    if compiled is not None:
+        return compiled.points_of_boxes(xyz.contiguous(), boxes.contiguous(), frame, count)
     return points_of_boxes_torch(xyz, boxes, frame, count)
 
 
@@ -104,5 +106,6 @@ def first_rows(inside: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return torch.where(first < width, first, 0), found
 
 
-def _compiled(xyz: Tensor):  # type: ignore[no-untyped-def]
-    return None if xyz.is_cuda else library()
+def _compiled(xyz: Tensor) -> Any | None:
+    """The compiled operators where they take these points."""
+    return operators() if xyz.device.type == "cpu" and xyz.dtype == torch.float32 else None

@@ -105,6 +105,9 @@ class PointTap(Tap):
     def shares_rows(self, other: Tap) -> bool:
         return isinstance(other, PointTap) and self.sample is other.sample
 
+    def order(self) -> Tensor:
+        return torch.arange(len(self.values), device=self.values.device)
+
     def counts(self) -> Tensor:
         """All 1: each row is one point."""
         return torch.ones_like(self.values[:, 0])

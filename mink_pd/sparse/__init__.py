@@ -3,7 +3,7 @@
 from mink_pd.sparse.knn import knn
 from mink_pd.sparse.layers import ConvBlock, with_features
 from mink_pd.sparse.minkowski import ME
-from mink_pd.sparse.pooling import segment_max, segment_mean
+from mink_pd.sparse.pooling import segment_linear_max, segment_max, segment_mean
 from mink_pd.sparse.taps import SiteTap, Tap
 from mink_pd.sparse.voxels import Voxels, voxelise
 
@@ -14,6 +14,7 @@ __all__ = [
     "Tap",
     "Voxels",
     "knn",
+    "segment_linear_max",
     "segment_max",
     "segment_mean",
     "voxelise",

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from mink_pd.sparse.kernel_map import KernelMap, PairList, grown_sites, kernel_map, kernel_offsets
 from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.operators import operators
 
 Sites = Any  # ME.CoordinateMapKey, ME.SparseTensor or Tensor, which have no types: what ME's layers take
 
@@ -41,23 +42,23 @@ class _Convolution:
 
         ``epilogue`` is applied to the result; it is for inference and has no gradient on the fast path.
         """
-        operators = _operators() if self._is_fast(input, coordinates) else None
-        if operators is None:
+        compiled = operators() if self._is_fast(input, coordinates) else None
+        if compiled is None:
             result = super().forward(input, coordinates)  # type: ignore[misc]
             features = result.F if epilogue is None else epilogue(result.F)
             return _tensor(features, result.coordinate_map_key, input) if epilogue else result
-        key = self._output_key(operators, input, coordinates)
+        key = self._output_key(compiled, input, coordinates)
         layer: Any = self
         generator, transposed = layer.kernel_generator, layer.is_transpose
         fine, coarse = (key, input.coordinate_map_key) if transposed else (input.coordinate_map_key, key)
         maps = kernel_map(
-            operators, input.coordinate_manager, fine, coarse, generator.kernel_size, generator.kernel_dilation
+            compiled, input.coordinate_manager, fine, coarse, generator.kernel_size, generator.kernel_dilation
         )
         if epilogue is None:
-            features = _Products.apply(input.F, layer.kernel, maps, transposed, operators)
+            features = _Products.apply(input.F, layer.kernel, maps, transposed, compiled)
             features = features if layer.bias is None else features + layer.bias
         else:
-            features = _inference(input.F, layer.kernel, layer.bias, maps, transposed, epilogue, operators)
+            features = _inference(input.F, layer.kernel, layer.bias, maps, transposed, epilogue, compiled)
         return _tensor(features, key, input)
 
     def _is_fast(self, input: "ME.SparseTensor", coordinates: Sites | None) -> bool:
@@ -170,9 +171,3 @@ def _inference(
 
 def _tensor(features: Tensor, key: "ME.CoordinateMapKey", like: "ME.SparseTensor") -> "ME.SparseTensor":
     return ME.SparseTensor(features, coordinate_map_key=key, coordinate_manager=like.coordinate_manager)
-
-
-def _operators() -> Any | None:
-    from mink_pd.sparse.native import library  # at need: "python -m mink_pd.sparse.native" must find it not imported
-
-    return library()

@@ -5,18 +5,25 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from mink_pd.sparse.operators import operators
+
 
 def knn(queries: Tensor, references: Tensor, k: int) -> Tensor:
     """Rows (Q, min(k, R)) int64 of the nearest references (R, D) of each query (Q, D), nearest first.
 
     Coordinates are metric, so that anisotropic voxels count rightly. A query that is a reference finds itself first.
-    A k-d tree on the CPU; all distances and a partial sort on other devices or for features (D > 3).
+    On the CPU in 2 or 3 dimensions compiled code (``csrc/knn.cpp``) finds them, equally near ones in the order of their
+    rows; without it a k-d tree does, and equally near ones come in any order. Other devices and features (D > 3) take
+    all distances and a partial sort.
     """
     k = min(k, len(references))
     if queries.is_cuda or queries.shape[1] > 3:
         exact = "donot_use_mm_for_euclid_dist"  # the fast form's rounding can put another row before the row itself
         distances = (torch.cdist(chunk, references, compute_mode=exact) for chunk in queries.split(4096))
         return torch.cat([chunk.topk(k, largest=False).indices for chunk in distances])
+    fast = queries.dtype == references.dtype == torch.float32 and queries.shape[1] > 1
+    if fast and (compiled := operators()):
+        return compiled.nearest(queries.contiguous(), references.contiguous(), k)
     tree = cKDTree(references.numpy(), compact_nodes=False, balanced_tree=False)
     _, rows = tree.query(queries.numpy(), k=np.arange(1, k + 1), workers=1 if len(queries) < 1000 else -1)
     return torch.from_numpy(rows)

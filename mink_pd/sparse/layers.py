@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mink_pd.sparse.conv import Epilogue, GenerativeConvTranspose, SparseConv
 from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.norm import BatchNorm
 from mink_pd.sparse.voxels import Voxels
 
 EPSILON, MOMENTUM = 1e-3, 0.01  # of batch norm, as in SECOND and PointPillars
@@ -40,9 +41,11 @@ class ConvBlock(nn.Module):
         layer = GenerativeConvTranspose if transposed else SparseConv
         extra = {} if transposed else {"expand_coordinates": grow}
         self.convolution = layer(channels_in, channels_out, kernel, stride, dimension=dimension, **extra)
-        self.norm = nn.BatchNorm1d(channels_out, eps=EPSILON, momentum=MOMENTUM)
+        self.norm = BatchNorm(channels_out, eps=EPSILON, momentum=MOMENTUM)
         # He et al. 2015: variance 2 / fan-in; MinkowskiEngine's default is smaller for few channels.
         nn.init.kaiming_normal_(self.convolution.kernel.data.view(-1, channels_out).t(), nonlinearity="relu")
+        self._folded: Any = None
+        self._folded_state: list[tuple[int, int]] = []
 
     def forward(self, x: "ME.SparseTensor", sites: "ME.CoordinateMapKey | None" = None) -> "ME.SparseTensor":
         if not self.training and not torch.is_grad_enabled():
@@ -53,8 +56,13 @@ class ConvBlock(nn.Module):
     def _norm_and_relu(self) -> Epilogue:
         """Of the running statistics: (x - mean) / sqrt(variance + eps) * weight + bias, then the positive part."""
         norm: Any = self.norm
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        return Epilogue(scale, norm.bias - norm.running_mean * scale)
+        parts = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        state = [(id(part), part._version) for part in parts]  # changes with every write to any of them
+        if state != self._folded_state:
+            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            self._folded = Epilogue(scale, norm.bias - norm.running_mean * scale)
+            self._folded_state = state
+        return self._folded
 
 
 def shared_sites(block: ConvBlock, x: "ME.SparseTensor", voxels: Voxels, name: str) -> "ME.SparseTensor":

@@ -1,19 +1,12 @@
-"""The one place that imports MinkowskiEngine, with what it needs to load and to run well.
+"""The one place that imports MinkowskiEngine, with what it needs to load.
 
-OpenBLAS's own threads make MinkowskiEngine's many small matrix products slow and erratic (a factor of 2 to 10 on two
-cores), so they are set to one before the library loads. Release 0.5.4 imports ``Sequence`` from ``collections``, where
-Python >= 3.10 no longer has it; the name is put back for the time of the import.
+Release 0.5.4 imports ``Sequence`` from ``collections``, where Python >= 3.10 no longer has it; the name is put back for
+the time of the import. Thread settings: :mod:`mink_pd.threads`.
 """
 
 import collections
 import collections.abc
-import os
 import warnings
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault(
-    "OMP_NUM_THREADS", str(os.cpu_count() or 1)
-)  # MinkowskiEngine warns where it is not set
 
 _LOST_NAMES = ("Sequence", "Mapping", "Iterable", "Callable")
 _put_back = [name for name in _LOST_NAMES if not hasattr(collections, name)]

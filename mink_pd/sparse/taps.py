@@ -45,6 +45,10 @@ class Tap(ABC):
         """Whether row i is the same place in both."""
 
     @abstractmethod
+    def order(self) -> Tensor:
+        """int64 (M,), the rows in an order that is a frame's own, whatever other frames the batch has"""
+
+    @abstractmethod
     def counts(self) -> Tensor:
         """(M,), how many points lie at each row's place"""
 
@@ -108,6 +112,9 @@ class SiteTap(Tap):
         if not isinstance(other, SiteTap):
             return False
         return self.key == other.key and self.tensor.coordinate_manager is other.tensor.coordinate_manager
+
+    def order(self) -> Tensor:
+        return _cell_codes(self.coordinates, 1).argsort()
 
     def counts(self) -> Tensor:
         voxels = self.voxels

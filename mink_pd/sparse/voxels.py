@@ -1,11 +1,15 @@
 """Voxels of a batch on one coordinate map: what teacher and student share."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.operators import operators
+
+MOST_CELLS = 2**35  # of a batch's grid in the compiled path, whose bits then take 100 MB
 
 
 @dataclass
@@ -65,6 +69,30 @@ def voxelise(
     lower = torch.tensor(bounds[:3], dtype=points.dtype, device=points.device)
     edge = torch.tensor(size, dtype=points.dtype, device=points.device)
     shape = grid_shape(bounds, size)
+    compiled = operators() if _is_fast(points, frames, shape, dimensions) else None
+    into_cells = sort_into_cells if compiled is None else compiled.voxelise
+    coordinates, points, rows, counts = into_cells(points, frame, frames, lower, edge, shape, dimensions)
+    manager, key, order = _coordinate_map(coordinates, dimensions)
+    if order is not None:
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(len(order), device=order.device)
+        coordinates, counts, rows = coordinates[order], counts[order], rank[rows]
+    return Voxels(coordinates, points, rows, counts, lower[:dimensions], edge[:dimensions], frames, manager, key)
+
+
+def sort_into_cells(
+    points: Tensor,
+    frame: Tensor,
+    frames: int,
+    lower: Tensor,
+    edge: Tensor,
+    shape: tuple[int, ...],
+    dimensions: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Coordinates (M, 1 + D), points inside (P, 4+), their rows (P,) and counts (M,) of :class:`Voxels`.
+
+    This is what the compiled operator computes (``csrc/voxels.cpp``), to the bit, for other devices and types.
+    """
     cell = torch.floor((points[:, :3] - lower) / edge).long()  # (P, 3)
     inside = ((cell >= 0) & (cell < torch.tensor(shape, device=cell.device))).all(dim=1)
     cell, frame, points = cell[inside], frame[inside], points[inside]
@@ -77,12 +105,13 @@ def voxelise(
         coordinates[:, 1 + axis] = unique % shape[axis]
         unique = torch.div(unique, shape[axis], rounding_mode="floor")
     coordinates[:, 0] = unique
-    manager, key, order = _coordinate_map(coordinates, dimensions)
-    if order is not None:
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(len(order), device=order.device)
-        coordinates, counts, rows = coordinates[order], counts[order], rank[rows]
-    return Voxels(coordinates, points, rows, counts, lower[:dimensions], edge[:dimensions], frames, manager, key)
+    return coordinates, points, rows, counts
+
+
+def _is_fast(points: Tensor, frames: int, shape: tuple[int, ...], dimensions: int) -> bool:
+    """Whether the compiled operator takes these points; its memory is a five-hundredth byte a cell of the grid."""
+    cells = frames * math.prod(shape[:dimensions])
+    return points.device.type == "cpu" and points.dtype == torch.float32 and cells <= MOST_CELLS
 
 
 def _coordinate_map(

@@ -1,10 +1,12 @@
 """One training from configuration to run folder: what tools/train.py and tools/distill.py call."""
 
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_fabric.utilities.rank_zero import rank_zero_only
@@ -13,11 +15,12 @@ from mink_pd.config import Config, TrainConfig
 from mink_pd.data import open_dataset
 from mink_pd.data.loader import make_loader
 from mink_pd.distill import Distiller
-from mink_pd.errors import ConfigError
+from mink_pd.errors import ConfigError, MinkPDError
 from mink_pd.models import Detector, build_detector
-from mink_pd.train.environment import describe, set_threads
+from mink_pd.train.environment import describe, keep_memory, set_threads
 from mink_pd.train.loop import Trainer
 from mink_pd.train.objective import DetectionObjective, Objective
+from mink_pd.train.processes import DataParallel, is_lost_process, place
 from mink_pd.train.report import Reporter
 from mink_pd.train.runs import RunFolder, identify, load_detector
 from mink_pd.train.validate import Validation, check_metric, validate
@@ -52,9 +55,9 @@ def train(
     fabric.seed_everything(config.seed, verbose=False)
     objective = make_objective(config)
     share = {"rank": fabric.global_rank, "world": fabric.world_size, "seed": config.seed}
-    size = config.train.batch_size
-    loader = make_loader(datasets[0], config.data, batch_size=size, training=True, **share)
-    validation = make_loader(datasets[1], config.data, batch_size=size, training=False, **share)
+    with fabric.rank_zero_first(local=True):  # which builds the database of objects, if there is none; others read it
+        loader = make_loader(datasets[0], config.data, batch_size=config.train.batch_size, training=True, **share)
+    validation = make_loader(datasets[1], config.data, batch_size=1, training=False, **share)
 
     def evaluate(detector: Detector) -> Validation:
         return validate(detector, validation.epoch(0), fabric)
@@ -71,6 +74,13 @@ def train(
         except KeyboardInterrupt:
             reporter.say(f"{run}: stopped after epoch {trainer.epoch}; --resume continues it")
             raise
+        except RuntimeError as error:
+            if not is_lost_process(error):
+                raise
+            text = f"{run}: another process of this training has ended; --resume continues after epoch {trainer.epoch}"
+            lost = MinkPDError(text)
+            lost.told = not fabric.is_global_zero
+            raise lost from error
         reporter.say(f"{run}: done")
     return run
 
@@ -90,20 +100,42 @@ def distil(config: Config, teacher: Path, resume: bool = False, force: bool = Fa
 def launch(config: TrainConfig) -> Fabric:
     """Device, precision and processes, by Lightning Fabric; its own messages are kept quiet.
 
-    Raises ConfigError if this machine has not what the configuration asks for.
+    Raises ConfigError if this machine has not what the configuration asks for, or torchrun has started another number
+    of processes.
     """
+    started, wanted = place()[1], config.devices * config.nodes
+    if started not in (1, wanted):
+        raise ConfigError(
+            f"torchrun started {started} processes, and train.devices x train.nodes is {wanted};"
+            " set train.devices to its --nproc-per-node and train.nodes to its --nnodes"
+        )
     set_threads(config)
+    fabric = _fabric(config)
+    fabric.launch()
+    return fabric
+
+
+def own_device(config: TrainConfig) -> torch.device:
+    """The device of a process that works for itself, which may be one of several on this machine."""
+    set_threads(config.model_copy(update={"devices": int(os.environ.get("LOCAL_WORLD_SIZE", "1"))}))
+    device = _fabric(config.model_copy(update={"devices": 1, "nodes": 1})).device
+    if device.type != "cuda":
+        return device
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+def _fabric(config: TrainConfig) -> Fabric:
+    keep_memory()
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning_fabric")
     try:
-        fabric = Fabric(
+        return Fabric(
             accelerator=config.accelerator,
             devices=config.devices,
             num_nodes=config.nodes,
             precision=config.precision,
+            strategy=DataParallel() if config.devices * config.nodes > 1 else "auto",
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"'train.accelerator', 'train.devices' or 'train.precision' do not fit: {reason}") from None
-    fabric.launch()
-    return fabric

@@ -1,12 +1,11 @@
 """What tools/detect.py is given: point cloud files and folders, as frames; and what it writes for each."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from mink_pd.config import Config
 from mink_pd.data.files import whole_file
 from mink_pd.data.frame import Frame
 from mink_pd.data.kitti import IMAGE_SIZE, png_size, read_calibration
@@ -14,9 +13,7 @@ from mink_pd.data.labels import write_objects
 from mink_pd.data.points import read_points
 from mink_pd.data.projection import in_camera_view
 from mink_pd.errors import DataError
-from mink_pd.models import Detector
-from mink_pd.train.files import make_folder
-from mink_pd.train.predict import FrameDetections, detect_frames, to_objects
+from mink_pd.train.predict import FrameDetections, to_objects
 
 SUFFIXES = (".bin", ".pcd", ".ply")
 SCANS = ("velodyne", "velodyne_reduced")  # folders of KITTI's layout, beside calib/ and image_2/
@@ -78,31 +75,15 @@ class PointFiles:
         return frame
 
 
-def check_frames(frames: Frames) -> None:
-    """Read every frame once, so that a bad file stops the work before it starts.
+def write_detections(out: Path, frame: Frame, found: FrameDetections) -> None:
+    """Write the detections of a frame: ID.txt (KITTI) with a calibration, else ID.json (LiDAR frame).
 
-    Raises DataError naming the file.
+    Boxes that the camera does not see have no place in KITTI's format.
     """
-    for index in range(len(frames)):
-        frames[index]
-
-
-def detect_to_folder(detector: Detector, frames: Frames, config: Config, out: Path) -> Iterator[tuple[str, int]]:
-    """Write the detections of each frame: ID.txt (KITTI) with a calibration, else ID.json (LiDAR frame).
-
-    Yields each frame's id and how many detections were written. Boxes that the camera does not see have no
-    place in KITTI's format.
-    """
-    make_folder(out)
-    stream = (frames[index] for index in range(len(frames)))
-    for frame, found in detect_frames(detector, stream, config):
-        if frame.calibration is None:
-            write_json(out / f"{frame.id}.json", found)
-            yield frame.id, len(found)
-        else:
-            objects = to_objects(frame, found)
-            write_objects(out / f"{frame.id}.txt", objects)
-            yield frame.id, len(objects)
+    if frame.calibration is None:
+        write_json(out / f"{frame.id}.json", found)
+    else:
+        write_objects(out / f"{frame.id}.txt", to_objects(frame, found))
 
 
 def write_json(path: Path, found: FrameDetections) -> None:

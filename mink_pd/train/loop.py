@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 import torch
@@ -14,11 +15,13 @@ from mink_pd.config import Config
 from mink_pd.data.batch import Batch
 from mink_pd.errors import MinkPDError
 from mink_pd.models import Detector
+from mink_pd.sparse.norm import processes, sum_over_processes, synchronise
 from mink_pd.train.checkpoint import random_state, save_state, save_weights, set_random_state
 from mink_pd.train.environment import trim_memory
 from mink_pd.train.objective import Objective
 from mink_pd.train.optimiser import MovingAverage, make_optimiser, make_schedule
 from mink_pd.train.predict import write_results
+from mink_pd.train.processes import add_gradients, gather, share_state, spare_batch, standing_by, stop_together
 from mink_pd.train.report import Reporter
 from mink_pd.train.runs import RunFolder
 from mink_pd.train.validate import Validation
@@ -35,7 +38,7 @@ class Loader(Protocol):
 
 
 class Trainer:
-    """Trains an objective and writes its run folder.
+    """Trains an objective and writes its run folder; with several processes each calls the same methods.
 
     An epoch is: batches, validation where it is due, report, checkpoint. The checkpoint comes last, so a
     training that is killed loses at most the epoch under way.
@@ -54,11 +57,14 @@ class Trainer:
         self.objective, self.loader, self.validate = objective, loader, validate
         self.config, self.settings, self.run = config, config.train, run
         self.fabric, self.reporter = fabric, reporter
+        if self.settings.sync_norm:
+            synchronise(cast(nn.Module, objective))
         optimiser = make_optimiser(objective.parameters(), self.settings)
         self.steps_an_epoch = math.ceil(len(loader) / self.settings.accumulate)
         self.steps = self.settings.epochs * self.steps_an_epoch
         self.schedule = make_schedule(optimiser, self.settings, self.steps)
         self.module, self.optimiser = fabric.setup(cast(nn.Module, objective), optimiser)
+        share_state(cast(nn.Module, objective))
         decay = self.settings.ema
         self.average = MovingAverage(objective.detector, decay) if decay is not None else None
         self.epoch = self.step = 0  # epochs and optimiser steps done
@@ -78,15 +84,16 @@ class Trainer:
     def train_epoch(self, epoch: int) -> None:
         """All batches once; one optimiser step for every ``accumulate`` of them."""
         self.module.train()
-        means, frames, started = _Means(), 0, time.perf_counter()
+        means, frames, started = _Means(), 0.0, time.perf_counter()
         accumulate, batches = self.settings.accumulate, len(self.loader)
-        for index, batch in enumerate(self.loader.epoch(epoch - 1)):
+        for index, batch in enumerate(self.batches(epoch)):
             first = index - index % accumulate
             group = min(accumulate, batches - first)  # batches in this step: fewer at the epoch's end
             complete = index - first + 1 == group
-            losses = self.backward(batch, epoch, group, complete)
-            means.add(losses, len(batch))
-            frames += len(batch) * self.fabric.world_size
+            mean = self.mean_over_processes(len(batch))
+            losses = self.backward(replace(batch, weight=len(batch) / mean), epoch, group)
+            means.add(losses, mean)
+            frames += mean * processes()
             if complete:
                 self.optimise(epoch)
                 rate = frames / (time.perf_counter() - started)
@@ -96,28 +103,57 @@ class Trainer:
         seconds = time.perf_counter() - started
         self.reporter.epoch(epoch, self.step, means.over_processes(self.fabric), frames / seconds, seconds)
 
-    def backward(self, batch: Batch, epoch: int, group: int, complete: bool) -> dict[str, float]:
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch; a frame that one process cannot read stops all of them."""
+        batches, batch = self.loader.epoch(epoch - 1), None
+        while True:
+            error = None
+            try:
+                batch = next(batches, None)
+            except MinkPDError as raised:
+                error = raised
+            stop_together(error, self.fabric.device)
+            if batch is None:
+                return
+            yield batch
+
+    def mean_over_processes(self, count: int) -> float:
+        """The mean of a number that is not 0 in all of them."""
+        if processes() == 1:
+            return count
+        return float(sum_over_processes(torch.tensor(float(count), device=self.fabric.device))) / processes()
+
+    def backward(self, batch: Batch, epoch: int, group: int) -> dict[str, float]:
         """Add the gradient of one batch of a group; returns the loss, its terms and the other logs."""
-        with self.fabric.no_backward_sync(self.module, enabled=not complete):
-            terms, logs = self.module(batch.to(self.fabric.device))
-            total = cast(Tensor, sum(terms.values()))
-            losses = {name: float(value.detach()) for name, value in {"loss": total, **terms, **logs}.items()}
-            for name in ("loss", *terms):
-                if not math.isfinite(losses[name]):
-                    ids = ", ".join(frame.id for frame in batch.frames)
-                    raise self.diverged(f"loss term '{name}' is {losses[name]} in frames {ids}", epoch)
-            if total.requires_grad:  # not where a batch has no point within range
-                self.fabric.backward(total / group)
-        return losses
+        if processes() > 1 and len(batch.points) == 0:
+            with standing_by(cast(nn.Module, self.objective), self.settings.sync_norm):
+                losses = self.backward_of(spare_batch(self.config.data), epoch, group)
+            return dict.fromkeys(losses, 0.0)
+        return self.backward_of(batch, epoch, group)
+
+    def backward_of(self, batch: Batch, epoch: int, group: int) -> dict[str, float]:
+        """Forward and backward; no process goes on to the backward pass if one has a loss that is not finite."""
+        terms, logs = self.module(batch.to(self.fabric.device))
+        total = cast(Tensor, sum(terms.values()))
+        losses = {name: float(value.detach()) for name, value in {"loss": total, **terms}.items()}
+        logs = {name: float(value.detach()) * batch.weight for name, value in logs.items()}
+        bad = next((name for name in ("loss", *terms) if not math.isfinite(losses[name])), None)
+        ids = ", ".join(frame.id for frame in batch.frames)
+        error = bad and self.diverged(f"loss term '{bad}' is {losses[bad]} in frames {ids}", epoch)
+        stop_together(error or None, self.fabric.device)
+        if len(batch.points):  # else there is nothing to learn, also not for the weight decay
+            self.fabric.backward(total / (group * processes()))
+        return losses | logs
 
     def optimise(self, epoch: int) -> None:
         """One step of optimiser, schedule and moving average on the gradients at hand."""
+        add_gradients(cast(nn.Module, self.objective))
         scaled = self.settings.precision == "16-mixed"  # the scaler skips steps with infinite gradients by itself
         norm = self.fabric.clip_gradients(
             self.module, self.optimiser, max_norm=self.settings.max_grad_norm, error_if_nonfinite=False
         )
         if norm is not None and not scaled and not norm.isfinite():
-            raise self.diverged(f"the gradient's norm is {float(norm)}", epoch)
+            stop_together(self.diverged(f"the gradient's norm is {float(norm)}", epoch), self.fabric.device)
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.step += 1
@@ -159,10 +195,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write the last weights, then the state: a state never stands beside older weights."""
-        generators: list[Any] = [random_state()]
-        if self.fabric.world_size > 1:
-            generators = [None] * self.fabric.world_size
-            torch.distributed.all_gather_object(generators, random_state())
+        generators = gather(random_state())
         if self.fabric.is_global_zero:
             with self.exported():
                 self.save_weights("last")
@@ -192,17 +225,18 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-        set_random_state(state["generators"][self.fabric.global_rank])
+        generators = state["generators"]  # one a process, of which there may have been more or fewer
+        set_random_state(generators[self.fabric.global_rank % len(generators)])
 
 
 class _Means:
-    """Means of scalars over batches, weighted by their frames."""
+    """Means of scalars over batches, weighted by their frames, and over processes."""
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = {}
-        self.frames = 0
+        self.frames = 0.0
 
-    def add(self, values: dict[str, float], frames: int) -> None:
+    def add(self, values: dict[str, float], frames: float) -> None:
         self.frames += frames
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value * frames

@@ -18,7 +18,10 @@ class Objective(Protocol):
     detector: Detector
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Loss terms, already weighted (their sum is the loss), and other scalars that are only logged."""
+        """Loss terms, already weighted (their sum is the loss), and other scalars that are only logged.
+
+        With several processes, the mean of the terms over the processes is that of all their frames together.
+        """
         ...
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
@@ -39,4 +42,5 @@ class DetectionObjective(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The detection loss terms; no other logs."""
-        return self.detector.loss(self.detector(batch), batch), {}
+        losses = self.detector.loss(self.detector(batch), batch)
+        return {name: batch.weight * loss for name, loss in losses.items()}, {}

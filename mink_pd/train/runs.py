@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-from mink_pd.config import Config, dump_config, load_config
+from mink_pd.config import Config, TrainConfig, dump_config, load_config
 from mink_pd.errors import CheckpointError, ConfigError
 from mink_pd.models import Detector, build_detector
 from mink_pd.train.checkpoint import load_state, load_weights, read_config
@@ -16,7 +16,10 @@ Which = Literal["last", "best"]
 Files = dict[str, dict[str, str]]  # what the file is -> its path and sha256
 
 # Keys that may differ when a run is resumed: they move it or change its speed, not its result.
+# So may the number of processes where it changes nothing: synchronised norm and the same frames a step.
 MOVABLE = ("name", "runs", "data.root", "data.workers", "train.accelerator", "train.threads")
+
+PROCESSES = ("train.devices", "train.nodes", "train.batch_size")
 
 
 class RunFolder:
@@ -82,11 +85,13 @@ class RunFolder:
         return True
 
     def _check_same(self, config: Config, files: Files) -> None:
-        before, now = _flat(load_config(self.config)), _flat(config)
+        earlier = load_config(self.config)
+        before, now = _flat(earlier), _flat(config)
+        movable = MOVABLE + PROCESSES * _same_batches(earlier.train, config.train)
         for key in [*before, *(key for key in now if key not in before)]:
             old, new = before.get(key), now.get(key)
             unused = key.startswith("distill.") and "teacher" not in files
-            if old != new and key not in MOVABLE and not unused:
+            if old != new and key not in movable and not unused:
                 remedy = f"--resume with {key}={json.dumps(old)}, or name=... starts another run"
                 raise ConfigError(
                     f"{self.path} was started with {key}={json.dumps(old)}, now {json.dumps(new)}; {remedy}"
@@ -162,6 +167,12 @@ def load_detector(path: Path, config: Config | None = None, which: Which = "last
     detector = build_detector(config)
     load_weights(file, detector, config)
     return detector.eval(), config
+
+
+def _same_batches(one: TrainConfig, other: TrainConfig) -> bool:
+    """Whether all that differs between two numbers of processes is who computes what."""
+    frames = [settings.batch_size * settings.devices * settings.nodes for settings in (one, other)]
+    return one.sync_norm and other.sync_norm and frames[0] == frames[1]
 
 
 def _flat(config: Config) -> dict[str, Any]:

@@ -4,17 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from lightning_fabric import Fabric
 
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
 from mink_pd.data.objects import Objects
-from mink_pd.errors import ConfigError, DataError
+from mink_pd.errors import ConfigError, DataError, MinkPDError
 from mink_pd.evaluate.kitti import METRICS, Result, evaluate_kitti, mean_average_precision
 from mink_pd.evaluate.rules import LEVELS, MIN_IOU
 from mink_pd.models import Detector
 from mink_pd.train.predict import detect_batches, to_objects
+from mink_pd.train.processes import gather, stop_together
 
 
 @dataclass
@@ -30,14 +30,19 @@ class Validation:
 def validate(detector: Detector, batches: Iterable[Batch], fabric: Fabric) -> Validation:
     """Detect in ``batches`` (this process's share of the data set) and evaluate what all processes found.
 
-    Every process returns the figures of the whole data set: the same as a single process would.
+    Every process returns the figures of the whole data set: the same as a single process would, to the last bit
+    where the batches are single frames (in larger ones float32 sums depend on what else is in the batch).
     """
-    labels, detections = {}, {}
-    with fabric.autocast():
-        for frame, found in detect_batches(detector, batches):
-            labels[frame.id] = labels_of(frame)
-            detections[frame.id] = to_objects(frame, found)
-    labels, detections = _gather(labels, fabric), _gather(detections, fabric)
+    labels, detections, error = {}, {}, None
+    try:
+        with fabric.autocast():
+            for frame, found in detect_batches(detector, batches):
+                labels[frame.id] = labels_of(frame)
+                detections[frame.id] = to_objects(frame, found)
+    except MinkPDError as raised:
+        error = raised
+    stop_together(error, fabric.device)
+    labels, detections = _join(gather(labels)), _join(gather(detections))
     result = evaluate_kitti(labels, detections)
     return Validation(labels, detections, result, summary(result))
 
@@ -84,11 +89,7 @@ def check_metric(name: str) -> None:
         )
 
 
-def _gather(own: dict[str, Objects], fabric: Fabric) -> dict[str, Objects]:
+def _join(parts: list[dict[str, Objects]]) -> dict[str, Objects]:
     """What all processes have, in order of frame id. Frames that several processes have count once."""
-    parts: list[dict[str, Objects]] = [own]
-    if fabric.world_size > 1:
-        parts = [{} for _ in range(fabric.world_size)]
-        torch.distributed.all_gather_object(parts, own)
     together = {name: objects for part in parts for name, objects in part.items()}
     return dict(sorted(together.items()))

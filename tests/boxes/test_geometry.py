@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from shapely.geometry import MultiPoint, Polygon
 
-from mink_pd.boxes.geometry import bev_corners, corners, points_in_boxes, wrap_angle
+from mink_pd.boxes.geometry import bev_corners, corners, pairs_in_boxes, points_in_boxes, wrap_angle
 
 
 def random_boxes(count: int, seed: int, spread: float = 10) -> np.ndarray:
@@ -78,3 +78,22 @@ def test_corners_span_the_convex_hull() -> None:
     box = random_boxes(1, seed=5)
     hull = MultiPoint(corners(box)[0, :, :2]).convex_hull
     assert hull.area == pytest.approx(box[0, 3] * box[0, 4])
+
+
+def test_pairs_of_many_boxes_agree_with_brute_force() -> None:
+    rng = np.random.default_rng(3)
+    points = rng.uniform((-30, -30, -2), (30, 30, 2), (4000, 3)).astype(np.float32)
+    points[:7, 0] = [np.nan, np.inf, -np.inf, 1e30, -1e30, 0, 0]
+    boxes = np.column_stack([rng.uniform(-40, 40, (300, 2)), rng.uniform(-1, 1, 300), rng.uniform(0, 12, (300, 3)),
+                             rng.uniform(-4, 4, 300)])  # fmt: skip
+    turned = (points[None, :, :2] - boxes[:, None, :2]).astype(np.complex128)
+    turned = (turned[..., 0] + 1j * turned[..., 1]) * np.exp(-1j * boxes[:, 6:7])  # (B, P)
+    inside = (abs(turned.real) <= boxes[:, 3:4] / 2) & (abs(turned.imag) <= boxes[:, 4:5] / 2)
+    inside &= abs(points[None, :, 2] - boxes[:, 2:3]) <= boxes[:, 5:6] / 2
+    box, point = pairs_in_boxes(points, boxes)
+    assert len(box) > len(points)
+    np.testing.assert_array_equal((box, point), np.nonzero(inside))
+    np.testing.assert_array_equal(points_in_boxes(points, boxes), inside)
+    assert all(len(rows) == 0 for few in (points[:0], points) for rows in pairs_in_boxes(few, boxes[:0]))
+    same = np.repeat(points[5:6], 9, axis=0)  # all points in one place
+    assert len(pairs_in_boxes(same, [[0, *same[0, 1:], 1, 1, 1, 0]])[0]) == 9

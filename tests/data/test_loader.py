@@ -1,3 +1,4 @@
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +60,17 @@ def test_a_frame_is_augmented_the_same_on_any_rank(kitti_root: Path) -> None:
 
 
 @pytest.mark.parametrize(("count", "world"), [(7, 1), (7, 2), (7, 3), (2, 3), (8, 4)])
-def test_training_ranks_share_frames_evenly(count: int, world: int) -> None:
-    orders = [EpochOrder(count, 2, True, 0, rank, world) for rank in range(world)]
-    shares = [[index for batch in order for _, index in batch] for order in orders]
-    assert {len(share) for share in shares} == {-(-count // world)}
-    assert {index for share in shares for index in share} == set(range(count))
-    assert [len(order) for order in orders] == [len(list(order)) for order in orders]
+def test_training_ranks_step_through_the_batches_of_one(count: int, world: int) -> None:
+    orders = [list(EpochOrder(count, 2, True, 0, rank, world)) for rank in range(world)]
+    alone = list(EpochOrder(count, 2 * world, True, 0, 0, 1))
+    assert [sorted(chain(*batches)) for batches in zip(*orders, strict=True)] == [sorted(batch) for batch in alone]
+    for rank in range(world):
+        assert len(EpochOrder(count, 2, True, 0, rank, world)) == len(alone)
+
+
+def test_a_rank_without_frames_gets_an_empty_batch(kitti_root: Path) -> None:
+    last = list(loader(kitti_root, rank=2, world=3).epoch(0))[-1]  # 7 frames: 6, then 1 for the first rank
+    assert len(last) == len(last.points) == len(last.frame) == 0
 
 
 @pytest.mark.parametrize(("count", "world"), [(7, 1), (7, 2), (2, 3)])

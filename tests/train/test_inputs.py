@@ -12,7 +12,8 @@ from mink_pd.data.calibration import Calibration
 from mink_pd.data.kitti import write_calibration
 from mink_pd.data.labels import read_objects
 from mink_pd.errors import DataError
-from mink_pd.train.inputs import PointFiles, check_frames, detect_to_folder
+from mink_pd.train.bulk import Bulk
+from mink_pd.train.inputs import PointFiles
 
 AHEAD = np.array([[10, 0, 0, 0.5], [-10, 0, 0, 0.5]], np.float32)  # one point before the camera, one behind it
 
@@ -82,22 +83,17 @@ def test_wrong_paths_are_named_before_any_cloud_is_read(kitti: Path, tmp_path: P
         assert "\n" not in str(error.value)
 
 
-def test_a_truncated_cloud_is_found_by_the_check(kitti: Path) -> None:
-    last = kitti / "velodyne" / "000001.bin"
-    last.write_bytes(last.read_bytes()[:-3])
-    with pytest.raises(DataError, match=r"000001\.bin"):
-        check_frames(PointFiles([kitti], None, True))
-
-
 def test_kitti_files_with_a_calibration_and_json_without(kitti: Path, tmp_path: Path) -> None:
     detector = MeanDetector(Config()).eval()
     for parameter in detector.parameters():
         parameter.data.zero_()
     detector.layers[-1].bias.data[:] = detector.layers[-1].bias.new_tensor([15, 1, -1, 4, 2, 1.5, 0.3])
     out = tmp_path / "deep" / "out"
-    written = dict(detect_to_folder(detector, PointFiles([kitti], None, True), Config(), out))
-    assert written == {"000000": 1, "000001": 1}
-    assert sorted(file.name for file in out.iterdir()) == ["000000.txt", "000001.json"]
+    bulk = Bulk(PointFiles([kitti], None, True), out, {})
+    bulk.open(force=False)
+    assert list(bulk.detect(detector, Config())) == [2]
+    assert bulk.objects() == 2
+    assert sorted(file.name for file in out.iterdir()) == ["000000.txt", "000001.json", "detect.yaml"]
     rows = json.loads((out / "000001.json").read_text())
     assert rows["names"] == ["Car"]
     assert rows["scores"] == [1.0]

@@ -123,3 +123,16 @@ def test_checkpoints_of_a_run_folder(tmp_path: Path) -> None:
     assert checkpoint_file(trainer.run.path) == trainer.run.weights("last")
     with pytest.raises(CheckpointError, match=r"best\.safetensors"):  # nothing was found: there is no best
         checkpoint_file(trainer.run.path, "best")
+
+
+@pytest.mark.parametrize(("synchronised", "batch_size", "fits"), [(True, 4, True), (False, 4, False), (True, 2, False)])
+def test_another_number_of_processes_must_give_the_same_steps(
+    tmp_path: Path, synchronised: bool, batch_size: int, fits: bool
+) -> None:
+    before = Config(name="run", runs=tmp_path)
+    before.train = before.train.model_copy(update={"devices": 2, "batch_size": 2, "sync_norm": synchronised})
+    run = RunFolder.of(before)
+    run.prepare(before, {}, "", fresh=True)
+    now = before.model_copy(deep=True)
+    now.train = now.train.model_copy(update={"devices": 1, "batch_size": batch_size})
+    assert run.matches(now, {}) is fits

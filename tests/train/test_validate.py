@@ -13,7 +13,6 @@ from mink_pd.data.calibration import Calibration
 from mink_pd.data.frame import Frame
 from mink_pd.data.objects import Objects
 from mink_pd.errors import ConfigError, DataError
-from mink_pd.train import validate as module
 from mink_pd.train.predict import detect_batches, detect_frame, write_results
 from mink_pd.train.validate import check_metric, labels_of, summary, validate
 
@@ -76,28 +75,6 @@ def test_a_perfect_detector_scores_as_such() -> None:
     assert result.detections["000000"].location[0] == pytest.approx([0, 1.7, 15], abs=1e-5)
     # Five labels give five score cuts; the first lies at recall 0, which R40 leaves out.
     assert result.metrics["Car/3d/moderate"] == pytest.approx(100 * 4 / 40)
-
-
-def test_shares_of_two_processes_give_the_figures_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = frames_with_labels()
-    fabric = Fabric(accelerator="cpu", devices=1)
-    batches = list(memory.epoch(0))  # frames 0, 1 / 2, 3 / 4
-    whole = validate(find_the_car(), batches, fabric)
-    other = validate(find_the_car(), batches[1:], fabric)
-
-    class Two:
-        world_size = 2
-        autocast = fabric.autocast
-
-    def gather(parts: list, own: dict) -> None:
-        """Each process has one batch more than its share: frames 2 and 3 count once."""
-        theirs = other.labels if own["000000"].score is None else other.detections
-        parts[:] = [theirs, own]
-
-    monkeypatch.setattr(module.torch.distributed, "all_gather_object", gather)
-    together = validate(find_the_car(), batches[:2], Two())  # type: ignore[arg-type]
-    assert together.metrics == whole.metrics
-    assert list(together.detections) == list(whole.detections)
 
 
 def test_detecting_leaves_the_mode_as_it_was() -> None:

@@ -95,7 +95,8 @@ class GroupedMLP(nn.Module):
         """x = [xyz ; f] (S, 3 + C), centres (G, 3), rows (G, K) -> (G, C')"""
         near, own = self.first(x, centres)
         groups, size = rows.shape
-        whole = torch.is_grad_enabled() or self.training  # batch norm needs all rows, and gradients all results
+        # The batch's own statistics need all rows, and gradients all results.
+        whole = torch.is_grad_enabled() or (self.first.norm is not None and self.first.norm.training)
         step = groups if whole else max(1, _ROWS // size)
         parts = []
         for i in range(0, groups, step):

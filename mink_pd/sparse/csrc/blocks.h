@@ -5,6 +5,7 @@
 // the work was cut.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -29,6 +30,15 @@ constexpr int ROWS[] = {0, 8, 6}, OUTER_ROWS[] = {0, 12, 6};
 constexpr int PANEL = LANES * MAX_VECTORS, MOST_ROWS = 8, MOST_OUTER_ROWS = 16;
 
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
+
+inline int64_t padded(int64_t channels) { return (channels + LANES - 1) / LANES * LANES; }
+
+// Splits padded channels into panels; calls use(first channel, vectors).
+template <typename Use>
+void for_each_panel(int64_t width, Use&& use) {
+    for (int64_t first = 0; first < width; first += PANEL)
+        use(first, std::min<int64_t>(PANEL, width - first) / LANES);
+}
 
 inline Vector load(const float* from) {
     Vector v;

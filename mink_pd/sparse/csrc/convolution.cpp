@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "blocks.h"
+#include "check.h"
 #include "maps.h"
 #include "tasks.h"
 
@@ -21,15 +22,6 @@ constexpr int64_t CACHED_SUMS = 65536;      // floats: 256 KB of a second-level 
 constexpr int64_t PAIRS_AT_ONCE = 128;      // whose rows stay in cache while the blocks of a weight pass over them
 constexpr int64_t SHORTEST_SEGMENT = 4096;  // pairs that one task sums up
 constexpr int64_t MOST_CHANNELS = 128;      // input channels of a weight that one task computes
-
-int64_t padded(int64_t channels) { return (channels + LANES - 1) / LANES * LANES; }
-
-// Splits padded channels into panels; calls use(first channel, vectors).
-template <typename Use>
-void for_each_panel(int64_t width, Use&& use) {
-    for (int64_t first = 0; first < width; first += PANEL)
-        use(first, std::min<int64_t>(PANEL, width - first) / LANES);
-}
 
 // Weights (K, in, out), or (K, out, in) transposed, as panels: for each offset and panel (in, panel's width), padded.
 at::Tensor pack(const at::Tensor& weights, bool transposed) {
@@ -99,11 +91,6 @@ int64_t stretches(int64_t rows, int64_t pairs, int64_t volume, int64_t width) {
     const int64_t wanted = std::max(for_runs, CACHED_WEIGHTS / width);
     const int64_t most = std::min(CACHED_SUMS / width, rows / (4 * at::get_num_threads()));
     return std::max<int64_t>(1, std::min(wanted, most) / TILE);
-}
-
-void check(const at::Tensor& tensor, at::ScalarType type, const char* name) {
-    TORCH_CHECK(tensor.is_cpu() && tensor.scalar_type() == type && tensor.is_contiguous(), name,
-                " must be a contiguous CPU tensor of type ", type);
 }
 
 void check_pairs(const at::Tensor& source, const at::Tensor& target, const at::Tensor& table) {

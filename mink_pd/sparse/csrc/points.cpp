@@ -12,6 +12,7 @@
 #include <tuple>
 #include <vector>
 
+#include "check.h"
 #include "tasks.h"
 
 namespace mink_pd {
@@ -135,6 +136,7 @@ at::Tensor rows_like(const at::Tensor& model, at::IntArrayRef shape) {
 // xyz float32 (F, N, 3) -> rows int64 (F, count), each frame's first being row 0. Among equally far points the lowest
 // row is next.
 at::Tensor farthest_points(const at::Tensor& xyz, int64_t count) {
+    check(xyz, at::kFloat, "xyz");
     at::Tensor result = rows_like(xyz, {xyz.size(0), count});
     for_each_task(xyz.size(0), [&](int64_t f) {
         sample_farthest(xyz.const_data_ptr<float>() + f * xyz.size(1) * 3, xyz.size(1), count,
@@ -147,6 +149,8 @@ at::Tensor farthest_points(const at::Tensor& xyz, int64_t count) {
 // padded with the first of them; row 0 where there is none.
 std::vector<at::Tensor> ball_query(const at::Tensor& xyz, const at::Tensor& centres, at::ArrayRef<double> radii,
                                    at::IntArrayRef neighbours) {
+    check(xyz, at::kFloat, "xyz");
+    check(centres, at::kFloat, "centres");
     const int64_t frames = centres.size(0), count = centres.size(1), chunks = (count + CHUNK - 1) / CHUNK;
     const std::vector<Buckets> index = index_frames(xyz);
     std::vector<at::Tensor> result;
@@ -184,6 +188,9 @@ std::vector<at::Tensor> ball_query(const at::Tensor& xyz, const at::Tensor& cent
 // fill; and how many there are, at most count: int64 (R,). Rows of an empty box are 0. Faces belong to the box.
 std::tuple<at::Tensor, at::Tensor> points_of_boxes(const at::Tensor& xyz, const at::Tensor& boxes,
                                                    const at::Tensor& frame, int64_t count) {
+    check(xyz, at::kFloat, "xyz");
+    check(boxes, at::kFloat, "boxes");
+    check(frame, at::kLong, "frame");
     const int64_t total = boxes.size(0);
     const std::vector<Buckets> index = index_frames(xyz);
     at::Tensor rows = rows_like(xyz, {total, count}), filled = rows_like(xyz, {total});

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mink_pd.boxes.iou import iou_3d
-from mink_pd.config import Config, PointRCNNConfig, RoIConfig, SetAbstractionConfig, load_config
+from mink_pd.config import Config, load_config
+from mink_pd.config_pointrcnn import PointRCNNConfig, RoIConfig, SetAbstractionConfig
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
 from mink_pd.distill import Distiller

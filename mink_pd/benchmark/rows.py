@@ -1,0 +1,16 @@
+"""All rows, in the order of the table."""
+
+from mink_pd.benchmark import detectors, distillation, encoder, evaluation, geometry
+from mink_pd.benchmark.row import Row
+from mink_pd.errors import ConfigError
+
+ROWS: list[Row] = [*encoder.ROWS, *distillation.ROWS, *detectors.ROWS, *geometry.ROWS, *evaluation.ROWS]
+
+
+def choose(names: list[str] | None) -> list[Row]:
+    """The rows of these names, all for None. Raises ConfigError for a name that there is not."""
+    known = {row.name: row for row in ROWS}
+    unknown = [name for name in names or [] if name not in known]
+    if unknown:
+        raise ConfigError(f"--only: no row '{unknown[0]}'; choose from {', '.join(known)}")
+    return ROWS if not names else [row for row in ROWS if row.name in names]

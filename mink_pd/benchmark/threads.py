@@ -1,0 +1,90 @@
+"""Who may use how many cores: OpenMP (torch, MinkowskiEngine, spconv, our kernels) and OpenBLAS (MinkowskiEngine)."""
+
+import ctypes
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from mink_pd.sparse import ME
+
+CORES = len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Numbers of threads; None leaves one as it is."""
+
+    openmp: int | None = None
+    openblas: int | None = None
+
+    def __str__(self) -> str:
+        names = {"OpenMP": self.openmp, "OpenBLAS": self.openblas}
+        return ", ".join(f"{name} {count}" for name, count in names.items() if count is not None)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Set them inside the context, and restore what was there after it."""
+        before = current()
+        _set(self)
+        try:
+            yield
+        finally:
+            _set(before)
+
+
+UNCHANGED = Threads()
+COUNTS = sorted({1, CORES})  # what is tried for the best of a peer
+OURS = Threads(openmp=CORES, openblas=1)  # what importing mink_pd sets for its user
+
+
+def current() -> Threads:
+    """What is set now; None for OpenBLAS if it is not loaded."""
+    blas = _openblas()
+    return Threads(torch.get_num_threads(), blas.openblas_get_num_threads() if blas else None)
+
+
+def best_of(work: Callable[[], object], choices: Sequence[Threads], repeats: int = 3) -> Threads:
+    """The choice under which ``work`` is fastest."""
+
+    def time(threads: Threads) -> float:
+        with threads.applied():
+            return milliseconds(work, repeats)
+
+    return min(choices, key=time)
+
+
+def milliseconds(work: Callable[[], object], repeats: int = 3) -> float:
+    """The shortest of some runs, after one to warm up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = perf_counter()
+        work()
+        times.append(perf_counter() - start)
+    return 1e3 * min(times)
+
+
+def _set(threads: Threads) -> None:
+    if threads.openmp is not None:
+        torch.set_num_threads(threads.openmp)
+    blas = _openblas()
+    if blas and threads.openblas is not None:
+        blas.openblas_set_num_threads(threads.openblas)
+
+
+@cache
+def _openblas() -> ctypes.CDLL | None:
+    """The OpenBLAS that MinkowskiEngine is linked to; NumPy's and SciPy's own have other names for its functions."""
+    assert ME  # loaded
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text().splitlines() if maps.exists() else []
+    paths = sorted({line.split(maxsplit=5)[5] for line in lines if re.search(r"/libopenblas", line)})
+    libraries = map(ctypes.CDLL, paths)
+    return next((library for library in libraries if hasattr(library, "openblas_set_num_threads")), None)

@@ -1,0 +1,61 @@
+"""Frames kept in memory once they are decoded."""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mink_pd.data import Dataset
+from mink_pd.data.frame import Frame
+
+
+class CachedFrames:
+    """A data set whose frames are read once, as long as they fit into ``megabytes`` of memory in this process.
+
+    The first frames stay and none makes way for another: where every epoch reads all frames once, in an order of its
+    own, nothing else hits more often. The arrays are shared and read-only; each reader gets a frame of its own.
+    """
+
+    def __init__(self, dataset: Dataset, megabytes: float) -> None:
+        self.root, self.ids = Path(dataset.root), dataset.ids
+        self._dataset, self._room = dataset, megabytes * 1e6
+        self._frames: dict[int, Frame] = {}
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def fingerprint(self) -> str:
+        return self._dataset.fingerprint()
+
+    def __getitem__(self, index: int, /) -> Frame:
+        """Frame ``index``. Raises DataError when it cannot be read."""
+        frame = self._frames.get(index)
+        if frame is None:
+            frame = self._dataset[index]
+            arrays = list(_arrays(frame))
+            size = sum(array.nbytes for array in arrays)
+            if size > self._room:
+                return frame
+            self._room -= size
+            for array in arrays:
+                array.flags.writeable = False
+            self._frames[index] = frame
+        return _copy(frame)
+
+
+def _arrays(value: Any) -> Iterator[np.ndarray]:
+    """All arrays of a frame and of what it holds."""
+    for field in fields(value):
+        part = getattr(value, field.name)
+        if isinstance(part, np.ndarray):
+            yield part
+        elif is_dataclass(part):
+            yield from _arrays(part)
+
+
+def _copy(value: Any) -> Any:
+    """Another frame, down to its parts, on the same arrays."""
+    parts = {field.name: getattr(value, field.name) for field in fields(value)}
+    return replace(value, **{name: _copy(part) for name, part in parts.items() if is_dataclass(part)})

@@ -1,0 +1,29 @@
+"""Attention transfer (Zagoruyko & Komodakis, ICLR 2017)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mink_pd.config_methods import AttentionTransferConfig
+from mink_pd.distill.methods.method import Method
+from mink_pd.distill.methods.rows import all_rows, frame_mean
+from mink_pd.distill.pairs import TapPair
+
+
+class AttentionTransfer(Method):
+    """Activation-based attention: beta / 2 || Q_S / ||Q_S|| - Q_T / ||Q_T|| ||_2, Q = sum_c |A_c|^2 (eq. 2).
+
+    Q runs over the sites of a frame, and beta is ``weight`` divided by their number, as published; mean over frames.
+    No adapter: the sum over channels leaves one number a site. Departure: empty cells are not part of the map.
+    """
+
+    settings: AttentionTransferConfig
+
+    def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
+        theirs, ours = (tap.features.square().sum(dim=1) for tap in (pair.teacher, pair.student))  # (M,) each
+
+        def loss(rows: Tensor) -> Tensor:
+            difference = F.normalize(ours[rows], dim=0) - F.normalize(theirs[rows], dim=0)  # (M_f,)
+            return torch.linalg.vector_norm(difference) / (2 * len(rows))
+
+        return frame_mean(all_rows(pair), loss), {}

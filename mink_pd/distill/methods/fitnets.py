@@ -1,0 +1,22 @@
+"""FitNets (Romero et al., ICLR 2015)."""
+
+from torch import Tensor
+
+from mink_pd.config_methods import FitNetsConfig
+from mink_pd.distill.methods.adapters import AdaptedMethod
+from mink_pd.distill.pairs import TapPair
+from mink_pd.distill.watch import watch
+
+
+class FitNets(AdaptedMethod):
+    """Hints: 1/2 ||u - r(v)||^2 between the teacher's features u and the student's v through a regressor r (eq. 3).
+
+    Departures: the mean over sites and channels, not their sum, so that the weight does not depend on how many sites a
+    frame has; beside the detection loss from the first step, not in a stage of its own before it.
+    """
+
+    settings: FitNetsConfig
+
+    def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
+        hint, ours = pair.teacher.features, self.adapt(pair)  # (M, C_t) each
+        return 0.5 * (hint - ours).square().mean(), watch(pair, teacher=hint, student=ours)

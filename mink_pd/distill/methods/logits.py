@@ -1,0 +1,29 @@
+"""Soft targets (Hinton, Vinyals & Dean 2015)."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mink_pd.config_methods import LogitsConfig
+from mink_pd.distill.importance import tap_of
+from mink_pd.distill.methods.heads import HeadMethod
+from mink_pd.distill.pairs import TapPair
+
+
+class Logits(HeadMethod):
+    """T^2 KL(p_T || p_S) of the class probabilities at temperature T (section 2).
+
+    Departures: detectors score each class by a sigmoid of its own, so p is Bernoulli, and divergences are summed over
+    sites, anchors and classes. The sum is divided not by the number of examples, nearly all of them background, but by
+    the teacher's highest scores summed over the sites: the positives that it expects.
+    """
+
+    settings: LogitsConfig
+
+    def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
+        temperature = self.settings.temperature
+        theirs, ours = (tap.features / temperature for tap in (pair.teacher, pair.student))  # (S, A classes) each
+        p = theirs.sigmoid()
+        each = p * (F.logsigmoid(theirs) - F.logsigmoid(ours))
+        each = each + (1 - p) * (F.logsigmoid(-theirs) - F.logsigmoid(-ours))
+        expected = tap_of("scores", pair.guide).features.sigmoid().amax(dim=1).sum()
+        return temperature**2 * each.sum() / expected.clamp(min=1), {}

@@ -1,0 +1,39 @@
+"""What a method is: a module from pairs of taps to loss terms and logs, which knows nothing of detectors."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from mink_pd.distill.pairs import TapPair
+
+Channels = dict[str, tuple[int, int]]  # of each tap of a method: the teacher's, the student's
+Terms = tuple[dict[str, Tensor], dict[str, Tensor]]
+
+
+class Method(nn.Module, ABC):
+    """One loss term a tap, ``NAME_TAP``, and logs ``NAME/TAP/WHAT``; NAME is the method's in the configuration.
+
+    Trained with the student, dropped at inference. The teacher's features carry no gradient.
+    """
+
+    settings: Any  # the method's own section
+
+    def __init__(self, name: str, settings: Any, channels: Channels) -> None:
+        """``channels``: of the taps that will come. Raises DistillError for taps that the method cannot compare."""
+        super().__init__()
+        self.name, self.settings = name, settings
+
+    def forward(self, pairs: list[TapPair]) -> Terms:
+        """Weighted loss terms and logs of one batch."""
+        losses: dict[str, Tensor] = {}
+        logs: dict[str, Tensor] = {}
+        for pair in pairs:
+            loss, seen = self.compare(pair)
+            losses[f"{self.name}_{pair.name}"] = self.settings.weight * loss
+            logs |= {f"{self.name}/{pair.name}/{key}": value for key, value in seen.items()}
+        return losses, logs
+
+    @abstractmethod
+    def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of one tap (a scalar) and what to watch."""

@@ -1,0 +1,34 @@
+"""Which sites are near a labelled object."""
+
+import torch
+from torch import Tensor
+
+from mink_pd.distill.methods.rows import all_rows
+from mink_pd.distill.pairs import TapPair
+
+
+def near_objects(pair: TapPair, share: float) -> list[Tensor]:
+    """Rows int64 of each frame whose anchor overlaps an object by more than ``share`` of the object's best anchor.
+
+    An anchor here is the object's own box moved to the site, its heading kept: no method knows a detector's anchors,
+    and a detector without any can be distilled as well. Overlap is IoU seen from above, within the site's frame.
+    """
+    places, found = pair.teacher.centres[:, :2], []  # (M, 2)
+    for here, boxes in zip(all_rows(pair), pair.batch.boxes, strict=True):
+        if len(here) and len(boxes):
+            overlap = shifted_iou(places[here], boxes)  # (m, B)
+            here = here[(overlap > share * overlap.amax(dim=0)).any(dim=1)]
+        else:
+            here = here[:0]
+        found.append(here)
+    return found
+
+
+def shifted_iou(places: Tensor, boxes: Tensor) -> Tensor:
+    """IoU (m, B) from above of each box (B, 7) with itself moved to each place (m, 2)."""
+    offset = places[:, None] - boxes[None, :, :2]  # (m, B, 2)
+    cos, sin = torch.cos(boxes[:, 6]), torch.sin(boxes[:, 6])
+    along = (offset[..., 0] * cos + offset[..., 1] * sin).abs()  # (m, B)
+    across = (offset[..., 1] * cos - offset[..., 0] * sin).abs()
+    shared = (boxes[:, 3] - along).clamp(min=0) * (boxes[:, 4] - across).clamp(min=0)
+    return shared / (2 * boxes[:, 3] * boxes[:, 4] - shared)

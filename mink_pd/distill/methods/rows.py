@@ -1,0 +1,28 @@
+"""Rows of a tap, frame by frame: formulas over the sites of an image never mix frames."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mink_pd.config_methods import RowsConfig
+from mink_pd.distill.importance import select
+from mink_pd.distill.pairs import TapPair
+
+
+def all_rows(pair: TapPair) -> list[Tensor]:
+    """Every row of each frame (int64), in order."""
+    frame = pair.teacher.frame
+    return [torch.nonzero(frame == index)[:, 0] for index in range(len(pair.batch))]
+
+
+def important_rows(pair: TapPair, settings: RowsConfig) -> list[Tensor]:
+    """The ``settings.rows`` most important rows of each frame, most important first."""
+    score = pair.importance(settings.importance)  # (M,)
+    return select(score, pair.teacher.frame, len(pair.batch), settings.rows)
+
+
+def frame_mean(rows: list[Tensor], loss: Callable[[Tensor], Tensor], least: int = 1) -> Tensor:
+    """Mean of ``loss(rows)``, a scalar, over the frames that have at least ``least`` rows; 0 if none has."""
+    found = [loss(here) for here in rows if len(here) >= least]
+    return torch.stack(found).mean() if found else torch.zeros((), device=rows[0].device)

@@ -1,0 +1,43 @@
+"""SparseKD: logits at pivotal positions (Yang et al., NeurIPS 2022)."""
+
+import torch
+from torch import Tensor
+
+from mink_pd.config_methods import SparseKDConfig
+from mink_pd.distill.importance import select
+from mink_pd.distill.methods.heads import BOX, HeadMethod, anchor_scores, relative
+from mink_pd.distill.pairs import TapPair
+from mink_pd.distill.watch import watch
+
+
+class SparseKD(HeadMethod):
+    """Class probabilities and boxes at the few sites that the teacher's classification finds pivotal.
+
+    ``classification`` sum_i m_i (p_T - p_S)^2 / sum_i m_i and ``box`` sum_i m_i |b_T - b_S| / sum_i m_i, m the
+    teacher's confidence at its ``rows`` highest-scoring sites of each frame (the soft mask and the ranked choice).
+    Departures: residuals of anchors, each weighed by its own confidence, where the paper has a centre's; sin of the
+    angle's difference, as the detection loss. Teacher-guided initialisation is ``distill.initialise: teacher``.
+    """
+
+    settings: SparseKDConfig
+
+    def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
+        frame = pair.teacher.frame  # (S,)
+        confidence = anchor_scores(pair, torch.arange(len(frame), device=frame.device))  # (S, A)
+        selected = select(confidence.amax(dim=1), frame, len(pair.batch), self.settings.rows)
+        pivotal = torch.cat(selected)  # (n,)
+        theirs, ours = (tap.features[pivotal] for tap in (pair.teacher, pair.student))
+        if pair.name == "scores":
+            weight, mask = self.settings.classification, confidence[pivotal].amax(dim=1)  # (n,)
+            each = (theirs.sigmoid() - ours.sigmoid()).square().sum(dim=1)
+        else:
+            weight, mask = self.settings.box, confidence[pivotal]  # (n, A)
+            each = box_difference(theirs.view(*mask.shape, BOX), ours.view(*mask.shape, BOX))
+        loss = weight * (mask * each).sum() / mask.sum()
+        return loss, watch(pair, selected=selected, phi=relative(mask), teacher=theirs, student=ours)
+
+
+def box_difference(a: Tensor, b: Tensor) -> Tensor:
+    """L1 distance (...) of residuals (..., 7), of the angle that of its sine."""
+    difference = a - b
+    return difference[..., :-1].abs().sum(dim=-1) + torch.sin(difference[..., -1]).abs()

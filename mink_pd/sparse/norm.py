@@ -1,0 +1,141 @@
+"""Batch norm whose statistics may be those of all processes, and the sums that it takes over them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from mink_pd.errors import ConfigError
+
+_absent = False  # of the whole process: on a GPU the backward pass runs in another thread
+
+
+def processes() -> int:
+    """How many processes work together; 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@contextmanager
+def absent() -> Iterator[None]:
+    """Inside, this process takes part in all sums over processes and adds nothing to them.
+
+    A process without points of its own must still answer the others: it computes on any batch in here, forward and
+    backward, and throws its gradients away.
+    """
+    global _absent
+    _absent = True
+    try:
+        yield
+    finally:
+        _absent = False
+
+
+def sum_over_processes(sums: Tensor) -> Tensor:
+    """The sum of a small tensor over all processes, the same bits on each; not differentiable.
+
+    The identity without a process group. Every process must call it equally often and in the same order.
+    """
+    if processes() == 1:
+        return sums
+    total = torch.zeros_like(sums) if _absent else sums.detach().clone()
+    dist.all_reduce(total)
+    return total
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Drop-in for ``nn.BatchNorm1d`` on rows (M, C).
+
+    With ``synchronised`` the statistics in training are those of the rows of all processes (as torch's SyncBatchNorm,
+    which does not run on the CPU), each row counting the same; a process may have no row.
+    """
+
+    synchronised = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.synchronised and self.training and processes() > 1):
+            return super().forward(x)
+        y, mean, variance, rows = _Synchronised.apply(x, self.weight, self.bias, self.eps)
+        self.track(mean, variance, rows)
+        return y
+
+    @torch.no_grad()
+    def track(self, mean: Tensor, variance: Tensor, rows: Tensor) -> None:
+        """Move the running statistics, if any, by mean (C,) and biased variance (C,) of ``rows`` () rows; as in torch
+        they take the unbiased variance."""
+        if not self.track_running_stats or rows == 0:
+            return
+        variance = variance * (rows / (rows - 1).clamp(min=1))
+        tracked: Any = self  # torch's buffers may be None, but not where they are tracked
+        tracked.num_batches_tracked.add_(1)
+        share = self.momentum if self.momentum is not None else 1 / float(tracked.num_batches_tracked)
+        tracked.running_mean.lerp_(mean.to(tracked.running_mean.dtype), share)
+        tracked.running_var.lerp_(variance.to(tracked.running_var.dtype), share)
+
+
+def synchronise(module: nn.Module) -> None:
+    """Switch on the synchronised statistics of every part of ``module`` that has them.
+
+    Raises ConfigError for a batch norm that cannot: its statistics would silently stay those of one process.
+    """
+    covered = set()
+    for part in module.modules():
+        if hasattr(part, "synchronised"):
+            part.synchronised = True  # type: ignore[assignment]
+            covered |= set(part.modules())
+    for name, part in module.named_modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part not in covered:
+            raise ConfigError(f"train.sync_norm: {name} is a {type(part).__name__}; it must be a mink_pd BatchNorm")
+
+
+class _Synchronised(torch.autograd.Function):
+    """y = (x - mean) / sqrt(variance + eps) * weight + bias over the rows of all processes.
+
+    Gradients of weight and bias are those of this process's rows: the processes add their gradients up later. Those
+    of x need the sums of dy and dy * normalised x over all rows (Ioffe and Szegedy 2015, section 3).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x (M, C) -> y (M, C), mean (C,), biased variance (C,), number of rows ()"""
+        own = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean, variance, rows = _statistics(own)
+        inverse = torch.rsqrt(variance + eps).to(own.dtype)  # (C,)
+        normal = (own - mean.to(own.dtype)) * inverse  # (M, C)
+        ctx.save_for_backward(normal, inverse, weight, rows)
+        y = normal if weight is None or bias is None else torch.addcmul(bias, normal, weight)
+        ctx.mark_non_differentiable(mean, variance, rows)
+        return y.to(x.dtype), mean, variance, rows
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        normal, inverse, weight, rows = ctx.saved_tensors
+        dy = gradients[0].to(normal.dtype)  # (M, C)
+        sums = torch.stack([dy.sum(dim=0), (dy * normal).sum(dim=0)])  # (2, C)
+        of_bias, of_weight = (None, None) if weight is None else (sums[0], sums[1])
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            means = sum_over_processes(sums) / rows.to(sums.dtype).clamp(min=1)
+            scale = inverse if weight is None else inverse * weight
+            of_x = ((dy - means[0] - normal * means[1]) * scale).to(gradients[0].dtype)
+        return of_x, of_weight, of_bias, None
+
+
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (C,), biased variance (C,) and number () of the rows (M, C) of all processes, float64.
+
+    Each process's sum of squares is taken about its own mean, so that little is lost in float32.
+    """
+    count = torch.full((1,), len(x), dtype=torch.float64, device=x.device)
+    squares, mean = torch.var_mean(x, dim=0, correction=0) if len(x) else (x.sum(dim=0), x.sum(dim=0))
+    squares, mean = squares.double(), mean.double()
+    total = sum_over_processes(torch.cat([count, count * mean, count * (squares + mean.square())]))
+    rows, channels = total[0], x.shape[1]
+    mean, squares = total[1:].view(2, channels) / rows.clamp(min=1)
+    return mean, (squares - mean.square()).clamp(min=0), rows

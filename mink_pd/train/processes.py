@@ -1,0 +1,125 @@
+"""Several processes that train as one: equal gradients, equal decisions, one writer.
+
+The processes step through the same global batches, each with its share of the frames; the mean of their losses is that
+of the global batch (``Objective``), and each passes back its part of the mean, so that gradients are added up. That
+is done here, in one sum a step, and not by torch's DistributedDataParallel, which stops or waits for ever where a
+process has no point in range or a parameter goes unused.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import nn
+
+from mink_pd.config import DataConfig
+from mink_pd.data.batch import Batch, collate
+from mink_pd.data.frame import Frame
+from mink_pd.errors import MinkPDError
+from mink_pd.sparse.norm import absent, processes, sum_over_processes
+
+T = TypeVar("T")
+
+
+class DataParallel(DDPStrategy):
+    """Lightning's processes without torch's wrapper around the module, whose work is done in this file."""
+
+    def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
+        """The module itself: its state keeps its names."""
+        return module
+
+
+def place() -> tuple[int, int]:
+    """Rank and number of processes as torchrun tells each that it starts; else 0 of 1."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def gather(own: T) -> list[T]:
+    """What each process has, by rank."""
+    parts = [own] * processes()
+    if len(parts) > 1:
+        dist.all_gather_object(parts, own)
+    return parts
+
+
+def stop_together(error: MinkPDError | None, device: torch.device) -> None:
+    """Raise in every process if any has an error, so that none waits for one that has stopped.
+
+    All raise the first one's text; only the first process is to tell it (``told`` on the others).
+    """
+    if processes() == 1:
+        if error is not None:
+            raise error
+        return
+    if not sum_over_processes(torch.tensor(float(error is not None), device=device)):
+        return
+    text = next(text for text in gather(None if error is None else str(error)) if text is not None)
+    together = MinkPDError(text) if error is None else error.__class__(text)
+    together.told = dist.get_rank() > 0
+    raise together
+
+
+def is_lost_process(error: RuntimeError) -> bool:
+    """Whether an operation over processes failed because one of them is gone."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error) or "closed by peer" in str(error)
+
+
+def share_state(module: nn.Module) -> None:
+    """Give every process the first one's weights and statistics."""
+    if processes() > 1:
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, 0)
+
+
+@torch.no_grad()
+def add_gradients(module: nn.Module) -> None:
+    """Each parameter's gradient is the sum over processes; running statistics are their mean.
+
+    A parameter that no process has used keeps no gradient, as in a single process.
+    """
+    count = processes()
+    if count == 1:
+        return
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    statistics = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+    own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    used = own[0].new_tensor([float(p.grad is not None) for p in parameters])
+    flat = torch.cat([x.reshape(-1) for x in [*own, *statistics]])
+    total, used = sum_over_processes(torch.cat([flat, used])).split([len(flat), len(used)])
+    pieces = total.split([x.numel() for x in [*own, *statistics]])
+    for parameter, gradient, users in zip(parameters, pieces, used.tolist(), strict=False):
+        parameter.grad = gradient.view_as(parameter).to(parameter.dtype) if users else None
+    for buffer, values in zip(statistics, pieces[len(own) :], strict=True):
+        buffer.copy_(values.view_as(buffer) / count)
+
+
+@contextmanager
+def standing_by(module: nn.Module, synchronised: bool) -> Iterator[None]:
+    """Around forward and backward of a process that has no point in range: it answers the others (``absent``).
+
+    What it computes on is thrown away: gradients are as before afterwards, and so are the running statistics unless
+    they are ``synchronised``.
+    """
+    parameters = list(module.parameters())
+    buffers = [] if synchronised else list(module.buffers())
+    gradients, statistics = [p.grad for p in parameters], [buffer.clone() for buffer in buffers]
+    for parameter in parameters:
+        parameter.grad = None
+    with absent():
+        yield
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    for buffer, values in zip(buffers, statistics, strict=True):
+        buffer.copy_(values)
+
+
+def spare_batch(config: DataConfig) -> Batch:
+    """One frame of a few hundred points spread over the range, without objects."""
+    low, high = config.range[:3], config.range[3:]
+    points = np.random.default_rng(0).uniform([*low, 0], [*high, 1], (256, 4)).astype(np.float32)
+    return collate([Frame("spare", points)], config.classes)

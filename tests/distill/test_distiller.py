@@ -1,0 +1,110 @@
+"""Every method in a training step: what gets gradients, what is refused, what goes together."""
+
+import pytest
+import torch
+from random_taps import random_batch
+from tiny_pillars import tiny_config, tiny_networks
+
+from mink_pd.config import DistillConfig
+from mink_pd.distill import METHODS, Distiller
+from mink_pd.distill.methods import OTHERS
+from mink_pd.errors import ConfigError, DistillError
+
+
+def test_registry_and_configuration_have_the_same_names() -> None:
+    own = {"methods", "taps", "control", "control_share", "initialise"}
+    assert list(METHODS) == [name for name in DistillConfig.model_fields if name not in own]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_trains_student_and_adapters_and_leaves_the_teacher(name: str) -> None:
+    config = tiny_config(methods=[name])
+    teacher, student = tiny_networks(config)
+    before = {key: value.clone() for key, value in teacher.state_dict().items()}
+    distiller = Distiller(student, teacher, config)
+    distiller.train()
+    optimiser = torch.optim.SGD([p for p in distiller.parameters() if p.requires_grad], lr=1e-3)
+    losses, logs = distiller(random_batch(300, 0, 150))
+    own = {key: value for key, value in losses.items() if key.startswith(f"{name}_")}
+    assert len(own) == len(getattr(config.distill, name).taps or config.distill.taps)
+    assert all(value > 0 for value in own.values())
+    assert all(key.startswith(f"{name}/") and torch.isfinite(value) for key, value in logs.items())
+    sum(own.values()).backward()  # without the detection loss: the gradients are the method's
+    optimiser.step()
+    assert all(p.grad is None for p in teacher.parameters())
+    assert all(torch.equal(before[key], value) for key, value in teacher.state_dict().items())
+    assert sum(float(p.grad.abs().sum()) for p in student.parameters() if p.grad is not None) > 0
+    adapters = [p for p in distiller.methods[name].parameters() if p.requires_grad]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in adapters)
+    assert all(p.isfinite().all() for p in distiller.parameters())
+
+
+def test_the_same_seed_gives_the_same_losses() -> None:
+    values = []
+    for _ in range(2):
+        config = tiny_config(methods=list(METHODS))
+        teacher, student = tiny_networks(config)
+        losses, _ = Distiller(student, teacher, config)(random_batch(200, 100))
+        values.append({key: value.item() for key, value in losses.items()})
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_missing_tap_is_named(name: str) -> None:
+    config = tiny_config(methods=[name], taps=["bev9"])
+    teacher, student = tiny_networks(config)
+    section = getattr(config.distill, name)
+    if section.taps is not None:  # an output of the head: taken from a detector that has none
+        channels = {key: value for key, value in student.tap_channels().items() if key not in section.taps}
+        student.tap_channels = lambda: channels  # type: ignore[method-assign]
+    missing, key = ("bev9", "distill.taps") if section.taps is None else (section.taps[0], f"distill.{name}.taps")
+    with pytest.raises(DistillError, match=f"{key}: no tap '{missing}'; there are pillars, bev1"):
+        Distiller(student, teacher, config)
+
+
+@pytest.mark.parametrize("name", ["pointdistiller", "similarity"])
+def test_importance_without_its_tap_is_refused_before_training(name: str) -> None:
+    config = tiny_config(methods=[name])
+    teacher, student = tiny_networks(config)
+    channels = {key: value for key, value in teacher.tap_channels().items() if key != "scores"}
+    teacher.tap_channels = lambda: channels  # type: ignore[method-assign]
+    with pytest.raises(DistillError, match=rf"distill\.{name}\.importance: no tap 'scores'"):
+        Distiller(student, teacher, config)
+
+
+def test_methods_combine() -> None:
+    both = tiny_config(methods=["pointdistiller", "sparsekd", "fitnets"], taps=["bev3"])
+    teacher, student = tiny_networks(both)
+    losses, logs = Distiller(student, teacher, both)(random_batch(200, 100))
+    assert list(losses)[3:] == [
+        "pointdistiller_bev1", "pointdistiller_bev2", "pointdistiller_neck", "sparsekd_scores", "sparsekd_boxes",
+        "fitnets_bev3",
+    ]  # fmt: skip
+    assert {"pointdistiller/neck/inside", "sparsekd/scores/inside", "fitnets/bev3/student_rms"} < set(logs)
+    alone = tiny_config(methods=["sparsekd"])
+    teacher, student = tiny_networks(alone)
+    single, _ = Distiller(student, teacher, alone)(random_batch(200, 100))
+    assert all(torch.equal(single[key], losses[key]) for key in single)
+
+
+def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
+    config = tiny_config(methods=["control"])  # a key of the section, but no method
+    with pytest.raises(ConfigError, match=r"unknown method 'control'; choose from pointdistiller, fitnets, .*sparsekd"):
+        Distiller(*reversed(tiny_networks(config)), config)
+
+
+def test_a_batch_out_of_range_has_no_loss() -> None:
+    config = tiny_config(methods=list(METHODS))
+    teacher, student = tiny_networks(config)
+    losses, logs = Distiller(student, teacher, config)(random_batch(0, 0))
+    assert sum(value.item() for value in losses.values()) == 0
+    assert logs == {}
+
+
+def test_weights_scale_the_terms() -> None:
+    values = []
+    for weight in (1.0, 3.0):
+        config = tiny_config(methods=["fitnets"], fitnets={"weight": weight, "taps": ["bev1"]})
+        teacher, student = tiny_networks(config)
+        values.append(Distiller(student, teacher, config)(random_batch(100))[0]["fitnets_bev1"].item())
+    assert values[1] == pytest.approx(3 * values[0])

@@ -1,0 +1,66 @@
+"""The folded pillar features against linear map, norm and maximum one after the other."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from mink_pd.models.pillars import PillarFeatureNet
+from mink_pd.sparse import Voxels, segment_max, voxelise
+
+BOUNDS = (0.0, -20.0, -3.0, 40.0, 20.0, 1.0)
+
+
+def pillars(points: int) -> Voxels:
+    random = np.random.default_rng(0)
+    xyz = random.normal([30, -5, -1], [3, 3, 0.5], (points, 3))  # far off the origin: squares about zero would cancel
+    cloud = torch.from_numpy(np.hstack([xyz, random.random((points, 1))]).astype(np.float32))
+    return voxelise(cloud, torch.arange(points) % 2, 2, (0.5, 0.5, 4.0), BOUNDS, 2)
+
+
+def plain(net: PillarFeatureNet, voxels: Voxels) -> torch.Tensor:
+    """The definition, in float64 on the same description of the points."""
+    each = net.describe(voxels).double() @ net.linear.weight.T
+    return segment_max(net.norm(each).relu(), voxels.rows, len(voxels))
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_training_and_inference_agree_with_the_plain_layers(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not native:
+        monkeypatch.setattr("mink_pd.sparse.pooling.operators", lambda: None)
+    voxels = pillars(4000)
+    ours = PillarFeatureNet(12, height=-1.0)
+    torch.nn.init.normal_(ours.norm.weight)  # of both signs
+    torch.nn.init.normal_(ours.norm.bias)
+    theirs = copy.deepcopy(ours).double()
+    weight = torch.randn(len(voxels), 12)
+    for _ in range(3):  # the running statistics move every time
+        y, wanted = ours(voxels), plain(theirs, voxels)
+        torch.testing.assert_close(y.double(), wanted, rtol=1e-4, atol=2e-5)
+        (y * weight).sum().backward()
+        (wanted * weight).sum().backward()
+    for (name, parameter), (_, exact) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        scale = exact.grad.abs().max()
+        assert (parameter.grad - exact.grad).abs().max() < 1e-4 * scale, name
+    for (name, buffer), (_, exact) in zip(ours.named_buffers(), theirs.named_buffers(), strict=True):
+        torch.testing.assert_close(buffer.double(), exact.double(), rtol=1e-5, atol=1e-6, msg=name)
+    ours.eval(), theirs.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(ours(voxels).double(), plain(theirs, voxels), rtol=1e-4, atol=2e-5)
+
+
+def test_the_same_bits_whatever_the_threads() -> None:
+    voxels, net = pillars(9000), PillarFeatureNet(16, height=-1.0)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 2):
+            torch.set_num_threads(threads)
+            net.zero_grad()
+            y = net(voxels)
+            y.square().sum().backward()
+            results.append([y.detach(), *(p.grad.clone() for p in net.parameters())])
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))

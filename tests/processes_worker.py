@@ -1,0 +1,96 @@
+"""What each of two processes does for test_processes.py; started by torchrun with the run's base configuration."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mink_pd.cli import parser, run
+from mink_pd.config import load_config
+from mink_pd.models import build_detector
+from mink_pd.sparse.norm import BatchNorm, absent, sum_over_processes
+from mink_pd.train import experiment
+from mink_pd.train.experiment import distil, launch, train, train_detector
+from mink_pd.train.objective import DetectionObjective
+from mink_pd.train.runs import checkpoint_file
+from mink_pd.train.validate import Validation
+
+TWO = ("train.devices=2", "train.batch_size=2")
+SINGLE = ("train.precision=32-true", "train.epochs=1", "train.sync_norm=false", "train.ema=null")
+ROWS = ((7, 4), (5, 0), (0, 6))  # of the two processes
+
+
+def rows_of(case: int) -> list[Tensor]:
+    """The rows of the two processes; the second's lie elsewhere."""
+    random = torch.Generator().manual_seed(case)
+    return [torch.randn(n, 3, generator=random) * (1 + 4 * rank) + 10 * rank for rank, n in enumerate(ROWS[case])]
+
+
+def normalise(norm: BatchNorm | torch.nn.BatchNorm1d, own: Tensor) -> dict[str, Tensor]:
+    """Values, gradients and running statistics of one step."""
+    torch.nn.init.uniform_(norm.weight, generator=torch.Generator().manual_seed(1))
+    x = own.clone().requires_grad_()
+    y = norm(x)
+    (y.sin() * own).sum().backward()
+    assert x.grad is not None
+    found = {"y": y.detach(), "x": x.grad, **{name: p.grad for name, p in norm.named_parameters()}}
+    return found | {name: buffer for name, buffer in norm.named_buffers()}
+
+
+@contextmanager
+def without_validation() -> Iterator[None]:
+    """For trainings in float64, in which detectors do not detect."""
+    original, experiment.validate = experiment.validate, lambda *_: Validation({}, {}, {}, {})
+    try:
+        yield
+    finally:
+        experiment.validate = original
+
+
+def norms(rank: int) -> list[dict[str, Tensor]]:
+    """Synchronised norms over uneven and missing rows; the last one with a process that is only standing by."""
+    results = []
+    for case in range(len(ROWS)):
+        norm = BatchNorm(3, eps=1e-3, momentum=0.1)
+        norm.synchronised = True
+        results.append(normalise(norm, rows_of(case)[rank]))
+    with absent():
+        results.append({"sum": sum_over_processes(torch.ones(2))})
+    return results
+
+
+class Bad(DetectionObjective):
+    """The loss of one process is not finite, at the last frame it should ever see."""
+
+    def forward(self, batch):  # type: ignore[no-untyped-def]
+        terms, logs = super().forward(batch)
+        if torch.distributed.get_rank() == 1:
+            terms["box"] = terms["box"] * torch.nan
+        return terms, logs
+
+
+def main(options) -> None:  # type: ignore[no-untyped-def]
+    path, out = options.config, options.out
+    config = load_config(path, [*TWO, "name=two"])
+    fabric = launch(config.train)
+    rank = fabric.global_rank
+    found: dict = {"norms": norms(rank)}
+    with without_validation():
+        train_detector(config)
+        teacher = checkpoint_file(path.parent / "runs" / "teacher")
+        distil(load_config(path, [*TWO, "name=two_distilled", "model.compression=4"]), teacher)
+        train_detector(load_config(path, [*TWO, "name=halfway"]), resume=True)  # begun by one process
+    train_detector(load_config(path, [*TWO, *SINGLE, "name=apart"]))
+    torch.save(found, out / f"{rank}.pt")
+    train(load_config(path, [*TWO, "name=bad"]), lambda c: Bad(build_detector(c)))
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("config", type=Path)
+    arguments.add_argument("out", type=Path)
+    run(main, arguments)
+    sys.exit("the last training should have ended in an error")

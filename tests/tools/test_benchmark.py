@@ -1,0 +1,39 @@
+"""The command line of tools/benchmark.py; what it measures is tested in tests/benchmark."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+def test_a_row_is_measured_printed_and_written(tool, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    result = tool("benchmark.py", "--only", "knn", "--repeats", 1, "--json", tmp_path / "out.json")
+    assert result.returncode == 0, result.stderr
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert content.keys() == {"machine", "rows"}
+    assert content["machine"].keys() >= {"processor", "cores", "threads", "versions", "commit", "sgemm_gflops"}
+    (row,) = content["rows"]
+    assert next(iter(row)) == "name"
+    assert row["name"] == "knn"
+    again = tool("benchmark.py", "--markdown", tmp_path / "out.json")
+    assert "| `knn`" in again.stdout
+
+
+def test_rows_are_listed(tool) -> None:  # type: ignore[no-untyped-def]
+    assert "encoder-forward" in tool("benchmark.py", "--list").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--only", "no-such-row"), "no row 'no-such-row'"),
+        (("--only", "knn", "--json", "nowhere/out.json"), "nowhere/out.json"),
+        (("--only", "knn", "--frame", "missing.bin"), "missing.bin"),
+        (("--markdown", "missing.json"), "missing.json"),
+    ],
+)
+def test_mistakes_are_one_line(tool, arguments: tuple[str, ...], said: str) -> None:  # type: ignore[no-untyped-def]
+    result = tool("benchmark.py", *arguments)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

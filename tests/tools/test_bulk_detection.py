@@ -1,0 +1,91 @@
+"""tools/detect.py in several processes, some of which are killed, and called again."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import yaml
+from dying_detector import ROOT
+from tiny_kitti import write_data
+
+Tool = Callable[..., CompletedProcess]
+IDS = [f"{i:06d}" for i in range(9)]
+
+
+@pytest.fixture(scope="module")
+def clouds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("clouds")
+    write_data(root, IDS, [])
+    for frame in IDS[:4]:
+        (root / "training" / "calib" / f"{frame}.txt").unlink()  # these give .json
+    return root
+
+
+def detect(rank: int, at: int, *arguments: object) -> CompletedProcess:
+    """Process ``rank`` of two, killed while it writes its file number ``at`` (0: never)."""
+    environment = os.environ | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "tests" / "dying_detector.py"), str(at), *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+
+
+def written(out: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in out.iterdir() if not file.name.startswith(".")}
+
+
+def test_no_frame_is_lost_with_a_process_that_dies(teacher: Path, clouds: Path, tool: Tool, tmp_path: Path) -> None:
+    alone = tool("detect.py", teacher, clouds, "--out", tmp_path / "alone")
+    assert alone.returncode == 0, alone.stderr
+    expected = written(tmp_path / "alone")
+    assert sorted(expected) == sorted([f"{i}.json" for i in IDS[:4]] + [f"{i}.txt" for i in IDS[4:]] + ["detect.yaml"])
+
+    out = tmp_path / "out"
+    died = detect(1, 3, teacher, clouds, "--out", out)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert (died.stdout, died.stderr) == ("", "")
+    assert len(written(out)) == 1 + 2
+    times = {name: (out / name).stat().st_mtime_ns for name in written(out) if name != "detect.yaml"}
+
+    survivor = detect(0, 0, teacher, clouds, "--out", out)
+    assert survivor.returncode == 0, survivor.stderr
+    assert written(out) == expected  # byte for byte, each once
+    assert all((out / name).stat().st_mtime_ns == time for name, time in times.items())
+    assert survivor.stdout.replace(str(out), "") == alone.stdout.replace(str(tmp_path / "alone"), "")
+
+
+def test_other_settings_do_not_mix(teacher: Path, clouds: Path, tool: Tool, tmp_path: Path) -> None:
+    cloud, out = clouds / "training" / "velodyne" / "000000.bin", tmp_path / "out"
+    assert tool("detect.py", teacher, cloud, "--out", out, "--score", 0.3).returncode == 0
+    before = written(out)
+    refused = tool("detect.py", teacher, cloud, "--out", out, "--score", 0.2)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "detections of score 0.3, now 0.2; --force" in refused.stderr
+    assert written(out) == before
+    again = tool("detect.py", teacher, cloud, "--out", out, "--score", 0.3)
+    assert "1 of them found earlier" in again.stdout
+    assert tool("detect.py", teacher, cloud, "--out", out, "--score", 0.2, "--force").returncode == 0
+    assert yaml.safe_load((out / "detect.yaml").read_text())["score"] == 0.2
+
+
+def test_detections_of_unknown_origin_are_left_alone(teacher: Path, clouds: Path, tool: Tool, tmp_path: Path) -> None:
+    cloud, out = clouds / "training" / "velodyne" / "000000.bin", tmp_path / "out"
+    out.mkdir()
+    (out / "000000.json").write_text("{}")
+    refused = tool("detect.py", teacher, cloud, "--out", out)
+    assert refused.returncode == 2
+    assert "unknown origin" in refused.stderr
+    assert (out / "000000.json").read_text() == "{}"
+
+
+def test_force_is_for_one_process(
+    teacher: Path, clouds: Path, tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused = tool("detect.py", teacher, clouds, "--out", tmp_path / "out", "--force")
+    assert refused.returncode == 2
+    assert "--force is for a single process" in refused.stderr

@@ -1,0 +1,136 @@
+"""How fast it is, beside peers that do the same work."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.progress import Progress
+
+from mink_pd.benchmark import report
+from mink_pd.benchmark.inputs import Inputs
+from mink_pd.benchmark.machine import describe
+from mink_pd.benchmark.profile import profile
+from mink_pd.benchmark.profile import table as profile_table
+from mink_pd.benchmark.row import run as run_row
+from mink_pd.benchmark.rows import ROWS, choose
+from mink_pd.benchmark.scaling import Curve, arithmetic, curves, draw, tables
+from mink_pd.cli import console, parser, run
+from mink_pd.errors import MinkPDError
+
+PICTURE = Path("docs/images/scaling.png")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Do one of: list, print a table that is there, profile, scaling curves, the table of rows."""
+    if options.list:
+        for row in ROWS:
+            console.print(f"{row.name:24} {row.what}, against {row.peer}", soft_wrap=True)
+    elif options.markdown:
+        show(options.markdown)
+    elif options.profile:
+        inputs = Inputs(options.frame)
+        console.print(
+            profile_table(options.profile, profile(options.profile, inputs, options.repeats), inputs.description)
+        )
+    elif options.scaling:
+        scale(options)
+    else:
+        compare(options)
+
+
+def show(path: Path) -> None:
+    """What a JSON holds, as Markdown."""
+    content = report.read(path)
+    if "rows" in content:
+        print(report.markdown(content))
+        return
+    print(report.machine(content["machine"]))
+    for table in tables(content):
+        console.print(table)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Measure the rows, print each when it is done, write the JSON."""
+    rows = choose(options.only)
+    report.check_writable(options.json)
+    inputs = Inputs(options.frame)
+    inputs.frame()  # a bad file stops the work before it starts
+    machine = describe()
+    console.print(report.machine(machine), style="dim", soft_wrap=True)
+    console.print(report.heading())
+    results = []
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(rows))
+        for row in rows:
+            progress.update(task, description=row.name)
+            result = run_row(row, inputs, options.repeats, options.debug).to_json()
+            results.append(result)
+            console.print(report.line(result))
+            for remark in report.remarks(result):
+                console.print(f"  {remark}", style="dim", soft_wrap=True, markup=False)
+            progress.advance(task)
+    if options.json:
+        report.write(options.json, {"machine": machine, "rows": results})
+        console.print(f"written: {options.json}", soft_wrap=True)
+    failed = [result["name"] for result in results if "error" in result]
+    if failed:
+        raise MinkPDError(f"not measured: {', '.join(failed)}; --debug shows the tracebacks")
+
+
+def scale(options: argparse.Namespace) -> None:
+    """Curves and the share of the arithmetic limit: tables, JSON and picture."""
+    report.check_writable(options.scaling, options.picture)
+    inputs = Inputs(options.frame)
+    inputs.frame()
+    machine = describe()
+
+    def tell(curve: Curve) -> None:
+        console.print(
+            f"  {curve.work}, {curve.axis} {curve.x[-1]}: {curve.ms[-1]:.1f} ms, {curve.mb[-1]:.0f} MB", style="dim"
+        )
+
+    found = curves(inputs, options.repeats, done=tell)
+    shares = arithmetic(inputs, options.repeats)
+    entries = [{**asdict(curve), "slopes": curve.slopes()} for curve in found]
+    content = {"machine": machine, "curves": entries, "arithmetic": shares}
+    report.write(options.scaling, content)
+    for table in tables(content):
+        console.print(table)
+    draw(found, options.picture)
+    console.print(f"written: {options.scaling}, {options.picture}", soft_wrap=True)
+
+
+def count(text: str) -> int:
+    """A whole number above 0."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return int(text)
+
+
+if __name__ == "__main__":
+    arguments = parser(
+        "Measure speed beside peers that do the same work: both in one process, turn by turn, medians after warm-up."
+        " Give the machine nothing else to do meanwhile. docs/performance.md explains the rows."
+    )
+    arguments.add_argument("--json", type=Path, metavar="OUT", help="write machine and rows to this file")
+    arguments.add_argument("--only", nargs="+", metavar="NAME", help="measure these rows only")
+    arguments.add_argument(
+        "--frame", type=Path, metavar="PATH.bin", help="measure on this point cloud, not on simulated ones"
+    )
+    arguments.add_argument("--repeats", type=count, default=9, help="timed runs of each side")
+    other = arguments.add_mutually_exclusive_group()
+    other.add_argument("--list", action="store_true", help="list the rows and stop")
+    other.add_argument(
+        "--markdown", type=Path, metavar="FROM.json", help="print the table of a JSON as Markdown and stop"
+    )
+    other.add_argument(
+        "--scaling",
+        type=Path,
+        metavar="OUT.json",
+        help="scaling curves instead: time and memory against points, batch, threads",
+    )
+    other.add_argument("--profile", choices=("train", "detect", "distil"), help="share of the time by stage instead")
+    arguments.add_argument(
+        "--picture", type=Path, default=PICTURE, metavar="PNG", help="where --scaling draws its curves"
+    )
+    run(main, arguments)
