@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mink_pd.data.batch import Batch
-from mink_pd.models import Detections, AnchorPrediction
+from mink_pd.models import AnchorPrediction, Detections
 from mink_pd.models.anchors import place_anchors
 from mink_pd.models.pointpillars import PointPillars
 from mink_pd.sparse import Voxels
