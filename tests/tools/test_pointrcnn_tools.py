@@ -51,7 +51,7 @@ def test_it_trains_distils_evaluates_and_detects(points_config: Path, data: Path
     clouds = data / "training" / "velodyne"
     result = tool("detect.py", checkpoint, clouds / "000004.bin", "--out", tmp_path / "found")
     assert result.returncode == 0, result.stderr
-    assert [path.stem for path in (tmp_path / "found").iterdir()] == ["000004"]
+    assert list((tmp_path / "found").glob("000004.*"))
 
 
 def test_a_run_repeats_itself(points_config: Path, tool: Tool) -> None:
