@@ -36,7 +36,7 @@ def _suppress(rectangles: np.ndarray, iou: float, limit: int) -> np.ndarray:
             keep[i:] = False
             break
         for j in range(i + 1, len(rectangles)):
-            if not keep[j] or not may_touch(rectangles[i], rectangles[j]):
+            if not keep[j] or not may_touch(rectangles, i, rectangles, j):
                 continue
             small, large = rectangles[i, 7], rectangles[j, 7]
             if small > large:

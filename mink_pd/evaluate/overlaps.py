@@ -84,7 +84,7 @@ def _pair_up(
                 # An overlap in space is one from above too.
                 in_image = image_intersection(label_image[g], detection_image[d])
                 from_above = 0.0
-                if may_touch(label_ground[g], detection_ground[d]):
+                if may_touch(label_ground, g, detection_ground, d):
                     from_above = intersection(label_ground[g], detection_ground[d], polygon, clipped)
                 if in_image == 0 and from_above == 0:
                     continue
