@@ -7,7 +7,7 @@ from torch import Tensor
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
 from mink_pd.distill.pairs import TapPair
-from mink_pd.sparse import Tap, voxelise
+from mink_pd.sparse import SiteTap, voxelise
 
 CLASSES = ["Car", "Pedestrian", "Cyclist"]
 RANGE = (0.0, -3.2, -3.0, 6.4, 3.2, 1.0)
@@ -35,8 +35,8 @@ class RandomTaps:
             "boxes": self.tap(0.3 * torch.randn(len(self.voxels), ANCHORS * 7)),
         }
 
-    def tap(self, features: Tensor) -> Tap:
-        return Tap(self.voxels.tensor(features), self.voxels)
+    def tap(self, features: Tensor) -> SiteTap:
+        return SiteTap(self.voxels.tensor(features), self.voxels)
 
     def features(self, theirs: int, ours: int) -> TapPair:
         """Features behind a ReLU."""

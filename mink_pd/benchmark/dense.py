@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mink_pd.data.batch import Batch
-from mink_pd.models import Detections, Prediction
+from mink_pd.models import AnchorPrediction, Detections
 from mink_pd.models.anchors import place_anchors
 from mink_pd.models.pointpillars import PointPillars
 from mink_pd.sparse import Voxels
@@ -27,7 +27,7 @@ class DensePillars(nn.Module):
         """``channels``: of the pillars and the three stages; ``neck``: of each of its branches."""
         super().__init__()
         self.sparse = sparse
-        model, data = sparse.config.model, sparse.config.data
+        model, data = sparse.settings, sparse.config.data
         self.grid = grid_shape(data.range, model.voxel_size)[:2]  # x, y
         self.stages = nn.ModuleList(
             nn.Sequential(convolution(c_in, c_out, 2), *(convolution(c_out, c_out) for _ in range(more)))
@@ -55,11 +55,11 @@ class DensePillars(nn.Module):
         cells[place] = pillars
         return cells.view(1, *self.grid, -1).permute(0, 3, 1, 2).contiguous(memory_format=self.layout)
 
-    def prediction(self, rows: Tensor) -> Prediction:
+    def prediction(self, rows: Tensor) -> AnchorPrediction:
         """rows: (S, A * (classes + 7 + 2))"""
         kinds, classes = self.sparse.head.anchors, self.sparse.head.classes
         scores, boxes, directions = rows.split([kinds * classes, kinds * 7, kinds * 2], dim=1)
-        return Prediction(
+        return AnchorPrediction(
             scores=scores.reshape(-1, kinds, classes),
             boxes=boxes.reshape(-1, kinds, 7),
             directions=directions.reshape(-1, kinds, 2),
@@ -70,11 +70,11 @@ class DensePillars(nn.Module):
 
     def all_anchors(self) -> Tensor:
         """(S, A, 7), made once: the cells of a dense map are always the same."""
-        config = self.sparse.config
-        lower, size = (torch.tensor(x[:2]) for x in (config.data.range, config.model.voxel_size))
+        model = self.sparse.settings
+        lower, size = (torch.tensor(x[:2]) for x in (self.sparse.config.data.range, model.voxel_size))
         axes = [torch.arange(0, cells, 2) for cells in self.grid]
         centres = lower + (torch.cartesian_prod(*axes) + 1) * size  # (S, 2)
-        return place_anchors(centres, [config.model.anchors[name] for name in self.sparse.classes])
+        return place_anchors(centres, [model.anchors[name] for name in self.sparse.classes], model.head.headings)
 
     def fused(self) -> "DensePillars":
         """For inference: batch norm folded into the convolutions. The network is not to be trained any more."""

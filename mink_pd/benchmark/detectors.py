@@ -12,7 +12,8 @@ from mink_pd.benchmark.harness import Pair, Side
 from mink_pd.benchmark.inputs import Inputs
 from mink_pd.benchmark.row import Row
 from mink_pd.benchmark.threads import OURS, milliseconds
-from mink_pd.config import Config, PointPillarsConfig
+from mink_pd.config import Config
+from mink_pd.config_models import PointPillarsConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models import Detections, Detector, build_detector
 from mink_pd.models.compress import width

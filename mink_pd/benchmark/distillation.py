@@ -13,6 +13,7 @@ from mink_pd.benchmark.published import published_loss
 from mink_pd.benchmark.row import Row
 from mink_pd.benchmark.threads import OURS
 from mink_pd.config import Config, PointDistillerConfig
+from mink_pd.config_models import PointPillarsConfig
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
 from mink_pd.distill import Distiller
@@ -20,7 +21,7 @@ from mink_pd.distill.importance import select
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.pointdistiller import PointDistiller, weights
 from mink_pd.models import Detector, build_detector
-from mink_pd.sparse import Tap, knn, voxelise
+from mink_pd.sparse import SiteTap, knn, voxelise
 from mink_pd.train.objective import DetectionObjective, Objective
 from mink_pd.train.optimiser import make_optimiser
 
@@ -44,7 +45,9 @@ class Compared:
         self.method = PointDistiller(self.settings, {TAP: (TEACHER_CHANNELS, STUDENT_CHANNELS)})
         points = torch.from_numpy(inputs.sweep)
         frame = torch.zeros(len(points), dtype=torch.int64)
-        self.voxels = voxelise(points, frame, 1, inputs.config.model.voxel_size, ALL_ROUND, dimensions=2)
+        model = inputs.config.model
+        assert isinstance(model, PointPillarsConfig)
+        self.voxels = voxelise(points, frame, 1, model.voxel_size, ALL_ROUND, dimensions=2)
         rows = len(self.voxels)
         self.teacher = torch.rand(rows, TEACHER_CHANNELS)
         self.student = torch.rand(rows, STUDENT_CHANNELS, requires_grad=True)
@@ -69,7 +72,7 @@ class Compared:
         return self.finish(self.settings.weight * loss)
 
     def pair(self) -> TapPair:
-        teacher, student = (Tap(self.voxels.tensor(x), self.voxels) for x in (self.teacher, self.student))
+        teacher, student = (SiteTap(self.voxels.tensor(x), self.voxels) for x in (self.teacher, self.student))
         return TapPair(TAP, teacher, student, {TAP: teacher}, self.batch)
 
     def forget(self) -> None:

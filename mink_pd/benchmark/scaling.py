@@ -24,7 +24,7 @@ from mink_pd.benchmark.threads import CORES, COUNTS, OURS, Threads
 from mink_pd.config import Config
 from mink_pd.data.batch import Batch, collate
 from mink_pd.models import build_detector
-from mink_pd.models.cost import count_multiply_adds
+from mink_pd.models.cost import count_in, count_multiply_adds
 from mink_pd.train.objective import DetectionObjective
 
 POINTS = (5_000, 10_000, 20_000, 50_000, 100_000, 200_000)
@@ -119,7 +119,7 @@ def arithmetic(inputs: Inputs, repeats: int) -> list[dict[str, Any]]:
     limit = sgemm(CORES)
     scene = encoder.voxels(inputs)
     network = encoder.networks(scene)[0]
-    operations = count_multiply_adds(network.eval(), scene.tensor())  # type: ignore[arg-type]
+    operations = count_in(network.eval(), partial(network, scene.tensor()))
     batch = inputs.batch()
     detector = ready(inputs.config, batch, inputs.sizes.candidates)
     more = count_multiply_adds(detector, batch)

@@ -16,7 +16,7 @@ from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
 from mink_pd.data.points import read_points
 from mink_pd.errors import CheckpointError, DataError
-from mink_pd.models import Prediction
+from mink_pd.models import AnchorPrediction
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.bev import BevFeatures
 from mink_pd.models.decode import decoded_boxes
@@ -71,7 +71,7 @@ class _Run:
     features: Tensor  # (M, C) of the voxels
     encoded: list["ME.SparseTensor"]
     bev: BevFeatures
-    prediction: Prediction
+    prediction: AnchorPrediction
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class Distiller(nn.Module):
 
     def __init__(self, student: Detector, teacher: Detector, config: Config) -> None:
         super().__init__()
-        check_geometry(student.config, teacher.config)
+        check_geometry(student, teacher)
         self.detector = student
         self.control = config.distill.control
         self._outside = [teacher.eval().requires_grad_(False)]  # a list keeps modules out of state_dict
@@ -81,14 +82,10 @@ class Distiller(nn.Module):
         return losses, logs
 
 
-def check_geometry(student: Config, teacher: Config) -> None:
-    """Raise DistillError where the two networks would not see the same voxels."""
-    for key, ours, theirs in (
-        ("data.range", student.data.range, teacher.data.range),
-        ("data.classes", student.data.classes, teacher.data.classes),
-        ("model.name", student.model.name, teacher.model.name),
-        ("model.voxel_size", student.model.voxel_size, teacher.model.voxel_size),
-    ):
+def check_geometry(student: Detector, teacher: Detector) -> None:
+    """Raise DistillError where the two networks would not see the same voxels or points."""
+    for key in ("data.range", "data.classes", "model.name", *student.geometry):
+        ours, theirs = (attrgetter(key)(detector.config) for detector in (student, teacher))
         if ours != theirs:
             raise DistillError(f"{key} is {ours} for the student and {theirs} for the teacher; give both the same")
 

@@ -40,10 +40,10 @@ def pair_taps(
             if name not in prediction.taps:
                 raise DistillError(f"the {who} has no tap '{name}'; it has {', '.join(prediction.taps)}")
         ours, theirs = student.taps[name], teacher.taps[name]
-        if ours.key != theirs.key or ours.tensor.coordinate_manager is not theirs.tensor.coordinate_manager:
+        if not ours.shares_rows(theirs):
             raise DistillError(
-                f"tap '{name}': teacher {theirs.key} and student {ours.key} lie on different coordinate maps; "
-                "give both the same voxel size, strides and kernels"
+                f"tap '{name}': teacher {theirs} and student {ours} lie on different coordinate maps; "
+                "give both the same voxel size or points, strides and kernels"
             )
         pairs.append(TapPair(name, theirs, ours, guide.taps, batch))
     return pairs

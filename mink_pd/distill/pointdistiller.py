@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mink_pd.config import PointDistillerConfig
 from mink_pd.distill.edges import compare_edges
 from mink_pd.distill.graph import GraphConv, LocalGraph, local_graph
-from mink_pd.distill.importance import cell_codes, inside_share, select
+from mink_pd.distill.importance import inside_share, select
 from mink_pd.distill.pairs import TapPair
 from mink_pd.sparse.norm import processes, sum_over_processes
 
@@ -69,9 +69,9 @@ class PointDistiller(nn.Module):
         ones share cache.
         """
         settings, tap = self.settings, pair.teacher
-        order = cell_codes(tap.coordinates, 1).argsort()  # (M,)
+        order = tap.order()  # (M,)
         frame, score = tap.frame[order], pair.importance(settings.importance)[order]
-        selected = [rows.sort().values for rows in select(score, frame, tap.voxels.frames, settings.rows)]
+        selected = [rows.sort().values for rows in select(score, frame, tap.frames, settings.rows)]
         phi = weights(score, selected, settings)  # (n,)
         places = (tap.centres if settings.knn_space == "coordinates" else tap.features)[order]
         graph = local_graph(selected, frame, places, settings.neighbours if settings.local_distillation else 1)

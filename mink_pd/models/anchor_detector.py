@@ -3,20 +3,21 @@
 import torch
 from torch import Tensor
 
-from mink_pd.config import AnchorDetectorConfig, Config
+from mink_pd.config import Config
+from mink_pd.config_models import AnchorDetectorConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.anchors import anchor_places, place_anchors
 from mink_pd.models.bev import BevNetwork, DenseBev, SparseBev
 from mink_pd.models.compress import width
 from mink_pd.models.decode import detect
-from mink_pd.models.detector import Detections, Detector, Prediction
+from mink_pd.models.detector import AnchorPrediction, Detections, Detector
 from mink_pd.models.head import AnchorHead
 from mink_pd.models.losses import detection_loss
-from mink_pd.sparse import ME, Tap, Voxels
+from mink_pd.sparse import ME, SiteTap, Voxels
 from mink_pd.sparse.voxels import grid_shape
 
 
-class AnchorDetector(Detector):
+class AnchorDetector(Detector[Voxels, AnchorPrediction]):
     """A detector that ends in a backbone in the bird's-eye view, a neck and an anchor head."""
 
     def __init__(self, config: Config) -> None:
@@ -43,21 +44,21 @@ class AnchorDetector(Detector):
     def tap_channels(self) -> dict[str, int]:
         return dict(self._bev_channels)
 
-    def predict(self, x: "ME.SparseTensor", voxels: Voxels) -> Prediction:
+    def predict(self, x: "ME.SparseTensor", voxels: Voxels) -> AnchorPrediction:
         """From features on sites of two dimensions to the prediction, with the taps of all stages."""
         features = self.bev(x, voxels)
         head, bounds = self.settings.head, self.config.data.range
         places = anchor_places(features.coordinates, features.stride, voxels, bounds, head)  # (S, 2)
         anchors = place_anchors(places, self._anchors, head.headings)  # (S, A, 7)
         prediction = self.head(features, voxels, anchors)
-        stages = {f"bev{i + 1}": Tap(stage, voxels) for i, stage in enumerate(features.stages)}
-        prediction.taps |= stages | {"neck": Tap(features.neck, voxels)}
+        stages = {f"bev{i + 1}": SiteTap(stage, voxels) for i, stage in enumerate(features.stages)}
+        prediction.taps |= stages | {"neck": SiteTap(features.neck, voxels)}
         return prediction
 
-    def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, prediction: AnchorPrediction, batch: Batch) -> dict[str, Tensor]:
         offset = self.settings.head.direction_offset
         return detection_loss(prediction, batch, self._anchors, self.settings.loss, offset)
 
     @torch.no_grad()
-    def detect(self, prediction: Prediction) -> list[Detections]:
+    def detect(self, prediction: AnchorPrediction) -> list[Detections]:
         return detect(prediction, self.settings.nms, self.settings.head.direction_offset)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from mink_pd.config import AnchorConfig, HeadConfig
+from mink_pd.config_models import AnchorConfig, HeadConfig
 from mink_pd.sparse import Voxels
 
 LARGEST = math.log(50)  # of log sizes: an untrained network must not give infinite boxes

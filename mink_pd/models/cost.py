@@ -1,6 +1,7 @@
 """What a detector costs: parameters, multiply-adds on a given batch, milliseconds."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -42,17 +43,24 @@ def count_multiply_adds(detector: Detector, batch: Batch) -> int:
     A sparse convolution is counted from its kernel map: it multiplies once for each pair of input and output site that
     a kernel offset joins. A dense one multiplies at every output cell, whether any point is near or not.
     """
+    # A second stage belongs to detection.
+    return count_in(detector, lambda: detector.detect(detector(batch)))
+
+
+def count_in(network: nn.Module, run: Callable[[], object]) -> int:
+    """Multiply-adds of all linear maps and convolutions of ``network`` while ``run`` runs it."""
     total = 0
 
     def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal total
-        total += _multiply_adds(module, inputs[0], output)
+        own = getattr(module, "multiply_adds", None)  # of layers that take more than rows
+        total += own(*inputs) if own else _multiply_adds(module, inputs[0], output)
 
     kinds = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, ConvBlock)
-    hooks = [module.register_forward_hook(count) for module in detector.modules() if isinstance(module, kinds)]
+    hooks = [module.register_forward_hook(count) for module in network.modules() if isinstance(module, kinds)]
     try:
         with torch.inference_mode():
-            detector(batch)
+            run()
     finally:
         for hook in hooks:
             hook.remove()

@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 
 from mink_pd.boxes.nms import nms
-from mink_pd.config import NMSConfig
+from mink_pd.config_models import NMSConfig
 from mink_pd.models.anchors import decode, with_direction
-from mink_pd.models.detector import Detections, Prediction
+from mink_pd.models.detector import AnchorPrediction, Detections
 
 
-def detect(prediction: Prediction, settings: NMSConfig, direction_offset: float) -> list[Detections]:
+def detect(prediction: AnchorPrediction, settings: NMSConfig, direction_offset: float) -> list[Detections]:
     """Detections of each frame, best first, at most ``settings.after``."""
     scores = torch.sigmoid(prediction.scores)  # (S, A, classes)
     result = []
@@ -29,7 +29,7 @@ def detect(prediction: Prediction, settings: NMSConfig, direction_offset: float)
 
 
 def _of_class(
-    prediction: Prediction, scores: Tensor, here: Tensor, label: int, settings: NMSConfig, direction_offset: float
+    prediction: AnchorPrediction, scores: Tensor, here: Tensor, label: int, settings: NMSConfig, direction_offset: float
 ) -> tuple[Tensor, Tensor]:
     """Boxes (B, 7) and scores (B,) of one class in the sites ``here`` (S,)."""
     site, anchor = torch.nonzero((scores[..., label] >= settings.score) & here[:, None], as_tuple=True)
@@ -43,9 +43,14 @@ def _of_class(
         prediction.anchors[site, anchor],
         direction_offset,
     )
-    kept = nms(boxes.cpu().double().numpy(), score.cpu().double().numpy(), settings.iou)
-    rows = torch.from_numpy(np.asarray(kept, dtype=np.int64)).to(boxes.device)
+    rows = suppress(boxes, score, settings.iou)
     return boxes[rows], score[rows]
+
+
+def suppress(boxes: Tensor, scores: Tensor, iou: float, limit: int | None = None) -> Tensor:
+    """Rows int64 of boxes (B, 7) that rotated NMS keeps, best first, at most ``limit``."""
+    kept = nms(boxes.detach().cpu().double().numpy(), scores.detach().cpu().double().numpy(), iou, limit)
+    return torch.from_numpy(np.asarray(kept, dtype=np.int64)).to(boxes.device)
 
 
 def decoded_boxes(residuals: Tensor, directions: Tensor, anchors: Tensor, direction_offset: float) -> Tensor:

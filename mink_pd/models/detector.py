@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import ClassVar, Generic, Protocol, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from mink_pd.config import Config
 from mink_pd.data.batch import Batch
-from mink_pd.sparse import Tap, Voxels
+from mink_pd.sparse import Tap
 
 
 @dataclass
@@ -18,13 +20,30 @@ class Detections:
     labels: Tensor
     scores: Tensor
 
+    @classmethod
+    def none(cls, device: torch.device) -> "Detections":
+        """No detection."""
+        labels = torch.zeros(0, dtype=torch.int64, device=device)
+        return cls(torch.zeros(0, 7, device=device), labels, torch.zeros(0, device=device))
 
-@dataclass
+
+@dataclass(kw_only=True)
 class Prediction:
+    """What any detector predicts: frames, how many the batch has, and taps, what can be distilled.
+
+    The rest is the detector's own affair: it alone turns a prediction into a loss or into boxes.
+    """
+
+    frames: int
+    taps: dict[str, Tap] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class AnchorPrediction(Prediction):
     """Outputs of an anchor head at S sites with A anchors each, before decoding.
 
     scores: (S, A, classes) logits; boxes: (S, A, 7) residuals; directions: (S, A, 2) logits; anchors: (S, A, 7);
-    frame: int64 (S,), the frame of each site; frames: how many frames the batch has; taps: what can be distilled.
+    frame: int64 (S,), the frame of each site.
     """
 
     scores: Tensor
@@ -32,12 +51,25 @@ class Prediction:
     directions: Tensor
     anchors: Tensor
     frame: Tensor
-    frames: int
-    taps: dict[str, Tap] = field(default_factory=dict)
 
 
-class Detector(nn.Module, ABC):
-    """A LiDAR 3D detector. It knows nothing of distillation beyond naming its taps."""
+class Shared(Protocol):
+    """What teacher and student share of a batch: voxels on a coordinate map, or sampled points."""
+
+    def __len__(self) -> int: ...
+
+
+S = TypeVar("S", bound=Shared)
+P = TypeVar("P", bound=Prediction)
+
+
+class Detector(nn.Module, ABC, Generic[S, P]):
+    """A LiDAR 3D detector. It knows nothing of distillation beyond naming its taps.
+
+    geometry: the settings that two networks must agree in to see the same voxels or points.
+    """
+
+    geometry: ClassVar[tuple[str, ...]] = ("model.voxel_size",)
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -45,21 +77,21 @@ class Detector(nn.Module, ABC):
         self.classes = list(config.data.classes)
 
     @abstractmethod
-    def voxelise(self, batch: Batch) -> Voxels:
-        """The batch's points on a coordinate map, which several detectors may share."""
+    def voxelise(self, batch: Batch) -> S:
+        """The batch's points on a coordinate map, or a sample of them, which several detectors may share."""
 
     @abstractmethod
     def tap_channels(self) -> dict[str, int]:
         """Names of the taps and how many channels each has."""
 
     @abstractmethod
-    def forward(self, batch: Batch, voxels: Voxels | None = None) -> Prediction:
+    def forward(self, batch: Batch, voxels: S | None = None) -> P:
         """Predict; ``voxels``, where given, are those of another detector of the same geometry."""
 
     @abstractmethod
-    def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, prediction: P, batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms; their sum is the detection loss."""
 
     @abstractmethod
-    def detect(self, prediction: Prediction) -> list[Detections]:
+    def detect(self, prediction: P) -> list[Detections]:
         """Decoded boxes after non-maximum suppression, one entry a frame."""

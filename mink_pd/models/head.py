@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mink_pd.models.bev import BevFeatures
-from mink_pd.models.detector import Prediction
-from mink_pd.sparse import Tap, Voxels, with_features
+from mink_pd.models.detector import AnchorPrediction
+from mink_pd.sparse import SiteTap, Tap, Voxels, with_features
 
 PRIOR = 0.01  # score of every anchor before training (RetinaNet, Lin et al. 2017, section 4.1)
 
@@ -26,16 +26,16 @@ class AnchorHead(nn.Module):
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.score.bias, -math.log((1 - PRIOR) / PRIOR))
 
-    def forward(self, features: BevFeatures, voxels: Voxels, anchors: Tensor) -> Prediction:
+    def forward(self, features: BevFeatures, voxels: Voxels, anchors: Tensor) -> AnchorPrediction:
         """features.cells: (S, C); anchors: (S, A, 7)."""
         x = features.cells
         scores, boxes, directions = self.score(x), self.box(x), self.direction(x)
         sites, kinds = len(x), self.anchors
-        taps = {
-            name: Tap(with_features(features.neck, values[features.rows]), voxels)
+        taps: dict[str, Tap] = {
+            name: SiteTap(with_features(features.neck, values[features.rows]), voxels)
             for name, values in (("scores", scores), ("boxes", boxes))
         }
-        return Prediction(
+        return AnchorPrediction(
             scores=scores.view(sites, kinds, self.classes),
             boxes=boxes.view(sites, kinds, 7),
             directions=directions.view(sites, kinds, 2),
@@ -45,10 +45,10 @@ class AnchorHead(nn.Module):
             taps=taps,
         )
 
-    def nothing(self, frames: int, device: torch.device) -> Prediction:
+    def nothing(self, frames: int, device: torch.device) -> AnchorPrediction:
         """The prediction for a batch without any point in range."""
         empty = torch.zeros(0, self.score.in_features, device=device)
-        return Prediction(
+        return AnchorPrediction(
             scores=self.score(empty).view(0, self.anchors, self.classes),
             boxes=self.box(empty).view(0, self.anchors, 7),
             directions=self.direction(empty).view(0, self.anchors, 2),

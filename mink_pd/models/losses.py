@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mink_pd.config import AnchorConfig, LossConfig
+from mink_pd.config_models import AnchorConfig, LossConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.anchors import direction_class, encode, match
-from mink_pd.models.detector import Prediction
+from mink_pd.models.detector import AnchorPrediction
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Targets:
     boxes: Tensor
 
 
-def assign_targets(prediction: Prediction, batch: Batch, anchors: list[AnchorConfig]) -> Targets:
+def assign_targets(prediction: AnchorPrediction, batch: Batch, anchors: list[AnchorConfig]) -> Targets:
     """Match the anchors of each class with the objects of that class in the same frame."""
     boxes, classes = torch.cat(batch.boxes), torch.cat(batch.labels)  # (B, 7), (B,)
     count = torch.tensor([len(b) for b in batch.boxes], device=boxes.device)
@@ -53,7 +53,7 @@ def box_loss(residuals: Tensor, targets: Tensor) -> Tensor:
 
 
 def detection_loss(
-    prediction: Prediction,
+    prediction: AnchorPrediction,
     batch: Batch,
     anchors: list[AnchorConfig],
     settings: LossConfig,

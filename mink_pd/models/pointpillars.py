@@ -1,12 +1,13 @@
 """PointPillars (Lang et al., CVPR 2019) on sparse tensors, from points to boxes."""
 
-from mink_pd.config import Config, PointPillarsConfig
+from mink_pd.config import Config
+from mink_pd.config_models import PointPillarsConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.compress import width
-from mink_pd.models.detector import Prediction
+from mink_pd.models.detector import AnchorPrediction
 from mink_pd.models.pillars import PillarFeatureNet
-from mink_pd.sparse import Tap, Voxels, voxelise
+from mink_pd.sparse import SiteTap, Voxels, voxelise
 
 
 class PointPillars(AnchorDetector):
@@ -28,12 +29,12 @@ class PointPillars(AnchorDetector):
         data, model = self.config.data, self.settings
         return voxelise(batch.points, batch.frame, len(batch), model.voxel_size, data.range, dimensions=2)
 
-    def forward(self, batch: Batch, voxels: Voxels | None = None) -> Prediction:
+    def forward(self, batch: Batch, voxels: Voxels | None = None) -> AnchorPrediction:
         voxels = self.voxelise(batch) if voxels is None else voxels
         if len(voxels) == 0:
             return self.head.nothing(len(batch), batch.points.device)
         pillars = voxels.tensor(self.pillars(voxels))  # (M, 64), stride 1
         # stages (M1, 64), (M2, 128), (M3, 256) at strides 2, 4, 8; neck (S, 384) at stride 2
         prediction = self.predict(pillars, voxels)
-        prediction.taps["pillars"] = Tap(pillars, voxels)
+        prediction.taps["pillars"] = SiteTap(pillars, voxels)
         return prediction

@@ -5,11 +5,12 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from mink_pd.config import Config, SecondConfig
+from mink_pd.config import Config
+from mink_pd.config_models import SecondConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.compress import width
-from mink_pd.models.detector import Prediction
+from mink_pd.models.detector import AnchorPrediction
 from mink_pd.sparse import ME, Bounds, ConvBlock, Voxels, reached_sites, seen_from_above, segment_mean, voxelise
 from mink_pd.sparse.voxels import grid_shape
 
@@ -34,7 +35,7 @@ class Second(AnchorDetector):
         data, size = self.config.data, self.settings.voxel_size
         return voxelise(batch.points, batch.frame, len(batch), size, data.range, dimensions=3, first=(0, 0, LIFT))
 
-    def forward(self, batch: Batch, voxels: Voxels | None = None) -> Prediction:
+    def forward(self, batch: Batch, voxels: Voxels | None = None) -> AnchorPrediction:
         voxels = self.voxelise(batch) if voxels is None else voxels
         if len(voxels) == 0:
             return self.head.nothing(len(batch), batch.points.device)

@@ -74,42 +74,6 @@ class Voxels:
         return self._columns
 
 
-@dataclass
-class Tap:
-    """A named intermediate feature that a detector exposes: sparse features and the voxels that they came from."""
-
-    tensor: "ME.SparseTensor"
-    voxels: Voxels
-
-    @property
-    def features(self) -> Tensor:
-        """(M, C)"""
-        return self.tensor.F
-
-    @property
-    def coordinates(self) -> Tensor:
-        """int32 (M, 1 + D), frame first"""
-        return self.tensor.C
-
-    @property
-    def key(self) -> "ME.CoordinateMapKey":
-        return self.tensor.coordinate_map_key
-
-    @property
-    def stride(self) -> int:
-        return self.tensor.tensor_stride[0]
-
-    @property
-    def frame(self) -> Tensor:
-        """int64 (M,), the frame of each row"""
-        return self.coordinates[:, 0].long()
-
-    @property
-    def centres(self) -> Tensor:
-        """(M, D) [m]"""
-        return self.voxels.centres(self.coordinates, self.stride)
-
-
 def grid_shape(bounds: tuple[float, ...], size: tuple[float, ...]) -> tuple[int, ...]:
     """Cells along x, y, z of a range (x, y, z from, x, y, z to) [m] for a voxel size [m]."""
     return tuple(max(1, round((bounds[3 + axis] - bounds[axis]) / size[axis])) for axis in range(3))

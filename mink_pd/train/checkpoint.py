@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from mink_pd.config import Config, DetectorConfig, validate
+from mink_pd.config import Config, validate
+from mink_pd.config_models import DetectorConfig
 from mink_pd.data.files import whole_file
 from mink_pd.errors import CheckpointError, ConfigError
 

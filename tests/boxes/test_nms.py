@@ -45,3 +45,12 @@ def test_no_box_and_wrong_scores() -> None:
     assert nms(np.zeros((0, 7)), [], 0.5).tolist() == []
     with pytest.raises(ValueError, match="score"):
         nms(np.zeros((2, 7)), [0.5], 0.5)
+
+
+def test_a_limit_gives_the_first_of_all() -> None:
+    random = np.random.default_rng(0)
+    boxes = random.uniform([0, 0, 0, 2, 1, 1, -3], [12, 12, 1, 5, 2, 2, 3], (80, 7))
+    scores = random.random(80)
+    kept = nms(boxes, scores, 0.3)
+    for limit in (0, 1, 5, len(kept), 200):
+        assert nms(boxes, scores, 0.3, limit).tolist() == kept[:limit].tolist()

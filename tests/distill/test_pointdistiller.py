@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from mink_pd.config import Config, PointDistillerConfig, PointPillarsConfig
+from mink_pd.config import Config, PointDistillerConfig
+from mink_pd.config_models import PointPillarsConfig
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
 from mink_pd.distill import Distiller

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from mink_pd.config import AnchorDetectorConfig, Config, PointPillarsConfig, SecondConfig
+from mink_pd.config import Config
+from mink_pd.config_models import AnchorDetectorConfig, PointPillarsConfig, SecondConfig
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
 

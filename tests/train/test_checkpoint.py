@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mink_pd.config import Config, PointPillarsConfig
+from mink_pd.config import Config
+from mink_pd.config_models import PointPillarsConfig
 from mink_pd.errors import CheckpointError
 from mink_pd.models import build_detector
 from mink_pd.train.checkpoint import (

@@ -1,0 +1,160 @@
+"""PointRCNN (Shi, Wang, Li; CVPR 2019), from points to boxes."""
+
+import zlib
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mink_pd.config import Config
+from mink_pd.config_pointrcnn import PointRCNNConfig
+from mink_pd.data.batch import Batch
+from mink_pd.models.compress import whole_width
+from mink_pd.models.decode import suppress
+from mink_pd.models.detector import Detections, Detector, Prediction
+from mink_pd.models.head import PRIOR
+from mink_pd.models.pointrcnn.backbone import Backbone, PointHead
+from mink_pd.models.pointrcnn.coder import BinCoder, BoxCoder, ResidualCoder
+from mink_pd.models.pointrcnn.points import assign_points, point_loss
+from mink_pd.models.pointrcnn.regions import Regions, propose, sample_regions
+from mink_pd.models.pointrcnn.roi import RegionHead, boxes_from_frame, pool, region_loss
+from mink_pd.points import PointSample, PointTap, abstract, choose_points, interpolate
+
+
+@dataclass(kw_only=True)
+class PointPrediction(Prediction):
+    """The first stage: what every point says.
+
+    sample: the points (F * N); features: (F * N, C); scores: (F * N, classes) logits; codes: (F * N, code).
+    """
+
+    sample: PointSample
+    features: Tensor
+    scores: Tensor
+    codes: Tensor
+
+
+class PointRCNN(Detector[PointSample, PointPrediction]):
+    """Points -> PointNet++ -> a score and a box from every point -> regions -> their points -> refined boxes.
+
+    ``forward`` is the first stage. The second one needs regions, and training takes others than detection: it runs in
+    ``loss`` and in ``detect``, so that a teacher whose first stage is distilled does not pay for it.
+    """
+
+    geometry = ("model.geometry",)
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        settings = config.model
+        assert isinstance(settings, PointRCNNConfig)
+        self.settings = settings
+        width = partial(whole_width, compression=settings.compression)
+        residual = settings.box_coder == "residual"
+        self.coder: BoxCoder = ResidualCoder(True) if residual else BinCoder(settings.bins, True)
+        self.refiner: BoxCoder = ResidualCoder(False) if residual else BinCoder(settings.roi.bins, False)
+        self.backbone = Backbone(settings.stages, settings.propagation, width)
+        hidden = [width(c) for c in settings.head_channels]
+        self.head = PointHead(self.backbone.out, hidden, len(self.classes), self.coder.channels, PRIOR)
+        self.regions = RegionHead(self.backbone.out, settings.roi, self.refiner.channels, width)
+        self.sizes: Tensor
+        self.register_buffer(
+            "sizes", torch.tensor([settings.sizes[name] for name in self.classes]), persistent=False
+        )
+
+    def tap_channels(self) -> dict[str, int]:
+        return {"neck": self.backbone.out, "scores": len(self.classes), "boxes": self.coder.channels}
+
+    def voxelise(self, batch: Batch) -> PointSample:
+        """The sampled points with all groups; in evaluation the same ones for the same frame."""
+        settings = self.settings
+        seeds = None if self.training else [zlib.crc32(frame.id.encode()) for frame in batch.frames]
+        sample = choose_points(
+            batch.points[:, :4], batch.frame, len(batch), self.config.data.range, settings.points, settings.near, seeds
+        )
+        if len(sample):
+            xyz = sample.points[..., :3].contiguous()  # (F, N, 3)
+            sample.levels = abstract(xyz, settings.stages)
+            for level in sample.levels:
+                sample.interpolations.append(interpolate(xyz, level.xyz))
+                xyz = level.xyz
+        return sample
+
+    def forward(self, batch: Batch, voxels: PointSample | None = None) -> PointPrediction:
+        sample = self.voxelise(batch) if voxels is None else voxels
+        if len(sample) == 0:
+            return self.nothing(sample)
+        features = self.backbone(sample)  # (F * N, 128)
+        scores, codes = self.head(features)  # (F * N, classes), (F * N, code)
+        taps = {"neck": features, "scores": scores, "boxes": codes}
+        return PointPrediction(
+            frames=len(batch),
+            taps={name: PointTap(values, sample) for name, values in taps.items()},
+            sample=sample,
+            features=features,
+            scores=scores,
+            codes=codes,
+        )
+
+    def nothing(self, sample: PointSample) -> PointPrediction:
+        """The prediction for a batch without any point in range."""
+        features, scores, codes = (
+            sample.points.new_zeros(0, c) for c in (self.backbone.out, len(self.classes), self.coder.channels)
+        )
+        return PointPrediction(frames=sample.frames, sample=sample, features=features, scores=scores, codes=codes)
+
+    def propose(self, prediction: PointPrediction) -> Regions:
+        """Regions of interest of all frames."""
+        sample = prediction.sample
+        xyz = sample.rows[:, :3]
+        scores, labels = torch.sigmoid(prediction.scores).detach().max(dim=1)  # (F * N,)
+        boxes = self.coder.decode(prediction.codes.detach(), xyz, self.sizes[labels])  # (F * N, 7)
+        frames = len(sample.present)
+        frame = torch.arange(frames, device=xyz.device).repeat_interleave(sample.points.shape[1])
+        points = Regions(boxes, labels, scores, frame)
+        return propose(points, xyz.norm(dim=1), frames, self.settings.proposals, self.training)
+
+    def refine(self, prediction: PointPrediction, regions: Regions) -> tuple[Tensor, Tensor, Tensor]:
+        """The second stage: logits (R,), box codes (R, code), and the sizes (R, 3) that these count from."""
+        scores = torch.sigmoid(prediction.scores.detach()).amax(dim=1)
+        points = pool(prediction.sample, scores, prediction.features.detach(), regions, self.settings.roi)
+        sizes = self.sizes[regions.labels] if self.refiner.mean_sizes else regions.boxes[:, 3:6]
+        return (*self.regions(points), sizes)
+
+    def loss(self, prediction: PointPrediction, batch: Batch) -> dict[str, Tensor]:
+        sample, settings = prediction.sample, self.settings
+        if len(sample) == 0:
+            return dict.fromkeys(("point", "point_box", "region", "region_box"), prediction.scores.sum())
+        targets = assign_points(sample, batch, settings.loss.margin)
+        xyz = sample.rows[:, :3]
+        first = point_loss(prediction.scores, prediction.codes, xyz, targets, self.coder, self.sizes, settings.loss)
+        present = sample.present.tolist()
+        objects, labels = ([values[frame] for frame in present] for values in (batch.boxes, batch.labels))
+        regions, wanted = sample_regions(self.propose(prediction), objects, labels, settings.roi)
+        logits, codes, sizes = self.refine(prediction, regions)
+        return first | region_loss(logits, codes, regions, wanted, self.refiner, sizes, settings.loss)
+
+    @torch.no_grad()
+    def detect(self, prediction: PointPrediction) -> list[Detections]:
+        found = [Detections.none(prediction.scores.device)] * prediction.frames
+        if len(prediction.sample) == 0:
+            return found
+        regions = self.propose(prediction)
+        logits, codes, sizes = self.refine(prediction, regions)
+        seen = self.refiner.decode(codes, torch.zeros_like(sizes), sizes)
+        refined = Regions(boxes_from_frame(seen, regions.boxes), regions.labels, logits.sigmoid(), regions.frame)
+        for index, frame in enumerate(prediction.sample.present.tolist()):
+            found[frame] = self.best(refined[torch.nonzero(refined.frame == index)[:, 0]])
+        return found
+
+    def best(self, regions: Regions) -> Detections:
+        """Detections of one frame: regions above the lowest score after NMS by class, best first."""
+        settings = self.settings.nms
+        regions = regions[torch.nonzero(regions.scores >= settings.score)[:, 0]]
+        kept = []
+        for label in range(len(self.classes)):
+            here = torch.nonzero(regions.labels == label)[:, 0]
+            kept.append(here[suppress(regions.boxes[here], regions.scores[here], settings.iou)])
+        rows = torch.cat(kept)
+        rows = rows[regions.scores[rows].argsort(descending=True, stable=True)[: settings.after]]
+        return Detections(regions.boxes[rows], regions.labels[rows], regions.scores[rows])

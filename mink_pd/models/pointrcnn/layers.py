@@ -1,0 +1,110 @@
+"""Shared MLPs on rows: grouped, interpolated, or plain.
+
+All are linear before the norm, so features are projected once, row by row, and gathered afterwards: a row is a member
+of many groups.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mink_pd.points import Interpolation
+
+BACKBONE_EPSILON = 1e-3  # of batch norms in the backbone, as published; 1e-5 elsewhere
+_ROWS = 1 << 14  # of grouped rows at a time without gradients: they stay in the cache
+
+
+class MLPLayer(nn.Linear):
+    """Linear, batch norm (or a bias), ReLU on rows (n, C)."""
+
+    def __init__(self, channels: int, out: int, norm: bool = True, epsilon: float = 1e-5) -> None:
+        super().__init__(channels, out, bias=not norm)
+        self.norm = nn.BatchNorm1d(out, eps=epsilon) if norm else None
+        nn.init.kaiming_normal_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, shift = self.folded()
+        return self.finish(F.linear(x, weight, shift))
+
+    def folded(self) -> tuple[Tensor, Tensor | None]:
+        """Weight (C', C) and shift (C',) before the ReLU: in evaluation the norm is one more linear map."""
+        if self.norm is None:
+            return self.weight, self.bias
+        if self.norm.training:
+            return self.weight, None
+        assert self.norm.running_mean is not None
+        assert self.norm.running_var is not None
+        scale = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
+        return self.weight * scale[:, None], self.norm.bias - self.norm.running_mean * scale
+
+    def finish(self, x: Tensor) -> Tensor:
+        """What follows the linear map: batch norm where it is not folded, ReLU."""
+        if self.norm is not None and self.norm.training:
+            x = self.norm(x)
+        return x.relu_()
+
+
+class GroupedLayer(MLPLayer):
+    """W [x_j - c ; f_j] for the rows j of groups around centres c; offsets come first."""
+
+    def forward(self, x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Rows x = [xyz ; f] (S, 3 + C) and centres (G, 3), both through the linear map: (S, C'), (G, C')."""
+        weight, shift = self.folded()
+        own = centres @ weight[:, :3].t()
+        return x @ weight.t(), own if shift is None else own - shift
+
+    def gather(self, near: Tensor, own: Tensor, rows: Tensor) -> Tensor:
+        """The layer's output (G * K, C') for the rows (G, K) of groups, from what ``forward`` gave."""
+        grouped = near.index_select(0, rows.reshape(-1)).view(*rows.shape, -1)  # (G, K, C')
+        return self.finish((grouped - own[:, None]).view(-1, near.shape[1]))
+
+    def multiply_adds(self, x: Tensor, centres: Tensor) -> int:
+        """Of ``forward``."""
+        return (len(x) * self.in_features + len(centres) * 3) * self.out_features
+
+
+class InterpolatedLayer(MLPLayer):
+    """W [interpolated ; skip]: the coarse features are projected before they are interpolated."""
+
+    def forward(self, coarse: Tensor, skip: Tensor, way: Interpolation) -> Tensor:  # type: ignore[override]
+        """coarse (M, C1), skip (N, C2) -> (N, C')"""
+        weight, shift = self.folded()
+        split = coarse.shape[1]
+        known = coarse @ weight[:, :split].t()  # (M, C')
+        spread = F.embedding_bag(way.nearest, known, per_sample_weights=way.weights, mode="sum")  # (N, C')
+        return self.finish(spread + F.linear(skip, weight[:, split:], shift))
+
+    def multiply_adds(self, coarse: Tensor, skip: Tensor, way: Interpolation) -> int:
+        """Of ``forward``."""
+        return (coarse.numel() + skip.numel() + 3 * len(skip)) * self.out_features
+
+
+class GroupedMLP(nn.Module):
+    """Offsets and features of each group's rows through a shared MLP, then the largest of each channel
+    (PointNet++, section 3.2)."""
+
+    def __init__(self, channels: list[int], epsilon: float = 1e-5) -> None:
+        """``channels``: of a row's features, then of each layer."""
+        super().__init__()
+        self.first = GroupedLayer(3 + channels[0], channels[1], epsilon=epsilon)
+        self.rest = mlp(channels[1:], epsilon=epsilon)
+
+    def forward(self, x: Tensor, centres: Tensor, rows: Tensor) -> Tensor:
+        """x = [xyz ; f] (S, 3 + C), centres (G, 3), rows (G, K) -> (G, C')"""
+        near, own = self.first(x, centres)
+        groups, size = rows.shape
+        # The batch's own statistics need all rows, and gradients all results.
+        whole = torch.is_grad_enabled() or (self.first.norm is not None and self.first.norm.training)
+        step = groups if whole else max(1, _ROWS // size)
+        parts = []
+        for i in range(0, groups, step):
+            each = self.rest(self.first.gather(near, own[i : i + step], rows[i : i + step]))  # (g * K, C')
+            parts.append(each.view(-1, size, each.shape[1]).amax(dim=1))
+        return torch.cat(parts)
+
+
+def mlp(channels: list[int], norm: bool = True, epsilon: float = 1e-5) -> nn.Sequential:
+    """Layers from each of ``channels`` to the next."""
+    return nn.Sequential(*(MLPLayer(a, b, norm, epsilon) for a, b in pairwise(channels)))

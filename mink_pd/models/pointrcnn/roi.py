@@ -1,0 +1,115 @@
+"""The second stage: the points of each region, in the region's own frame, refine its box."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mink_pd.config_pointrcnn import PointLossConfig, RoIConfig
+from mink_pd.models.pointrcnn.backbone import PointHead, SetAbstraction, Width
+from mink_pd.models.pointrcnn.coder import BoxCoder
+from mink_pd.models.pointrcnn.layers import MLPLayer, mlp
+from mink_pd.models.pointrcnn.regions import Regions, RegionTargets
+from mink_pd.points import PointSample, abstract, points_of_boxes
+
+
+@dataclass
+class RegionPoints:
+    """xyz (R, P, 3) in each region's frame; extra (R, P, 2): foreground score and depth; features (R, P, C). All zero
+    in an empty region."""
+
+    xyz: Tensor
+    extra: Tensor
+    features: Tensor
+
+
+@torch.no_grad()
+def pool(sample: PointSample, scores: Tensor, features: Tensor, regions: Regions, settings: RoIConfig) -> RegionPoints:
+    """The first ``settings.points`` points within each region enlarged by the margin (PointRCNN, section 3.3).
+
+    scores (F * N,) [0..1] and features (F * N, C) of the sample's points; no gradient goes back to them.
+    """
+    enlarged = regions.boxes.clone()
+    enlarged[:, 3:6] += 2 * settings.margin
+    xyz = sample.points[..., :3]  # (F, N, 3)
+    rows, found = points_of_boxes(xyz, enlarged, regions.frame, settings.points)  # (R, P), (R,)
+    rows = rows + (regions.frame * xyz.shape[1])[:, None]
+    there = (found > 0)[:, None, None]
+    places = xyz.reshape(-1, 3)[rows]  # (R, P, 3)
+    depth = places.norm(dim=2) / settings.depth - 0.5  # (R, P)
+    local = to_frame(places, regions.boxes)
+    extra = torch.stack([scores[rows], depth], dim=2)
+    return RegionPoints(*(torch.where(there, values, 0) for values in (local, extra, features[rows])))
+
+
+def to_frame(xyz: Tensor, regions: Tensor) -> Tensor:
+    """Places (R, P, 3) as seen from regions (R, 7): x along the heading (the canonical transformation)."""
+    return turn(xyz - regions[:, None, :3], -regions[:, 6, None])
+
+
+def turn(xyz: Tensor, angle: Tensor) -> Tensor:
+    """Places (..., 3) turned by angles (...) [rad] about z."""
+    cos, sin = angle.cos(), angle.sin()
+    x, y, z = xyz.unbind(dim=-1)
+    return torch.stack([x * cos - y * sin, x * sin + y * cos, z], dim=-1)
+
+
+def boxes_to_frame(boxes: Tensor, regions: Tensor) -> Tensor:
+    """Boxes (R, 7) as seen from regions (R, 7)."""
+    centre = to_frame(boxes[:, None, :3], regions)[:, 0]
+    return torch.cat([centre, boxes[:, 3:6], boxes[:, 6:] - regions[:, 6:]], dim=1)
+
+
+def boxes_from_frame(boxes: Tensor, regions: Tensor) -> Tensor:
+    """The inverse of :func:`boxes_to_frame`."""
+    centre = turn(boxes[:, :3], regions[:, 6]) + regions[:, :3]
+    return torch.cat([centre, boxes[:, 3:6], boxes[:, 6:] + regions[:, 6:]], dim=1)
+
+
+class RegionHead(nn.Module):
+    """Local coordinates lifted by an MLP and merged with the first stage's features, set abstractions, two heads."""
+
+    def __init__(self, channels: int, settings: RoIConfig, code: int, width: Width) -> None:
+        super().__init__()
+        self.settings = settings
+        lifted = [width(c) for c in settings.channels]
+        self.lift = mlp([5, *lifted], norm=False)
+        self.merge = MLPLayer(lifted[-1] + channels, lifted[-1], norm=False)
+        self.stages = nn.ModuleList()
+        out = lifted[-1]
+        for stage in settings.stages:
+            abstraction = SetAbstraction(out, stage, width)
+            self.stages.append(abstraction)
+            out = abstraction.out
+        self.head = PointHead(out, [width(c) for c in settings.head_channels], classes=1, code=code, prior=0.5)
+
+    def forward(self, points: RegionPoints) -> tuple[Tensor, Tensor]:
+        """Logits (R,) and box codes (R, code) in the regions' frames."""
+        local = torch.cat([points.xyz, points.extra], dim=2).flatten(0, 1)  # (R * P, 5)
+        x = self.merge(torch.cat([self.lift(local), points.features.flatten(0, 1)], dim=1))  # (R * P, 128)
+        xyz = points.xyz
+        for stage, level in zip(self.stages, abstract(xyz, self.settings.stages), strict=True):
+            x = stage(xyz, x, level)  # (R * 128, 128), (R * 32, 256), (R, 512)
+            xyz = level.xyz
+        scores, codes = self.head(x)
+        return scores[:, 0], codes
+
+
+def region_loss(
+    logits: Tensor, codes: Tensor, regions: Regions, targets: RegionTargets, coder: BoxCoder, sizes: Tensor,
+    settings: PointLossConfig,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Cross entropy of decided regions and box loss of those near an object, both as means (PointRCNN, section 3.4).
+
+    logits (R,), codes (R, C); sizes (R, 3): what the coder measures by.
+    """
+    decided = targets.scores >= 0
+    entropy = F.binary_cross_entropy_with_logits(logits, targets.scores.clamp(min=0), reduction="none")
+    near = torch.nonzero(targets.regressed)[:, 0]  # (n,)
+    seen = boxes_to_frame(targets.boxes[near], regions.boxes[near])
+    box = coder.loss(codes[near], seen, torch.zeros_like(seen[:, :3]), sizes[near])
+    return {
+        "region": settings.region * (entropy * decided).sum() / decided.sum().clamp(min=1),
+        "region_box": settings.region_box * box.sum() / max(1, len(near)),
+    }

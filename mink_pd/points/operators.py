@@ -1,0 +1,111 @@
+"""Sampling and searching in point sets of equal size: compiled on the CPU, plain torch elsewhere, the same rows.
+
+Both compute distances in float64 and break ties by the lowest row.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mink_pd.sparse.operators import operators
+
+_CHUNK = 1 << 24  # distances held at once by the torch path
+
+
+def farthest_points(xyz: Tensor, count: int) -> Tensor:
+    """Rows int64 (F, count) of points (F, N, 3) by farthest-point sampling, from row 0 on.
+
+    Each next point is the one that is farthest from all before (PointNet++, Qi et al. 2017, section 3.2), so the first
+    m of them are what sampling m points gives, also from among these points alone.
+    """
+    compiled = _compiled(xyz)
+    if compiled is not None:
+        return compiled.farthest_points(xyz.contiguous(), count)
+    return farthest_points_torch(xyz, count)
+
+
+def ball_query(xyz: Tensor, centres: Tensor, radii: list[float], neighbours: list[int]) -> list[Tensor]:
+    """For each radius [m] the first K rows of points (F, N, 3) nearer than it to each centre (F, M, 3).
+
+    int64 (F, M, K) each, in order of rows, filled up with the first of them as PointNet++ does; row 0 where there is
+    none.
+    """
+    compiled = _compiled(xyz)
+    if compiled is not None:
+        return compiled.ball_query(xyz.contiguous(), centres.contiguous(), radii, neighbours)
+    return ball_query_torch(xyz, centres, radii, neighbours)
+
+
+def points_of_boxes(xyz: Tensor, boxes: Tensor, frame: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Rows int64 (R, count) of the first points (F, N, 3) inside each box (R, 7) of frame (R,), and how many (R,).
+
+    Fewer than ``count`` points are repeated in turn; the rows of an empty box are 0. The faces belong to the box.
+    """
+    compiled = _compiled(xyz)
+    if compiled is not None:
+        return compiled.points_of_boxes(xyz.contiguous(), boxes.contiguous(), frame, count)
+    return points_of_boxes_torch(xyz, boxes, frame, count)
+
+
+def farthest_points_torch(xyz: Tensor, count: int) -> Tensor:
+    """:func:`farthest_points` in plain torch."""
+    places = xyz.double()
+    frames = torch.arange(len(xyz), device=xyz.device)
+    rows = torch.zeros(len(xyz), count, dtype=torch.int64, device=xyz.device)
+    distance = torch.full(xyz.shape[:2], torch.inf, dtype=torch.float64, device=xyz.device)
+    row = torch.zeros_like(frames)
+    for n in range(1, count):
+        step = (places - places[frames, row][:, None]).square().sum(dim=2)  # (F, N)
+        distance = torch.minimum(distance, step)
+        row = (distance == distance.amax(dim=1, keepdim=True)).to(torch.int8).argmax(dim=1)
+        rows[:, n] = row
+    return rows
+
+
+def ball_query_torch(xyz: Tensor, centres: Tensor, radii: list[float], neighbours: list[int]) -> list[Tensor]:
+    """:func:`ball_query` in plain torch."""
+    places = xyz.double()
+    parts: list[list[Tensor]] = []
+    for part in centres.double().split(max(1, _CHUNK // (3 * xyz.shape[0] * xyz.shape[1])), dim=1):
+        distance = (part[:, :, None] - places[:, None]).square().sum(dim=3)  # (F, m, N)
+        each = [first_rows(distance < r * r, k) for r, k in zip(radii, neighbours, strict=True)]
+        parts.append([torch.where(torch.arange(rows.shape[2], device=rows.device) < found[..., None],
+                                  rows, rows[..., :1]) for rows, found in each])  # fmt: skip
+    return [torch.cat(rows, dim=1) for rows in zip(*parts, strict=True)]
+
+
+def points_of_boxes_torch(xyz: Tensor, boxes: Tensor, frame: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """:func:`points_of_boxes` in plain torch."""
+    places, box = xyz.double(), boxes.double()
+    rows, filled = [], []
+    for start in range(0, len(boxes), step := max(1, _CHUNK // (3 * xyz.shape[1]))):
+        part = slice(start, start + step)
+        offset = places[frame[part]] - box[part, None, :3]  # (r, N, 3)
+        cos, sin = torch.cos(box[part, 6, None]), torch.sin(box[part, 6, None])
+        x, y, z = offset.unbind(dim=2)
+        along, across, up = (box[part, 3:6] / 2).unsqueeze(2).unbind(dim=1)  # (r, 1) each
+        inside = ((x * cos + y * sin).abs() <= along) & ((y * cos - x * sin).abs() <= across) & (z.abs() <= up)
+        first, found = first_rows(inside, count)
+        turn = torch.arange(count, device=xyz.device) % found.clamp(min=1)[:, None]  # (r, count)
+        rows.append(first.gather(1, turn))
+        filled.append(found)
+    if not rows:
+        empty = torch.zeros(0, dtype=torch.int64, device=xyz.device)
+        return empty.view(0, count), empty
+    return torch.cat(rows), torch.cat(filled)
+
+
+def first_rows(inside: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The first ``count`` true columns of each row (..., N): int64 (..., count), 0 beyond; and how many they are."""
+    width = inside.shape[-1]
+    column = torch.where(inside, torch.arange(width, device=inside.device), width)
+    first = column.topk(min(count, width), largest=False, sorted=True).values
+    first = torch.nn.functional.pad(first, (0, count - first.shape[-1]), value=width)
+    found = (first < width).sum(dim=-1)
+    return torch.where(first < width, first, 0), found
+
+
+def _compiled(xyz: Tensor) -> Any | None:
+    """The compiled operators where they take these points."""
+    return operators() if xyz.device.type == "cpu" and xyz.dtype == torch.float32 else None

@@ -1,0 +1,164 @@
+"""Taps: named intermediate features that a detector exposes for distillation."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.voxels import Voxels
+
+GROUND = -1.6  # z of a site without points, about the road's height below KITTI's LiDAR [m]
+
+
+class Tap(ABC):
+    """Features with a place for each row. What distillation knows of a detector: sites of a map, or points."""
+
+    @property
+    @abstractmethod
+    def features(self) -> Tensor:
+        """(M, C)"""
+
+    @property
+    @abstractmethod
+    def frame(self) -> Tensor:
+        """int64 (M,), the frame of each row"""
+
+    @property
+    @abstractmethod
+    def frames(self) -> int:
+        """How many frames the batch has, empty ones included."""
+
+    @property
+    @abstractmethod
+    def centres(self) -> Tensor:
+        """(M, D) [m]"""
+
+    @property
+    @abstractmethod
+    def points(self) -> Tensor:
+        """(P, 4), the points that the detector saw"""
+
+    @abstractmethod
+    def shares_rows(self, other: "Tap") -> bool:
+        """Whether row i is the same place in both."""
+
+    @abstractmethod
+    def order(self) -> Tensor:
+        """int64 (M,), the rows in an order that is a frame's own, whatever other frames the batch has"""
+
+    @abstractmethod
+    def counts(self) -> Tensor:
+        """(M,), how many points lie at each row's place"""
+
+    @abstractmethod
+    def carry(self, values: Tensor, target: "Tap") -> Tensor:
+        """Values (M,) of these rows at the places of another tap of the network; the largest where several meet."""
+
+    @abstractmethod
+    def on_points(self, values: Tensor) -> Tensor:
+        """Values (M,) of these rows at each of the points (P,)."""
+
+    @abstractmethod
+    def places(self, rows: Tensor) -> Tensor:
+        """(n, 3) [m], where to show rows (n,)"""
+
+
+@dataclass
+class SiteTap(Tap):
+    """Sparse features on a coordinate map, and the voxels that they came from."""
+
+    tensor: "ME.SparseTensor"
+    voxels: Voxels
+
+    @property
+    def features(self) -> Tensor:
+        return self.tensor.F
+
+    @property
+    def coordinates(self) -> Tensor:
+        """int32 (M, 1 + D), frame first"""
+        return self.tensor.C
+
+    @property
+    def key(self) -> "ME.CoordinateMapKey":
+        return self.tensor.coordinate_map_key
+
+    @property
+    def stride(self) -> int:
+        return self.tensor.tensor_stride[0]
+
+    @property
+    def frame(self) -> Tensor:
+        return self.coordinates[:, 0].long()
+
+    @property
+    def frames(self) -> int:
+        return self.voxels.frames
+
+    @property
+    def centres(self) -> Tensor:
+        return self.voxels.centres(self.coordinates, self.stride)
+
+    @property
+    def points(self) -> Tensor:
+        return self.voxels.points
+
+    def __str__(self) -> str:
+        return str(self.key)
+
+    def shares_rows(self, other: Tap) -> bool:
+        if not isinstance(other, SiteTap):
+            return False
+        return self.key == other.key and self.tensor.coordinate_manager is other.tensor.coordinate_manager
+
+    def order(self) -> Tensor:
+        return _cell_codes(self.coordinates, 1).argsort()
+
+    def counts(self) -> Tensor:
+        voxels = self.voxels
+        counts = voxels.counts.to(self.features.dtype)
+        return pool(counts, voxels.coordinates, 1, self.coordinates, self.stride, "sum")
+
+    def carry(self, values: Tensor, target: Tap) -> Tensor:
+        assert isinstance(target, SiteTap)
+        return pool(values, self.coordinates, self.stride, target.coordinates, target.stride, "amax")
+
+    def on_points(self, values: Tensor) -> Tensor:
+        cells = pool(values, self.coordinates, self.stride, self.voxels.coordinates, 1, "amax")  # (voxels,)
+        return cells[self.voxels.rows]
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Centres; a pillar's height is that of its highest point."""
+        centres = self.centres[rows]
+        if centres.shape[1] == 3:
+            return centres
+        voxels = self.voxels
+        top = torch.full((len(voxels),), -torch.inf, device=centres.device)
+        top.scatter_reduce_(0, voxels.rows, voxels.points[:, 2], "amax")
+        heights = pool(top - GROUND, voxels.coordinates, 1, self.coordinates, self.stride, "amax")[rows] + GROUND
+        return torch.cat([centres, heights[:, None]], dim=1)
+
+
+def pool(values: Tensor, source: Tensor, source_stride: int, target: Tensor, target_stride: int, how: str) -> Tensor:
+    """Carry values (S,) at sites ``source`` (S, 1 + D) to sites ``target`` (M, 1 + D) of another stride.
+
+    Values that share the coarser of the two cells are joined by ``how`` (sum, amax); a target without any gets 0.
+    """
+    stride = max(source_stride, target_stride)
+    codes = _cell_codes(torch.cat([source, target]), stride)
+    have, group = torch.unique(codes[: len(source)], return_inverse=True)
+    joined = values.new_zeros(len(have)).scatter_reduce(0, group, values, how, include_self=False)
+    wanted = codes[len(source) :]
+    place = torch.searchsorted(have, wanted).clamp(max=len(have) - 1)
+    return torch.where(have[place] == wanted, joined[place], 0)
+
+
+def _cell_codes(coordinates: Tensor, stride: int) -> Tensor:
+    """One number (M,) int64 for the cell of edge ``stride`` that each coordinate (M, 1 + D) >= 0 lies in."""
+    code = coordinates[:, 0].long()
+    for axis in range(1, coordinates.shape[1]):
+        cell = torch.div(coordinates[:, axis], stride, rounding_mode="floor").long()
+        code = code * (cell.max() + 1) + cell
+    return code

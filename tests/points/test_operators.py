@@ -1,0 +1,107 @@
+"""Sampling and searching in point sets against fpsample and loops, compiled and in plain torch."""
+
+from collections.abc import Callable
+
+import fpsample
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mink_pd.boxes.geometry import points_in_boxes
+from mink_pd.points import operators
+
+PATHS = ["compiled", "torch"]
+
+
+@pytest.fixture
+def operator(request: pytest.FixtureRequest) -> Callable:
+    path, name = request.param
+    if path == "torch":
+        return getattr(operators, f"{name}_torch")
+    if operators.operators() is None:
+        pytest.skip("no compiled library here")
+    return getattr(operators, name)
+
+
+def both(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("operator", [(path, name) for path in PATHS], indirect=True, ids=PATHS)
+
+
+def clouds(count: int, frames: int = 2) -> Tensor:
+    """Points that crowd near the origin as a LiDAR's do."""
+    torch.manual_seed(0)
+    return torch.randn(frames, count, 3) * torch.rand(frames, count, 1) * torch.tensor([20.0, 20.0, 2.0])
+
+
+@both("farthest_points")
+def test_farthest_points_are_fpsamples(operator: Callable) -> None:
+    xyz = clouds(900)
+    rows = operator(xyz, 300)
+    for frame, ours in zip(xyz, rows, strict=True):
+        assert ours.tolist() == fpsample.fps_sampling(frame.numpy(), 300, start_idx=0).tolist()
+
+
+@both("farthest_points")
+def test_farthest_points_of_copies_takes_each_place_once_and_the_lowest_row(operator: Callable) -> None:
+    xyz = clouds(200).repeat(1, 3, 1)
+    rows = operator(xyz, 200)
+    for ours in rows:
+        assert sorted(ours.tolist()) == list(range(200))
+    assert (operator(xyz[:, :1].repeat(1, 8, 1), 3) == 0).all()
+
+
+@both("ball_query")
+def test_ball_query_against_a_loop(operator: Callable) -> None:
+    xyz = clouds(700)
+    centres = torch.cat([xyz[:, :90], torch.full((2, 1, 3), 500.0)], dim=1)
+    radii, neighbours = [0.6, 2.5], [4, 24]
+    found = operator(xyz, centres, radii, neighbours)
+    short = full = 0
+    for frame in range(2):
+        for m in range(centres.shape[1]):
+            distance = (xyz[frame].double() - centres[frame, m].double()).norm(dim=1).numpy()
+            for radius, k, rows in zip(radii, neighbours, found, strict=True):
+                wanted = np.flatnonzero(distance < radius)[:k].tolist()
+                short, full = short + (len(wanted) < k), full + (len(wanted) == k)
+                wanted += (wanted[:1] or [0]) * (k - len(wanted))
+                assert rows[frame, m].tolist() == wanted
+    assert min(short, full) > 20  # both kinds have been seen
+
+
+@both("points_of_boxes")
+def test_points_of_boxes_against_the_boxes_own_test(operator: Callable) -> None:
+    xyz = clouds(800)
+    random = np.random.default_rng(0)
+    boxes = random.uniform([-15, -15, -1, 1, 1, 1, -4], [15, 15, 1, 12, 6, 4, 4], (40, 7)).astype(np.float32)
+    boxes[0, :3] = 300
+    frame = torch.arange(40) % 2
+    rows, found = operator(xyz, torch.from_numpy(boxes), frame, 16)
+    for r in range(40):
+        inside = np.flatnonzero(points_in_boxes(xyz[frame[r]].numpy(), boxes[r : r + 1])[0])[:16]
+        assert found[r] == len(inside)
+        assert rows[r].tolist() == (np.resize(inside, 16) if len(inside) else np.zeros(16)).tolist()
+    assert 0 in found
+    assert 16 in found
+    assert ((found > 0) & (found < 16)).any()
+
+
+def test_no_boxes_no_points() -> None:
+    for path in (operators.points_of_boxes, operators.points_of_boxes_torch):
+        rows, found = path(clouds(10), torch.zeros(0, 7), torch.zeros(0, dtype=torch.int64), 4)
+        assert rows.shape == (0, 4)
+        assert found.shape == (0,)
+
+
+def test_both_paths_agree_on_a_whole_frame(shared: Callable) -> None:
+    if operators.operators() is None:
+        pytest.skip("no compiled library here")
+    file = sorted((shared("kitti_real") / "training" / "velodyne").glob("*.bin"))[0]
+    points = torch.from_numpy(np.fromfile(file, np.float32).reshape(-1, 4)[:, :3].copy())
+    xyz = points[points[:, 0] > 0][::7][None].contiguous()
+    rows = operators.farthest_points(xyz, 256)
+    assert torch.equal(rows, operators.farthest_points_torch(xyz, 256))
+    centres = xyz[:, rows[0]]
+    ours = operators.ball_query(xyz, centres, [0.5, 1.0], [16, 32])
+    theirs = operators.ball_query_torch(xyz, centres, [0.5, 1.0], [16, 32])
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
