@@ -46,15 +46,16 @@ class Toolkit:
         return self.home / "bin" / "nvcc"
 
     @property
-    def includes(self) -> list[Path]:
-        return with_cccl([self.home / "include", *sorted(self.home.glob("targets/*/include"))])
-
-    @property
     def libraries(self) -> list[Path]:
         return [self.home / "lib64", self.home / "lib", *sorted(self.home.glob("targets/*/lib"))]
 
     def __str__(self) -> str:
         return f"{self.version[0]}.{self.version[1]}"
+
+
+def include_folders(home: Path) -> list[Path]:
+    """Where a toolkit may have its headers; conda's has them below ``targets``."""
+    return with_cccl([home / "include", *sorted(home.glob("targets/*/include"))])
 
 
 def with_cccl(includes: list[Path]) -> list[Path]:
@@ -70,9 +71,11 @@ def find_toolkit() -> Toolkit:
     """
     on_path = shutil.which("nvcc")
     if os.environ.get("CUDA_HOME"):
-        home = Path(os.environ["CUDA_HOME"])
-    else:
-        home = Path(on_path).parents[1] if on_path else USUAL_HOME
+        homes = [Path(os.environ["CUDA_HOME"])]
+    else:  # the nvcc on the path can be a link, or a script far from its toolkit
+        homes = [*([Path(on_path).resolve().parents[1]] if on_path else []), USUAL_HOME]
+    whole = [home for home in homes if any((folder / "cuda_runtime.h").exists() for folder in include_folders(home))]
+    home = next(iter(whole), homes[-1])
     nvcc = home / "bin" / "nvcc"
     advice = f"install NVIDIA's CUDA toolkit {TORCH_CUDA}, or name its folder: make setup CUDA=1 CUDA_HOME=..."
     if not nvcc.exists():
@@ -124,7 +127,7 @@ class CudaTarget(Target):
     pins = PINS
     inputs = (PINS, COMPATIBILITY, Path(__file__))
     options = ("--force_cuda", "--blas=openblas")
-    gib_per_compiler = 3.0
+    gib_per_compiler = 4.0  # 3.1 seen
     loads = "import torch, MinkowskiEngineBackend._C as backend; backend.CoordinateMapManagerGPU_c10"
 
     def __init__(self, key: str, requested: bool) -> None:
@@ -194,7 +197,8 @@ class CudaTarget(Target):
             (scratch / f"lib{name}.so").symlink_to(file)
         # nvcc and torch name the toolkit's own include folder themselves, later in the order.
         folders = dict.fromkeys(str(folder) for folder in headers.values() if folder != self.toolkit.home / "include")
-        flags = f"-DCCCL_DISABLE_NVTX -DNVTX_DISABLE -include {COMPATIBILITY}"  # MinkowskiEngine has an NVTX of its own
+        # MinkowskiEngine has an NVTX of its own, which clashes with Thrust's.
+        flags = f'-DCCCL_DISABLE_NVTX -DNVTX_DISABLE -include "{COMPATIBILITY}"'
         return {
             "CUDA_HOME": str(self.toolkit.home),
             "TORCH_CUDA_ARCH_LIST": ";".join(self.architectures),
@@ -249,7 +253,7 @@ class CudaTarget(Target):
     def _headers(self, state: dict[str, Any] | None) -> dict[str, Path | None]:
         """The folder of each header: the toolkit's, else that of torch's packages, else None."""
         packages = [root / "include" for root in _torch_packages(state)]
-        folders = [*self.toolkit.includes, *with_cccl(packages)]
+        folders = [*include_folders(self.toolkit.home), *with_cccl(packages)]
         return {
             what: next((folder for folder in folders if (folder / file).exists()), None)
             for what, file in HEADERS.items()
