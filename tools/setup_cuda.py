@@ -111,7 +111,7 @@ def choose_architectures(key: str, requested: bool) -> tuple[tuple[str, ...], st
     Where CUDA is asked for, ``TORCH_CUDA_ARCH_LIST`` counts, then the GPU that is here; else what the environment has
     stays, so that ``make test`` on a machine with another GPU or none compiles nothing.
     """
-    kept = split_architectures(key.removeprefix("cuda"))
+    kept = split_architectures(key.partition(" ")[2])  # "cpu" or "cuda 8.6;9.0"
     listed = split_architectures(os.environ.get("TORCH_CUDA_ARCH_LIST", ""))
     if kept and not requested:
         return kept, "as before"
@@ -243,7 +243,8 @@ class CudaTarget(Target):
             return [f"torch {state['torch']} is a build for the CPU: PIP_ARGS must name an index with builds for CUDA"]
         if int(state["cuda"].split(".")[0]) == self.toolkit.version[0]:
             return []
-        return [f"nvcc is {self.toolkit} ({self.toolkit.nvcc}), and torch {state['torch']} is not: {self._advice()}"]
+        found = f"nvcc is {self.toolkit} ({self.toolkit.nvcc}), and torch {state['torch']} is for CUDA {state['cuda']}"
+        return [f"{found}: {self._advice()}"]
 
     def _advice(self) -> str:
         return (
