@@ -67,9 +67,7 @@ def target(architectures: str = "8.6") -> setup_cuda.CudaTarget:
 # --- finding ---------------------------------------------------------------------------------------
 
 
-def test_the_toolkit_is_looked_for_in_order(
-    machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_toolkit_is_looked_for_in_order(machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual, linked, named = (toolkit(tmp_path / name) for name in ("usual", "linked", "named"))
     assert setup_cuda.find_toolkit().home == usual
     (machine / "nvcc").symlink_to(linked / "bin" / "nvcc")

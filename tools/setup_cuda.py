@@ -247,9 +247,7 @@ class CudaTarget(Target):
         return [f"{found}: {self._advice()}"]
 
     def _advice(self) -> str:
-        return (
-            f"name a toolkit that fits, CUDA_HOME=..., or in PIP_ARGS an index with torch for CUDA {self.toolkit}"
-        )
+        return f"name a toolkit that fits, CUDA_HOME=..., or in PIP_ARGS an index with torch for CUDA {self.toolkit}"
 
     def _headers(self, state: dict[str, Any] | None) -> dict[str, Path | None]:
         """The folder of each header: the toolkit's, else that of torch's packages, else None."""
