@@ -274,6 +274,19 @@ def test_block_folds_the_norm_at_inference_only() -> None:
     assert not torch.equal(before, block.norm.running_mean)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_fold_ends_with_the_next_training_step(fused: bool) -> None:
+    x, block = sparse(coordinates(2), 9), ConvBlock(9, 12)
+    optimiser = torch.optim.AdamW(block.parameters(), lr=0.1, fused=fused)
+    for _ in range(2):
+        block.train()(x).F.square().sum().backward()
+        optimiser.step()
+        block.eval()
+        with torch.no_grad():
+            folded = block(x)
+        close(folded.F, block(x).F.detach())
+
+
 def test_takes_minkowskis_path_where_ours_does_not_apply(monkeypatch: pytest.MonkeyPatch) -> None:
     x = sparse(coordinates(2), 4)
     ours, peer = ours_and_peer(SparseConv, 4, 8, kernel_size=3, dimension=2)
