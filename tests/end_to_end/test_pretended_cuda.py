@@ -10,12 +10,13 @@ from pretend_cuda import CudaTensor, pretended_cuda
 from mink_pd.config import Config, ModelConfig
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
-from mink_pd.distill import Distiller
+from mink_pd.distill import METHODS, Distiller
 from mink_pd.distill.inspect import inspect_importance
 from mink_pd.models import build_detector
 from mink_pd.sparse import native
 from mink_pd.train.predict import detect_batches
 
+OTHERS = [name for name in METHODS if name != "pointdistiller"]
 RANGE = (0.0, -6.4, -3.0, 12.8, 6.4, 1.0)
 
 
@@ -93,6 +94,15 @@ def test_one_step_of_distillation(distill: dict) -> None:
     with pretended_cuda():
         found = losses("cuda", settings)
     assert found == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("control", ["shuffled", "averaged"])
+def test_one_step_of_the_other_methods(control: str) -> None:
+    settings = config()
+    settings.distill = settings.distill.model_copy(update={"methods": OTHERS, "control": control})
+    wanted = losses("cpu", settings)
+    with pretended_cuda():
+        assert losses("cuda", settings) == pytest.approx(wanted, rel=1e-4)
 
 
 def test_detections() -> None:
