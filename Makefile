@@ -1,7 +1,9 @@
 # VENV=none takes the active environment (conda); PIP_ARGS adds to every pip install, for instance an index or a
 # folder that holds the CPU build of torch; APT=skip leaves system packages alone; PYTHON names the interpreter.
+# CUDA=1 builds for a GPU (TORCH_CUDA_ARCH_LIST=8.6 where there is none), CUDA=0 for the CPU again.
 VENV ?= .venv
 APT ?= auto
+CUDA = auto
 ifeq ($(VENV),none)
 PYTHON ?= python
 BIN := $(PYTHON)
@@ -17,7 +19,7 @@ help:  ## list the targets
 	@sed -n 's/^# \(.*\)/\1/p' $(MAKEFILE_LIST)
 
 setup:  ## system packages, .venv, pinned packages, MinkowskiEngine; does only what is missing
-	@$(or $(PYTHON),python3) tools/setup.py --venv='$(VENV)' --apt='$(APT)' --pip-args='$(PIP_ARGS)'
+	@$(or $(PYTHON),python3) tools/setup.py --venv='$(VENV)' --apt='$(APT)' --cuda='$(CUDA)' --pip-args='$(PIP_ARGS)'
 
 demo: setup  ## simulate, train, distil, evaluate and draw: one table and the pictures
 	@$(BIN) tools/demo.py

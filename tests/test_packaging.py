@@ -1,6 +1,7 @@
 """The pins, pyproject.toml, environment.yml and what is installed must tell the same story."""
 
 import copy
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -30,9 +31,16 @@ def pins(lines: list[str]) -> dict[str, str]:
     return found
 
 
-def read_pins() -> dict[str, str]:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
+def read_pins(name: str = "requirements.txt") -> dict[str, str]:
+    lines = (ROOT / name).read_text().splitlines()
     return pins([line for line in lines if line and not line.startswith("#")])
+
+
+def installed_pins() -> dict[str, str]:
+    """Those of what this environment was set up for."""
+    memory = Path(sys.prefix, ".mink_pd_target")
+    cuda = memory.exists() and memory.read_text().startswith("cuda")
+    return read_pins() | (read_pins("requirements-cuda.txt") if cuda else {})
 
 
 def read_pyproject() -> dict[str, Any]:
@@ -69,6 +77,13 @@ def test_pins_pyproject_and_environment_agree() -> None:
     assert disagreements(read_pins(), read_pyproject(), read_environment()) == []
 
 
+def test_pins_for_cuda_replace_others_and_fit_too() -> None:
+    replaced = read_pins("requirements-cuda.txt")
+    assert replaced.keys() <= read_pins().keys()
+    fits = disagreements(read_pins() | replaced, read_pyproject(), read_environment())
+    assert fits == [f"environment.yml differs in {name}" for name in replaced for _ in range(2)]
+
+
 @pytest.mark.parametrize("name", sorted(read_pins().keys() - {"minkowskiengine"}))
 def test_another_pin_is_noticed(name: str) -> None:
     changed = read_pins() | {name: "9999"}
@@ -86,7 +101,7 @@ def test_a_missing_or_added_package_is_noticed() -> None:
     assert disagreements(pinned, pyproject, fewer)
 
 
-@pytest.mark.parametrize(("name", "version"), read_pins().items())
+@pytest.mark.parametrize(("name", "version"), installed_pins().items())
 def test_installed_version_is_the_pinned_one(name: str, version: str) -> None:
     installed = metadata.version(name)
     assert installed.partition("+")[0] == version, f"run 'make setup': {name} {installed} is installed"

@@ -13,8 +13,10 @@ TOOLS = Path(__file__).resolve().parents[1] / "tools"
 sys.path.insert(0, str(TOOLS))
 import setup as tool  # noqa: E402
 import setup_system  # noqa: E402
+import setup_target  # noqa: E402
 
 VERSIONS = {"rich": "15"}
+CPU = setup_target.Target()
 STATE = {"python": "3.11.7", "tag": "cp311", "prefix": "/env", "torch": "2.13.0+cpu", "versions": VERSIONS}
 
 
@@ -36,21 +38,21 @@ def fake_python(folder: Path, body: str) -> Path:
 
 @pytest.mark.parametrize("key", ["torch", "python", "prefix"])
 def test_fingerprint_changes_with_the_environment(key: str) -> None:
-    assert tool.fingerprint(STATE) == tool.fingerprint(dict(STATE))
-    assert tool.fingerprint(STATE) != tool.fingerprint({**STATE, key: "another"})
-    assert tool.fingerprint(STATE) != tool.fingerprint({**STATE, "versions": {"rich": "14"}})
+    assert tool.fingerprint(STATE, CPU) == tool.fingerprint(dict(STATE), CPU)
+    assert tool.fingerprint(STATE, CPU) != tool.fingerprint({**STATE, key: "another"}, CPU)
+    assert tool.fingerprint(STATE, CPU) != tool.fingerprint({**STATE, "versions": {"rich": "14"}}, CPU)
 
 
 def test_fingerprint_changes_with_the_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = tool.fingerprint(STATE)
+    before = tool.fingerprint(STATE, CPU)
     pins = tmp_path / "requirements.txt"
     pins.write_text(tool.REQUIREMENTS.read_text() + "left-pad==1.0\n")
     monkeypatch.setattr(tool, "REQUIREMENTS", pins)
-    assert tool.fingerprint(STATE) != before
+    assert tool.fingerprint(STATE, CPU) != before
 
 
 def test_a_wheel_of_another_torch_or_python_is_never_found(cache: Path) -> None:
-    folder = tool.wheel_folder(STATE)
+    folder = tool.wheel_folder(STATE, CPU)
     assert folder.name == "torch-2.13.0+cpu-cp311-cpu"
     folder.mkdir(parents=True)
     wheel = folder / f"minkowskiengine-0.5.4-cp311-cp311-linux_{os.uname().machine}.whl"
@@ -58,15 +60,15 @@ def test_a_wheel_of_another_torch_or_python_is_never_found(cache: Path) -> None:
     assert tool.find_wheel(folder, "0.5.4") == wheel
     assert tool.find_wheel(folder, "0.5.5") is None
     for other in ({"torch": "2.14.0+cpu"}, {"torch": "2.13.0+cu130"}, {"tag": "cp312"}):
-        assert tool.find_wheel(tool.wheel_folder({**STATE, **other}), "0.5.4") is None
+        assert tool.find_wheel(tool.wheel_folder({**STATE, **other}, CPU), "0.5.4") is None
 
 
 def test_a_failed_build_leaves_no_wheel_and_names_its_log(cache: Path, tmp_path: Path) -> None:
     wheel = f"minkowskiengine-0.5.4-cp311-cp311-linux_{os.uname().machine}.whl"
     body = f'echo "x.cpp:1: fatal error: cblas.h: no such file" >&2; echo half > "$out/{wheel}"; exit 1'
-    folder = tool.wheel_folder(STATE)
+    folder = tool.wheel_folder(STATE, CPU)
     with pytest.raises(setup_system.SetupError, match=r"cblas\.h.*build\.log") as error:
-        tool.build_wheel(fake_python(tmp_path, body), folder, "0.5.4", [])
+        tool.build_wheel(fake_python(tmp_path, body), STATE, CPU, "0.5.4", [])
     assert "\n" not in str(error.value)
     assert [path.name for path in folder.iterdir()] == ["build.log"]
     assert "fatal error" in (folder / "build.log").read_text()
@@ -77,8 +79,8 @@ def test_a_build_shows_progress_and_its_wheel_is_found(
 ) -> None:
     wheel = f"minkowskiengine-0.5.4-cp311-cp311-linux_{os.uname().machine}.whl"
     body = f'echo "  [1/2] c++ a"; echo noise; echo "  [2/2] c++ b"; echo whole > "$out/{wheel}"'
-    folder = tool.wheel_folder(STATE)
-    built = tool.build_wheel(fake_python(tmp_path, body), folder, "0.5.4", [])
+    folder = tool.wheel_folder(STATE, CPU)
+    built = tool.build_wheel(fake_python(tmp_path, body), STATE, CPU, "0.5.4", [])
     assert tool.find_wheel(folder, "0.5.4") == built
     assert built.read_text() == "whole\n"
     shown = capsys.readouterr().out
@@ -91,13 +93,13 @@ def test_a_damaged_wheel_of_the_cache_is_built_anew(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """pip fails here whatever it gets (/bin/false); the second try must not find the first one's wheel."""
-    folder = tool.wheel_folder(STATE)
+    folder = tool.wheel_folder(STATE, CPU)
     folder.mkdir(parents=True)
     wheel = folder / f"minkowskiengine-0.5.4-cp311-cp311-linux_{os.uname().machine}.whl"
     wheel.write_text("damaged")
     built: list[Path] = []
 
-    def build(python: Path, folder: Path, version: str, pip_args: list[str]) -> Path:
+    def build(*arguments: object) -> Path:
         assert not wheel.exists()
         built.append(wheel)
         return wheel
@@ -106,7 +108,7 @@ def test_a_damaged_wheel_of_the_cache_is_built_anew(
     monkeypatch.setattr(tool, "build_wheel", build)
     monkeypatch.setattr(tool, "read_pins", lambda: {"MinkowskiEngine": "0.5.4"})
     with pytest.raises(setup_system.SetupError, match=r"pip install MinkowskiEngine failed"):
-        tool.install_minkowski(Path("/bin/false"), [], cache / "setup.log")
+        tool.install_minkowski(Path("/bin/false"), CPU, [], cache / "setup.log")
     assert built == [wheel]
 
 

@@ -23,17 +23,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from setup_cuda import CudaTarget
 from setup_system import SetupError, install_system_packages, missing_packages, run_logged, say
+from setup_target import Target, remember, remembered
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / "requirements.txt"
 PYTHONS = ((3, 11), (3, 12))  # the versions for which every pinned package has a wheel
 STAMP = ".mink_pd_setup"  # written into the environment when all is done
 ACTIVE = "none"  # VENV=none: use the environment that is active, a conda one for instance
-GIB_PER_COMPILER = 2  # one g++ on one of MinkowskiEngine's files stays below this
 
 # Prints what the environment of the running interpreter holds; imports nothing heavy.
-PROBE = """
+PROBE = r"""
 import importlib.util, json, pathlib, re, sys
 from importlib import metadata
 def version(name):
@@ -44,13 +45,13 @@ def version(name):
 spec = importlib.util.find_spec("torch")
 text = (pathlib.Path(spec.origin).parent / "version.py").read_text() if spec and spec.origin else ""
 found = re.search("__version__ = '([^']+)'", text)
+cuda = re.search(r"^cuda\b.*= '([^']+)'", text, re.MULTILINE)
 print(json.dumps({
     "python": "%d.%d.%d" % sys.version_info[:3], "tag": "cp%d%d" % sys.version_info[:2], "prefix": sys.prefix,
-    "torch": found and found.group(1),
+    "torch": found and found.group(1), "cuda": cuda and cuda.group(1),
+    "site": spec and spec.origin and str(pathlib.Path(spec.origin).parents[1]),
     "versions": {name: version(name) for name in sys.argv[1:]}}))
 """
-# MinkowskiEngine's compiled part; its Python part needs the fix in mink_pd.sparse.
-LOADS_MINKOWSKI = "import torch, MinkowskiEngineBackend._C"
 LOADS_OPEN3D = "import open3d"
 
 
@@ -61,9 +62,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mink_pd"
 
 
-def read_pins(path: Path = REQUIREMENTS) -> dict[str, str]:
-    """Name and version of every ``name==version`` line."""
-    lines = [line.split("#")[0].strip() for line in path.read_text().splitlines()]
+def read_pins(target: Target | None = None) -> dict[str, str]:
+    """Name and version of every ``name==version`` line, with a target's own in their place."""
+    files = [REQUIREMENTS, *([target.pins] if target and target.pins else [])]
+    lines = [line.split("#")[0].strip() for file in files for line in file.read_text().splitlines()]
     return dict(line.split("==") for line in lines if line)
 
 
@@ -91,20 +93,20 @@ def probe(python: Path) -> dict[str, Any] | None:
         return None
 
 
-def fingerprint(state: dict[str, Any]) -> str:
+def fingerprint(state: dict[str, Any], target: Target) -> str:
     """One string for all that the set-up depends on; a change in any of it makes it run again."""
-    files = [REQUIREMENTS, ROOT / "pyproject.toml", Path(__file__)]
-    parts = [str(ROOT), json.dumps(state, sort_keys=True), *(file.read_text() for file in files)]
+    files = [REQUIREMENTS, ROOT / "pyproject.toml", Path(__file__), *target.inputs]
+    parts = [str(ROOT), target.key, json.dumps(state, sort_keys=True), *(file.read_text() for file in files)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def is_done(python: Path) -> bool:
+def is_done(python: Path, target: Target) -> bool:
     """True if the environment is as the last complete set-up left it, and of the running Python's version."""
     state = probe(python)
     if state is None or state["python"] != platform.python_version():
         return False
     stamp = Path(state["prefix"], STAMP)
-    return stamp.exists() and stamp.read_text() == fingerprint(state)
+    return stamp.exists() and stamp.read_text() == fingerprint(state, target)
 
 
 def create_environment(venv: Path, log: Path) -> None:
@@ -136,9 +138,9 @@ def show_download(line: str) -> str | None:
     return packages and f"  installing: {len(packages[1].split(', '))}"
 
 
-def install_python_packages(python: Path, pip_args: list[str], log: Path) -> None:
+def install_python_packages(python: Path, target: Target, pip_args: list[str], log: Path) -> None:
     """Install all pins but MinkowskiEngine's; pip itself first, for older ones cannot build that."""
-    pins = read_pins()
+    pins = read_pins(target)
     say(f"Python packages: {len(pins)} pins of {REQUIREMENTS.name}, and what they need")
     install = [*pip(python, "install"), *pip_args]
     run_logged([*install, f"pip=={pins['pip']}"], log, "pip install pip")
@@ -149,17 +151,17 @@ def install_python_packages(python: Path, pip_args: list[str], log: Path) -> Non
 # --- MinkowskiEngine ------------------------------------------------------------------------------
 
 
-def minkowski_target() -> tuple[str, list[str]]:
-    """The target's part of the cache folder's name, and the options of MinkowskiEngine's setup.py for it.
+def minkowski_target(environment: Path, cuda: str) -> Target:
+    """What to build for: what ``cuda`` says, 0 or 1, else (auto) what the environment was set up for before."""
+    key = remembered(environment)
+    if cuda == "0" or (cuda == "auto" and key == Target.key):
+        return Target()
+    return CudaTarget(key, requested=cuda == "1")
 
-    The one place that a build for CUDA has to extend.
-    """
-    return "cpu", ["--cpu_only", "--blas=openblas"]
 
-
-def wheel_folder(state: dict[str, Any]) -> Path:
+def wheel_folder(state: dict[str, Any], target: Target) -> Path:
     """The cache folder of wheels for this torch, Python and target: ``torch-2.13.0+cpu-cp311-cpu``."""
-    return cache_folder() / "wheels" / f"torch-{state['torch']}-{state['tag']}-{minkowski_target()[0]}"
+    return cache_folder() / "wheels" / f"torch-{state['torch']}-{state['tag']}-{target.folder}"
 
 
 def find_wheel(folder: Path, version: str) -> Path | None:
@@ -167,25 +169,28 @@ def find_wheel(folder: Path, version: str) -> Path | None:
     return next(iter(sorted(folder.glob(f"minkowskiengine-{version}-*_{platform.machine()}.whl"))), None)
 
 
-def compiler_jobs() -> int:
-    """How many compilers may run side by side: one a core, but no more than fit into the memory."""
+def compiler_jobs(target: Target) -> int:
+    """How many compilers may run side by side: ``MAX_JOBS``, else one a core, but no more than fit into the memory."""
+    if os.environ.get("MAX_JOBS", "").isdecimal():
+        return max(1, int(os.environ["MAX_JOBS"]))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return max(1, min(len(os.sched_getaffinity(0)), int(memory / GIB_PER_COMPILER)))
+    return max(1, min(len(os.sched_getaffinity(0)), int(memory / target.gib_per_compiler)))
 
 
-def build_wheel(python: Path, folder: Path, version: str, pip_args: list[str]) -> Path:
-    """Compile MinkowskiEngine against the installed torch; ``folder`` gets the whole wheel or none.
+def build_wheel(python: Path, state: dict[str, Any], target: Target, version: str, pip_args: list[str]) -> Path:
+    """Compile MinkowskiEngine against the installed torch; its cache folder gets the whole wheel or none.
 
     pip's own cache is not used: it would hand out a wheel that was built against another torch.
 
     Raises:
         SetupError: the build failed; the message names the log.
     """
+    folder = wheel_folder(state, target)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "build.log"
     log.unlink(missing_ok=True)
-    jobs = os.environ.get("MAX_JOBS") or str(compiler_jobs())
-    say(f"MinkowskiEngine {version}: compiling for {folder.name}, a few minutes ({jobs} jobs; log {log})")
+    jobs = compiler_jobs(target)
+    say(f"MinkowskiEngine {version}: compiling for {folder.name}, {target.duration(jobs)} ({jobs} jobs; log {log})")
     start = time.monotonic()
 
     def show_progress(line: str) -> str | None:
@@ -194,11 +199,12 @@ def build_wheel(python: Path, folder: Path, version: str, pip_args: list[str]) -
 
     # Its setup.py has the first "pip" on the path uninstall it: that must be the environment's.
     path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    options = [f"--config-settings=--global-option={option}" for option in minkowski_target()[1]]
+    options = [f"--config-settings=--global-option={option}" for option in target.options]
     with tempfile.TemporaryDirectory(dir=folder, prefix="build-") as temporary:
         fresh = ["--no-cache-dir", "--no-build-isolation", "--no-deps"]
         command = [*pip(python, "wheel"), "-v", *fresh, *options, *pip_args, "-w", temporary]
-        environment = {**os.environ, "PATH": path, "MAX_JOBS": jobs}
+        own = target.environment(state, Path(temporary))
+        environment = {**os.environ, "PATH": path, "MAX_JOBS": str(jobs), **own}
         command.append(f"MinkowskiEngine=={version}")
         run_logged(command, log, "the build of MinkowskiEngine", show_progress, environment)
         built = find_wheel(Path(temporary), version)
@@ -210,7 +216,7 @@ def build_wheel(python: Path, folder: Path, version: str, pip_args: list[str]) -
     return wheel
 
 
-def install_minkowski(python: Path, pip_args: list[str], log: Path) -> None:
+def install_minkowski(python: Path, target: Target, pip_args: list[str], log: Path) -> None:
     """Install MinkowskiEngine from the cache, or build it; a cached wheel that does not load is built anew.
 
     Raises:
@@ -219,19 +225,19 @@ def install_minkowski(python: Path, pip_args: list[str], log: Path) -> None:
     state = probe(python)
     if state is None or state["torch"] is None:
         raise SetupError(f"torch is not installed for {python}; see {log}")
-    folder, version = wheel_folder(state), read_pins()["MinkowskiEngine"]
-    cached = find_wheel(folder, version)
-    wheel = cached or build_wheel(python, folder, version, pip_args)
+    version = read_pins()["MinkowskiEngine"]
+    cached = find_wheel(wheel_folder(state, target), version)
+    wheel = cached or build_wheel(python, state, target, version, pip_args)
     command = [*pip(python, "install"), "--force-reinstall", "--no-deps", "--no-index", wheel]
     try:
         run_logged(command, log, "pip install MinkowskiEngine")
-        check(python, LOADS_MINKOWSKI)
+        check(python, target.loads)
     except SetupError as error:
         if not cached:
             raise
         say(f"the cached {cached.name} is damaged, it is built anew: {error}")
         cached.unlink()
-        install_minkowski(python, pip_args, log)
+        install_minkowski(python, target, pip_args, log)
 
 
 def check(python: Path, code: str) -> None:
@@ -266,17 +272,19 @@ def target_python(venv: str) -> Path:
     return Path(sys.executable)
 
 
-def setup(venv: str, apt: str, pip_args: list[str]) -> None:
+def setup(venv: str, apt: str, cuda: str, pip_args: list[str]) -> None:
     """Bring this machine to the state that the pins describe.
 
     Raises:
         SetupError: a step failed.
     """
     python = target_python(venv)
+    environment = python.parents[1]
+    target = minkowski_target(environment, cuda)
     leave_system = venv == ACTIVE or apt == "skip"
     missing = [] if leave_system else missing_packages()
-    if not missing and is_done(python):
-        say(f"nothing to do for {python.parents[1]}")
+    if not missing and is_done(python, target):
+        say(f"nothing to do for {environment} ({target.key})")
         return
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
@@ -284,11 +292,13 @@ def setup(venv: str, apt: str, pip_args: list[str]) -> None:
     with locked(cache):
         log.write_text("")
         say(f"the log is {log}")
+        target.prepare(environment, probe(python), compiler_jobs(target), pip_args)
         install_system_packages([] if leave_system else missing_packages(), log)
         if venv != ACTIVE:
-            create_environment(python.parents[1], log)
-        install_python_packages(python, pip_args, log)
-        install_minkowski(python, pip_args, log)
+            create_environment(environment, log)
+        remember(environment, target)
+        install_python_packages(python, target, pip_args, log)
+        install_minkowski(python, target, pip_args, log)
         check(python, LOADS_OPEN3D)
         run_logged(
             [*pip(python, "install"), "--no-deps", "--no-build-isolation", "-e", ROOT],
@@ -298,13 +308,14 @@ def setup(venv: str, apt: str, pip_args: list[str]) -> None:
         run_logged([python, "-m", "mink_pd.sparse.native"], log, "compiling the sparse convolution")
         state = probe(python)
         assert state is not None
-        Path(state["prefix"], STAMP).write_text(fingerprint(state))
-        say(f"done: {python.parents[1]}")
+        Path(state["prefix"], STAMP).write_text(fingerprint(state, target))
+        say(f"done: {environment} ({target.key})")
 
 
 def fail(message: str) -> NoReturn:
-    """Print one line on stderr and exit with 2."""
-    print(f"setup: error: {message}", file=sys.stderr)
+    """Print a line on stderr, or one for each thing that is missing, and exit with 2."""
+    for line in message.splitlines():
+        print(f"setup: error: {line}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -313,11 +324,12 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description="Set up mink_pd on this machine; 'make setup' calls it.")
     arguments.add_argument("--venv", default=".venv", help="its folder, or 'none' for the active environment")
     arguments.add_argument("--apt", choices=("auto", "skip"), default="auto", help="skip: no system packages")
+    arguments.add_argument("--cuda", choices=("auto", "0", "1"), default="auto", help="auto: as it was before")
     arguments.add_argument("--pip-args", default="", help="further arguments of every pip install")
     options = arguments.parse_args()
     try:
         require_python()
-        setup(options.venv, options.apt, shlex.split(options.pip_args))
+        setup(options.venv, options.apt, options.cuda, shlex.split(options.pip_args))
     except SetupError as error:
         fail(str(error))
     except OSError as error:

@@ -42,13 +42,15 @@ class _Convolution:
 
         ``epilogue`` is applied to the result; it is for inference and has no gradient on the fast path.
         """
+        layer: Any = self
+        if input.F.dtype != layer.kernel.dtype:  # under autocast; neither path multiplies half precision
+            input = _tensor(input.F.to(layer.kernel.dtype), input.coordinate_map_key, input)
         compiled = operators() if self._is_fast(input, coordinates) else None
         if compiled is None:
             result = super().forward(input, coordinates)  # type: ignore[misc]
             features = result.F if epilogue is None else epilogue(result.F)
             return _tensor(features, result.coordinate_map_key, input) if epilogue else result
         key = self._output_key(compiled, input, coordinates)
-        layer: Any = self
         generator, transposed = layer.kernel_generator, layer.is_transpose
         fine, coarse = (key, input.coordinate_map_key) if transposed else (input.coordinate_map_key, key)
         maps = kernel_map(

@@ -54,11 +54,16 @@ class ConvBlock(nn.Module):
         y = self.convolution(x, sites)
         return with_features(y, self.norm(y.F).relu_())
 
+    def train(self, mode: bool = True) -> "ConvBlock":
+        if mode:  # neither batch norm nor a fused optimiser counts its writes as versions
+            self._folded_state = []
+        return super().train(mode)
+
     def _norm_and_relu(self) -> Epilogue:
         """Of the running statistics: (x - mean) / sqrt(variance + eps) * weight + bias, then the positive part."""
         norm: Any = self.norm
         parts = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
-        state = [(id(part), part._version) for part in parts]  # changes with every write to any of them
+        state = [(id(part), part._version) for part in parts]  # changes with a write, but for those in training
         if state != self._folded_state:
             scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
             self._folded = Epilogue(scale, norm.bias - norm.running_mean * scale)

@@ -17,6 +17,7 @@ from mink_pd.data.loader import make_loader
 from mink_pd.distill import Distiller
 from mink_pd.errors import ConfigError, MinkPDError
 from mink_pd.models import Detector, build_detector
+from mink_pd.sparse import ME
 from mink_pd.train.environment import describe, keep_memory, set_threads
 from mink_pd.train.loop import Trainer
 from mink_pd.train.objective import DetectionObjective, Objective
@@ -121,7 +122,21 @@ def own_device(config: TrainConfig) -> torch.device:
     device = _fabric(config.model_copy(update={"devices": 1, "nodes": 1})).device
     if device.type != "cuda":
         return device
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    torch.cuda.set_device(device)  # MinkowskiEngine works on the current one, wherever its tensors are
+    return device
+
+
+def accelerator(wanted: str) -> str:
+    """What Lightning is asked for: ``auto`` is the CPU where MinkowskiEngine is built for it, whatever torch could do.
+
+    Raises ConfigError for a GPU that MinkowskiEngine is not built for.
+    """
+    if ME.is_cuda_available():
+        return wanted
+    if wanted in ("cuda", "gpu"):
+        raise ConfigError(f"'train.accelerator': MinkowskiEngine is not built for {wanted}; run make setup CUDA=1")
+    return "cpu" if wanted == "auto" else wanted
 
 
 def _fabric(config: TrainConfig) -> Fabric:
@@ -130,7 +145,7 @@ def _fabric(config: TrainConfig) -> Fabric:
     warnings.filterwarnings("ignore", module="lightning_fabric")
     try:
         return Fabric(
-            accelerator=config.accelerator,
+            accelerator=accelerator(config.accelerator),
             devices=config.devices,
             num_nodes=config.nodes,
             precision=config.precision,

@@ -274,6 +274,19 @@ def test_block_folds_the_norm_at_inference_only() -> None:
     assert not torch.equal(before, block.norm.running_mean)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_fold_ends_with_the_next_training_step(fused: bool) -> None:
+    x, block = sparse(coordinates(2), 9), ConvBlock(9, 12)
+    optimiser = torch.optim.AdamW(block.parameters(), lr=0.1, fused=fused)
+    for _ in range(2):
+        block.train()(x).F.square().sum().backward()
+        optimiser.step()
+        block.eval()
+        with torch.no_grad():
+            folded = block(x)
+        close(folded.F, block(x).F.detach())
+
+
 def test_takes_minkowskis_path_where_ours_does_not_apply(monkeypatch: pytest.MonkeyPatch) -> None:
     x = sparse(coordinates(2), 4)
     ours, peer = ours_and_peer(SparseConv, 4, 8, kernel_size=3, dimension=2)
@@ -286,6 +299,27 @@ def test_takes_minkowskis_path_where_ours_does_not_apply(monkeypatch: pytest.Mon
         torch.testing.assert_close(ours.float()(x).F, peer.float()(x).F)
     finally:
         native.library.cache_clear()
+
+
+@pytest.mark.parametrize("native_path", [True, False])
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_features_are_convolved_in_single(
+    half: torch.dtype, native_path: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a linear layer leaves them under autocast; MinkowskiEngine's layer refuses them."""
+    if not native_path:
+        monkeypatch.setattr("mink_pd.sparse.conv.operators", lambda: None)
+    x = sparse(coordinates(2), 3)
+    ours, peer = ours_and_peer(SparseConv, 3, 4, kernel_size=3, stride=2, dimension=2)
+    halved = on(x.F.detach().to(half).requires_grad_(), x.coordinate_map_key, x.coordinate_manager)
+    rounded = on(halved.F.detach().float().requires_grad_(), x.coordinate_map_key, x.coordinate_manager)
+    with torch.autocast("cpu", half):
+        value, of_x, of_kernel = values_and_gradients(ours, halved, None)
+    wanted = values_and_gradients(peer, rounded, None)
+    close(value, wanted[0])
+    assert of_x.dtype == half
+    close(of_x, wanted[1].to(half))
+    close(of_kernel, wanted[2])
 
 
 def test_warns_once_and_goes_on_where_nothing_compiles(
