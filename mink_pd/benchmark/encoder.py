@@ -125,7 +125,8 @@ class Scene:
 
     def tensor(self) -> "ME.SparseTensor":
         """On a coordinate manager of its own."""
-        manager = ME.CoordinateManager(D=3, num_threads=torch.get_num_threads())
+        kind, threads = ME.CoordinateMapType.CPU, torch.get_num_threads()
+        manager = ME.CoordinateManager(D=3, num_threads=threads, coordinate_map_type=kind)
         return ME.SparseTensor(self.features, self.coordinates, coordinate_manager=manager)
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from pretend_cuda import CudaTensor, pretended_cuda
 
-from mink_pd.config import Config, ModelConfig
+from mink_pd.config import Config
+from mink_pd.config_models import PointPillarsConfig
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
 from mink_pd.distill import METHODS, Distiller
@@ -31,7 +32,7 @@ def _minkowskis_layers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def config(**distill: object) -> Config:
     model = {"voxel_size": (0.2, 0.2, 4.0), "pillar_channels": 8, "channels": [8, 12, 16], "layers": [1, 1, 1]}
-    result = Config(model=ModelConfig(neck_channels=8, **model))  # type: ignore[arg-type]
+    result = Config(model=PointPillarsConfig(neck_channels=8, **model))  # type: ignore[arg-type]
     result.data.range = RANGE
     result.model.nms.score = 0.0
     # All rows are neighbours: among some, a k-d tree and a sort choose different ones at equal distances.

@@ -47,7 +47,7 @@ def coordinates(dimension: int, sites: int = 300, stride: int = 1, seed: int = 0
 def sparse(coordinates: Tensor, channels: int, stride: int = 1) -> "ME.SparseTensor":
     """Random features on new coordinates."""
     dimension = coordinates.shape[1] - 1
-    manager = ME.CoordinateManager(D=dimension)
+    manager = ME.CoordinateManager(D=dimension, coordinate_map_type=ME.CoordinateMapType.CPU)
     key, _ = manager.insert_and_map(coordinates, [stride] * dimension, "")
     features = torch.randn(len(coordinates), channels, generator=torch.Generator().manual_seed(1))
     return on(features.requires_grad_(), key, manager)

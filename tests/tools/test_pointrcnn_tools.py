@@ -19,6 +19,7 @@ def points_config(config: Path) -> Path:
         return {"points": points, "radii": [radius], "neighbours": [8], "channels": [list(channels)]}
 
     model = {
+        "name": "pointrcnn",
         "points": 512,
         "stages": [stage(128, 1.0, 8, 16), stage(32, 4.0, 16, 32)],
         "propagation": [[32], [16]],
@@ -26,9 +27,8 @@ def points_config(config: Path) -> Path:
         "proposals": {"before": 256, "train": 32, "test": 16},
         "roi": {"points": 32, "channels": [16], "stages": [stage(0, 9.0, 16, 32)], "head_channels": [16], "sampled": 8},
     }
-    settings = {
-        "base": config.name,
-        "model": {"name": "pointrcnn", "pointrcnn": model},
+    settings = yaml.safe_load(config.read_text()) | {
+        "model": model,
         "distill": {"pointdistiller": {"taps": ["neck"], "importance": "channel_max", "rows": 64, "neighbours": 8}},
     }
     path = config.parent / "points.yaml"
