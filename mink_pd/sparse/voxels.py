@@ -94,18 +94,35 @@ def voxelise(
     over the whole height. Indices are float32 true divisions, as published detectors compute them; another formula
     moves about 1 % of the points to a neighbour.
     """
+    coordinates, points, rows, counts = into_cells(points, frame, frames, size, bounds, dimensions)
     lower = torch.tensor(bounds[:3], dtype=points.dtype, device=points.device)
     edge = torch.tensor(size, dtype=points.dtype, device=points.device)
-    shape = grid_shape(bounds, size)
-    compiled = operators() if _is_fast(points, frames, shape, dimensions) else None
-    into_cells = sort_into_cells if compiled is None else compiled.voxelise
-    coordinates, points, rows, counts = into_cells(points, frame, frames, lower, edge, shape, dimensions)
     corner = torch.tensor(first, dtype=torch.int32, device=points.device)
     coordinates[:, 1:] += corner[:dimensions]
     manager, key, order = _coordinate_map(coordinates, dimensions)
     coordinates, counts, rows = _reorder(coordinates, counts, rows, order)
     origin = (lower - edge * corner)[:dimensions]
     return Voxels(coordinates, points, rows, counts, origin, edge[:dimensions], frames, manager, key)
+
+
+def into_cells(
+    points: Tensor,
+    frame: Tensor,
+    frames: int,
+    size: tuple[float, ...],
+    bounds: tuple[float, ...],
+    dimensions: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What :func:`voxelise` does before there is a coordinate map; arguments as there.
+
+    Returns coordinates int32 (M, 1 + D) from 0 on, the points inside (P, 4+), their rows (P,) and counts (M,).
+    """
+    lower = torch.tensor(bounds[:3], dtype=points.dtype, device=points.device)
+    edge = torch.tensor(size, dtype=points.dtype, device=points.device)
+    shape = grid_shape(bounds, size)
+    compiled = operators() if _is_fast(points, frames, shape, dimensions) else None
+    sort = sort_into_cells if compiled is None else compiled.voxelise
+    return sort(points, frame, frames, lower, edge, shape, dimensions)
 
 
 def sort_into_cells(
