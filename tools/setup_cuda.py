@@ -127,7 +127,7 @@ class CudaTarget(Target):
     pins = PINS
     inputs = (PINS, COMPATIBILITY, Path(__file__))
     options = ("--force_cuda", "--blas=openblas")
-    gib_per_compiler = 4.0  # 3.1 seen
+    gib_per_compiler = 4.0  # 3.6 seen
     loads = "import torch, MinkowskiEngineBackend._C as backend; backend.CoordinateMapManagerGPU_c10"
 
     def __init__(self, key: str, requested: bool) -> None:
