@@ -42,7 +42,7 @@ class Compared:
             teacher_adapter="trained",
         )  # fmt: skip
         torch.manual_seed(0)
-        self.method = PointDistiller(self.settings, {TAP: (TEACHER_CHANNELS, STUDENT_CHANNELS)})
+        self.method = PointDistiller("pointdistiller", self.settings, {TAP: (TEACHER_CHANNELS, STUDENT_CHANNELS)})
         points = torch.from_numpy(inputs.sweep)
         frame = torch.zeros(len(points), dtype=torch.int64)
         model = inputs.config.model

@@ -78,10 +78,7 @@ def _parse(
         while at < end and plain[f]:
             name, column = -1, 0
             while True:  # the fields of a line
-                while at < end and (text[at] == _SPACE or text[at] == _TAB):
-                    at += 1
-                if at < end and text[at] == _RETURN and at + 1 < end and text[at + 1] == _NEWLINE:
-                    at += 1
+                at = _after_blanks(text, at, end)
                 if at == end or text[at] == _NEWLINE:
                     at += 1
                     break
@@ -103,9 +100,7 @@ def _parse(
                     break
                 if verdict == _HARD:
                     if hard_count == len(hard):
-                        longer = np.empty((2 * len(hard), 4), dtype=np.int64)
-                        longer[:hard_count] = hard
-                        hard = longer
+                        hard = np.concatenate((hard, np.empty_like(hard)))
                     hard[hard_count] = line, column, begin, at
                     hard_count += 1
                 table[line, column] = value
@@ -120,6 +115,16 @@ def _parse(
             line, hard_count = line_first[f], hard_before
         line_first[f + 1] = line
     return plain, line_first, width, kind[:line].copy(), hard[:hard_count].copy()
+
+
+@njit(cache=True, nogil=True)
+def _after_blanks(text: np.ndarray, at: int, end: int) -> int:
+    """Where the next field or the line's end is; the carriage return of a line's end counts as blank."""
+    while at < end and (text[at] == _SPACE or text[at] == _TAB):
+        at += 1
+    if at + 1 < end and text[at] == _RETURN and text[at + 1] == _NEWLINE:
+        at += 1
+    return at
 
 
 @njit(cache=True, nogil=True)

@@ -1,7 +1,5 @@
 """Teacher and student on one coordinate manager; the methods' losses beside the detection loss."""
 
-from collections.abc import Callable
-from functools import partial
 from operator import attrgetter
 
 import torch
@@ -11,15 +9,13 @@ from mink_pd.config import Config
 from mink_pd.data.batch import Batch
 from mink_pd.distill.controls import averaged, shuffled
 from mink_pd.distill.initialise import inherit_weights
-from mink_pd.distill.methods import OTHERS
+from mink_pd.distill.methods import OTHERS, Method
 from mink_pd.distill.pairs import pair_taps
 from mink_pd.distill.pointdistiller import PointDistiller
 from mink_pd.errors import ConfigError, DistillError
 from mink_pd.models import Detector, Prediction
 
-METHODS: dict[str, Callable[..., nn.Module]] = {"pointdistiller": PointDistiller} | {
-    name: partial(method, name) for name, method in OTHERS.items()
-}
+METHODS: dict[str, type[Method]] = {"pointdistiller": PointDistiller} | OTHERS
 
 
 class Distiller(nn.Module):
@@ -54,7 +50,7 @@ class Distiller(nn.Module):
             if getattr(settings, "importance", None) == "score":
                 tap_channels(f"distill.{name}.importance", ["scores"], teacher, teacher)
             self._taps[name] = list(channels)
-            self.methods[name] = METHODS[name](settings, channels)
+            self.methods[name] = METHODS[name](name, settings, channels)
 
     def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
         """Moves the teacher with the student (``to``, ``cuda``)."""

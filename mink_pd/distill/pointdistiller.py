@@ -8,23 +8,23 @@ from torch import Tensor, nn
 from mink_pd.config import PointDistillerConfig
 from mink_pd.distill.edges import compare_edges
 from mink_pd.distill.graph import GraphConv, LocalGraph, local_graph
-from mink_pd.distill.importance import inside_share, select
+from mink_pd.distill.importance import select
+from mink_pd.distill.methods.method import Channels, Method
 from mink_pd.distill.pairs import TapPair
+from mink_pd.distill.watch import watch
 from mink_pd.sparse.norm import processes, sum_over_processes
 
-Terms = tuple[dict[str, Tensor], dict[str, Tensor]]
 
-
-class PointDistiller(nn.Module):
+class PointDistiller(Method):
     """Selects the important voxels, compares local graphs around them, and weighs each by its importance.
 
     loss = weight * mean over rows, neighbours, channels of phi_i (G_t - G_s)^2 (section 3, equations 2 and 3).
     """
 
-    def __init__(self, settings: PointDistillerConfig, channels: dict[str, tuple[int, int]]) -> None:
-        """``channels``: for each tap those of the teacher and of the student."""
-        super().__init__()
-        self.settings = settings
+    settings: PointDistillerConfig
+
+    def __init__(self, name: str, settings: PointDistillerConfig, channels: Channels) -> None:
+        super().__init__(name, settings, channels)
         frozen = settings.teacher_adapter == "frozen"
         self.teacher = nn.ModuleDict({
             tap: GraphConv(channels[tap][0], channels[tap][1], settings.edge, frozen=frozen) for tap in settings.taps
@@ -32,16 +32,6 @@ class PointDistiller(nn.Module):
         self.student = nn.ModuleDict(
             {tap: GraphConv(channels[tap][1], channels[tap][1], settings.edge) for tap in settings.taps}
         )
-
-    def forward(self, pairs: list[TapPair]) -> Terms:
-        """Loss terms and logs, one of each a tap."""
-        losses: dict[str, Tensor] = {}
-        logs: dict[str, Tensor] = {}
-        for pair in pairs:
-            loss, seen = self.compare(pair)
-            losses[f"pointdistiller_{pair.name}"] = self.settings.weight * loss
-            logs |= {f"pointdistiller/{pair.name}/{key}": value for key, value in seen.items()}
-        return losses, logs
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of one tap (a scalar) and what to watch: largest phi, share inside objects, adapters' magnitudes."""
@@ -53,13 +43,8 @@ class PointDistiller(nn.Module):
             graph,
             phi / (graph.degree * mean_rows(graph)),  # (n,): the mean over rows and over each row's neighbours
         )
-        shares = [inside_share(pair.teacher.centres[r], b) for r, b in zip(selected, pair.batch.boxes, strict=True)]
-        return compared.loss, {
-            "largest_phi": phi.max(),
-            "inside": torch.stack(shares).mean(),
-            "teacher_rms": compared.teacher_rms,
-            "student_rms": compared.student_rms,
-        }
+        magnitudes = {"teacher_rms": compared.teacher_rms, "student_rms": compared.student_rms}
+        return compared.loss, watch(pair, selected=selected, phi=phi) | magnitudes
 
     def choose(self, pair: TapPair) -> tuple[list[Tensor], Tensor, LocalGraph]:
         """The selected rows of each frame, phi (n,) of all of them, and the graph around them.

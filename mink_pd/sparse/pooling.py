@@ -1,4 +1,4 @@
-"""Pooling rows into groups, deterministic and differentiable."""
+"""Pooling rows into groups; differentiable, and on the CPU deterministic."""
 
 from typing import Any
 
