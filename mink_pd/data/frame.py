@@ -12,9 +12,10 @@ from mink_pd.data.objects import Objects
 class Frame:
     """A point cloud and its labels, all in the LiDAR frame (x forward, y left, z up).
 
-    points: float32 (P, 4), x, y, z [m] and intensity [0..1].
+    points: float32 (P, 4 or more), x, y, z [m], intensity [0..1] and what else the data set gives.
     boxes: float32 (B, 7), centre x, y, z, l, w, h [m], yaw [rad] counter-clockwise about +z.
     names: (B,) class name of each box, as in the label file.
+    velocities: float32 (B, 2), x and y [m/s] over the ground, nan where unknown; None where the data set has none.
     objects: the label rows that the boxes come from, row i for box i; None once augmentation has moved them.
     dont_care: rows of regions without labels (image box only), kept apart.
     """
@@ -23,6 +24,7 @@ class Frame:
     points: np.ndarray
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 7), np.float32))
     names: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="<U16"))
+    velocities: np.ndarray | None = None
     calibration: Calibration | None = None
     image_size: tuple[int, int] | None = None  # width, height [px]
     objects: Objects | None = None

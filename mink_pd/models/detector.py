@@ -14,11 +14,13 @@ from mink_pd.sparse import Tap
 
 @dataclass
 class Detections:
-    """Of one frame, best first: boxes (B, 7) in the LiDAR frame, labels (B,) int64, scores (B,)."""
+    """Of one frame, best first: boxes (B, 7) in the LiDAR frame, labels (B,) int64, scores (B,); velocities (B, 2),
+    x and y [m/s] over the ground, of detectors that predict them."""
 
     boxes: Tensor
     labels: Tensor
     scores: Tensor
+    velocities: Tensor | None = None
 
     @classmethod
     def none(cls, device: torch.device) -> "Detections":
