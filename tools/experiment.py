@@ -13,7 +13,7 @@ def main(options: argparse.Namespace) -> None:
     """Train what is not done yet, then print the table."""
     path = EXPERIMENTS / f"{options.name}.yaml"
     matrix = load_matrix(path if path.exists() else Path(options.name))
-    jobs = plan(matrix, list(range(options.seeds)), options.runs / Path(options.name).stem, options.overrides)
+    jobs = plan(matrix, list(range(options.seeds)), options.runs / matrix.folder, options.overrides)
     wanted = [job for job in jobs if not options.only or job.run in options.only]
     if not options.report:
         run_all(wanted, console.print)

@@ -27,9 +27,13 @@ class RunSpec(Section):
 
 
 class Matrix(Section):
-    """A YAML file in configs/experiments; ``set`` holds for all its runs."""
+    """A YAML file in configs/experiments; ``set`` holds for all its runs.
+
+    folder: of the run folders, below that for runs; matrices that name the same one share runs of the same name.
+    """
 
     config: Path
+    folder: str = ""  # the file's name
     set: list[str] = Field(default_factory=list)
     runs: dict[str, RunSpec]
 
@@ -64,11 +68,12 @@ def load_matrix(path: Path) -> Matrix:
             if other is not None and other not in matrix.runs:
                 raise ConfigError(f"{path}: run '{name}' names '{other}', which is not a run of the matrix")
     matrix.config = path.parent / matrix.config
+    matrix.folder = matrix.folder or path.stem
     return matrix
 
 
 def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str]) -> list[Job]:
-    """All trainings of a matrix in an order that has every teacher before its students."""
+    """All trainings of a matrix into ``folder``, in an order that has every teacher before its students."""
 
     def job(name: str, seed: int) -> Job:
         spec = matrix.runs[name]
