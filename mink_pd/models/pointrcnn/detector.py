@@ -53,7 +53,7 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
         residual = settings.box_coder == "residual"
         self.coder: BoxCoder = ResidualCoder(True) if residual else BinCoder(settings.bins, True)
         self.refiner: BoxCoder = ResidualCoder(False) if residual else BinCoder(settings.roi.bins, False)
-        self.backbone = Backbone(settings.stages, settings.propagation, width)
+        self.backbone = Backbone(settings.stages, settings.propagation, width, settings.norm_epsilon)
         hidden = [width(c) for c in settings.head_channels]
         self.head = PointHead(self.backbone.out, hidden, len(self.classes), self.coder.channels, PRIOR)
         self.regions = RegionHead(self.backbone.out, settings.roi, self.refiner.channels, width)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from mink_pd.points import Interpolation
 
-BACKBONE_EPSILON = 1e-3  # of batch norms in the backbone, as published; 1e-5 elsewhere
 _ROWS = 1 << 14  # of grouped rows at a time without gradients: they stay in the cache
 
 
