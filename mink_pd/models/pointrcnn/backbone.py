@@ -33,7 +33,7 @@ class FeaturePropagation(nn.Module):
 
     def __init__(self, coarse: int, skip: int, channels: list[int]) -> None:
         super().__init__()
-        self.first = InterpolatedLayer(coarse + skip, channels[0])
+        self.first = InterpolatedLayer(coarse, skip, channels[0])
         self.rest = mlp(channels)
 
     def forward(self, coarse: Tensor, skip: Tensor, way: Interpolation) -> Tensor:

@@ -48,6 +48,10 @@ class MLPLayer(nn.Linear):
 class GroupedLayer(MLPLayer):
     """W [x_j - c ; f_j] for the rows j of groups around centres c; offsets come first."""
 
+    def input_groups(self) -> Tensor:
+        """x, y, z, features."""
+        return torch.arange(self.in_features).clamp(max=3)
+
     def forward(self, x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Rows x = [xyz ; f] (S, 3 + C) and centres (G, 3), both through the linear map: (S, C'), (G, C')."""
         weight, shift = self.folded()
@@ -66,6 +70,14 @@ class GroupedLayer(MLPLayer):
 
 class InterpolatedLayer(MLPLayer):
     """W [interpolated ; skip]: the coarse features are projected before they are interpolated."""
+
+    def __init__(self, coarse: int, skip: int, out: int) -> None:
+        super().__init__(coarse + skip, out)
+        self.coarse = coarse
+
+    def input_groups(self) -> Tensor:
+        """Coarse, skip."""
+        return (torch.arange(self.in_features) >= self.coarse).long()
 
     def forward(self, coarse: Tensor, skip: Tensor, way: Interpolation) -> Tensor:  # type: ignore[override]
         """coarse (M, C1), skip (N, C2) -> (N, C')"""
