@@ -31,6 +31,7 @@ _PANEL = (754, 620)  # [px]
 _TOP = 176  # [px]
 _ELEVATION = 38.0  # of the camera [degrees]
 _BETWEEN = 6.0  # room between the panels in a window [m]
+_TAG = (44, 20)  # width and height of a score [px]
 
 
 @dataclass
@@ -135,11 +136,15 @@ def _heading(page: Page, panel: Panel, left: int) -> None:
 
 
 def _scores(page: Page, panel: Panel, camera: Camera, place: tuple[int, int, int, int]) -> None:
-    """Each score above its box, for what is judged."""
+    """Each score above its box, for what is judged; where they would cover each other, the highest."""
     x, y, width, height = place
-    for vertices, outcome, score in zip(corners(panel.boxes), panel.outcomes, panel.scores, strict=True):
-        pixels, depth = camera.project(vertices, (width, height))  # (8, 2), (8,)
+    vertices, taken = corners(panel.boxes), np.zeros((0, 2))  # (B, 8, 3); (n, 2) [px], where tags stand
+    for index in np.argsort(-np.nan_to_num(panel.scores), kind="stable"):
+        outcome, score = panel.outcomes[index], panel.scores[index]
+        pixels, depth = camera.project(vertices[index], (width, height))  # (8, 2), (8,)
         column, row = pixels[:, 0].mean(), max(pixels[:, 1].min() - 6, 24.0)
         visible = depth.min() > 0 and 24 < column < width - 24 and row < height
-        if visible and outcome != IGNORED and np.isfinite(score):
+        free = (np.abs(taken - (column, row)) >= _TAG).any(axis=1).all()
+        if visible and free and outcome != IGNORED and np.isfinite(score):
             page.tag((x + column, y + row), f"{score:.2f}", COLOURS[outcome])
+            taken = np.concatenate([taken, [[column, row]]])
