@@ -22,14 +22,14 @@ from mink_pd.sparse.norm import BatchNorm
 @dataclass
 class BevFeatures:
     """stages, neck: features on shared sites, for distillation; cells (S, C): features of the neck where anchors
-    stand, at coordinates int32 (S, 3) of a tensor stride; rows (N,): which of the cells the neck's sites are."""
+    stand, at coordinates int32 (S, 3) of a tensor stride; rows: which of the cells the neck's sites are, (N,) or a slice."""
 
     stages: list["ME.SparseTensor"]
     neck: "ME.SparseTensor"
     cells: Tensor
     coordinates: Tensor
     stride: int
-    rows: Tensor
+    rows: Tensor | slice
 
 
 class BevNetwork(nn.Module, ABC):
@@ -82,8 +82,7 @@ class SparseBev(BevNetwork):
             stages.append(x)
         parts = [block(stage, sites).F for block, stage in zip(self.neck, stages, strict=True)]  # (N, out) each
         neck = _on(torch.cat(parts, dim=1), sites, voxels)  # (N, stages * out)
-        rows = torch.arange(len(neck.F), device=neck.F.device)
-        return BevFeatures(stages, neck, neck.F, neck.C, neck.tensor_stride[0], rows)
+        return BevFeatures(stages, neck, neck.F, neck.C, neck.tensor_stride[0], rows=slice(None))
 
 
 class DenseBev(BevNetwork):

@@ -53,11 +53,12 @@ def count_in(network: nn.Module, run: Callable[[], object]) -> int:
 
     def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal total
-        own = getattr(module, "multiply_adds", None)  # of layers that take more than rows
+        own = getattr(module, "multiply_adds", None)  # of modules that take more than rows
         total += own(*inputs) if own else _multiply_adds(module, inputs[0], output)
 
     kinds = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, ConvBlock)
-    hooks = [module.register_forward_hook(count) for module in network.modules() if isinstance(module, kinds)]
+    counted = [m for m in network.modules() if isinstance(m, kinds) or hasattr(m, "multiply_adds")]
+    hooks = [module.register_forward_hook(count) for module in counted]
     try:
         with torch.inference_mode():
             run()
