@@ -9,10 +9,13 @@ near them, and a row there would have no counterpart in a sparse network.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from math import prod
 from operator import mul
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from mink_pd.sparse import ME, ConvBlock, Voxels, reached_sites
 from mink_pd.sparse.layers import EPSILON, MOMENTUM
@@ -22,14 +25,15 @@ from mink_pd.sparse.norm import BatchNorm
 @dataclass
 class BevFeatures:
     """stages, neck: features on shared sites, for distillation; cells (S, C): features of the neck where anchors
-    stand, at coordinates int32 (S, 3) of a tensor stride; rows (N,): which of the cells the neck's sites are."""
+    stand, at coordinates int32 (S, 3) of a tensor stride; rows: which of the cells the neck's sites are, (N,) or a
+    slice."""
 
     stages: list["ME.SparseTensor"]
     neck: "ME.SparseTensor"
     cells: Tensor
     coordinates: Tensor
     stride: int
-    rows: Tensor
+    rows: Tensor | slice
 
 
 class BevNetwork(nn.Module, ABC):
@@ -82,8 +86,7 @@ class SparseBev(BevNetwork):
             stages.append(x)
         parts = [block(stage, sites).F for block, stage in zip(self.neck, stages, strict=True)]  # (N, out) each
         neck = _on(torch.cat(parts, dim=1), sites, voxels)  # (N, stages * out)
-        rows = torch.arange(len(neck.F), device=neck.F.device)
-        return BevFeatures(stages, neck, neck.F, neck.C, neck.tensor_stride[0], rows)
+        return BevFeatures(stages, neck, neck.F, neck.C, neck.tensor_stride[0], rows=slice(None))
 
 
 class DenseBev(BevNetwork):
@@ -118,7 +121,8 @@ class DenseBev(BevNetwork):
 
 
 class DenseBlock(nn.Module):
-    """Convolution without bias (3 x 3, or transposed with kernel = stride), batch norm, ReLU."""
+    """Convolution without bias (3 x 3, or transposed with kernel = stride), batch norm, ReLU; at inference the norm is
+    folded into the convolution."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int = 1, *, transposed: bool = False) -> None:
         super().__init__()
@@ -131,9 +135,28 @@ class DenseBlock(nn.Module):
         nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.training and not torch.is_grad_enabled():
+            return self._folded(x).relu_()
         y = self.convolution(x).permute(0, 2, 3, 1)  # (B, y, x, C), as it lies in memory
         rows = self.norm(y.flatten(0, 2)).relu_()  # (B * y * x, C)
         return rows.view(y.shape).permute(0, 3, 1, 2)
+
+    def _folded(self, x: Tensor) -> Tensor:
+        layer, norm = self.convolution, self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        transposed = isinstance(layer, nn.ConvTranspose2d)
+        weight, bias = fuse_conv_bn_weights(layer.weight, None, *statistics, transpose=transposed)
+        if transposed:
+            return functional.conv_transpose2d(x, weight, bias, layer.stride)
+        return functional.conv2d(x, weight, bias, layer.stride, padding=1)
+
+    def multiply_adds(self, x: Tensor) -> int:
+        """Of ``forward``: a convolution multiplies at every output cell, a transposed one at every input cell."""
+        strides = (1, 1) if isinstance(self.convolution, nn.ConvTranspose2d) else self.convolution.stride
+        cells = [-(-edge // step) for edge, step in zip(x.shape[2:], strides, strict=True)]
+        return len(x) * prod(cells) * self.convolution.weight.numel()
 
 
 def spread(x: "ME.SparseTensor", frames: int, grid: tuple[int, ...]) -> Tensor:

@@ -45,7 +45,13 @@ class PillarFeatureNet(nn.Module):
         return torch.where(counts[:, None] < slots, torch.maximum(largest, empty), largest)
 
     def describe(self, voxels: Voxels) -> Tensor:
-        """What is known of each point (P, 10)."""
+        """What is known of each point (P, 10); the same tensor for all networks on these voxels."""
+        name = ("points of pillars", self.height)
+        if name not in voxels.derived:
+            voxels.derived[name] = self._describe(voxels)
+        return voxels.derived[name]
+
+    def _describe(self, voxels: Voxels) -> Tensor:
         points, rows = voxels.points[:, :4], voxels.rows  # (P, 4), (P,)
         xyz = points[:, :3]
         mean = segment_mean(xyz, rows, voxels.counts)  # (M, 3)

@@ -123,6 +123,8 @@ class SiteTap(Tap):
 
     def carry(self, values: Tensor, target: Tap) -> Tensor:
         assert isinstance(target, SiteTap)
+        if self.shares_rows(target):
+            return values
         return pool(values, self.coordinates, self.stride, target.coordinates, target.stride, "amax")
 
     def on_points(self, values: Tensor) -> Tensor:
