@@ -14,8 +14,9 @@ from mink_pd.data import open_dataset
 from mink_pd.data.batch import collate
 from mink_pd.errors import MinkPDError
 from mink_pd.models.cost import Cost, measure
-from mink_pd.train.matrix import Job, figures, load_matrix, plan, run_all
+from mink_pd.train.matrix import Job, figures, load_matrix, plan
 from mink_pd.train.runs import load_detector
+from mink_pd.train.side_by_side import run_all
 
 ROOT = Path(__file__).resolve().parents[1]
 TITLES = {"teacher": "teacher", "student": "4x student", "distilled": "distilled"}
@@ -28,7 +29,8 @@ def main(options: argparse.Namespace) -> None:
     jobs = {job.run: job for job in plan(matrix, [0], options.runs, options.overrides)}
     data = jobs["teacher"].config.data
     call("tools/simulate_kitti.py", data.root, "--train", options.train, "--val", options.val)
-    run_all(list(jobs.values()), console.print)
+    if failed := run_all(list(jobs.values()), console):
+        raise MinkPDError("\n".join(f"{run} failed: {why}" for run, why in failed.items()))
     importance, detections = draw(jobs)
     console.print(table(jobs))
     console.print(f"pictures: {importance} (where the teacher looks), {detections} (what each student finds)")
