@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import yaml
@@ -114,7 +115,17 @@ def _is_same(job: Job, teacher: Path | None) -> bool:
     return job.folder.matches(job.config, identify({} if teacher is None else {"teacher": teacher}))
 
 
-def is_done(job: Job) -> bool:
+class Training(Protocol):
+    """Anything with a run folder and the settings that fill it."""
+
+    @property
+    def folder(self) -> RunFolder: ...
+
+    @property
+    def config(self) -> Config: ...
+
+
+def is_done(job: Training) -> bool:
     """Whether the run has been validated after its last epoch."""
     try:
         figures(job)
@@ -123,7 +134,7 @@ def is_done(job: Job) -> bool:
     return True
 
 
-def figures(job: Job) -> dict[str, float]:
+def figures(job: Training) -> dict[str, float]:
     """Metrics of the validation after the last epoch. Raises DataError if the run has none."""
     for row in reversed(read_metrics(job.folder.metrics)):
         if row["split"] == "val" and row["epoch"] == job.config.train.epochs:

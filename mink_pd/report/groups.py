@@ -1,0 +1,101 @@
+"""Which runs belong together: a student, its teacher, and the same student taught by each method and its controls."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from mink_pd.report.runs import Row
+
+Settings = dict[str, Any]
+_CONTROL = ("distill.control", "distill.control_share")
+
+
+@dataclass
+class Group:
+    """Rows whose settings are the same but for distillation. student: trained alone; taught: all others."""
+
+    student: Row | None
+    teacher: Row | None
+    taught: list[Row] = field(default_factory=list)
+
+    @property
+    def first(self) -> Row:
+        return self.taught[0] if self.taught else self.alone
+
+    @property
+    def alone(self) -> Row:
+        assert self.student is not None
+        return self.student
+
+    @property
+    def title(self) -> str:
+        """``PointPillars, 4x``."""
+        model = self.first.first.config.model
+        name = {"pointpillars": "PointPillars", "second": "SECOND", "pointrcnn": "PointRCNN"}[model.name]
+        return f"{name}, {model.compression:g}x student"
+
+    @property
+    def honest(self) -> list[Row]:
+        """Rows that were taught by a real teacher."""
+        return [row for row in self.taught if row.control is None]
+
+    @property
+    def main(self) -> Row | None:
+        """The row that the finding is about: PointDistiller with the settings that most others vary, chosen by its
+        settings and never by its figures."""
+        return max(self.honest, key=lambda row: (row.methods == "pointdistiller", len(self.varied(row))), default=None)
+
+    def controls(self, row: Row) -> list[Row]:
+        """The same method and settings with something else in the teacher's place."""
+        own = _without(row.part(distill=True), _CONTROL)
+        return [other for other in self.taught if other.control and _without(other.part(True), _CONTROL) == own]
+
+    def varied(self, row: Row) -> list[tuple[str, Row]]:
+        """Honest rows of the same methods that differ from this one in a single key, and the key."""
+        found = []
+        for other in self.honest:
+            keys = differences(row, other)
+            if len(keys) == 1 and "distill.methods" not in keys:
+                found.append((keys[0], other))
+        return found
+
+
+def make_groups(rows: list[Row]) -> list[Group]:
+    """One group a student; a row that nobody else goes with and that teaches is no group of its own."""
+    alone = [row for row in rows if not row.taught]
+    groups: dict[str, Group] = {}
+    for row in [row for row in rows if row.taught]:
+        key = json.dumps(row.part(distill=False), sort_keys=True)
+        if key not in groups:
+            student = next((one for one in alone if one.part(False) == row.part(False)), None)
+            groups[key] = Group(student, _teacher(row, alone))
+        groups[key].taught.append(row)
+    if groups:
+        return list(groups.values())
+    return [Group(row, None) for row in alone]
+
+
+def references(group: Group) -> list[Row]:
+    """For each method (or mixture) the row that most others of it vary in one key, where there are such."""
+    methods = dict.fromkeys(row.methods for row in group.honest)
+    best = [
+        max((row for row in group.honest if row.methods == method), key=lambda row: len(group.varied(row)))
+        for method in methods
+    ]
+    return [row for row in best if group.varied(row)]
+
+
+def differences(one: Row, other: Row) -> list[str]:
+    """Keys of distillation in which two rows differ."""
+    a, b = one.part(distill=True), other.part(distill=True)
+    return [key for key in {**a, **b} if a.get(key) != b.get(key)]
+
+
+def _teacher(row: Row, alone: list[Row]) -> Row | None:
+    """The row that holds the weights that taught."""
+    wanted = {run.teacher for run in row.runs.values()}
+    return next((one for one in alone if any(run.weights in wanted for run in one.runs.values())), None)
+
+
+def _without(settings: Settings, keys: tuple[str, ...]) -> Settings:
+    return {key: value for key, value in settings.items() if key not in keys}
