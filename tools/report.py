@@ -28,7 +28,9 @@ if __name__ == "__main__":
     )
     arguments.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="run folders, or folders that hold them")
     arguments.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for index.html")
-    arguments.add_argument("--data", type=Path, metavar="ROOT", help="data set for cost and pictures; else the runs' own")
+    arguments.add_argument(
+        "--data", type=Path, metavar="ROOT", help="data set for cost and pictures; else the runs' own"
+    )
     arguments.add_argument(
         "--frame", metavar="ID", help="frame; else the one of the first twenty with about eight objects"
     )

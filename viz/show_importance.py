@@ -20,6 +20,7 @@ from mink_pd.render import (
 from mink_pd.report.frame import KINDS
 from mink_pd.train.runs import load_detector
 
+
 def main(options: argparse.Namespace) -> None:
     """Save the picture or open the window."""
     if options.save is None:

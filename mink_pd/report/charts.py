@@ -39,14 +39,14 @@ def chart(series: list[Series], x_label: str, y_label: str, log: bool = False, t
     values = [np.asarray(one.y, float) + side * one.spread for one in series for side in (-1, 1)]
     y = _Axis(np.concatenate(values), _HEIGHT - _BOTTOM, _TOP, False)
     legend = [one.name for one in series] if len(series) > 1 else []
-    height = _HEIGHT + 18 * len(legend)
+    height = _HEIGHT + 18 * len(legend) + 8 * bool(legend)
     parts = [f'<svg class="chart" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(title or y_label)}">']
     parts += _grid(x, y, x_label)
     for one in series:
         parts += _line(one, x, y) if one.line else []
         parts += _points(one, x, y)
     for number, one in enumerate(series if legend else []):
-        row = _HEIGHT + 18 * number
+        row = _HEIGHT + 18 * number + 14
         parts.append(f'<rect class="f{one.colour}" x="{_LEFT}" y="{row - 4}" width="14" height="4" rx="2"/>')
         parts.append(f'<text class="legend" x="{_LEFT + 20}" y="{row + 2}">{escape(one.name)}</text>')
     figure = "".join(parts) + "</svg>"
@@ -96,7 +96,7 @@ def _line(one: Series, x: _Axis, y: _Axis) -> list[str]:
     up, down = ([f"{a},{y(b + side * s)}" for a, b, s in places] for side in (1, -1))
     band = f'<polygon class="band f{one.colour}" points="{" ".join([*up, *reversed(down)])}"/>'
     line = f'<polyline class="line s{one.colour}" points="{" ".join(f"{a},{y(b)}" for a, b, _ in places)}"/>'
-    return [band, line] if one.half is not None and one.spread.any() else [line]
+    return [band, line] if one.names is None and one.spread.any() else [line]
 
 
 def _points(one: Series, x: _Axis, y: _Axis) -> list[str]:

@@ -81,12 +81,12 @@ def _over_setting(group: Group, reference: Row, key: str, rows: list[Row], metri
         series.append(Series("student alone", [x[0], x[-1]], [alone.mean] * 2, [alone.half] * 2, colour=0))
     last = key.rsplit(".", 1)[-1]
     log = min(x) > 0 and max(x) / min(x) >= 8
-    return chart(series, KEYS.get(last, last), METRICS[metric], log=log, title=f"{METRICS[metric]} over {KEYS.get(last, last)}")
+    return chart(
+        series, KEYS.get(last, last), METRICS[metric], log=log, title=f"{METRICS[metric]} over {KEYS.get(last, last)}"
+    )
 
 
-def _over_epochs(
-    row: Row, keys: list[str], title: str, name: Callable[[str], str], validation: bool = False
-) -> str:
+def _over_epochs(row: Row, keys: list[str], title: str, name: Callable[[str], str], validation: bool = False) -> str:
     series = []
     for number, key in enumerate(keys):
         values: dict[int, list[float]] = {}

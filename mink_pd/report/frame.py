@@ -41,6 +41,7 @@ class Shown:
     view: ImportanceView
     panels: list[Panel]
     what: str
+    asked_for: bool  # by its id; else it was chosen without looking at detections
 
 
 def look(group: Group, root: Path | None, id: str | None) -> Shown:
@@ -63,7 +64,7 @@ def look(group: Group, root: Path | None, id: str | None) -> Shown:
     tap, kind, rows = _selection(row.runs[seed])
     view = inspect_importance(load_detector(teacher.folder.path)[0], frame, tap, kind, rows)
     panels = [_panel(name, run, frame) for name, run in trained.items()]
-    return Shown(frame, view, panels, f"{KINDS[kind]} at tap {tap}")
+    return Shown(frame, view, panels, f"{KINDS[kind]} at tap {tap}", id is not None)
 
 
 def pictures(shown: Shown) -> dict[str, Image.Image]:

@@ -29,10 +29,28 @@ class Group:
 
     @property
     def title(self) -> str:
-        """``PointPillars, 4x``."""
-        model = self.first.first.config.model
-        name = {"pointpillars": "PointPillars", "second": "SECOND", "pointrcnn": "PointRCNN"}[model.name]
-        return f"{name}, {model.compression:g}x student"
+        """``PointPillars, 4x student``."""
+        return f"{self.detector}, {self.size} student"
+
+    @property
+    def detector(self) -> str:
+        name = self.first.first.config.model.name
+        return {"pointpillars": "PointPillars", "second": "SECOND", "pointrcnn": "PointRCNN"}[name]
+
+    @property
+    def size(self) -> str:
+        return f"{self.first.first.config.model.compression:g}x"
+
+    @property
+    def compared(self) -> list[Row]:
+        """Honest rows without those that only vary a setting of another one, which has the most such variants."""
+        variants = [
+            row
+            for reference in references(self)
+            for _, row in self.varied(reference)
+            if len(self.varied(row)) < len(self.varied(reference))
+        ]
+        return [row for row in self.honest if not any(row is variant for variant in variants)]
 
     @property
     def honest(self) -> list[Row]:

@@ -7,7 +7,8 @@ from importlib import resources
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup  # comes with Jinja2
+from PIL import Image
 
 from mink_pd.data import open_dataset
 from mink_pd.data.batch import Batch, collate
@@ -35,12 +36,12 @@ class Report:
     left_out: list[str]
     costs: dict[str, Cost] = field(default_factory=dict)
     shown: frame.Shown | None = None
-    pictures: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, Image.Image] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
     @property
     def weighed(self) -> list[Row]:
-        """Rows whose cost is shown: those trained alone, and of the distilled ones, which cost the same, the main ones."""
+        """Rows whose cost is shown: those trained alone, and of the distilled ones, which cost the same, the main."""
         main = [group.main for group in self.groups]
         return [row for row in self.rows if not row.taught or any(row is one for one in main)]
 
@@ -57,7 +58,7 @@ def make_report(paths: list[Path], data: Path | None = None, frame_id: str | Non
     report.costs = _costs(report.weighed, data, report.missing)
     try:
         report.shown = frame.look(report.groups[0], data, frame_id)
-        report.pictures = {name: frame.png(one) for name, one in frame.pictures(report.shown).items()}
+        report.pictures = frame.pictures(report.shown)
     except MinkPDError as error:
         report.missing.append(f"{'Pictures' if report.shown else 'Pictures and the 3D scene'} are missing: {error}")
     return report
@@ -74,13 +75,16 @@ def write_page(report: Report, folder: Path) -> Path:
     )
     page = environment.get_template("page.html").render(
         report=report,
-        findings=[finding(group) for group in report.groups],
+        title=_title(report.groups),
+        findings=[(group.title, finding(group)) for group in report.groups],
         figures=_figures(report.groups[0]),
         groups=[_parts(group) for group in report.groups],
         costs=_cost_table(report),
         cost_charts=[Markup(one) for one in curves.accuracy_against_cost(report.weighed, report.costs)],
         training=[(row, [Markup(one) for one in curves.training(row)]) for row in report.rows],
+        opened=[row for group in report.groups[:1] for row in (group.student, group.main)],
         runs=tables.run_list(report.rows),
+        pictures={name: frame.png(picture) for name, picture in report.pictures.items()},
         scene=_script_data(frame.scene(report.shown)) if report.shown else None,
         made=datetime.now(UTC).strftime("%d %B %Y"),
         **{name: Markup(_read(file)) for name, file in
@@ -89,6 +93,15 @@ def write_page(report: Report, folder: Path) -> Path:
     make_folder(folder)
     write_text(folder / "index.html", page)
     return folder / "index.html"
+
+
+def _title(groups: list[Group]) -> str:
+    """``PointPillars: 4x, 16x students``."""
+    if len(groups) == 1:
+        return groups[0].title
+    detectors = list(dict.fromkeys(group.detector for group in groups))
+    sizes = list(dict.fromkeys(group.size for group in groups))
+    return f"{' and '.join(detectors)}: {', '.join(sizes)} student{'s' * (len(sizes) > 1)}"
 
 
 def _parts(group: Group) -> dict:
@@ -119,15 +132,16 @@ def _costs(rows: list[Row], data: Path | None, missing: list[str]) -> dict[str, 
     costs: dict[str, Cost] = {}
     known: dict[str, Cost] = {}
     for row in rows:
-        run = row.first
-        key = run.config.model.model_dump_json()
-        try:
-            if key not in known:
-                detector, _ = load_detector(run.folder.path)
-                known[key] = measure(detector, _cost_frames(row, data, missing))
+        key = row.first.config.model.model_dump_json()
+        run = next((run for run in row.runs.values() if run.weights), None)
+        if key not in known and run is not None:
+            known[key] = measure(load_detector(run.folder.path)[0], _cost_frames(row, data, missing))
+        if key in known:
             costs[row.name] = known[key]
-        except MinkPDError as error:
-            missing.append(f"The cost of {row.name} is missing: {error}")
+    if without := [row.name for row in rows if row.name not in costs]:
+        missing.append(
+            f"Cost is missing for {', '.join(without)}: no checkpoints/last.safetensors in their run folders."
+        )
     return costs
 
 
@@ -158,7 +172,9 @@ def _cost_table(report: Report) -> tables.Table:
         ]
         cells += [tables.Cell(value.text() if value else "", value.mean if value else -1e9) for value in values]
         table.rows.append(cells)
-    table.note = "Points to boxes, measured on the machine that made this report; its other work shows in the milliseconds."
+    table.note = (
+        "Points to boxes, measured on the machine that made this report; its other work shows in the milliseconds."
+    )
     return table
 
 

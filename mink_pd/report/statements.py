@@ -18,9 +18,9 @@ NAMES = {
     "sparsekd": "SparseKD",
 }
 CONTROLS = {
-    "random": "a teacher with random weights",
-    "shuffled": "the teacher's rows shuffled",
-    "averaged": "a teacher averaged towards random weights",
+    "random": "random teacher",
+    "shuffled": "teacher's rows shuffled",
+    "averaged": "teacher averaged towards random",
 }
 METRICS = {"mAP_bev": "mAP BEV", "mAP_3d": "mAP 3D"}
 

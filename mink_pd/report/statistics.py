@@ -52,4 +52,4 @@ def gain(row: Row, over: Row | None, metric: str, paired: bool = True) -> Estima
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
+    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")  # no minus before a zero

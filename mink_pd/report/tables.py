@@ -39,7 +39,7 @@ def comparison(group: Group) -> Table:
     for name in METRICS.values():
         headings += [name, f"gain {name}", f"control's gain {name}", f"minus teacher {name}"]
     table = Table(group.title, headings)
-    for row in _rows(group):
+    for row in _rows(group, group.compared):
         cells = [_name(group, row), Cell(str(len(row.runs)), len(row.runs))]
         controls = group.controls(row) if row in group.honest else []
         for metric in METRICS:
@@ -55,8 +55,9 @@ def comparison(group: Group) -> Table:
             ]
         table.rows.append(cells)
     table.note = (
-        "AP in percent, KITTI's moderate level, R40; mean and 95 % interval over seeds (Student's t). Gains are paired by"
-        " seed; green and red where the interval lies on one side of zero. Of several controls the strongest is shown."
+        "AP in percent, KITTI's moderate level, R40; mean and 95 % interval over seeds (Student's t). Gains are"
+        " paired by seed; green and red where the interval lies on one side of zero. Of several controls the"
+        " strongest one's gain is shown."
     )
     return table
 
@@ -68,7 +69,7 @@ def by_class(group: Group) -> list[Table]:
         headings = ["run", *(f"{title} {level}" for title in OVERLAPS.values() for level in LEVELS)]
         headings += [f"gain {title} moderate" for title in OVERLAPS.values()]
         table = Table(name, headings)
-        for row in _rows(group):
+        for row in _rows(group, group.honest):
             figures = [over_seeds(row, f"{name}/{key}/{level}") for key in OVERLAPS for level in LEVELS]
             gains = [gain(row, group.student, f"{name}/{key}/moderate") if row.taught else None for key in OVERLAPS]
             cells = [_cell(one) for one in figures] + [_cell(one, sign=True) for one in gains]
@@ -83,8 +84,10 @@ def ablations(group: Group) -> Table | None:
     table.headings += [f"against reference {name}" for name in METRICS.values()]
     for reference in references(group):
         for key, row in group.varied(reference):
-            value, before = (str(one.first.settings.get(key)) for one in (row, reference))
-            cells = [Cell(key.removeprefix("distill."), key), Cell(f"{value} (not {before})", value), _name(group, row)]
+            value, before = (row.first.settings.get(key), reference.first.settings.get(key))
+            words = key.removeprefix("distill.").split(".")
+            cells = [Cell("\n".join(reversed(words)), key), Cell(f"{shown(value)} (not {shown(before)})", str(value))]
+            cells.append(Cell(row.name, row.name))
             cells += [_cell(over_seeds(row, metric)) for metric in METRICS]
             cells += [_cell(gain(row, reference, metric), sign=True) for metric in METRICS]
             table.rows.append(cells)
@@ -98,22 +101,18 @@ def looks(group: Group) -> Table | None:
     keys = {"inside": "rows inside objects", "largest_phi": "largest φ", "teacher_rms": "teacher's size",
             "student_rms": "student's size"}  # fmt: skip
     table = Table(group.title, ["run", "tap", *keys.values(), "loss, first epoch", "loss, last epoch"])
-    for row in group.taught:
+    for row in [row for row in _rows(group, group.honest) if row.taught]:
         for method in row.first.config.distill.methods:
             for tap in _taps(row.first, method):
                 cells = [_name(group, row), Cell(f"{method} {tap}" if "+" in row.methods else tap, tap)]
                 for key in keys:
-                    values = _last(row, f"{method}/{tap}/{key}")
-                    cells.append(_plain(100 * mean(values), "{:.0f} %") if values and key == "inside" else
-                                 _plain(mean(values), "{:.2f}") if values else Cell("", -1e9))  # fmt: skip
-                for which in (0, -1):
-                    values = [run.epochs[which].get(f"{method}_{tap}") for run in row.runs.values() if run.epochs]
-                    known = [value for value in values if value is not None]
-                    cells.append(_plain(mean(known), "{:.3g}") if known else Cell("", -1e9))
+                    cells.append(_logged(row, f"{method}/{tap}/{key}", -1, "{:.0%}" if key == "inside" else "{:.2f}"))
+                cells += [_logged(row, f"{method}_{tap}", epoch, "{:.3g}") for epoch in (0, -1)]
                 table.rows.append(cells)
     table.note = (
-        "Share of the selected rows inside labelled objects; the largest weight of a row (1 on average); root mean square"
-        " of what is compared behind the adapters (a pair that shrinks together teaches nothing); weighted losses."
+        "Share of the selected rows inside labelled objects; the largest weight of a row (1 on average); root mean"
+        " square of what is compared, behind the adapters (a pair that shrinks together teaches nothing); losses as"
+        " they are added. Means over seeds, of the last epoch where nothing else is said."
     )
     return table if table.rows else None
 
@@ -134,12 +133,20 @@ def run_list(rows: Iterable[Row]) -> Table:
     return table
 
 
-def _rows(group: Group) -> list[Row]:
-    """Teacher, student, methods each followed by its controls, then controls of nothing here."""
+def shown(value: object) -> str:
+    """A setting as people read it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _rows(group: Group, honest: list[Row]) -> list[Row]:
+    """Teacher, student, these rows each followed by its controls, then controls of nothing here."""
     result = [row for row in (group.teacher, group.student) if row is not None]
-    for row in group.honest:
-        result += [row, *(one for one in group.controls(row) if one not in result)]
-    return result + [row for row in group.taught if row not in result]
+    for row in honest:
+        result += [row, *group.controls(row)]
+    known = {id(row) for row in [*result, *group.honest]}
+    return result + [row for row in group.taught if id(row) not in known]
 
 
 def _name(group: Group, row: Row) -> Cell:
@@ -152,7 +159,7 @@ def _name(group: Group, row: Row) -> Cell:
         return Cell(f"{row.name}\n{name_of(row)}, {CONTROLS[row.control]}", row.name, "control")
     main = group.main
     changed = differences(main, row) if main is not None and main is not row and main.methods == row.methods else []
-    what = ", ".join(f"{key.split('.')[-1]} {row.first.settings.get(key)}" for key in changed[:2])
+    what = ", ".join(f"{key.split('.')[-1]} {shown(row.first.settings.get(key))}" for key in changed[:2])
     return Cell(f"{row.name}\n{name_of(row)}{', ' * bool(what)}{what}", row.name, "method")
 
 
@@ -163,13 +170,10 @@ def _cell(value: Estimate | None, sign: bool = False, judge: bool = True) -> Cel
     return Cell(value.text(sign), value.mean, style)
 
 
-def _plain(value: float, form: str) -> Cell:
-    return Cell(form.format(value), value)
-
-
-def _last(row: Row, key: str) -> list[float]:
-    """The last epoch's values of a log, by seed."""
-    return [run.epochs[-1][key] for run in row.runs.values() if run.epochs and key in run.epochs[-1]]
+def _logged(row: Row, key: str, epoch: int, form: str) -> Cell:
+    """A log's mean over the seeds in the first (0) or last (-1) epoch; empty where there is none."""
+    values = [run.epochs[epoch][key] for run in row.runs.values() if run.epochs and key in run.epochs[epoch]]
+    return Cell(form.format(mean(values)), mean(values)) if values else _cell(None)
 
 
 def _taps(run: Run, method: str) -> list[str]:

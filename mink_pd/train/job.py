@@ -4,6 +4,7 @@ The process that started it keeps standard input open for as long as it wants th
 comes, this one stops as at Ctrl-C, and the run can be resumed.
 """
 
+import os
 import pickle
 import signal
 import sys
@@ -22,7 +23,7 @@ def main() -> None:
 
 
 def _stop_at_end_of_input() -> None:
-    while sys.stdin.buffer.raw.read(1):  # type: ignore[attr-defined]  # unbuffered: no lock is held at exit
+    while os.read(sys.stdin.fileno(), 1):  # not through sys.stdin, whose lock would be held at exit
         pass
     main_thread = threading.main_thread().ident
     if main_thread is not None:

@@ -22,10 +22,10 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
-// On paper every curve is shown.
+// On paper all classes are shown; of the curves those that are open.
 let closed = [];
 addEventListener("beforeprint", () => {
-  closed = [...document.querySelectorAll("details:not([open])")];
+  closed = [...document.querySelectorAll("#classes details:not([open])")];
   closed.forEach((one) => { one.open = true; });
 });
 addEventListener("afterprint", () => closed.forEach((one) => { one.open = false; }));

@@ -31,9 +31,9 @@
   }
 
   function view(name) {
-    const wide = Math.max(1, canvas.clientHeight / Math.max(1, canvas.clientWidth)); // a tall canvas steps back
-    Object.assign(camera, { at: [name === "above" ? 0 : -2, 0, ground / 2], turn: 0 });
-    Object.assign(camera, name === "above" ? { tilt: 1.5, distance: 46 * wide } : { tilt: 0.5, distance: 38 * wide });
+    const wide = canvas.clientHeight > canvas.clientWidth ? 1.3 : 1; // a tall canvas steps back
+    Object.assign(camera, { at: [name === "above" ? 0 : -1, 0, ground / 2], turn: 0 });
+    Object.assign(camera, name === "above" ? { tilt: 1.55, distance: 27 * wide } : { tilt: 0.5, distance: 25 * wide });
     draw();
   }
 
@@ -156,8 +156,9 @@
   function drawRings(a, ratio) {
     const sensor = [-data.middle[0], -data.middle[1], ground];
     for (const radius of [10, 20, 30, 40, 50, 60]) {
+      if (radius > 2 * data.middle[0] + 2) break;
       stroke(circle(sensor, radius, 64, -Math.PI / 2, Math.PI / 2), "#2b3542", ratio, a);
-      const seen = project([sensor[0] + radius, sensor[1], ground], a);
+      const seen = project([sensor[0] + radius * Math.cos(0.62), sensor[1] - radius * Math.sin(0.62), ground], a);
       if (seen[2] < NEAR) continue;
       context.fillStyle = "#7c8896";
       context.font = `${10 * ratio}px system-ui, sans-serif`;
