@@ -4,9 +4,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from mink_pd.config import Config
 from mink_pd.report.runs import Row
+from mink_pd.train.runs import flat
 
 Settings = dict[str, Any]
+_DEFAULTS = flat(Config())
 _CONTROL = ("distill.control", "distill.control_share")
 
 
@@ -50,7 +53,7 @@ class Group:
             for _, row in self.varied(reference)
             if len(self.varied(row)) < len(self.varied(reference))
         ]
-        return [row for row in self.honest if not any(row is variant for variant in variants)]
+        return [row for row in self.honest if row not in variants]
 
     @property
     def honest(self) -> list[Row]:
@@ -59,9 +62,16 @@ class Group:
 
     @property
     def main(self) -> Row | None:
-        """The row that the finding is about: PointDistiller with the settings that most others vary, chosen by its
-        settings and never by its figures."""
-        return max(self.honest, key=lambda row: (row.methods == "pointdistiller", len(self.varied(row))), default=None)
+        """The row that the finding is about: PointDistiller's most central one, or without it any method's."""
+        return max(self.honest, key=lambda row: (row.methods == "pointdistiller", *self.centrality(row)), default=None)
+
+    def centrality(self, row: Row) -> tuple[int, int, int]:
+        """How much a row is the one that others are variants of: by its settings and theirs, never by figures.
+
+        Rows that vary one of its settings, its controls, and how few settings depart from the defaults.
+        """
+        departures = sum(_DEFAULTS.get(key) != value for key, value in row.part(distill=True).items())
+        return len(self.varied(row)), len(self.controls(row)), -departures
 
     def controls(self, row: Row) -> list[Row]:
         """The same method and settings with something else in the teacher's place."""
@@ -79,7 +89,7 @@ class Group:
 
 
 def make_groups(rows: list[Row]) -> list[Group]:
-    """One group a student; a row that nobody else goes with and that teaches is no group of its own."""
+    """One group a student, the one with the most rows first; where nothing was distilled, one for each row."""
     alone = [row for row in rows if not row.taught]
     groups: dict[str, Group] = {}
     for row in [row for row in rows if row.taught]:
@@ -89,17 +99,14 @@ def make_groups(rows: list[Row]) -> list[Group]:
             groups[key] = Group(student, _teacher(row, alone))
         groups[key].taught.append(row)
     if groups:
-        return list(groups.values())
+        return sorted(groups.values(), key=lambda group: (-len(group.taught), float(group.size[:-1])))
     return [Group(row, None) for row in alone]
 
 
 def references(group: Group) -> list[Row]:
-    """For each method (or mixture) the row that most others of it vary in one key, where there are such."""
+    """For each method (or mixture) its most central row, where others vary it."""
     methods = dict.fromkeys(row.methods for row in group.honest)
-    best = [
-        max((row for row in group.honest if row.methods == method), key=lambda row: len(group.varied(row)))
-        for method in methods
-    ]
+    best = [max((row for row in group.honest if row.methods == method), key=group.centrality) for method in methods]
     return [row for row in best if group.varied(row)]
 
 

@@ -42,8 +42,7 @@ class Report:
     @property
     def weighed(self) -> list[Row]:
         """Rows whose cost is shown: those trained alone, and of the distilled ones, which cost the same, the main."""
-        main = [group.main for group in self.groups]
-        return [row for row in self.rows if not row.taught or any(row is one for one in main)]
+        return [row for row in self.rows if not row.taught or row in [group.main for group in self.groups]]
 
 
 def make_report(paths: list[Path], data: Path | None = None, frame_id: str | None = None) -> Report:

@@ -65,7 +65,7 @@ class Run:
         return next((line.split(": ", 1)[1] for line in lines if line.startswith("commit: ")), "unknown")
 
 
-@dataclass
+@dataclass(eq=False)
 class Row:
     """Runs that differ by their seed alone."""
 

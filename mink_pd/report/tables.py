@@ -145,8 +145,7 @@ def _rows(group: Group, honest: list[Row]) -> list[Row]:
     result = [row for row in (group.teacher, group.student) if row is not None]
     for row in honest:
         result += [row, *group.controls(row)]
-    known = {id(row) for row in [*result, *group.honest]}
-    return result + [row for row in group.taught if id(row) not in known]
+    return result + [row for row in group.taught if row not in [*result, *group.honest]]
 
 
 def _name(group: Group, row: Row) -> Cell:

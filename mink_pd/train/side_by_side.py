@@ -86,6 +86,9 @@ def run_all(wanted: list[Job], console: Console, jobs: int = 1) -> dict[str, str
                 queue.start()
                 progress.update()
                 time.sleep(POLL)
+        except KeyboardInterrupt:
+            console.print("stopping; the same command goes on after the last finished epochs")
+            raise
         finally:
             queue.stop()
     return queue.failed

@@ -21,7 +21,10 @@ pytestmark = pytest.mark.skipif(
 )
 PIXELS = """(() => {
   const canvas = document.querySelector("canvas");
-  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  const copy = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+  const context = copy.getContext("2d", { willReadFrequently: true });
+  context.drawImage(canvas, 0, 0);
+  const data = context.getImageData(0, 0, canvas.width, canvas.height).data;
   const counts = {};
   for (let i = 0; i < data.length; i += 4) {
     const key = [data[i], data[i + 1], data[i + 2]].join();
