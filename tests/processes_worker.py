@@ -20,6 +20,10 @@ from mink_pd.train.validate import Validation
 
 TWO = ("train.devices=2", "train.batch_size=2")
 SINGLE = ("train.precision=32-true", "train.epochs=1", "train.sync_norm=false", "train.ema=null")
+# The range ends 0.15 m behind the last voxel, and one of two frames has all its points there.
+BETWEEN = (
+    "data.range=[0,-12.8,-3,32.15,12.8,1]", "data.train_split=between", "data.augment.enabled=false", "train.epochs=2",
+)  # fmt: skip
 ROWS = ((7, 4), (5, 0), (0, 6))  # of the two processes
 
 
@@ -82,6 +86,8 @@ def main(options) -> None:  # type: ignore[no-untyped-def]
         train_detector(config)
         teacher = checkpoint_file(path.parent / "runs" / "teacher")
         distil(load_config(path, [*TWO, "name=two_distilled", "model.compression=4"]), teacher)
+        train_detector(load_config(path, [*TWO, *BETWEEN, "name=between"]))
+        train_detector(load_config(path, [*TWO, *BETWEEN, "name=between_own", "train.sync_norm=false"]))
         train_detector(load_config(path, [*TWO, "name=halfway"]), resume=True)  # begun by one process
     train_detector(load_config(path, [*TWO, *SINGLE, "name=apart"]))
     torch.save(found, out / f"{rank}.pt")

@@ -140,8 +140,8 @@ if __name__ == "__main__":
     other.add_argument(
         "--loading",
         nargs="+",
-        metavar="CONFIG.yaml",
-        help="training steps by loader workers and threads instead; key=value overrides may follow",
+        metavar=("CONFIG.yaml", "key=value"),
+        help="training steps by loader workers and threads instead",
     )
     arguments.add_argument(
         "--picture", type=Path, default=PICTURE, metavar="PNG", help="where --scaling draws its curves"

@@ -14,7 +14,9 @@ from mink_pd.models.detector import AnchorPrediction, Detections, Detector
 from mink_pd.models.head import AnchorHead
 from mink_pd.models.losses import detection_loss
 from mink_pd.sparse import ME, SiteTap, Voxels
-from mink_pd.sparse.voxels import grid_shape
+from mink_pd.sparse.voxels import grid_shape, in_grid
+
+_SOME = 1024  # points that are looked at together: the first ones nearly always tell
 
 
 class AnchorDetector(Detector[Voxels, AnchorPrediction]):
@@ -40,6 +42,10 @@ class AnchorDetector(Detector[Voxels, AnchorPrediction]):
         self._bev_channels = dict(zip(names, stages, strict=True)) | {
             "neck": len(stages) * neck, "scores": 2 * classes * classes, "boxes": 2 * classes * 7,
         }  # fmt: skip
+
+    def sees(self, batch: Batch) -> bool:
+        bounds, size = self.config.data.range, self.settings.voxel_size
+        return any(bool(in_grid(some, size, bounds).any()) for some in batch.points.split(_SOME) if len(some))
 
     def tap_channels(self) -> dict[str, int]:
         return dict(self._bev_channels)

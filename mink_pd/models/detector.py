@@ -82,6 +82,10 @@ class Detector(nn.Module, ABC, Generic[S, P]):
     def voxelise(self, batch: Batch) -> S:
         """The batch's points on a coordinate map, or a sample of them, which several detectors may share."""
 
+    def sees(self, batch: Batch) -> bool:
+        """Whether any point of the batch reaches the network; without one there is nothing to learn."""
+        return len(batch.points) > 0
+
     @abstractmethod
     def tap_channels(self) -> dict[str, int]:
         """Names of the taps and how many channels each has."""

@@ -120,12 +120,29 @@ def into_cells(
 
     Returns coordinates int32 (M, 1 + D) from 0 on, the points inside (P, 4+), their rows (P,) and counts (M,).
     """
-    lower = torch.tensor(bounds[:3], dtype=points.dtype, device=points.device)
-    edge = torch.tensor(size, dtype=points.dtype, device=points.device)
-    shape = grid_shape(bounds, size)
+    lower, edge, shape = _grid(points, size, bounds)
     compiled = operators() if _is_fast(points, frames, shape, dimensions) else None
     sort = sort_into_cells if compiled is None else compiled.voxelise
     return sort(points, frame, frames, lower, edge, shape, dimensions)
+
+
+def in_grid(points: Tensor, size: tuple[float, ...], bounds: tuple[float, ...]) -> Tensor:
+    """Which points (P, 3+) lie in a voxel: bool (P,). A range that is no multiple of the voxels reaches beyond them."""
+    return _cells(points, *_grid(points, size, bounds))[1]
+
+
+def _grid(
+    points: Tensor, size: tuple[float, ...], bounds: tuple[float, ...]
+) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """Lower corner (3,) and edges (3,) [m] in the points' type and place, and cells along x, y, z."""
+    lower, edge = (torch.tensor(x, dtype=points.dtype, device=points.device) for x in (bounds[:3], size))
+    return lower, edge, grid_shape(bounds, size)
+
+
+def _cells(points: Tensor, lower: Tensor, edge: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """The cell of each point, int64 (P, 3), and whether there is one, bool (P,)."""
+    cell = torch.floor((points[:, :3] - lower) / edge).long()
+    return cell, ((cell >= 0) & (cell < torch.tensor(shape, device=cell.device))).all(dim=1)
 
 
 def sort_into_cells(
@@ -141,8 +158,7 @@ def sort_into_cells(
 
     This is what the compiled operator computes (``csrc/voxels.cpp``), to the bit, for other devices and types.
     """
-    cell = torch.floor((points[:, :3] - lower) / edge).long()  # (P, 3)
-    inside = ((cell >= 0) & (cell < torch.tensor(shape, device=cell.device))).all(dim=1)
+    cell, inside = _cells(points, lower, edge, shape)
     cell, frame, points = cell[inside], frame[inside], points[inside]
     code = frame
     for axis in range(dimensions):

@@ -125,7 +125,7 @@ class Trainer:
 
     def backward(self, batch: Batch, epoch: int, group: int) -> dict[str, float]:
         """Add the gradient of one batch of a group; returns the loss, its terms and the other logs."""
-        if processes() > 1 and len(batch.points) == 0:
+        if processes() > 1 and not self.objective.detector.sees(batch):
             with standing_by(cast(nn.Module, self.objective), self.settings.sync_norm):
                 losses = self.backward_of(spare_batch(self.config.data), epoch, group)
             return dict.fromkeys(losses, 0.0)
@@ -141,7 +141,7 @@ class Trainer:
         ids = ", ".join(frame.id for frame in batch.frames)
         error = bad and self.diverged(f"loss term '{bad}' is {losses[bad]} in frames {ids}", epoch)
         stop_together(error or None, self.fabric.device)
-        if len(batch.points):  # else there is nothing to learn, also not for the weight decay
+        if self.objective.detector.sees(batch):  # else there is nothing to learn, also not for the weight decay
             self.fabric.backward(total / (group * processes()))
         return losses | logs
 

@@ -10,7 +10,7 @@ import torch
 from mink_pd.config import Config
 from mink_pd.sparse import segment_linear_max, segment_max, segment_mean, voxelise
 from mink_pd.sparse.operators import operators
-from mink_pd.sparse.voxels import grid_shape, sort_into_cells
+from mink_pd.sparse.voxels import grid_shape, in_grid, sort_into_cells
 
 BOUNDS = (0.0, -4.0, -3.0, 8.0, 4.0, 1.0)
 
@@ -176,3 +176,12 @@ def test_numbers_that_blew_up_stay_visible() -> None:
         x, torch.full((3, 2), torch.nan), torch.zeros(3), torch.tensor([0, 0, 1, 1]), torch.tensor([2, 2])
     )
     assert y.isnan().all()
+
+
+def test_a_point_beyond_the_last_whole_voxel_is_in_none() -> None:
+    """2.3 m hold two voxels of 1 m, by the nearest number: 0.3 m of the range are beyond them."""
+    bounds, size = (0.0, 0.0, 0.0, 2.3, 2.0, 1.0), (1.0, 1.0, 1.0)
+    points = torch.tensor([[1.9, 1.9, 0.5, 0.0], [2.1, 1.0, 0.5, 0.0], [-0.1, 1.0, 0.5, 0.0], [1.0, 1.0, 1.0, 0.0]])
+    assert in_grid(points, size, bounds).tolist() == [True, False, False, False]
+    voxels = voxelise(points, torch.zeros(4, dtype=torch.int64), 1, size, bounds, 3)
+    assert torch.equal(voxels.points, points[:1])

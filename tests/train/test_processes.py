@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from processes_worker import ROWS, SINGLE, normalise, rows_of, without_validation
+from processes_worker import BETWEEN, ROWS, SINGLE, normalise, rows_of, without_validation
 from safetensors.torch import load_file
-from tiny_kitti import settings, write_data
+from tiny_kitti import settings, write_data, write_frame
 from torch import Tensor
 
 from mink_pd.config import load_config
@@ -56,6 +56,10 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
     folder = tmp_path_factory.mktemp("processes")
     write_data(folder / "kitti", TRAIN, VAL)
     np.zeros((0, 4), np.float32).tofile(folder / "kitti" / "training" / "velodyne" / "000003.bin")
+    between = np.random.default_rng(0).uniform([32.01, -5, -2, 0], [32.14, 5, 0, 1], (300, 4))
+    write_frame(folder / "kitti" / "training", "000099")
+    between.astype(np.float32).tofile(folder / "kitti" / "training" / "velodyne" / "000099.bin")
+    (folder / "kitti" / "ImageSets" / "between.txt").write_text("000000\n000099\n")
     tree = settings(folder / "kitti", folder / "runs")
     tree["data"]["augment"] = {"ground_truth_sampling": {"Car": 3}}
     tree["train"] |= {"epochs": 7, "sync_norm": True, "ema": 0.9, "validate_every": 0, "precision": "64-true"}
@@ -67,6 +71,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
         train_detector(load_config(path, [one, "name=teacher"]))
         teacher = checkpoint_file(folder / "runs" / "teacher")
         distil(load_config(path, [one, "name=distilled", "model.compression=4"]), teacher)
+        train_detector(load_config(path, [one, *BETWEEN, "name=alone_between"]))
         stop_halfway(path, one)
     result = torchrun(WORKER, path, folder)
     torch.set_num_threads(threads)
@@ -157,6 +162,13 @@ def test_two_processes_distil_the_weights_of_one(both: Both) -> None:
 
 def test_a_run_of_one_process_is_finished_by_two(both: Both) -> None:
     assert_same_weights(both.runs, "teacher", "halfway")
+
+
+def test_a_process_whose_points_lie_beyond_the_last_voxel_keeps_no_one_waiting(both: Both) -> None:
+    assert_same_weights(both.runs, "alone_between", "between")
+    found = RunFolder(both.runs / "between_own").read_state()
+    assert found is not None
+    assert found["step"] == 2
 
 
 def test_losses_are_logged_for_the_whole_batch(both: Both) -> None:
