@@ -35,7 +35,8 @@ def place_anchors(
 
     ``scale`` enlarges them in all directions; their bottoms stay where they are.
     """
-    table = [[*(scale * n for n in a.size), a.z + (scale - 1) * a.size[2] / 2, yaw] for a in anchors for yaw in headings]
+    sizes = [([scale * n for n in a.size], a.z + (scale - 1) * a.size[2] / 2) for a in anchors]
+    table = [[*lwh, z, yaw] for lwh, z in sizes for yaw in headings]
     size = torch.tensor(table, dtype=centres.dtype, device=centres.device)  # (A, 5): l, w, h, z, yaw
     sites, kinds = len(centres), len(size)
     xy = centres[:, None, :].expand(sites, kinds, 2)
@@ -102,8 +103,9 @@ def match(
     """For each anchor (S, A, 7) the row of its object among boxes (B, 7), -1 for background, -2 to ignore.
 
     Objects compete for the anchors of their own class (with ``any_class``: for all) in their own frame; ``frame`` (S,),
-    ``box_frame`` (B,) and ``labels`` (B,) say which. Positive from IoU ``matched``, and the best anchors of each object in any case;
-    background below ``unmatched``. Only pairs near enough to touch are compared: some hundred sites an object.
+    ``box_frame`` (B,) and ``labels`` (B,) say which. Positive from IoU ``matched``, and the best anchors of each object
+    in any case; background below ``unmatched``. Only pairs near enough to touch are compared: some hundred sites an
+    object.
     """
     sites, kinds, _ = anchors.shape
     result = torch.full((sites * kinds,), -1, dtype=torch.int64, device=anchors.device)

@@ -20,12 +20,16 @@ def detect(prediction: AnchorPrediction, settings: NMSConfig, direction_offset: 
             _of_class(prediction, scores, here, label, settings, direction_offset)
             for label in range(prediction.scores.shape[2])
         ]
-        boxes, labels, score = (torch.cat([getattr(one, key) for one in found]) for key in ("boxes", "labels", "scores"))
-        velocities = [one.velocities for one in found if one.velocities is not None]
-        order = score.argsort(descending=True, stable=True)[: settings.after]
-        moving = torch.cat(velocities)[order] if velocities else None
-        result.append(Detections(boxes[order], labels[order], score[order], moving))
+        result.append(_best(found, settings.after))
     return result
+
+
+def _best(found: list[Detections], most: int) -> Detections:
+    """The detections of all classes together, best first, at most so many."""
+    boxes, labels, scores = (torch.cat([getattr(one, key) for one in found]) for key in ("boxes", "labels", "scores"))
+    velocities = [one.velocities for one in found if one.velocities is not None]
+    order = scores.argsort(descending=True, stable=True)[:most]
+    return Detections(boxes[order], labels[order], scores[order], torch.cat(velocities)[order] if velocities else None)
 
 
 def _of_class(

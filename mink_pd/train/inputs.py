@@ -87,8 +87,11 @@ def write_detections(out: Path, frame: Frame, found: FrameDetections) -> None:
 
 
 def write_json(path: Path, found: FrameDetections) -> None:
-    """boxes: x, y, z of the centre, l, w, h [m], yaw [rad], LiDAR frame; names; scores; row i for box i."""
+    """boxes: x, y, z of the centre, l, w, h [m], yaw [rad], LiDAR frame; names; scores; velocities x, y [m/s] of
+    detectors that predict them; row i for box i."""
     rows = {"boxes": found.boxes.tolist(), "names": found.names.tolist(), "scores": found.scores.tolist()}
+    if found.velocities is not None:
+        rows["velocities"] = found.velocities.tolist()
     with whole_file(path) as file:
         json.dump(rows, file, indent=1)
         file.write("\n")
