@@ -28,6 +28,13 @@ def parser(description: str) -> argparse.ArgumentParser:
     return result
 
 
+def count(text: str) -> int:
+    """An argument that is a whole number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 on")
+    return int(text)
+
+
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
     """Parse the command line and call ``main``.
 

@@ -39,12 +39,15 @@ class DataConfig(Section):
 
     kind: Literal["kitti", "nuscenes"] = "kitti"
     root: Path = Path("data/kitti")
+    version: str = "v1.0-trainval"  # nuScenes: folder of the tables
+    sweeps: int = Field(10, ge=1)  # nuScenes: turns of the LiDAR joined a frame, the keyframe's own included
     train_split: str = "train"
     val_split: str = "val"
     max_frames: int | None = Field(None, ge=1)  # of the training split, None: all
     classes: list[str] = ["Car", "Pedestrian", "Cyclist"]
     range: Range = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)  # x, y, z from, x, y, z to [m]
-    camera_view: bool = True  # keep only the points that the camera sees, as the benchmark's labels do
+    class_balanced: bool = False  # training frames repeated so that every class is in equally many (CBGS)
+    camera_view: bool = True  # KITTI: keep only the points that the camera sees, as the benchmark's labels do
     workers: int = Field(1, ge=0)
     cache_mb: float = Field(1000, ge=0)  # memory for decoded training frames, all workers together; 0: read them anew
     augment: AugmentConfig = AugmentConfig()

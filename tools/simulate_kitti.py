@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mink_pd.cli import console, parser, run
+from mink_pd.cli import console, count, parser, run
 from mink_pd.data.simulator import DATE, DRIVE, Settings, Summary, simulate
 
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Cyclist", "DontCare")
@@ -42,13 +42,6 @@ def report(out: Path, settings: Settings, summaries: list[Summary], seconds: flo
     console.print(f"{points / frames:,.0f} points a frame; {speed:.1f} frames/s")
     if settings.drive:
         console.print(f"raw drive of {settings.drive} scans: --raw {out / 'raw'} {DATE} {DRIVE}")
-
-
-def count(text: str) -> int:
-    """A whole number from 0 on."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 on")
-    return int(text)
 
 
 if __name__ == "__main__":

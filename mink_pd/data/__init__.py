@@ -4,9 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from mink_pd.config import DataConfig
 from mink_pd.data.frame import Frame
 from mink_pd.data.kitti import Kitti
+from mink_pd.data.nuscenes import NuScenes
 
 __all__ = ["Dataset", "open_dataset"]
 
@@ -21,6 +24,10 @@ class Dataset(Protocol):
 
     def __getitem__(self, index: int, /) -> Frame: ...
 
+    def frame_names(self) -> list[np.ndarray]:
+        """Class names of each frame's objects, without reading any cloud."""
+        ...
+
     def fingerprint(self) -> str:
         """A text that changes when the frames do: the key of what is derived from them."""
         ...
@@ -30,7 +37,11 @@ def _kitti(config: DataConfig, split: str, max_frames: int | None) -> Dataset:
     return Kitti(config.root, split, classes=config.classes, camera_view=config.camera_view, max_frames=max_frames)
 
 
-_SOURCES: dict[str, Callable[[DataConfig, str, int | None], Dataset]] = {"kitti": _kitti}
+def _nuscenes(config: DataConfig, split: str, max_frames: int | None) -> Dataset:
+    return NuScenes(config.root, split, version=config.version, sweeps=config.sweeps, max_frames=max_frames)
+
+
+_SOURCES: dict[str, Callable[[DataConfig, str, int | None], Dataset]] = {"kitti": _kitti, "nuscenes": _nuscenes}
 
 
 def open_dataset(config: DataConfig, split: str) -> Dataset:
