@@ -35,4 +35,5 @@ class Outlook:
 
 
 AHEAD = Outlook(all_around=False, front=0.0)
-OUTLOOKS = {"kitti": AHEAD, "nuscenes": Outlook(all_around=True, front=90.0)}  # by data.kind; nuScenes has x to the right
+# By data.kind. nuScenes' LiDAR has x to the right and y ahead.
+OUTLOOKS = {"kitti": AHEAD, "nuscenes": Outlook(all_around=True, front=90.0)}
