@@ -28,6 +28,7 @@ class AugmentConfig(Section):
     ground_truth_sampling: dict[str, int] = Field(default_factory=dict)  # class -> objects a frame is filled up to
     sampling_min_points: int = Field(5, ge=1)
     flip: float = Field(0.5, ge=0, le=1)  # probability of mirroring y
+    flip_x: float = Field(0.0, ge=0, le=1)  # of mirroring x, for sensors that see all around
     rotation: tuple[float, float] = (-0.78539816, 0.78539816)  # of the whole frame [rad]
     scaling: tuple[float, float] = (0.95, 1.05)
     object_noise: ObjectNoise | None = None
@@ -50,6 +51,16 @@ class DataConfig(Section):
     workers: int = Field(1, ge=0)
     cache_mb: float = Field(1000, ge=0)  # memory for decoded training frames, all workers together; 0: read them anew
     augment: AugmentConfig = AugmentConfig()
+
+    @property
+    def point_features(self) -> int:
+        """Columns of a point that a detector sees: x, y, z [m], intensity [0..1]; of nuScenes the time lag [s] too."""
+        return 5 if self.kind == "nuscenes" else 4
+
+    @property
+    def has_velocities(self) -> bool:
+        """Whether objects have velocities."""
+        return self.kind == "nuscenes"
 
 
 DETECTORS = ("pointpillars", "pointrcnn", "second")
@@ -144,7 +155,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _model_fits_data(self) -> "Config":
-        self.model.check(self.data.classes)
+        self.model.check(self.data.classes, self.data.has_velocities)
         return self
 
 

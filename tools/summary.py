@@ -1,6 +1,7 @@
 """What detectors and their students cost: parameters, multiply-adds and time a frame."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from mink_pd.cli import console, parser, run
 from mink_pd.config import load_config
 from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
-from mink_pd.data.points import read_points
+from mink_pd.data.points import read_points, with_columns
 from mink_pd.data.simulator import simulate_frame
 from mink_pd.models import build_detector
 from mink_pd.models.cost import Cost, measure
@@ -30,7 +31,8 @@ def main(options: argparse.Namespace) -> None:
         for compression in options.compressions:
             own = config.model_copy(update={"model": config.model.model_copy(update={"compression": compression})})
             torch.manual_seed(config.seed)
-            batch = collate([frame], own.data.classes)
+            points = with_columns(frame.points, own.data.point_features)
+            batch = collate([replace(frame, points=points)], own.data.classes)
             costs[compression] = measure(build_detector(own), [batch], options.repeats)
         heading = f"{path}: {config.model.name} on {what} of {len(frame.points):,} points"
         console.print(heading, soft_wrap=True)

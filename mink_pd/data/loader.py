@@ -173,8 +173,8 @@ def keep_boxes(frame: Frame, range: tuple[float, ...]) -> Frame:
     centre = frame.boxes[:, :2]
     keep = ((centre >= low) & (centre < high)).all(axis=1)
     keep &= np.bincount(pairs_in_boxes(frame.points, frame.boxes)[0], minlength=len(keep)) > 0
-    objects = None if frame.objects is None else frame.objects[keep]
     velocities = None if frame.velocities is None else frame.velocities[keep]
+    objects = None if frame.objects is None else frame.objects[keep]
     return replace(frame, boxes=frame.boxes[keep], names=frame.names[keep], velocities=velocities, objects=objects)
 
 
