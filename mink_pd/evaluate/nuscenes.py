@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from mink_pd.data.devkit import devkit, open_tables, scenes_of_split
 from mink_pd.data.files import whole_file

@@ -295,7 +295,7 @@ def test_a_sweep_that_is_gone_or_damaged(nuscenes_root: Path, tmp_path: Path) ->
 def test_unknown_versions_and_splits(nuscenes_root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"v1\.0-mini: no such folder.*has v1\.0-trainval"):
         NuScenes(nuscenes_root, "val", version="v1.0-mini")
-    with pytest.raises(DataError, match="no such folder.*holds no version"):
+    with pytest.raises(DataError, match=r"no such folder.*holds no version"):
         NuScenes(tmp_path / "nothing", "val", version=VERSION)
     fails(nuscenes_root, "no split 'mini_val' of this version; use train or val", split="mini_val")
     fails(nuscenes_root, "no split 'mine'", "splits.json", split="mine")

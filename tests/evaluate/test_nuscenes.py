@@ -39,7 +39,8 @@ def dataset(nuscenes_root: Path) -> NuScenes:
 
 @pytest.fixture(scope="module")
 def truth(dataset: NuScenes) -> dict[str, list[Row]]:
-    """The reader's boxes as detections; attributes are the annotations' own, which no rule can know."""
+    """The reader's boxes as detections, but for those without a point, which the devkit does not want to be found;
+    attributes are the annotations' own, which no rule can know."""
     from mink_pd.data.devkit import open_tables
 
     tables, rows = open_tables(dataset.root, VERSION), {}
@@ -51,7 +52,7 @@ def truth(dataset: NuScenes) -> dict[str, list[Row]]:
         for row, annotation in zip(own, tables.get("sample", frame.id)["anns"], strict=True):
             tokens = tables.get("sample_annotation", annotation)["attribute_tokens"]
             row["attribute_name"] = names[tokens[0]] if tokens else ""
-        rows[frame.id] = own
+        rows[frame.id] = [row for row, seen in zip(own, keyframe.seen, strict=True) if seen]
     return rows
 
 
