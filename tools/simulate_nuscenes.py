@@ -36,7 +36,8 @@ def report(out: Path, settings: Settings, summaries: list[Summary], seconds: flo
     train, val = SPLITS[settings.schema]
     console.print(
         f"{out}: {settings.train * settings.keyframes} keyframes in {train}, {settings.val * settings.keyframes} in"
-        f" {val} ({settings.schema}), {settings.keyframes} a scene"
+        f" {val} ({settings.schema}), {settings.keyframes} a scene",
+        soft_wrap=True,
     )
     console.print(table)
     points = sum(summary.points for summary in summaries) / frames
