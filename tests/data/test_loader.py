@@ -76,7 +76,7 @@ def test_a_rank_without_frames_gets_an_empty_batch(kitti_root: Path) -> None:
 @pytest.mark.parametrize(("count", "world"), [(7, 1), (7, 2), (2, 3)])
 def test_validation_ranks_share_frames_once(count: int, world: int) -> None:
     orders = [EpochOrder(count, 2, False, 0, rank, world) for rank in range(world)]
-    shares = [[index for batch in order for _, index in batch] for order in orders]
+    shares = [[index for batch in order for _, index, _ in batch] for order in orders]
     assert sorted(index for share in shares for index in share) == list(range(count))
     assert [len(order) for order in orders] == [len(list(order)) for order in orders]
 

@@ -12,9 +12,9 @@ from mink_pd.data.simulator.scene import Scene, Thing
 from mink_pd.data.simulator.street import Filler, Layout, Region, drive_region, random_layout
 
 # Mean number of attempts a scene, for a stretch of 72 m; more find a place than not.
-DRIVING = {"car": 4.0, "truck": 0.8, "bus": 1.0, "trailer": 0.7, "motorcyclist": 1.6}
-PARKED = {"car": 3.5, "truck": 0.7, "bus": 0.4, "trailer": 0.8, "motorcycle": 1.2, "bicycle": 1.2}
-WALKING, RIDING, WORKS = 6.0, 1.8, 1.1
+DRIVING = {"car": 6.0, "truck": 0.8, "bus": 1.0, "trailer": 0.5, "motorcyclist": 1.6}
+PARKED = {"car": 7.0, "truck": 0.6, "bus": 0.5, "trailer": 0.5, "motorcycle": 1.2, "bicycle": 0.8}
+WALKING, RIDING, WORKS = 7.0, 1.5, 1.1
 TRACTOR_GAP = 0.6  # between a trailer and the truck that pulls it [m]
 WALKING_SPEED, RIDING_SPEED = 1.4, 4.0  # [m/s]
 
