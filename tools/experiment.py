@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mink_pd.cli import console, parser, run
 from mink_pd.train.matrix import compare, load_matrix, plan, run_all
+from mink_pd.train.scorers import headline
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "configs" / "experiments"
 
@@ -18,7 +19,7 @@ def main(options: argparse.Namespace) -> None:
     if not options.report:
         run_all(wanted, console.print)
     if wanted == jobs or options.report:
-        console.print(compare(matrix, jobs, options.metrics))
+        console.print(compare(matrix, jobs, options.metrics or headline(jobs[0].config.data)))
 
 
 if __name__ == "__main__":
@@ -28,6 +29,7 @@ if __name__ == "__main__":
     arguments.add_argument("--seeds", type=int, default=3, help="seeds 0 to this less one")
     arguments.add_argument("--only", nargs="+", metavar="RUN", help="train these rows of the matrix only")
     arguments.add_argument("--runs", type=Path, default=Path("runs"), help="folder for the experiment's run folders")
-    arguments.add_argument("--metrics", nargs="+", default=["mAP_bev", "mAP_3d"], help="columns of the table")
+    columns = "columns of the table; the benchmark's main figures if not given"
+    arguments.add_argument("--metrics", nargs="+", metavar="FIGURE", help=columns)
     arguments.add_argument("--report", action="store_true", help="only print the table of what is done")
     run(main, arguments)

@@ -1,7 +1,8 @@
 """Set up mink_pd on this machine (``make setup``): idempotent, and quick when nothing has changed.
 
 The steps: system packages, virtual environment, pinned Python packages, nuScenes' devkit without its own pins,
-MinkowskiEngine built against the installed torch, the package itself. Only the standard library is used, for nothing is installed yet.
+MinkowskiEngine built against the installed torch, the package itself. Only the standard library is used, for nothing is
+installed yet.
 """
 
 from __future__ import annotations

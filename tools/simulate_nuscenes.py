@@ -45,7 +45,7 @@ def report(out: Path, settings: Settings, summaries: list[Summary], seconds: flo
 
 
 if __name__ == "__main__":
-    arguments = parser("Simulate a LiDAR data set in the schema of nuScenes: a car drives through towns, 32 beams, 20 Hz.")
+    arguments = parser("Simulate a data set in the schema of nuScenes: a car drives through towns, 32 beams, 20 Hz.")
     add = arguments.add_argument
     add("out", type=Path, help="folder to write; nothing is done if it already holds this very data set")
     add("--train", type=count, default=Settings.train, help="scenes in the train split")

@@ -68,8 +68,8 @@ def make_loader(
 
     Points outside ``config.range`` are left out. In training, frames are augmented, and boxes whose centre
     lies outside the range seen from above, or that hold no point, are left out. The randomness of a frame
-    depends on seed, epoch and index only (and on how often it has come in the epoch). Builds the ground-truth database if the configuration wants it; with
-    ``config.class_balanced`` frames come repeatedly (:class:`mink_pd.data.balance.Balance`), augmented anew each time.
+    depends on seed, epoch, index and how often it has come in the epoch: with ``config.class_balanced`` frames come
+    repeatedly (:class:`mink_pd.data.balance.Balance`). Builds the ground-truth database if the configuration wants it.
 
     Raises ConfigError when objects of an unknown class are to be pasted.
     """

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from mink_pd.data.devkit import devkit, open_tables, scenes_of_split
 from mink_pd.data.files import whole_file
@@ -33,6 +32,7 @@ CLASSES = (
     "barrier",
 )
 ERRORS = {"trans_err": "mATE", "scale_err": "mASE", "orient_err": "mAOE", "vel_err": "mAVE", "attr_err": "mAAE"}
+RESULTS = "results_nusc.json"
 MAX_BOXES = 500  # a sample
 MOVING = 0.2  # [m/s], the speed above which an object counts as moving
 # Class -> attribute when moving, at rest: what most labels of such objects have (as OpenPCDet and others submit them).
@@ -98,6 +98,16 @@ def write_submission(path: Path, detections: Mapping[str, list[Row]]) -> None:
         json.dump({"meta": META, "results": detections}, file)
 
 
+def score_rows(detections: Mapping[str, list[Row]], root: Path, version: str, split: str) -> dict[str, Any]:
+    """:func:`evaluate_submission` of detections that are not in a file."""
+    if not any(detections.values()):
+        return nothing_found()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / RESULTS
+        write_submission(path, detections)
+        return evaluate_submission(path, root, version, split)
+
+
 def evaluate_submission(path: Path, root: Path, version: str, split: str) -> dict[str, Any]:
     """Score a results file with the devkit's NuScenesEval (configuration detection_cvpr_2019) over a whole split.
 
@@ -141,13 +151,13 @@ def _check(path: Path, tables: Any, split: str) -> None:
     if not any(sample["anns"] for sample in samples):
         raise DataError(f"{tables.table_root}: split '{split}' has no annotations; score it on the evaluation server")
     if not count:
-        raise DataError(f"{path}: holds no detection at all, which the devkit cannot score; train longer")
+        raise DataError(f"{path}: holds no detection at all, which the devkit cannot score: mAP and NDS are 0")
 
 
 def headline(summary: Mapping[str, Any]) -> dict[str, float]:
-    """mAP, NDS and the five mean errors, by their names in the literature, from 0 to 1 (and errors above)."""
+    """mAP and NDS in percent and the five mean errors, by their names in the literature."""
     errors = {name: summary["tp_errors"][key] for key, name in ERRORS.items()}
-    return {"mAP": summary["mean_ap"], "NDS": summary["nd_score"], **errors}
+    return {"mAP": 100 * summary["mean_ap"], "NDS": 100 * summary["nd_score"], **errors}
 
 
 def nothing_found() -> dict[str, Any]:

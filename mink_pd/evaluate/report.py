@@ -1,4 +1,4 @@
-"""KITTI figures as a table for people and as JSON for programs."""
+"""Figures as tables for people and as JSON for programs."""
 
 import json
 from collections.abc import Mapping
@@ -43,6 +43,27 @@ def operating_table(points: Mapping[str, OperatingPoint | None]) -> Table:
             values = (point.score, point.precision, point.recall, point.f1, point.false_positives_per_frame)
             cells = [f"{value:.3f}" for value in values]
         table.add_row(f"{name} ({MIN_IOU[name]})", *cells)
+    return table
+
+
+def nuscenes_table(summary: Mapping[str, Any]) -> Table:
+    """Rows: class, and their mean; columns: AP [%], of the four distances and their mean, and the five errors."""
+    table = Table(title="nuScenes AP [%] and errors of true positives")
+    distances = list(next(iter(summary["label_aps"].values())))
+    table.add_column("class")
+    headings = ["AP", *(f"AP\n{float(distance):g} m" for distance in distances)]
+    errors = {"trans_err": "ATE\n[m]", "scale_err": "ASE\n1-IoU", "orient_err": "AOE\n[rad]"}
+    errors |= {"vel_err": "AVE\n[m/s]", "attr_err": "AAE\n1-acc"}
+    for heading in (*headings, *errors.values()):
+        table.add_column(heading, justify="right")
+    for name, aps in summary["label_aps"].items():
+        scores = [100 * value for value in (summary["mean_dist_aps"][name], *aps.values())]
+        own = summary["label_tp_errors"][name]
+        cells = [f"{value:.1f}" for value in scores]
+        table.add_row(name, *cells, *("–" if own[e] != own[e] else f"{own[e]:.2f}" for e in errors))
+    table.add_section()
+    means = [f"{summary['tp_errors'][error]:.2f}" for error in errors]
+    table.add_row("mean", f"{100 * summary['mean_ap']:.1f}", *[""] * len(distances), *means)
     return table
 
 

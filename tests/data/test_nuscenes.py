@@ -210,8 +210,8 @@ def test_a_real_keyframes_points_lie_in_its_boxes(real: tuple[Path, dict[str, An
     dataset = opened(real[0])
     frame, seen = dataset[1], dataset.keyframes[1].seen
     counts = np.bincount(pairs_in_boxes(frame.points, frame.boxes)[0], minlength=len(seen))
-    off = np.abs(counts - seen)
-    assert (off <= np.maximum(2, 0.03 * seen)).all()
+    assert (np.abs(counts - seen) <= np.maximum(2, 0.1 * seen)).all()  # a barrier has 45 of 50: boxes lean
+    assert counts.sum() == pytest.approx(seen.sum(), rel=0.03)
     assert counts.sum() > 500
     raw = np.fromfile(real[0] / "samples/LIDAR_TOP/now.pcd.bin", "<f4").reshape(-1, 5)
     close = (np.abs(raw[:, :2]) < 1).all(axis=1)
@@ -295,7 +295,7 @@ def test_a_sweep_that_is_gone_or_damaged(nuscenes_root: Path, tmp_path: Path) ->
 def test_unknown_versions_and_splits(nuscenes_root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"v1\.0-mini: no such folder.*has v1\.0-trainval"):
         NuScenes(nuscenes_root, "val", version="v1.0-mini")
-    with pytest.raises(DataError, match="no such folder.*holds no version"):
+    with pytest.raises(DataError, match=r"no such folder.*holds no version"):
         NuScenes(tmp_path / "nothing", "val", version=VERSION)
     fails(nuscenes_root, "no split 'mini_val' of this version; use train or val", split="mini_val")
     fails(nuscenes_root, "no split 'mine'", "splits.json", split="mine")

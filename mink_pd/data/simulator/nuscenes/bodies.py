@@ -1,4 +1,4 @@
-"""The ten detection classes of nuScenes as bodies: what the KITTI simulator lacks, and every class's size and labels."""
+"""The ten detection classes of nuScenes as bodies: what KITTI lacks, and every class's size and labels."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -143,9 +143,7 @@ BODIES = {
     "truck": Body("vehicle.truck", *_VEHICLE, ((6.93, 1.2), (2.51, 0.2), (2.84, 0.4)), truck),
     "bus": Body("vehicle.bus.rigid", "vehicle.moving", "vehicle.stopped", ((10.5, 1.0), (2.94, 0.1), (3.47, 0.2)), bus),
     "trailer": Body("vehicle.trailer", *_VEHICLE, ((12.29, 1.0), (2.90, 0.1), (3.87, 0.2)), trailer),
-    "construction_vehicle": Body(
-        "vehicle.construction", *_VEHICLE, ((6.37, 0.6), (2.85, 0.2), (3.19, 0.3)), excavator
-    ),
+    "construction_vehicle": Body("vehicle.construction", *_VEHICLE, ((6.37, 0.6), (2.85, 0.2), (3.19, 0.3)), excavator),
     "pedestrian": Body(
         "human.pedestrian.adult",
         "pedestrian.moving",
@@ -157,6 +155,8 @@ BODIES = {
     "motorcycle": Body("vehicle.motorcycle", *_PARKED, ((2.11, 0.12), (0.77, 0.06), (1.2, 0.06)), motorcycle),
     "cyclist": Body("vehicle.bicycle", *_RIDDEN, ((1.70, 0.1), (0.60, 0.06), (1.72, 0.08)), cyclist),
     "bicycle": Body("vehicle.bicycle", *_PARKED, ((1.70, 0.1), (0.60, 0.06), (1.05, 0.05)), parked_bicycle),
-    "traffic_cone": Body("movable_object.trafficcone", "", "", ((0.41, 0.03), (0.41, 0.03), (1.07, 0.08)), traffic_cone),
+    "traffic_cone": Body(
+        "movable_object.trafficcone", "", "", ((0.41, 0.03), (0.41, 0.03), (1.07, 0.08)), traffic_cone
+    ),
     "barrier": Body("movable_object.barrier", "", "", ((0.50, 0.05), (2.53, 0.1), (0.98, 0.05)), barrier),
 }

@@ -132,7 +132,7 @@ class _SceneWriter:
         self.seen.append((boxes, inside))
 
     def finish(self) -> SceneRecords:
-        """All rows; an object is annotated from the keyframe that first sees it to the last, hidden ones between too."""
+        """All rows; an object is annotated from the keyframe that first sees it to the last, those between too."""
         for row, actor in enumerate(self.actors):
             hits = np.flatnonzero([inside[row] for _, inside in self.seen])
             if len(hits):

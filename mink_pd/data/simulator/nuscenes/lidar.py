@@ -1,7 +1,7 @@
 """The LiDAR of nuScenes, 32 beams at 20 turns a second, on its car: where it sits, what it casts, what comes back.
 
-Beams, firings a turn and mounting are those of a real keyframe. A turn takes no time here; the seven lowest beams, which
-meet the car's own roof, are left out.
+Beams, firings a turn and mounting are those of a real keyframe. A turn takes no time here; the seven lowest beams,
+which meet the car's own roof, are left out.
 """
 
 from dataclasses import dataclass

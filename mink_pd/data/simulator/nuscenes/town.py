@@ -184,7 +184,8 @@ class _TownFiller(Filler):
             x, y, yaw = self.road.at(s - 9 + 2.7 * k, n - outward * self.rng.uniform(1.75, 1.85))
             self._put("barrier", (x, y, yaw + np.pi / 2 + self.rng.normal(0, 0.04)))
         for k in range(int(self.rng.integers(4, 10))):
-            x, y, yaw = self.road.at(s - 18 + 1.8 * k * self.rng.uniform(0.8, 1.2), n - outward * self.rng.normal(1.2, 0.3))
+            along, across = s - 18 + 1.8 * k * self.rng.uniform(0.8, 1.2), n - outward * self.rng.normal(1.2, 0.3)
+            x, y, yaw = self.road.at(along, across)
             self._put("traffic_cone", (x, y, yaw))
         for _ in range(int(self.rng.integers(0, 3))):
             x, y, yaw = self.road.at(s + self.rng.uniform(-8, 8), n + self.rng.uniform(-1, 1))
