@@ -11,7 +11,7 @@ from mink_pd.render.camera import Camera
 from mink_pd.render.colours import CLASSES, OKABE_ITO, WHITE, height_greys
 from mink_pd.render.offscreen import render_images
 from mink_pd.render.outlook import AHEAD, Outlook
-from mink_pd.render.page import MARGIN, QUIET, SIZE, Entry, Glyph, Page
+from mink_pd.render.page import MARGIN, QUIET, SIZE, TEXT, Entry, Glyph, Page
 from mink_pd.render.scene import Colour, Lines, Points, Scene
 from mink_pd.render.shapes import RADII, box_lines, ground_height, rings, velocity_arrows, view_targets
 
@@ -35,6 +35,7 @@ _GLYPHS: dict[str, Glyph] = {  # where colours are the classes'
     IGNORED: "box",
 }
 _GAP = 28  # [px] between the panels
+_TAG = (40.0, 20.0)  # [px] width and height of a score
 _PANEL = (754, 620)  # [px]
 _TOP = 176  # [px]
 _ELEVATION = 38.0  # of the camera [degrees]
@@ -143,7 +144,7 @@ def _legend(page: Page, panels: list[Panel]) -> None:
     classes = [Entry("box", CLASSES[name], name.replace("_", " ")) for name in CLASSES if name in shown]
     page.legend((MARGIN, 828), classes, gap=22)
     entries = [Entry(_GLYPHS[o], COLOURS[IGNORED] if o == IGNORED else QUIET, o) for o in present]
-    page.legend((MARGIN, 866), [*entries, Entry("arrow", WHITE, "velocity, as far as it goes in one second")])
+    page.legend((MARGIN, 866), [*entries, Entry("arrow", WHITE, "velocity: one second of motion")])
 
 
 def _targets(points: np.ndarray, panels: list[Panel]) -> np.ndarray:
@@ -166,24 +167,26 @@ def _change(left: Panel, right: Panel) -> str:
 
 
 def _heading(page: Page, panel: Panel, left: int) -> None:
-    """The panel's name on the left, its counts in the outcomes' colours on the right."""
+    """The panel's name on the left, its counts on the right, in the outcomes' colours if the boxes are."""
     page.text((left, _TOP - 24), panel.title, 26, bold=True, anchor="lm")
     x = float(left + _PANEL[0])
     for outcome, word in ((MISSED, "missed"), (FALSE_POSITIVE, "false"), (TRUE_POSITIVE, "correct")):
-        x -= page.text((x, _TOP - 24), word, 20, COLOURS[outcome], anchor="rm") + 8
-        x -= page.text((x, _TOP - 24), str(panel.count(outcome)), 30, COLOURS[outcome], bold=True, anchor="rm") + 26
+        colour = TEXT if panel.names is not None else COLOURS[outcome]
+        x -= page.text((x, _TOP - 24), word, 20, colour, anchor="rm") + 8
+        x -= page.text((x, _TOP - 24), str(panel.count(outcome)), 30, colour, bold=True, anchor="rm") + 26
 
 
 def _scores(page: Page, panel: Panel, camera: Camera, place: tuple[int, int, int, int]) -> None:
-    """Each score above its box, for what is judged."""
+    """Each score above its box, for what is judged; where they would hide each other, the higher ones."""
     x, y, width, height = place
+    written = np.zeros((0, 2))  # [px]
     classes = panel.outcomes if panel.names is None else panel.names
-    colours = [COLOURS.get(kind) or CLASSES[kind] for kind in classes]
-    for vertices, outcome, score, colour in zip(
-        corners(panel.boxes), panel.outcomes, panel.scores, colours, strict=True
-    ):
-        pixels, depth = camera.project(vertices, (width, height))  # (8, 2), (8,)
-        column, row = pixels[:, 0].mean(), max(pixels[:, 1].min() - 6, 24.0)
-        visible = depth.min() > 0 and 24 < column < width - 24 and row < height
-        if visible and outcome != IGNORED and np.isfinite(score):
-            page.tag((x + column, y + row), f"{score:.2f}", colour)
+    for box in np.argsort(-np.nan_to_num(panel.scores), kind="stable"):
+        pixels, depth = camera.project(corners(panel.boxes[box : box + 1])[0], (width, height))  # (8, 2), (8,)
+        at = np.array([pixels[:, 0].mean(), max(pixels[:, 1].min() - 6, 24.0)])
+        visible = depth.min() > 0 and 24 < at[0] < width - 24 and at[1] < height
+        free = not (np.abs(written - at) < _TAG).all(axis=1).any()
+        if visible and free and panel.outcomes[box] != IGNORED and np.isfinite(panel.scores[box]):
+            colour = (COLOURS | CLASSES)[classes[box]]
+            page.tag((x + at[0], y + at[1]), f"{panel.scores[box]:.2f}", colour)
+            written = np.concatenate([written, at[None]])

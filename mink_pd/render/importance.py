@@ -101,13 +101,13 @@ def importance_figure(
     page.text((right, 34), f"of the {len(selected)} selected places", 20, QUIET, anchor="ra")
     page.text((right, 60), "lie inside labelled objects", 20, QUIET, anchor="ra")
     page.colour_bar((MARGIN, 828), 400, scale, "importance to the teacher" + (" (log scale)" if scale.log else ""))
-    page.legend(
-        (MARGIN + 470, 836),
-        [
-            Entry("circle", SELECTED, f"{len(selected)} most important places, selected for distillation"),
-            Entry("box", WHITE, f"{len(boxes)} labelled object{'s' * (len(boxes) != 1)}"),
-        ],
-    )
+    legend = [
+        Entry("circle", SELECTED, f"{len(selected)} most important places, selected for distillation"),
+        Entry("box", WHITE, f"{len(boxes)} labelled object{'s' * (len(boxes) != 1)}"),
+    ]
+    if velocities is not None:
+        legend.append(Entry("arrow", WHITE, "1 s of motion"))
+    page.legend((MARGIN + 470, 836), legend, gap=24)
     return page.image
 
 
