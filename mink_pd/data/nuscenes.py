@@ -20,6 +20,18 @@ from mink_pd.data.devkit import devkit, explain, open_tables, scenes_of_split, t
 from mink_pd.data.frame import Frame
 from mink_pd.errors import DataError
 
+CLASSES = (
+    "car",
+    "truck",
+    "bus",
+    "trailer",
+    "construction_vehicle",
+    "pedestrian",
+    "motorcycle",
+    "bicycle",
+    "traffic_cone",
+    "barrier",
+)
 CHANNEL = "LIDAR_TOP"
 CLOSE = 1.0  # points with |x| and |y| below it are the car's own [m]; the devkit's default
 _MICROSECOND = 1e-6

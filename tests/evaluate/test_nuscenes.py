@@ -12,10 +12,9 @@ from nuscenes_copy import VERSION, change, copy_tables
 from rich.console import Console
 from scipy.spatial.transform import Rotation
 
-from mink_pd.data.nuscenes import NuScenes
+from mink_pd.data.nuscenes import CLASSES, NuScenes
 from mink_pd.errors import DataError
 from mink_pd.evaluate.nuscenes import (
-    CLASSES,
     ERRORS,
     MAX_BOXES,
     Row,

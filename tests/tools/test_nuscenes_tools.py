@@ -89,6 +89,12 @@ def test_the_other_benchmarks_figures_are_refused(settings: list[str], tool: Too
     assert "use tools/eval_nuscenes.py" in result.stderr
 
 
+def test_a_part_of_a_split_is_not_scored(settings: list[str], tool: Tool) -> None:
+    result = tool("train.py", CONFIG, *settings, "name=part", "data.val_split=train", "data.max_frames=1")
+    assert result.returncode == 2
+    assert "data.max_frames: nuScenes scores whole splits" in result.stderr
+
+
 def test_the_simulator_says_what_it_made(tool: Tool, tmp_path: Path) -> None:
     out = tmp_path / "made"
     made = tool("simulate_nuscenes.py", out, "--train", 1, "--val", 0, "--keyframes", 1, "--schema", "v1.0-mini")
