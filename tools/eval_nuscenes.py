@@ -33,7 +33,8 @@ def main(options: argparse.Namespace) -> None:
     else:
         summary = of_checkpoint(options, config, split)
     console.print(nuscenes_table(summary))
-    console.print("  ".join(f"{name} {value:.2f}" for name, value in headline(summary).items()) + f"   ({split})")
+    figures = "  ".join(f"{name} {value:.2f}" for name, value in headline(summary).items())
+    console.print(f"{figures}   ({split})", soft_wrap=True)
     if options.json:
         write_json(options.json, without_nan(summary))
         console.print(f"written: {options.json}", soft_wrap=True)

@@ -5,10 +5,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mink_pd.cli import console, count, parser, run
+from mink_pd.cli import console, count, parser, progress, run
 from mink_pd.data.simulator.nuscenes import SPLITS, Settings, Summary, simulate
 
 
@@ -16,10 +15,8 @@ def main(options: argparse.Namespace) -> None:
     """Simulate, then say what was made."""
     settings = Settings(options.train, options.val, options.keyframes, options.seed, options.schema)
     start = time.perf_counter()
-    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("scenes", total=settings.train + settings.val)
-        summaries = simulate(options.out, settings, options.workers, options.force, lambda: bar.advance(task))
+    with progress("simulating scenes", settings.train + settings.val) as advance:
+        summaries = simulate(options.out, settings, options.workers, options.force, advance)
     if summaries is None:
         console.print(f"{options.out} is already there, made with the same settings: nothing to do")
         return
@@ -36,7 +33,8 @@ def report(out: Path, settings: Settings, summaries: list[Summary], seconds: flo
     train, val = SPLITS[settings.schema]
     console.print(
         f"{out}: {settings.train * settings.keyframes} keyframes in {train}, {settings.val * settings.keyframes} in"
-        f" {val} ({settings.schema}), {settings.keyframes} a scene"
+        f" {val} ({settings.schema}), {settings.keyframes} a scene",
+        soft_wrap=True,
     )
     console.print(table)
     points = sum(summary.points for summary in summaries) / frames

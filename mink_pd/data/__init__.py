@@ -9,7 +9,8 @@ import numpy as np
 from mink_pd.config import DataConfig
 from mink_pd.data.frame import Frame
 from mink_pd.data.kitti import Kitti
-from mink_pd.data.nuscenes import NuScenes
+from mink_pd.data.nuscenes import CLASSES, NuScenes
+from mink_pd.errors import ConfigError
 
 __all__ = ["Dataset", "open_dataset"]
 
@@ -38,6 +39,9 @@ def _kitti(config: DataConfig, split: str, max_frames: int | None) -> Dataset:
 
 
 def _nuscenes(config: DataConfig, split: str, max_frames: int | None) -> Dataset:
+    unknown = next((name for name in config.classes if name not in CLASSES), None)
+    if unknown is not None:
+        raise ConfigError(f"'data.classes': nuScenes has no class '{unknown}'; use {', '.join(CLASSES)}")
     return NuScenes(config.root, split, version=config.version, sweeps=config.sweeps, max_frames=max_frames)
 
 
@@ -47,6 +51,6 @@ _SOURCES: dict[str, Callable[[DataConfig, str, int | None], Dataset]] = {"kitti"
 def open_dataset(config: DataConfig, split: str) -> Dataset:
     """The split of the configured data set; of ``config.train_split`` the first ``config.max_frames`` frames.
 
-    Raises DataError when files are missing.
+    Raises DataError when files are missing, ConfigError for a class that the data set does not have.
     """
     return _SOURCES[config.kind](config, split, config.max_frames if split == config.train_split else None)

@@ -20,6 +20,18 @@ from mink_pd.data.devkit import devkit, explain, open_tables, scenes_of_split, t
 from mink_pd.data.frame import Frame
 from mink_pd.errors import DataError
 
+CLASSES = (
+    "car",
+    "truck",
+    "bus",
+    "trailer",
+    "construction_vehicle",
+    "pedestrian",
+    "motorcycle",
+    "bicycle",
+    "traffic_cone",
+    "barrier",
+)
 CHANNEL = "LIDAR_TOP"
 CLOSE = 1.0  # points with |x| and |y| below it are the car's own [m]; the devkit's default
 _MICROSECOND = 1e-6
@@ -143,6 +155,8 @@ def _keyframes(tables: Any, scenes: set[str], sweeps: int, most: int | None) -> 
     """In the order of the sample table, which is that of time within a scene."""
     wanted = {scene["token"] for scene in tables.scene if scene["name"] in scenes}
     samples = [sample for sample in tables.sample if sample["scene_token"] in wanted][:most]
+    for sample in samples:
+        _check_order(tables, sample)
     poses = _Poses(tables)
     to_class = devkit("nuscenes.eval.detection.utils").category_to_detection_name
     watched = track(
@@ -153,7 +167,6 @@ def _keyframes(tables: Any, scenes: set[str], sweeps: int, most: int | None) -> 
         disable=len(samples) < _PROGRESS_FROM,
     )
     for sample in watched:
-        _check_order(tables, sample)
         chain = list(_chain(tables, sample, sweeps))
         own = poses.global_from_lidar(chain[0])
         to_own = np.linalg.inv(own)

@@ -19,18 +19,6 @@ from mink_pd.data.files import whole_file
 from mink_pd.data.nuscenes import to_map
 from mink_pd.errors import DataError
 
-CLASSES = (
-    "car",
-    "truck",
-    "bus",
-    "trailer",
-    "construction_vehicle",
-    "pedestrian",
-    "motorcycle",
-    "bicycle",
-    "traffic_cone",
-    "barrier",
-)
 ERRORS = {"trans_err": "mATE", "scale_err": "mASE", "orient_err": "mAOE", "vel_err": "mAVE", "attr_err": "mAAE"}
 RESULTS = "results_nusc.json"
 MAX_BOXES = 500  # a sample

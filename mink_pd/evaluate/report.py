@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +48,18 @@ def operating_table(points: Mapping[str, OperatingPoint | None]) -> Table:
 
 
 def nuscenes_table(summary: Mapping[str, Any]) -> Table:
-    """Rows: class, and their mean; columns: AP [%], of the four distances and their mean, and the five errors."""
-    table = Table(title="nuScenes AP [%] and errors of true positives")
-    distances = list(next(iter(summary["label_aps"].values())))
-    table.add_column("class")
-    headings = ["AP", *(f"AP\n{float(distance):g} m" for distance in distances)]
+    """Rows: class, and their mean; columns: AP [%], the mean of four distances, and the five errors."""
+    table = Table("class", title="nuScenes AP [%] and errors of true positives")
     errors = {"trans_err": "ATE\n[m]", "scale_err": "ASE\n1-IoU", "orient_err": "AOE\n[rad]"}
     errors |= {"vel_err": "AVE\n[m/s]", "attr_err": "AAE\n1-acc"}
-    for heading in (*headings, *errors.values()):
+    for heading in ("AP", *errors.values()):
         table.add_column(heading, justify="right")
-    for name, aps in summary["label_aps"].items():
-        scores = [100 * value for value in (summary["mean_dist_aps"][name], *aps.values())]
-        own = summary["label_tp_errors"][name]
-        cells = [f"{value:.1f}" for value in scores]
-        table.add_row(name, *cells, *("–" if own[e] != own[e] else f"{own[e]:.2f}" for e in errors))
+    for name, ap in summary["mean_dist_aps"].items():
+        own = [summary["label_tp_errors"][name][error] for error in errors]
+        table.add_row(name, f"{100 * ap:.1f}", *("–" if isnan(value) else f"{value:.2f}" for value in own))
     table.add_section()
     means = [f"{summary['tp_errors'][error]:.2f}" for error in errors]
-    table.add_row("mean", f"{100 * summary['mean_ap']:.1f}", *[""] * len(distances), *means)
+    table.add_row("mean", f"{100 * summary['mean_ap']:.1f}", *means)
     return table
 
 

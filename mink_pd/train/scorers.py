@@ -10,7 +10,7 @@ import numpy as np
 from mink_pd.config import DataConfig
 from mink_pd.data import Dataset
 from mink_pd.data.frame import Frame
-from mink_pd.data.nuscenes import NuScenes
+from mink_pd.data.nuscenes import CLASSES, NuScenes
 from mink_pd.data.objects import Objects
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.evaluate import nuscenes
@@ -91,7 +91,7 @@ class NuScenesScorer(Scorer):
     @classmethod
     def figures(cls) -> set[str]:
         return {"mAP", "NDS", *nuscenes.ERRORS.values()} | {
-            f"{name}/{figure}" for name in nuscenes.CLASSES for figure in ("AP", *nuscenes.ERRORS)
+            f"{name}/{figure}" for name in CLASSES for figure in ("AP", *nuscenes.ERRORS)
         }
 
     def keep(self, frame: Frame, found: FrameDetections) -> list[nuscenes.Row]:
@@ -169,7 +169,7 @@ def flat(summary: Mapping[str, Any]) -> dict[str, float]:
     """The devkit's summary as figures by name, the scores in percent; classes without an error term (nan) are left
     out."""
     figures = nuscenes.headline(summary)
-    for name in nuscenes.CLASSES:
+    for name in CLASSES:
         figures[f"{name}/AP"] = 100 * summary["mean_dist_aps"][name]
         figures |= {f"{name}/{error}": summary["label_tp_errors"][name][error] for error in nuscenes.ERRORS}
     return {name: float(value) for name, value in figures.items() if not np.isnan(value)}

@@ -68,7 +68,6 @@ def test_a_checkpoint_and_its_submission_score_alike(
         ((), "give --checkpoint or --results"),
         (("--results", "x.json", "--checkpoint", "y"), "give --checkpoint or --results"),
         (("--results", "nowhere.json"), "nowhere.json: cannot be read"),
-        (("data.kind=kitti", "train.best_metric=mAP_3d", "--results", "x.json"), "use tools/eval_kitti.py"),
         (("data.version=v1.0-mini", "--results", "x.json"), "v1.0-mini: no such folder"),
         (("--results", "x.json", "--split", "test"), "no split 'test' of this version"),
     ],
@@ -84,8 +83,16 @@ def test_the_other_benchmarks_figures_are_refused(settings: list[str], tool: Too
     result = tool("train.py", CONFIG, *settings, "name=other", "train.best_metric=mAP_3d")
     assert result.returncode == 2
     assert "nuscenes has no figure called 'mAP_3d'; write NDS" in result.stderr
+    result = tool("eval_nuscenes.py", CONFIG.with_name("pointpillars_kitti.yaml"), "--checkpoint", "x")
+    assert "use tools/eval_kitti.py" in result.stderr
     result = tool("eval_kitti.py", CONFIG, *settings, "--checkpoint", "x")
     assert "use tools/eval_nuscenes.py" in result.stderr
+
+
+def test_a_part_of_a_split_is_not_scored(settings: list[str], tool: Tool) -> None:
+    result = tool("train.py", CONFIG, *settings, "name=part", "data.val_split=train", "data.max_frames=1")
+    assert result.returncode == 2
+    assert "data.max_frames: nuScenes scores whole splits" in result.stderr
 
 
 def test_the_simulator_says_what_it_made(tool: Tool, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from mink_pd.errors import DataError
 
 VERSION = 1  # raise it whenever the same seed would give other bytes
 MANIFEST = "simulator.json"
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)

@@ -132,11 +132,12 @@ class _SceneWriter:
         self.seen.append((boxes, inside))
 
     def finish(self) -> SceneRecords:
-        """All rows; an object is annotated from the keyframe that first sees it to the last, those between too."""
+        """All rows; an object is annotated from the keyframe before the first that sees it to the one after the last,
+        so that its velocity is known wherever it is seen."""
         for row, actor in enumerate(self.actors):
             hits = np.flatnonzero([inside[row] for _, inside in self.seen])
             if len(hits):
-                self._annotate(row, actor, range(int(hits[0]), int(hits[-1]) + 1))
+                self._annotate(row, actor, range(max(hits[0] - 1, 0), min(hits[-1] + 2, len(self.seen))))
         tables = self.records.tables
         tables["sample_annotation"] = [self.annotations[place] for place in sorted(self.annotations)]
         samples = tables["sample"]

@@ -33,7 +33,8 @@ class Actor(Thing):
         """x, y, yaw at a time [s]."""
         if self.road is None:
             return super().at(time)
-        x, y, heading = self.road.at(self.s + (-self.speed if self.oncoming else self.speed) * time, self.n)
+        along = self.speed / (1 - self.n * self.road.curvature)  # the inner lane of a bend is shorter
+        x, y, heading = self.road.at(self.s + (-along if self.oncoming else along) * time, self.n)
         return x, y, heading + np.pi * self.oncoming
 
     @property
