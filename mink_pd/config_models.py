@@ -8,7 +8,7 @@ from mink_pd.config_section import Section, Vector3
 
 
 class AnchorConfig(Section):
-    """Anchors of one class, at every site, at two headings (0 and 90 degrees)."""
+    """Anchors of one class or shape, at every site, at two headings (0 and 90 degrees)."""
 
     size: Vector3  # l, w, h [m]
     z: float  # height of the anchor's centre [m]
@@ -26,21 +26,30 @@ class NMSConfig(Section):
 
 
 class LossConfig(Section):
-    """Weights of the detection loss (SECOND, Yan et al. 2018, section 3.3)."""
+    """Weights of the detection loss (SECOND, Yan et al. 2018, section 3.3); velocity: of a component, in m/s."""
 
     classification: float = 1.0
     box: float = 2.0
     direction: float = 0.2
+    velocity: float = 0.2
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
 
 
 class HeadConfig(Section):
-    """Where anchors stand and what the angles of a head mean; imported weights need those they were trained with."""
+    """Where anchors stand, whose they are, and what the angles of a head mean; imported weights need those they were
+    trained with.
+
+    any_class: an anchor answers for objects of all classes, not of its own alone.
+    scales: how many times larger anchors are at each level of an fpn neck, the finest first; one number: at all.
+    """
 
     places: Literal["centres", "ends"] = "centres"  # of cells; or spread evenly from end to end of the range
     headings: tuple[float, float] = (0.0, 1.57079633)  # of each class's two anchors [rad]
     direction_offset: float = 0.78539816  # where the two direction classes meet [rad]
+    any_class: bool = False
+    scales: list[float] = Field([1.0], min_length=1)
+    velocity: bool = False  # predict velocities
 
 
 class DetectorConfig(Section):
@@ -50,14 +59,18 @@ class DetectorConfig(Section):
     compression: float = Field(1.0, ge=1)
     nms: NMSConfig = NMSConfig()
 
-    def check(self, classes: list[str]) -> None:
-        """Raise ValueError where the detector cannot be built for these classes."""
+    def check(self, classes: list[str], velocities: bool) -> None:
+        """Raise ValueError where the detector cannot be built for these classes, or wants velocities that the data set
+        has not."""
 
 
 class AnchorDetectorConfig(DetectorConfig):
     """What detectors with a backbone and anchors in the bird's-eye view share.
 
     bev: sparse, convolutions at occupied sites only; dense, on the whole grid, as published.
+    neck: second, the stages side by side at the first one's resolution; fpn, one level a stage, each with what the
+    coarser ones saw added, and one head for all.
+    anchors: of each class; with ``head.any_class`` shapes under names of their own.
     """
 
     voxel_size: Vector3
@@ -66,7 +79,8 @@ class AnchorDetectorConfig(DetectorConfig):
     channels: list[int]  # of the stages
     strides: list[int]
     layers: list[int]  # convolutions a stage after the strided one
-    neck_channels: int = Field(ge=1)  # that each stage brings into the neck
+    neck: Literal["second", "fpn"] = "second"
+    neck_channels: int = Field(ge=1)  # that each stage brings into the neck; of every level of an fpn
     head: HeadConfig = HeadConfig()
     anchors: dict[str, AnchorConfig] = {
         "Car": AnchorConfig(size=(3.9, 1.6, 1.56), z=-1.0, matched=0.6, unmatched=0.45),
@@ -81,10 +95,15 @@ class AnchorDetectorConfig(DetectorConfig):
             raise ValueError("channels, strides and layers must have one number a stage")
         return self
 
-    def check(self, classes: list[str]) -> None:
+    def check(self, classes: list[str], velocities: bool) -> None:
         missing = [name for name in classes if name not in self.anchors]
-        if missing:
+        if missing and not self.head.any_class:
             raise ValueError(f"model.anchors has no entry for {missing[0]}, which data.classes lists")
+        if self.head.velocity and not velocities:
+            raise ValueError("model.head.velocity needs a data set with velocities; set data.kind=nuscenes")
+        levels = len(self.channels) if self.neck == "fpn" else 1
+        if len(self.head.scales) not in (1, levels):
+            raise ValueError(f"model.head.scales must have one number, or one for each of the neck's {levels} levels")
 
 
 class PointPillarsConfig(AnchorDetectorConfig):

@@ -119,7 +119,7 @@ class PointRCNNConfig(DetectorConfig):
         """What the choice of points and groups depends on: two networks must agree in it to share them."""
         return self.points, self.near, [(stage.points, stage.radii, stage.neighbours) for stage in self.stages]
 
-    def check(self, classes: list[str]) -> None:
+    def check(self, classes: list[str], velocities: bool) -> None:
         missing = [name for name in classes if name not in self.sizes]
         if missing:
             raise ValueError(f"model.sizes has no entry for {missing[0]}, which data.classes lists")

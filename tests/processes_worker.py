@@ -16,6 +16,7 @@ from mink_pd.train import experiment
 from mink_pd.train.experiment import distil, launch, train, train_detector
 from mink_pd.train.objective import DetectionObjective
 from mink_pd.train.runs import checkpoint_file
+from mink_pd.train.scorers import KittiScorer
 from mink_pd.train.validate import Validation
 
 TWO = ("train.devices=2", "train.batch_size=2")
@@ -47,7 +48,7 @@ def normalise(norm: BatchNorm | torch.nn.BatchNorm1d, own: Tensor) -> dict[str, 
 @contextmanager
 def without_validation() -> Iterator[None]:
     """For trainings in float64, in which detectors do not detect."""
-    original, experiment.validate = experiment.validate, lambda *_: Validation({}, {}, {}, {})
+    original, experiment.validate = experiment.validate, lambda *_: Validation({}, KittiScorer(), {})
     try:
         yield
     finally:

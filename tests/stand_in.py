@@ -16,6 +16,7 @@ from mink_pd.train.loop import Trainer
 from mink_pd.train.objective import DetectionObjective
 from mink_pd.train.report import Reporter
 from mink_pd.train.runs import RunFolder
+from mink_pd.train.scorers import KittiScorer
 from mink_pd.train.validate import Validation
 
 
@@ -74,7 +75,7 @@ class Memory:
 
 def no_validation(detector: Detector) -> Validation:
     """A validation that finds nothing."""
-    return Validation({}, {}, {}, {})
+    return Validation({}, KittiScorer(), {})
 
 
 def make_trainer(  # type: ignore[no-untyped-def]

@@ -142,3 +142,13 @@ def test_probe_reads_this_environment() -> None:
     assert state["versions"]["pytest"] == pytest.__version__
     assert json.loads(json.dumps(state)) == state
     assert tool.probe(Path("/no/such/python")) is None
+
+
+def test_the_devkit_of_nuscenes_goes_in_without_its_dependencies(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(tool, "run_logged", lambda command, *_: calls.append([str(part) for part in command]))
+    tool.install_python_packages(Path("python"), CPU, ["--quiet"], Path("log"))
+    (devkit,) = (call for call in calls if any("nuscenes" in part for part in call))
+    assert devkit[-2:] == ["--no-deps", f"nuscenes-devkit=={tool.read_pins()['nuscenes-devkit']}"]
+    others = {part for call in calls for part in call if "==" in part} - set(devkit)
+    assert {part.split("==")[0] for part in others} == tool.read_pins().keys() - {"MinkowskiEngine", "nuscenes-devkit"}

@@ -6,6 +6,8 @@ from pathlib import Path
 from rich.progress import Progress
 
 from mink_pd.cli import console, parser, run
+from mink_pd.config import DataConfig
+from mink_pd.data import open_dataset
 from mink_pd.data.kitti_raw import open_raw
 from mink_pd.errors import ConfigError
 from mink_pd.train.bulk import Bulk
@@ -26,7 +28,7 @@ def main(options: argparse.Namespace) -> None:
         "score": config.model.nms.score,
         "calib": None if options.calib is None else str(options.calib.resolve()),
     }
-    frames = open_frames(options, config.data.camera_view)
+    frames = open_frames(options, config.data)
     rank, world = place()
     bulk = Bulk(frames, options.out, settings, rank, world)
     bulk.open(options.force)
@@ -41,16 +43,20 @@ def main(options: argparse.Namespace) -> None:
         console.print(f"{options.out}: {bulk.objects()} objects in {len(frames)} point clouds{earlier}", soft_wrap=True)
 
 
-def open_frames(options: argparse.Namespace, camera_view: bool) -> Frames:
+def open_frames(options: argparse.Namespace, data: DataConfig) -> Frames:
     """The point clouds that the command line names."""
-    if bool(options.inputs) == bool(options.raw):
-        raise ConfigError("command line: give point clouds, or --raw BASE DATE DRIVE, and not both")
-    if not options.raw:
-        return PointFiles(options.inputs, options.calib, camera_view)
+    if sum(map(bool, (options.inputs, options.raw, options.split))) != 1:
+        raise ConfigError("command line: give either point clouds, --split NAME or --raw BASE DATE DRIVE")
+    if options.data and not options.split:
+        raise ConfigError("command line: --data goes with --split; without it, give the point clouds themselves")
+    if options.inputs:
+        return PointFiles(options.inputs, options.calib, data.camera_view, data.point_features)
     if options.calib:
-        raise ConfigError("command line: --calib does not go with --raw; a drive has its own calibration")
+        raise ConfigError("command line: --calib goes with point clouds; a data set or drive has its own calibration")
+    if options.split:
+        return open_dataset(data.model_copy(update={"root": options.data or data.root}), options.split)
     base, date, drive = options.raw
-    return open_raw(base, date, drive, camera_view=camera_view)
+    return open_raw(base, date, drive, camera_view=data.camera_view)
 
 
 def probability(text: str) -> float:
@@ -63,8 +69,9 @@ def probability(text: str) -> float:
 if __name__ == "__main__":
     arguments = parser(
         "Detect objects in point clouds. Writes NAME.txt in KITTI's format where the calibration is known,"
-        " else NAME.json with boxes in the LiDAR frame (x, y, z of the centre, l, w, h, yaw). Clouds that are done are"
-        " skipped, so a call that was stopped can be repeated; torchrun shares them among processes."
+        " else NAME.json with boxes in the LiDAR frame (x, y, z of the centre, l, w, h, yaw), and velocities where the"
+        " detector predicts them. Clouds that are done are skipped, so a call that was stopped can be repeated;"
+        " torchrun shares them among processes."
     )
     arguments.add_argument("checkpoint", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder or .safetensors file")
     arguments.add_argument(
@@ -72,9 +79,15 @@ if __name__ == "__main__":
         type=Path,
         nargs="*",
         metavar="INPUT",
-        help=".bin, .pcd or .ply files, folders of them, or a folder in KITTI's layout",
+        help=".bin, .pcd or .ply files, nuScenes' .pcd.bin, folders of them, or a folder in KITTI's layout",
     )
     arguments.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    arguments.add_argument(
+        "--split",
+        metavar="NAME",
+        help="the frames of a split of the run's data set; for nuScenes keyframes with the sweeps before them",
+    )
+    arguments.add_argument("--data", type=Path, metavar="ROOT", help="with --split: data set; else that of the run")
     arguments.add_argument(
         "--raw",
         nargs=3,

@@ -15,6 +15,7 @@ from mink_pd.evaluate.kitti import evaluate_kitti, load_folders, mean_average_pr
 from mink_pd.evaluate.report import kitti_table, write_json
 from mink_pd.train.experiment import launch
 from mink_pd.train.runs import load_detector
+from mink_pd.train.scorers import KittiScorer, split
 from mink_pd.train.validate import validate
 
 Rows = dict[str, Objects]
@@ -46,6 +47,8 @@ def from_checkpoint(options: argparse.Namespace) -> tuple[Rows, Rows]:
     if not (options.config and options.checkpoint):
         raise ConfigError("command line: give CONFIG and --checkpoint, or --labels and --detections")
     config = load_config(options.config, [*options.overrides, "train.devices=1", "train.nodes=1"])
+    if config.data.kind != "kitti":
+        raise ConfigError(f"'data.kind': {config.data.kind} has a benchmark of its own; use tools/eval_nuscenes.py")
     detector, _ = load_detector(options.checkpoint, config, options.which)
     dataset = open_dataset(config.data, options.split or config.data.val_split)
     batches = make_loader(
@@ -58,8 +61,7 @@ def from_checkpoint(options: argparse.Namespace) -> tuple[Rows, Rows]:
         world=1,
     )
     fabric = launch(config.train)
-    validation = validate(detector.to(fabric.device), batches.epoch(0), fabric)
-    return validation.labels, validation.detections
+    return split(validate(detector.to(fabric.device), batches.epoch(0), KittiScorer(), fabric).kept)
 
 
 def operating_table(labels: Rows, detections: Rows) -> Table:

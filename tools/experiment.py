@@ -6,6 +6,7 @@ from pathlib import Path
 from mink_pd.cli import console, parser, run
 from mink_pd.errors import ConfigError, MinkPDError
 from mink_pd.train.matrix import compare, load_matrix, plan
+from mink_pd.train.scorers import headline
 from mink_pd.train.side_by_side import run_all
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "configs" / "experiments"
@@ -21,7 +22,7 @@ def main(options: argparse.Namespace) -> None:
     wanted = [job for job in jobs if not options.only or job.run in options.only]
     failed = {} if options.report else run_all(wanted, console, options.jobs)
     if wanted == jobs or options.report:
-        console.print(compare(matrix, jobs, options.metrics))
+        console.print(compare(matrix, jobs, options.metrics or headline(jobs[0].config.data)))
     if failed:
         raise MinkPDError("\n".join(f"{run} failed: {why}" for run, why in failed.items()))
 
@@ -34,6 +35,7 @@ if __name__ == "__main__":
     arguments.add_argument("--jobs", type=int, default=1, help="trainings at a time, on shared cores")
     arguments.add_argument("--only", nargs="+", metavar="RUN", help="train these rows of the matrix only")
     arguments.add_argument("--runs", type=Path, default=Path("runs"), help="folder for the experiment's run folders")
-    arguments.add_argument("--metrics", nargs="+", default=["mAP_bev", "mAP_3d"], help="columns of the table")
+    columns = "columns of the table; the benchmark's main figures if not given"
+    arguments.add_argument("--metrics", nargs="+", metavar="FIGURE", help=columns)
     arguments.add_argument("--report", action="store_true", help="only print the table of what is done")
     run(main, arguments)

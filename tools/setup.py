@@ -1,7 +1,8 @@
 """Set up mink_pd on this machine (``make setup``): idempotent, and quick when nothing has changed.
 
-The steps: system packages, virtual environment, pinned Python packages, MinkowskiEngine built against the
-installed torch, the package itself. Only the standard library is used, for nothing is installed yet.
+The steps: system packages, virtual environment, pinned Python packages, nuScenes' devkit without its own pins,
+MinkowskiEngine built against the installed torch, the package itself. Only the standard library is used, for nothing is
+installed yet.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from setup_target import Target, remember, remembered
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / "requirements.txt"
 PYTHONS = ((3, 11), (3, 12))  # the versions for which every pinned package has a wheel
+DEVKIT = "nuscenes-devkit"  # installed alone: it pins an older shapely than we test with, and needs none of it here
 STAMP = ".mink_pd_setup"  # written into the environment when all is done
 ACTIVE = "none"  # VENV=none: use the environment that is active, a conda one for instance
 
@@ -144,8 +146,9 @@ def install_python_packages(python: Path, target: Target, pip_args: list[str], l
     say(f"Python packages: {len(pins)} pins of {REQUIREMENTS.name}, and what they need")
     install = [*pip(python, "install"), *pip_args]
     run_logged([*install, f"pip=={pins['pip']}"], log, "pip install pip")
-    rest = [f"{name}=={version}" for name, version in pins.items() if name != "MinkowskiEngine"]
+    rest = [f"{name}=={version}" for name, version in pins.items() if name not in ("MinkowskiEngine", DEVKIT)]
     run_logged([*install, *rest], log, "pip install", show_download)
+    run_logged([*install, "--no-deps", f"{DEVKIT}=={pins[DEVKIT]}"], log, f"pip install {DEVKIT}")
 
 
 # --- MinkowskiEngine ------------------------------------------------------------------------------

@@ -5,10 +5,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mink_pd.cli import console, parser, run
+from mink_pd.cli import console, count, parser, progress, run
 from mink_pd.data.simulator import DATE, DRIVE, Settings, Summary, simulate
 
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Cyclist", "DontCare")
@@ -18,10 +17,8 @@ def main(options: argparse.Namespace) -> None:
     """Simulate, then say what was made."""
     settings = Settings(options.train, options.val, options.seed, options.drive)
     start = time.perf_counter()
-    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("frames", total=settings.train + settings.val + settings.drive)
-        summaries = simulate(options.out, settings, options.workers, options.force, lambda: bar.advance(task))
+    with progress("simulating", settings.train + settings.val + settings.drive) as advance:
+        summaries = simulate(options.out, settings, options.workers, options.force, advance)
     if summaries is None:
         console.print(f"{options.out} is already there, made with the same settings: nothing to do")
         return
@@ -42,13 +39,6 @@ def report(out: Path, settings: Settings, summaries: list[Summary], seconds: flo
     console.print(f"{points / frames:,.0f} points a frame; {speed:.1f} frames/s")
     if settings.drive:
         console.print(f"raw drive of {settings.drive} scans: --raw {out / 'raw'} {DATE} {DRIVE}")
-
-
-def count(text: str) -> int:
-    """A whole number from 0 on."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 on")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -10,22 +10,20 @@ from mink_pd.cli import console, parser, run
 from mink_pd.config import load_config
 from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
-from mink_pd.data.points import read_points
+from mink_pd.data.points import with_columns
 from mink_pd.data.simulator import simulate_frame
 from mink_pd.models import build_detector
 from mink_pd.models.cost import Cost, measure
 from mink_pd.train.environment import set_threads
+from mink_pd.train.inputs import PointFiles
 
 
 def main(options: argparse.Namespace) -> None:
     """One table a configuration."""
     configs = {path: load_config(path, options.set) for path in options.configs}
-    if options.frame is None:
-        frame, what = Frame("simulated", simulate_frame(seed=0, frame=0)[0].points), "a simulated frame"
-    else:
-        frame, what = Frame(options.frame.stem, read_points(options.frame)), str(options.frame)
     for path, config in configs.items():
         set_threads(config.train)
+        frame, what = choose_frame(options.frame, config.data.point_features)
         costs = {}
         for compression in options.compressions:
             own = config.model_copy(update={"model": config.model.model_copy(update={"compression": compression})})
@@ -36,6 +34,14 @@ def main(options: argparse.Namespace) -> None:
         console.print(heading, soft_wrap=True)
         console.print(table(costs))
     console.print("Weights are random; ms is the median from points to boxes.", soft_wrap=True)
+
+
+def choose_frame(path: Path | None, columns: int) -> tuple[Frame, str]:
+    """The cloud at ``path``, or a simulated one, with so many columns a point; and what to call it."""
+    if path is not None:
+        return PointFiles([path], None, camera_view=False, columns=columns)[0], str(path)
+    points = simulate_frame(seed=0, frame=0)[0].points
+    return Frame("simulated", with_columns(points, columns)), "a simulated frame"
 
 
 def table(costs: dict[float, Cost]) -> Table:

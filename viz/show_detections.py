@@ -8,6 +8,7 @@ from mink_pd.data import open_dataset
 from mink_pd.render import (
     FALSE_POSITIVE,
     MISSED,
+    OUTLOOKS,
     TRUE_POSITIVE,
     check_display,
     choose_frame,
@@ -32,9 +33,10 @@ def main(options: argparse.Namespace) -> None:
     frame = choose_frame(dataset, options.frame)
     names = options.names or [path.stem for path in runs]
     left, right = (
-        judge(frame, detect_frame(detector, frame, config), options.score, name)
+        judge(frame, detect_frame(detector, frame, config), options.score, name, config.data)
         for name, (detector, config) in zip(names, detectors, strict=True)
     )
+    outlook = OUTLOOKS[data.kind]
     for panel in (left, right):
         console.print(
             f"{panel.title}, frame {frame.id}: {panel.count(TRUE_POSITIVE)} true positives, "
@@ -43,9 +45,9 @@ def main(options: argparse.Namespace) -> None:
         )
     title = f"Detections of {left.title} and {right.title}, frame {frame.id}"
     if options.save is None:
-        show(*detections_side_by_side(frame.points, left, right), title)
+        show(*detections_side_by_side(frame.points, left, right, outlook), title)
         return
-    save_png(detections_figure(frame.points, left, right, title), options.save)
+    save_png(detections_figure(frame.points, left, right, title, outlook=outlook), options.save)
     console.print(f"{options.save}", soft_wrap=True)
 
 

@@ -9,6 +9,7 @@ from mink_pd.data import open_dataset
 from mink_pd.distill.importance import Importance
 from mink_pd.distill.inspect import inspect_importance
 from mink_pd.render import (
+    OUTLOOKS,
     check_display,
     choose_frame,
     importance_camera,
@@ -31,7 +32,9 @@ def main(options: argparse.Namespace) -> None:
     frame = choose_frame(dataset, options.frame)
     view = inspect_importance(detector, frame, options.tap, options.importance, options.rows)
     low, high = config.data.range[:2], config.data.range[3:5]
-    boxes = view.boxes[((view.boxes[:, :2] >= low) & (view.boxes[:, :2] <= high)).all(axis=1)]
+    inside = ((view.boxes[:, :2] >= low) & (view.boxes[:, :2] <= high)).all(axis=1)
+    boxes, velocities = view.boxes[inside], None if view.velocities is None else view.velocities[inside]
+    outlook = OUTLOOKS[config.data.kind]
     console.print(
         f"frame {frame.id}, tap {options.tap}: {view.inside:.0%} of the {len(view.selected)} selected places "
         f"lie inside {len(boxes)} labelled objects",
@@ -40,10 +43,13 @@ def main(options: argparse.Namespace) -> None:
     title = "Where the teacher looks"
     subtitle = f"Frame {frame.id}. Points coloured by importance: {KINDS[options.importance]} ({options.tap})."
     if options.save is None:
-        scene, _ = importance_scene(view.points, view.importance, view.selected, boxes)
-        show(scene, importance_camera(view.points, view.selected, boxes), f"{title}: {subtitle}")
+        scene, _ = importance_scene(view.points, view.importance, view.selected, boxes, velocities, outlook)
+        camera = importance_camera(view.points, view.selected, boxes, outlook=outlook)
+        show(scene, camera, f"{title}: {subtitle}")
         return
-    figure = importance_figure(view.points, view.importance, view.selected, boxes, view.inside, title, subtitle)
+    figure = importance_figure(
+        view.points, view.importance, view.selected, boxes, view.inside, title, subtitle, velocities, outlook
+    )
     save_png(figure, options.save)
     console.print(f"{options.save}", soft_wrap=True)
 

@@ -88,7 +88,5 @@ def table(found: list[Stretches], what: str) -> Table:
         none = next(other for other in found if other.threads == one.threads and other.workers == 0)
         gain = median(a / b for a, b in zip(none.ms, one.ms, strict=True))
         ms, cpu = median(one.ms), median(one.cpu_ms)
-        result.add_row(
-            str(one.threads), str(one.workers), f"{ms:.1f}", f"{cpu:.1f}", f"{1e3 / ms:.1f}", f"{gain:.2f}"
-        )
+        result.add_row(str(one.threads), str(one.workers), f"{ms:.1f}", f"{cpu:.1f}", f"{1e3 / ms:.1f}", f"{gain:.2f}")
     return result

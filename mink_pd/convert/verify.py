@@ -79,7 +79,8 @@ class _Run:
     @property
     def grid(self) -> tuple[int, int]:
         """Cells of the head's map along y and x."""
-        row, column = (self.bev.coordinates[:, axis].max() // self.bev.stride + 1 for axis in (2, 1))
+        level = self.bev.levels[0]
+        row, column = (level.coordinates[:, axis].max() // level.stride + 1 for axis in (2, 1))
         return int(row), int(column)
 
 
@@ -145,7 +146,7 @@ class _Answers:
     def maps(self, run: _Run) -> Iterator[Difference]:
         """The neck and the head's three maps."""
         height, width = run.grid
-        neck = run.bev.cells.view(height, width, -1)
+        neck = run.bev.levels[0].cells.view(height, width, -1)
         for name in self.expected:
             if name.startswith("spatial_features_2d_sub"):
                 step = int(name.removeprefix("spatial_features_2d_sub"))

@@ -30,37 +30,65 @@ def augment(frame: Frame, config: AugmentConfig, rng: np.random.Generator, datab
         frame = move_objects(frame, config.object_noise, rng)
     if rng.random() < config.flip:
         frame = mirror(frame)
+    if config.flip_x and rng.random() < config.flip_x:
+        frame = mirror_ahead(frame)
     frame = rotate(frame, rng.uniform(*config.rotation))
     return scale(frame, rng.uniform(*config.scaling))
 
 
 def mirror(frame: Frame) -> Frame:
     """The frame with left and right exchanged: y -> -y, yaw -> -yaw."""
-    points, boxes = frame.points.copy(), frame.boxes.copy()
-    points[:, 1] *= -1
-    boxes[:, 1] *= -1
-    boxes[:, 6] = wrap_angle(-frame.boxes[:, 6])
-    return replace(frame, points=points, boxes=boxes)
+    return _mirror(frame, axis=1, yaw=-frame.boxes[:, 6])
+
+
+def mirror_ahead(frame: Frame) -> Frame:
+    """The frame with front and back exchanged: x -> -x, yaw -> pi - yaw."""
+    return _mirror(frame, axis=0, yaw=np.pi - frame.boxes[:, 6])
 
 
 def rotate(frame: Frame, angle: float) -> Frame:
     """The frame turned by ``angle`` [rad] about the LiDAR's z axis."""
-    points, boxes = frame.points.copy(), frame.boxes.copy()
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    for before, after in ((frame.points, points), (frame.boxes, boxes)):
-        after[:, 0] = cos * before[:, 0] - sin * before[:, 1]
-        after[:, 1] = sin * before[:, 0] + cos * before[:, 1]
-    boxes[:, 6] = wrap_angle(frame.boxes[:, 6] + angle)
-    return replace(frame, points=points, boxes=boxes)
+    frame = _copied(frame)
+    for rows in _vectors(frame):
+        rows[:, :2] = turned(rows[:, :2], angle)
+    frame.boxes[:, 6] = wrap_angle(frame.boxes[:, 6] + angle)
+    return frame
 
 
 def scale(frame: Frame, factor: float) -> Frame:
-    """The frame enlarged by ``factor`` about the LiDAR's origin."""
-    points, boxes = frame.points.copy(), frame.boxes.copy()
-    for axis in range(3):  # a column at a time: three times as fast as rows of three
-        points[:, axis] *= np.float32(factor)
-    boxes[:, :6] *= np.float32(factor)
-    return replace(frame, points=points, boxes=boxes)
+    """The frame enlarged by ``factor`` about the LiDAR's origin: in the same time objects go as much further."""
+    frame = _copied(frame)
+    frame.boxes[:, 3:6] *= np.float32(factor)
+    for rows in _vectors(frame):
+        for axis in range(min(3, rows.shape[1])):  # a column at a time: three times as fast as rows of three
+            rows[:, axis] *= np.float32(factor)
+    return frame
+
+
+def turned(vectors: np.ndarray, angle: np.ndarray | float) -> np.ndarray:
+    """Vectors (N, 2) turned counter-clockwise by an angle [rad], or each by its own (N,)."""
+    x, y = vectors.T
+    cos, sin = (np.asarray(part, vectors.dtype) for part in (np.cos(angle), np.sin(angle)))
+    return np.stack([cos * x - sin * y, sin * x + cos * y], axis=1)
+
+
+def _mirror(frame: Frame, axis: int, yaw: np.ndarray) -> Frame:
+    frame = _copied(frame)
+    for rows in _vectors(frame):
+        rows[:, axis] *= -1
+    frame.boxes[:, 6] = wrap_angle(yaw)
+    return frame
+
+
+def _copied(frame: Frame) -> Frame:
+    """The frame with arrays of its own."""
+    velocities = None if frame.velocities is None else frame.velocities.copy()
+    return replace(frame, points=frame.points.copy(), boxes=frame.boxes.copy(), velocities=velocities)
+
+
+def _vectors(frame: Frame) -> list[np.ndarray]:
+    """What of a frame begins with x and y: points, boxes and, where there are any, velocities (which end there)."""
+    return [rows for rows in (frame.points, frame.boxes, frame.velocities) if rows is not None]
 
 
 def move_objects(frame: Frame, noise: ObjectNoise, rng: np.random.Generator) -> Frame:
@@ -83,21 +111,19 @@ def move_objects(frame: Frame, noise: ObjectNoise, rng: np.random.Generator) -> 
     moved = np.flatnonzero(chosen >= 0)
     boxes[moved] = tries[moved, chosen[moved]]
     boxes[:, 6] = wrap_angle(boxes[:, 6])
-    turned = np.where(chosen >= 0, angle[np.arange(count), chosen], 0.0)  # (B,)
-    points = _carry(frame.points, frame.boxes, boxes, turned)
-    return replace(frame, points=points, boxes=boxes.astype(np.float32))
+    by = np.where(chosen >= 0, angle[np.arange(count), chosen], 0.0)  # (B,) [rad]
+    points = _carry(frame.points, frame.boxes, boxes, by)
+    velocities = None if frame.velocities is None else turned(frame.velocities, by)
+    return replace(frame, points=points, boxes=boxes.astype(np.float32), velocities=velocities)
 
 
-def _carry(points: np.ndarray, before: np.ndarray, after: np.ndarray, turned: np.ndarray) -> np.ndarray:
-    """Move the points (P, 4) inside ``before`` (B, 7) along with their boxes, turned by ``turned`` (B,)
-    [rad]."""
+def _carry(points: np.ndarray, before: np.ndarray, after: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """Move the points (P, 4+) inside ``before`` (B, 7) along with their boxes, turned by ``angles`` (B,) [rad]."""
     box, point = pairs_in_boxes(points, before)  # (N,) each
     rows, first = np.unique(point, return_index=True)  # pairs are sorted by box: the first has the last word
     owner = box[first]
-    x, y, z = (points[rows, :3] - before[owner, :3]).T  # (R,) each
-    cos, sin = np.cos(turned)[owner], np.sin(turned)[owner]
+    offset = (points[rows, :3] - before[owner, :3]).astype(np.float64)  # (R, 3)
+    offset[:, :2] = turned(offset[:, :2], angles[owner])
     moved = points.copy()
-    moved[rows, 0] = cos * x - sin * y + after[owner, 0]
-    moved[rows, 1] = sin * x + cos * y + after[owner, 1]
-    moved[rows, 2] = z + after[owner, 2]
+    moved[rows, :3] = offset + after[owner, :3]
     return moved

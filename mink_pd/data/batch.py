@@ -11,9 +11,10 @@ from mink_pd.data.frame import Frame
 
 @dataclass
 class Batch:
-    """points (P, 4) of all frames; frame (P,) int64, the frame each point belongs to; per frame boxes (B_i, 7) and
-    labels (B_i,) int64, index into the configured classes; frames keep ids and calibration. weight: of the mean over
-    these frames, where several processes have batches of different sizes and average their losses."""
+    """points (P, 4 or more) of all frames; frame (P,) int64, the frame each point belongs to; per frame boxes (B_i, 7),
+    labels (B_i,) int64, index into the configured classes, and velocities (B_i, 2) [m/s], nan where unknown, or None
+    where the data set has none; frames keep ids and calibration. weight: of the mean over these frames, where several
+    processes have batches of different sizes and average their losses."""
 
     points: Tensor
     frame: Tensor
@@ -21,6 +22,7 @@ class Batch:
     labels: list[Tensor]
     frames: list[Frame]
     weight: float = 1.0
+    velocities: list[Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -33,23 +35,27 @@ class Batch:
             frame=self.frame.to(device),
             boxes=[b.to(device) for b in self.boxes],
             labels=[x.to(device) for x in self.labels],
+            velocities=None if self.velocities is None else [v.to(device) for v in self.velocities],
         )
 
 
 def collate(frames: list[Frame], classes: list[str]) -> Batch:
     """Join frames, if any; boxes of classes that are not in ``classes`` are left out."""
     index = {name: i for i, name in enumerate(classes)}
-    boxes, labels = [], []
+    boxes, labels, velocities = [], [], []
     for frame in frames:
         known = np.array([name in index for name in frame.names], dtype=bool)
         boxes.append(torch.from_numpy(frame.boxes[known].astype(np.float32)))
         labels.append(torch.tensor([index[name] for name in frame.names[known]], dtype=torch.int64))
+        if frame.velocities is not None:
+            velocities.append(torch.from_numpy(frame.velocities[known].astype(np.float32)))
     sizes = torch.tensor([len(frame.points) for frame in frames], dtype=torch.int64)
-    points = [np.zeros((0, 4), np.float32), *(frame.points for frame in frames)]
+    points = [frame.points for frame in frames] or [np.zeros((0, 4), np.float32)]
     return Batch(
         points=torch.from_numpy(np.concatenate(points).astype(np.float32)),
         frame=torch.repeat_interleave(torch.arange(len(frames)), sizes),
         boxes=boxes,
         labels=labels,
         frames=frames,
+        velocities=velocities if frames and len(velocities) == len(frames) else None,
     )

@@ -26,6 +26,9 @@ class CachedFrames:
     def __len__(self) -> int:
         return len(self._dataset)
 
+    def frame_names(self) -> list[np.ndarray]:
+        return self._dataset.frame_names()
+
     def fingerprint(self) -> str:
         return self._dataset.fingerprint()
 

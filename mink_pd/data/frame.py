@@ -10,7 +10,8 @@ from mink_pd.data.objects import Objects
 
 @dataclass
 class Frame:
-    """A point cloud and its labels, all in the LiDAR frame (x forward, y left, z up).
+    """A point cloud and its labels, all in the LiDAR frame (x forward, y left, z up; nuScenes' has y
+    forward, x right).
 
     points: float32 (P, 4 or more), x, y, z [m], intensity [0..1] and what else the data set gives.
     boxes: float32 (B, 7), centre x, y, z, l, w, h [m], yaw [rad] counter-clockwise about +z.

@@ -18,7 +18,7 @@ from mink_pd.boxes.camera import camera_to_lidar
 from mink_pd.data.calibration import Calibration
 from mink_pd.data.files import whole_file
 from mink_pd.data.frame import Frame
-from mink_pd.data.labels import DONT_CARE, read_objects
+from mink_pd.data.labels import DONT_CARE, read_all_objects, read_objects
 from mink_pd.data.points import read_points
 from mink_pd.data.projection import detections_to_objects, in_camera_view
 from mink_pd.errors import DataError
@@ -138,6 +138,12 @@ class Kitti:
                 objects.location, objects.dimensions, objects.rotation_y, calibration.camera_from_lidar
             ).astype(np.float32)
         return frame
+
+    def frame_names(self) -> list[np.ndarray]:
+        """Class names of each frame's labelled objects, without reading any cloud."""
+        paths = [self.folder / "label_2" / f"{id}.txt" for id in self.ids]
+        labels = read_all_objects(paths, classes=self.classes, scores=False)
+        return [objects.names[objects.names != DONT_CARE] for objects in labels]
 
     def fingerprint(self) -> str:
         """A digest that changes with the frames and their files (size, time): a key for what is derived from

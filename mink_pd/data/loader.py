@@ -13,6 +13,7 @@ from mink_pd.boxes.geometry import pairs_in_boxes
 from mink_pd.config import DataConfig
 from mink_pd.data import Dataset
 from mink_pd.data.augment import augment
+from mink_pd.data.balance import Balance, occurrences
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.cache import CachedFrames
 from mink_pd.data.frame import Frame
@@ -22,6 +23,7 @@ from mink_pd.errors import ConfigError, DataError
 
 # What a random generator is for, so that no two draw the same numbers.
 _ORDER, _AUGMENTATION = 0, 1
+Key = tuple[int, int, int]
 
 
 class Loader:
@@ -66,11 +68,13 @@ def make_loader(
 
     Points outside ``config.range`` are left out. In training, frames are augmented, and boxes whose centre
     lies outside the range seen from above, or that hold no point, are left out. The randomness of a frame
-    depends on seed, epoch and index only. Builds the ground-truth database if the configuration wants it.
+    depends on seed, epoch, index and how often it has come in the epoch: with ``config.class_balanced`` frames come
+    repeatedly (:class:`mink_pd.data.balance.Balance`). Builds the ground-truth database if the configuration wants it.
 
     Raises ConfigError when objects of an unknown class are to be pasted.
     """
-    order = EpochOrder(len(dataset), batch_size, training, seed, rank, world)
+    balance = Balance(dataset.frame_names(), config.classes) if config.class_balanced and training else None
+    order = EpochOrder(len(dataset), batch_size, training, seed, rank, world, balance)
     database = None
     if training and config.augment.enabled and any(config.augment.ground_truth_sampling.values()):
         known = {*config.classes, *CLASSES}
@@ -85,7 +89,7 @@ def make_loader(
         dataset = CachedFrames(dataset, config.cache_mb / max(1, config.workers))
     loader: DataLoader = DataLoader(
         _Frames(dataset, config, training, seed, database),
-        batch_sampler=order,  # type: ignore[arg-type]  # its keys are pairs
+        batch_sampler=order,  # type: ignore[arg-type]  # its keys are triples
         num_workers=config.workers,
         collate_fn=partial(_collate, classes=config.classes),
         persistent_workers=config.workers > 0,
@@ -95,28 +99,41 @@ def make_loader(
 
 
 class EpochOrder:
-    """Yields batches of keys (epoch, index): so the epoch reaches workers that live on between epochs."""
+    """Yields batches of keys (epoch, index, how often that index has come before in the epoch): so the epoch reaches
+    workers that live on between epochs."""
 
-    def __init__(self, count: int, batch_size: int, training: bool, seed: int, rank: int, world: int) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        training: bool,
+        seed: int,
+        rank: int,
+        world: int,
+        balance: Balance | None = None,
+    ) -> None:
         self.epoch = 0
-        self._count, self._batch_size, self._training, self._seed = count, batch_size, training, seed
-        self._rank, self._world = rank, world
+        self._count = count if balance is None else len(balance)
+        self._batch_size, self._training, self._seed = batch_size, training, seed
+        self._rank, self._world, self._balance = rank, world, balance
 
     def __len__(self) -> int:
         share = len(range(0 if self._training else self._rank, self._count, self._world))
         return -(-share // self._batch_size)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         indices = np.arange(self._count)
         if self._training:
-            indices = _generator(self._seed, _ORDER, self.epoch).permutation(self._count)
-        share = indices[self._rank :: self._world]
+            rng = _generator(self._seed, _ORDER, self.epoch)
+            indices = rng.permutation(self._count if self._balance is None else self._balance.draw(rng))
+        keys = np.stack([np.full(self._count, self.epoch), indices, occurrences(indices)], axis=1)  # (N, 3)
+        share = keys[self._rank :: self._world].tolist()
         for start in range(0, len(self) * self._batch_size, self._batch_size):
-            yield [(self.epoch, int(index)) for index in share[start : start + self._batch_size]]
+            yield [tuple(key) for key in share[start : start + self._batch_size]]
 
 
 class _Frames(TorchDataset):
-    """Frames as the network gets them, by key (epoch, index).
+    """Frames as the network gets them, by key (epoch, index, occurrence).
 
     An unreadable frame is returned as the error: raised here, torch would wrap it into a traceback of many
     lines.
@@ -128,15 +145,15 @@ class _Frames(TorchDataset):
         self._dataset, self._config, self._training = dataset, config, training
         self._seed, self._database = seed, database
 
-    def __getitem__(self, key: tuple[int, int]) -> Frame | DataError:
-        epoch, index = key
+    def __getitem__(self, key: Key) -> Frame | DataError:
+        epoch, index, occurrence = key
         try:
             frame = self._dataset[index]
         except DataError as error:
             return error
         if not self._training:
             return crop_points(frame, self._config.range)
-        rng = _generator(self._seed, _AUGMENTATION, epoch, index)
+        rng = _generator(self._seed, _AUGMENTATION, epoch, index, *([occurrence] if occurrence else []))
         frame = augment(frame, self._config.augment, rng, self._database)
         return keep_boxes(crop_points(frame, self._config.range), self._config.range)
 
@@ -156,8 +173,9 @@ def keep_boxes(frame: Frame, range: tuple[float, ...]) -> Frame:
     centre = frame.boxes[:, :2]
     keep = ((centre >= low) & (centre < high)).all(axis=1)
     keep &= np.bincount(pairs_in_boxes(frame.points, frame.boxes)[0], minlength=len(keep)) > 0
+    velocities = None if frame.velocities is None else frame.velocities[keep]
     objects = None if frame.objects is None else frame.objects[keep]
-    return replace(frame, boxes=frame.boxes[keep], names=frame.names[keep], objects=objects)
+    return replace(frame, boxes=frame.boxes[keep], names=frame.names[keep], velocities=velocities, objects=objects)
 
 
 def _collate(frames: list[Frame | DataError], classes: list[str]) -> Batch | DataError:

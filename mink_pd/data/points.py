@@ -49,6 +49,15 @@ def read_points(path: str | Path, *, drop_invalid: bool = False) -> np.ndarray:
     return points
 
 
+def with_columns(points: np.ndarray, columns: int) -> np.ndarray:
+    """Points (P, 4 or more) as float32 (P, columns) for a detector that sees so many; what a cloud has not, such as the
+    time lag of earlier sweeps, is 0."""
+    result = np.zeros((len(points), columns), np.float32)
+    there = min(columns, points.shape[1])
+    result[:, :there] = points[:, :there]
+    return result
+
+
 def _read_bin(path: Path) -> np.ndarray:
     try:
         size = path.stat().st_size

@@ -6,7 +6,7 @@ import logging
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from mink_pd.data.frame import Frame
 from mink_pd.errors import DataError
 
 BEV = [0, 1, 3, 4, 6]  # columns of a box that its rectangle from above consists of
-_VERSION = 1  # of the file; another one is built anew
+_VERSION = 2  # of the file; another one is built anew
 _PROGRESS_FROM = 200  # frames from which building is slow enough to show progress
 
 logger = logging.getLogger(__name__)
@@ -31,14 +31,15 @@ logger = logging.getLogger(__name__)
 class Database:
     """N labelled objects with their points, where they were found.
 
-    points float32 (S, 4), object i's at rows offsets[i] to offsets[i + 1]; offsets int64 (N + 1,); boxes
-    float32 (N, 7); names (N,).
+    points float32 (S, 4 or more), object i's at rows offsets[i] to offsets[i + 1]; offsets int64 (N + 1,); boxes
+    float32 (N, 7); names (N,); velocities float32 (N, 2) [m/s], nan where unknown.
     """
 
     points: np.ndarray
     offsets: np.ndarray
     boxes: np.ndarray
     names: np.ndarray
+    velocities: np.ndarray
 
     def paste(self, frame: Frame, wanted: Mapping[str, int], min_points: int, rng: np.random.Generator) -> Frame:
         """Fill each class up to ``wanted`` objects with ones of at least ``min_points`` points drawn at
@@ -60,6 +61,7 @@ class Database:
             points=np.concatenate([frame.points[~covered], *pasted]),
             boxes=np.concatenate([frame.boxes, self.boxes[rows]]),
             names=np.concatenate([frame.names, self.names[rows]]),
+            velocities=None if frame.velocities is None else np.concatenate([frame.velocities, self.velocities[rows]]),
             objects=None,
         )
 
@@ -113,7 +115,7 @@ def load_database(dataset: Dataset) -> Database:
 
 def build_database(dataset: Dataset) -> Database:
     """Collect every labelled object that contains points, frame by frame."""
-    points, boxes, names, sizes = [np.zeros((0, 4), np.float32)], [np.zeros((0, 7), np.float32)], [], [[0]]
+    points, boxes, names, velocities, sizes = [], [], [], [], [[0]]
     frames = track(
         range(len(dataset)),
         description="collecting objects for ground-truth sampling",
@@ -127,6 +129,8 @@ def build_database(dataset: Dataset) -> Database:
         size = np.bincount(box, minlength=len(frame.boxes))  # (B,)
         points.append(frame.points[point])
         boxes.append(frame.boxes[size > 0])
+        unknown = np.full((len(size), 2), np.nan, np.float32)
+        velocities.append((unknown if frame.velocities is None else frame.velocities)[size > 0])
         names += [str(name) for name in frame.names[size > 0]]
         sizes.append(size[size > 0].tolist())
     return Database(
@@ -134,6 +138,7 @@ def build_database(dataset: Dataset) -> Database:
         offsets=np.cumsum(np.concatenate(sizes), dtype=np.int64),
         boxes=np.concatenate(boxes).astype(np.float32),
         names=np.array(names, dtype=np.str_),
+        velocities=np.concatenate(velocities),
     )
 
 
@@ -148,6 +153,6 @@ def _read(path: Path) -> Database | None:
     """The cached database; None where there is none or it is damaged."""
     try:
         with np.load(path) as file:
-            return Database(**{key: file[key] for key in ("points", "offsets", "boxes", "names")})
+            return Database(**{field.name: file[field.name] for field in fields(Database)})
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None

@@ -15,13 +15,14 @@ from mink_pd.models import Detector
 @dataclass
 class ImportanceView:
     """points (P, 4) within the detector's range, their importance (P,), centres (N, 3) [m] of the selected sites, the
-    share of these inside labelled boxes (B, 7)."""
+    share of these inside labelled boxes (B, 7), and these boxes' velocities (B, 2) [m/s] where the data set has any."""
 
     points: np.ndarray
     importance: np.ndarray
     selected: np.ndarray
     inside: float
     boxes: np.ndarray
+    velocities: np.ndarray | None = None
 
 
 @torch.inference_mode()
@@ -46,4 +47,5 @@ def inspect_importance(detector: Detector, frame: Frame, tap: str, kind: Importa
         selected=here.places(chosen).cpu().numpy(),
         inside=float(inside_share(here.centres[chosen], batch.boxes[0])),
         boxes=batch.boxes[0].cpu().numpy(),
+        velocities=None if batch.velocities is None else batch.velocities[0].cpu().numpy(),
     )

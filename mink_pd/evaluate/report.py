@@ -1,7 +1,8 @@
-"""KITTI figures as a table for people and as JSON for programs."""
+"""Figures as tables for people and as JSON for programs."""
 
 import json
 from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,22 @@ def operating_table(points: Mapping[str, OperatingPoint | None]) -> Table:
             values = (point.score, point.precision, point.recall, point.f1, point.false_positives_per_frame)
             cells = [f"{value:.3f}" for value in values]
         table.add_row(f"{name} ({MIN_IOU[name]})", *cells)
+    return table
+
+
+def nuscenes_table(summary: Mapping[str, Any]) -> Table:
+    """Rows: class, and their mean; columns: AP [%], the mean of four distances, and the five errors."""
+    table = Table("class", title="nuScenes AP [%] and errors of true positives")
+    errors = {"trans_err": "ATE\n[m]", "scale_err": "ASE\n1-IoU", "orient_err": "AOE\n[rad]"}
+    errors |= {"vel_err": "AVE\n[m/s]", "attr_err": "AAE\n1-acc"}
+    for heading in ("AP", *errors.values()):
+        table.add_column(heading, justify="right")
+    for name, ap in summary["mean_dist_aps"].items():
+        own = [summary["label_tp_errors"][name][error] for error in errors]
+        table.add_row(name, f"{100 * ap:.1f}", *("–" if isnan(value) else f"{value:.2f}" for value in own))
+    table.add_section()
+    means = [f"{summary['tp_errors'][error]:.2f}" for error in errors]
+    table.add_row("mean", f"{100 * summary['mean_ap']:.1f}", *means)
     return table
 
 

@@ -26,22 +26,22 @@ class AnchorDetector(Detector[Voxels, AnchorPrediction]):
         super().__init__(config)
         assert isinstance(config.model, AnchorDetectorConfig)
         self.settings = config.model
-        self._anchors = [self.settings.anchors[name] for name in self.classes]
+        anchors, head = self.settings.anchors, self.settings.head
+        self._anchors = list(anchors.values()) if head.any_class else [anchors[name] for name in self.classes]
 
     def build_bev(self, channels_in: int, stride: int) -> None:
         """Make ``bev`` and ``head`` for features of ``channels_in`` at a tensor stride."""
-        model, classes = self.settings, len(self.classes)
+        model, fpn = self.settings, self.settings.neck == "fpn"
         stages = [width(c, model.compression) for c in model.channels]
         neck = width(model.neck_channels, model.compression)
         shape = [channels_in, *stages], model.strides, model.layers, neck
         cells_x, cells_y, _ = grid_shape(self.config.data.range, model.voxel_size)
         grid = (-(-cells_x // stride), -(-cells_y // stride))
-        self.bev: BevNetwork = SparseBev(*shape) if model.bev == "sparse" else DenseBev(*shape, grid)
-        self.head = AnchorHead(len(stages) * neck, 2 * classes, classes)
-        names = [f"bev{i + 1}" for i in range(len(stages))]
-        self._bev_channels = dict(zip(names, stages, strict=True)) | {
-            "neck": len(stages) * neck, "scores": 2 * classes * classes, "boxes": 2 * classes * 7,
-        }  # fmt: skip
+        self.bev: BevNetwork = SparseBev(*shape, fpn) if model.bev == "sparse" else DenseBev(*shape, grid, fpn)
+        width_out, levels = (neck, len(stages)) if fpn else (len(stages) * neck, 1)
+        self.head = AnchorHead(width_out, 2 * len(self._anchors), len(self.classes), model.head.velocity)
+        self._bev_channels = {f"bev{i + 1}": channels for i, channels in enumerate(stages)}
+        self._bev_channels |= dict.fromkeys(neck_names(levels), width_out) | self.head.tap_channels()
 
     def sees(self, batch: Batch) -> bool:
         bounds, size = self.config.data.range, self.settings.voxel_size
@@ -54,17 +54,25 @@ class AnchorDetector(Detector[Voxels, AnchorPrediction]):
         """From features on sites of two dimensions to the prediction, with the taps of all stages."""
         features = self.bev(x, voxels)
         head, bounds = self.settings.head, self.config.data.range
-        places = anchor_places(features.coordinates, features.stride, voxels, bounds, head)  # (S, 2)
-        anchors = place_anchors(places, self._anchors, head.headings)  # (S, A, 7)
-        prediction = self.head(features, voxels, anchors)
-        stages = {f"bev{i + 1}": SiteTap(stage, voxels) for i, stage in enumerate(features.stages)}
-        prediction.taps |= stages | {"neck": SiteTap(features.neck, voxels)}
+        anchors = []
+        for number, level in enumerate(features.levels):
+            places = anchor_places(level.coordinates, level.stride, voxels, bounds, head)  # (S_i, 2)
+            scale = head.scales[min(number, len(head.scales) - 1)]
+            anchors.append(place_anchors(places, self._anchors, head.headings, scale))  # (S_i, A, 7)
+        prediction = self.head(features.levels, voxels, torch.cat(anchors))
+        prediction.taps |= {f"bev{i + 1}": SiteTap(stage, voxels) for i, stage in enumerate(features.stages)}
+        for name, level in zip(neck_names(len(features.levels)), features.levels, strict=True):
+            prediction.taps[name] = SiteTap(level.neck, voxels)
         return prediction
 
     def loss(self, prediction: AnchorPrediction, batch: Batch) -> dict[str, Tensor]:
-        offset = self.settings.head.direction_offset
-        return detection_loss(prediction, batch, self._anchors, self.settings.loss, offset)
+        return detection_loss(prediction, batch, self._anchors, self.settings.loss, self.settings.head)
 
     @torch.no_grad()
     def detect(self, prediction: AnchorPrediction) -> list[Detections]:
         return detect(prediction, self.settings.nms, self.settings.head.direction_offset)
+
+
+def neck_names(levels: int) -> list[str]:
+    """Taps of the neck's levels: neck, and of coarser ones neck2, neck3."""
+    return ["neck", *(f"neck{number}" for number in range(2, levels + 1))]

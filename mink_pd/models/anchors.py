@@ -27,10 +27,17 @@ def anchor_places(
 
 
 def place_anchors(
-    centres: Tensor, anchors: list[AnchorConfig], headings: tuple[float, float] = HeadConfig().headings
+    centres: Tensor,
+    anchors: list[AnchorConfig],
+    headings: tuple[float, float] = HeadConfig().headings,
+    scale: float = 1.0,
 ) -> Tensor:
-    """Anchors (S, 2 * classes, 7) at places (S, 2) [m]: for each class in order, its two headings [rad]."""
-    kinds = centres.new_tensor([[0, 0, a.z, *a.size, yaw] for a in anchors for yaw in headings])  # (A, 7)
+    """Anchors (S, 2 * len(anchors), 7) at places (S, 2) [m]: of each setting in order its two headings [rad].
+
+    ``scale`` enlarges them in all directions; their bottoms stay where they are.
+    """
+    sizes = [([scale * n for n in a.size], a.z + (scale - 1) * a.size[2] / 2) for a in anchors]
+    kinds = centres.new_tensor([[0, 0, z, *lwh, yaw] for lwh, z in sizes for yaw in headings])  # (A, 7)
     return kinds + functional.pad(centres, (0, 5))[:, None]
 
 
@@ -88,26 +95,30 @@ def match(
     labels: Tensor,
     box_frame: Tensor,
     settings: list[AnchorConfig],
+    any_class: bool = False,
 ) -> Tensor:
     """For each anchor (S, A, 7) the row of its object among boxes (B, 7), -1 for background, -2 to ignore.
 
-    Objects compete for the anchors of their own class in their own frame; ``frame`` (S,), ``box_frame`` (B,) and
-    ``labels`` (B,) say which. Positive from IoU ``matched``, and the best anchors of each object in any case;
-    background below ``unmatched``. Of several objects with an equal claim the last has the anchor. Only pairs near
-    enough to touch are compared: some hundred sites an object.
+    Objects compete for the anchors of their own class (with ``any_class``: for all) in their own frame; ``frame`` (S,),
+    ``box_frame`` (B,) and ``labels`` (B,) say which. Positive from IoU ``matched``, and the best anchors of each object
+    in any case; background below ``unmatched``. Of several objects with an equal claim the last has the anchor. Only
+    pairs near enough to touch are compared: some hundred sites an object.
     """
     sites, kinds, _ = anchors.shape
     result = torch.full((sites * kinds,), -1, dtype=torch.int64, device=anchors.device)
     if sites == 0 or len(boxes) == 0:
         return result.view(sites, kinds)
     flat = anchors.reshape(-1, 7)
-    reach = (boxes[:, 3:5].norm(dim=1) + anchors[0, 2 * labels, 3:5].norm(dim=1)) / 2  # (B,)
+    longest = anchors[..., 3:5].norm(dim=2)  # (S, A)
+    longest = longest.amax(dim=1, keepdim=True) if any_class else longest[:, 2 * labels]  # (S, B) or (S, 1)
+    reach = (boxes[:, 3:5].norm(dim=1) + longest) / 2  # (S, B)
     near = frame[:, None] == box_frame  # (S, B)
     for axis in range(2):
         near &= (anchors[:, 0, axis, None] - boxes[:, axis]).abs() < reach
     site, box = torch.nonzero(near, as_tuple=True)
-    first = site * kinds + 2 * labels[box]
-    anchor, box = torch.cat([first, first + 1]), torch.cat([box, box])  # (N,), both headings
+    own = torch.arange(kinds if any_class else 2, device=flat.device)  # of an object: all, or both headings of a class
+    first = site * kinds + (0 if any_class else 2 * labels[box])
+    anchor, box = (first[:, None] + own).flatten(), box.repeat_interleave(len(own))  # (N,) each
     overlap = aligned_iou(flat[anchor], boxes[box])  # (N,)
 
     best = overlap.new_zeros(sites * kinds).scatter_reduce(0, anchor, overlap, "amax")

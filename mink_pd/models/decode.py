@@ -20,18 +20,22 @@ def detect(prediction: AnchorPrediction, settings: NMSConfig, direction_offset: 
             _of_class(prediction, scores, here, label, settings, direction_offset)
             for label in range(prediction.scores.shape[2])
         ]
-        boxes = torch.cat([b for b, _ in found])
-        score = torch.cat([s for _, s in found])
-        labels = torch.cat([torch.full_like(s, i, dtype=torch.int64) for i, (_, s) in enumerate(found)])
-        order = score.argsort(descending=True, stable=True)[: settings.after]
-        result.append(Detections(boxes[order], labels[order], score[order]))
+        result.append(_best(found, settings.after))
     return result
+
+
+def _best(found: list[Detections], most: int) -> Detections:
+    """The detections of all classes together, best first, at most so many."""
+    boxes, labels, scores = (torch.cat([getattr(one, key) for one in found]) for key in ("boxes", "labels", "scores"))
+    velocities = [one.velocities for one in found if one.velocities is not None]
+    order = scores.argsort(descending=True, stable=True)[:most]
+    return Detections(boxes[order], labels[order], scores[order], torch.cat(velocities)[order] if velocities else None)
 
 
 def _of_class(
     prediction: AnchorPrediction, scores: Tensor, here: Tensor, label: int, settings: NMSConfig, direction_offset: float
-) -> tuple[Tensor, Tensor]:
-    """Boxes (B, 7) and scores (B,) of one class in the sites ``here`` (S,)."""
+) -> Detections:
+    """Detections of one class in the sites ``here`` (S,)."""
     site, anchor = torch.nonzero((scores[..., label] >= settings.score) & here[:, None], as_tuple=True)
     score = scores[site, anchor, label]
     if len(score) > settings.before:
@@ -44,7 +48,9 @@ def _of_class(
         direction_offset,
     )
     rows = suppress(boxes, score, settings.iou)
-    return boxes[rows], score[rows]
+    moving = prediction.velocities
+    velocities = None if moving is None else moving[site[rows], anchor[rows]]
+    return Detections(boxes[rows], torch.full_like(rows, label), score[rows], velocities)
 
 
 def suppress(boxes: Tensor, scores: Tensor, iou: float, limit: int | None = None) -> Tensor:

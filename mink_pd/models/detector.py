@@ -44,8 +44,8 @@ class Prediction:
 class AnchorPrediction(Prediction):
     """Outputs of an anchor head at S sites with A anchors each, before decoding.
 
-    scores: (S, A, classes) logits; boxes: (S, A, 7) residuals; directions: (S, A, 2) logits; anchors: (S, A, 7);
-    frame: int64 (S,), the frame of each site.
+    scores: (S, A, classes) logits; boxes: (S, A, 7) residuals; directions: (S, A, 2) logits; velocities: (S, A, 2)
+    [m/s], of heads that predict them; anchors: (S, A, 7); frame: int64 (S,), the frame of each site.
     """
 
     scores: Tensor
@@ -53,6 +53,7 @@ class AnchorPrediction(Prediction):
     directions: Tensor
     anchors: Tensor
     frame: Tensor
+    velocities: Tensor | None = None
 
 
 class Shared(Protocol):

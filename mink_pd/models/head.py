@@ -6,66 +6,81 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mink_pd.models.bev import BevFeatures
+from mink_pd.models.bev import Level
 from mink_pd.models.detector import AnchorPrediction
-from mink_pd.sparse import SiteTap, Tap, Voxels, with_features
+from mink_pd.sparse import LevelsTap, SiteTap, Voxels, with_features
 
 PRIOR = 0.01  # score of every anchor before training (RetinaNet, Lin et al. 2017, section 4.1)
 
 
 class AnchorHead(nn.Module):
-    """Three linear maps on the features of each site or cell; a 1 x 1 convolution is no more."""
+    """Linear maps on the features of each site or cell, the same at all levels; a 1 x 1 convolution is no more."""
 
-    def __init__(self, channels: int, anchors: int, classes: int) -> None:
+    def __init__(self, channels: int, anchors: int, classes: int, velocity: bool = False) -> None:
+        """``velocity``: predict one for each anchor, as published ones do in columns 7 and 8 of the box."""
         super().__init__()
         self.anchors, self.classes = anchors, classes
         self.score = nn.Linear(channels, anchors * classes)
         self.box = nn.Linear(channels, anchors * 7)
         self.direction = nn.Linear(channels, anchors * 2)
-        for layer in (self.score, self.box, self.direction):
+        self.velocity = nn.Linear(channels, anchors * 2) if velocity else None
+        for layer in self._maps:
             nn.init.normal_(layer.weight, std=0.01 if layer is self.score else 0.001)
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.score.bias, -math.log((1 - PRIOR) / PRIOR))
 
-    def forward(self, features: BevFeatures, voxels: Voxels, anchors: Tensor) -> AnchorPrediction:
-        """features.cells: (S, C); anchors: (S, A, 7)."""
-        scores, boxes, directions = self.outputs(features.cells)
-        sites, kinds = len(features.cells), self.anchors
-        taps: dict[str, Tap] = {
-            name: SiteTap(with_features(features.neck, values[features.rows]), voxels)
-            for name, values in (("scores", scores), ("boxes", boxes))
-        }
+    def tap_channels(self) -> dict[str, int]:
+        """Of the outputs that are taps."""
+        taps = {"scores": self.score, "boxes": self.box} | ({"velocities": self.velocity} if self.velocity else {})
+        return {name: layer.out_features for name, layer in taps.items()}
+
+    def forward(self, levels: list[Level], voxels: Voxels, anchors: Tensor) -> AnchorPrediction:
+        """levels: cells (S_i, C) each; anchors: (S, A, 7) of all levels' cells, level by level."""
+        x = levels[0].cells if len(levels) == 1 else torch.cat([level.cells for level in levels])  # (S, C)
+        frame = torch.cat([level.coordinates[:, 0] for level in levels]).long()  # (S,)
+        prediction = self.predict(x, anchors, frame, voxels.frames)
+        for name in self.tap_channels():
+            values = getattr(prediction, name).flatten(1).split([len(level.cells) for level in levels])
+            taps = [
+                SiteTap(with_features(level.neck, part[level.rows]), voxels)
+                for level, part in zip(levels, values, strict=True)
+            ]
+            prediction.taps[name] = taps[0] if len(taps) == 1 else LevelsTap(taps)
+        return prediction
+
+    def outputs(self, x: Tensor) -> tuple[Tensor, ...]:
+        """scores, boxes, directions and, where predicted, velocities (S, A * (classes, 7, 2, 2)) of x (S, C).
+
+        In one product: each map has few channels, and three narrow products take up to twice the time of a wide one.
+        """
+        weight, bias = (torch.cat(parts) for parts in zip(*((x.weight, x.bias) for x in self._maps), strict=True))
+        return functional.linear(x, weight, bias).split([layer.out_features for layer in self._maps], dim=1)
+
+    def multiply_adds(self, levels: list[Level], voxels: Voxels, anchors: Tensor) -> int:
+        """Of ``forward``."""
+        return sum(level.cells.numel() for level in levels) * sum(layer.out_features for layer in self._maps)
+
+    @property
+    def _maps(self) -> list[nn.Linear]:
+        maps = (self.score, self.box, self.direction, self.velocity)
+        return [layer for layer in maps if layer is not None]
+
+    def nothing(self, frames: int, device: torch.device) -> AnchorPrediction:
+        """The prediction for a batch without any point in range."""
+        empty = torch.zeros(0, self.score.in_features, device=device)
+        frame = torch.zeros(0, dtype=torch.int64, device=device)
+        return self.predict(empty, torch.zeros(0, self.anchors, 7, device=device), frame, frames)
+
+    def predict(self, x: Tensor, anchors: Tensor, frame: Tensor, frames: int) -> AnchorPrediction:
+        """From features (S, C) at places with anchors (S, A, 7), in frame (S,) of ``frames``; without taps."""
+        sites, kinds = len(x), self.anchors
+        scores, boxes, directions, *velocities = self.outputs(x)
         return AnchorPrediction(
             scores=scores.view(sites, kinds, self.classes),
             boxes=boxes.view(sites, kinds, 7),
             directions=directions.view(sites, kinds, 2),
+            velocities=velocities[0].view(sites, kinds, 2) if velocities else None,
             anchors=anchors,
-            frame=features.coordinates[:, 0].long(),
-            frames=voxels.frames,
-            taps=taps,
-        )
-
-    def outputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        """scores, boxes, directions (S, A * (classes, 7, 2)) of x (S, C).
-
-        In one product: each map has few channels, and three narrow products take up to twice the time of a wide one.
-        """
-        layers = (self.score, self.box, self.direction)
-        weight, bias = (torch.cat(parts) for parts in zip(*((x.weight, x.bias) for x in layers), strict=True))
-        return functional.linear(x, weight, bias).split([layer.out_features for layer in layers], dim=1)
-
-    def multiply_adds(self, features: BevFeatures, voxels: Voxels, anchors: Tensor) -> int:
-        """Of ``forward``."""
-        return features.cells.numel() * sum(x.out_features for x in (self.score, self.box, self.direction))
-
-    def nothing(self, frames: int, device: torch.device) -> AnchorPrediction:
-        """The prediction for a batch without any point in range."""
-        scores, boxes, directions = self.outputs(torch.zeros(0, self.score.in_features, device=device))
-        return AnchorPrediction(
-            scores=scores.view(0, self.anchors, self.classes),
-            boxes=boxes.view(0, self.anchors, 7),
-            directions=directions.view(0, self.anchors, 2),
-            anchors=torch.zeros(0, self.anchors, 7, device=device),
-            frame=torch.zeros(0, dtype=torch.int64, device=device),
+            frame=frame,
             frames=frames,
         )

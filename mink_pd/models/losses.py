@@ -6,33 +6,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mink_pd.config_models import AnchorConfig, LossConfig
+from mink_pd.config_models import AnchorConfig, HeadConfig, LossConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.anchors import direction_class, encode, match
 from mink_pd.models.detector import AnchorPrediction
+
+BETA = 1 / 9  # where the smooth L1 of residuals turns from square to linear, as published
 
 
 @dataclass
 class Targets:
     """labels (S, A) int64: class, -1 background, -2 ignored; site, anchor (N,) int64: the positive anchors; boxes
-    (N, 7): their objects."""
+    (N, 7) and velocities (N, 2) [m/s], nan where unknown: of their objects."""
 
     labels: Tensor
     site: Tensor
     anchor: Tensor
     boxes: Tensor
+    velocities: Tensor
 
 
-def assign_targets(prediction: AnchorPrediction, batch: Batch, anchors: list[AnchorConfig]) -> Targets:
-    """Match the anchors of each class with the objects of that class in the same frame."""
+def assign_targets(
+    prediction: AnchorPrediction, batch: Batch, anchors: list[AnchorConfig], any_class: bool = False
+) -> Targets:
+    """Match the anchors of each class (or all anchors) with the objects of that class (of all) in the same frame."""
     boxes, classes = torch.cat(batch.boxes), torch.cat(batch.labels)  # (B, 7), (B,)
     count = torch.tensor([len(b) for b in batch.boxes], device=boxes.device)
     box_frame = torch.repeat_interleave(torch.arange(len(count), device=boxes.device), count)
-    row = match(prediction.anchors, prediction.frame, boxes, classes, box_frame, anchors)  # (S, A)
+    velocities = torch.full_like(boxes[:, :2], torch.nan) if batch.velocities is None else torch.cat(batch.velocities)
+    row = match(prediction.anchors, prediction.frame, boxes, classes, box_frame, anchors, any_class)  # (S, A)
     site, anchor = torch.nonzero(row >= 0, as_tuple=True)  # (N,)
     own = row[site, anchor]
     row[site, anchor] = classes[own]
-    return Targets(row, site, anchor, boxes[own])
+    return Targets(row, site, anchor, boxes[own], velocities[own])
 
 
 def focal_loss(logits: Tensor, positive: Tensor, alpha: float, gamma: float) -> Tensor:
@@ -49,7 +55,13 @@ def box_loss(residuals: Tensor, targets: Tensor) -> Tensor:
     angle, wanted = residuals[:, 6:], targets[:, 6:]
     ours = torch.cat([residuals[:, :6], torch.sin(angle) * torch.cos(wanted)], dim=1)
     theirs = torch.cat([targets[:, :6], torch.cos(angle) * torch.sin(wanted)], dim=1)
-    return F.smooth_l1_loss(ours, theirs, beta=1 / 9, reduction="none").sum(dim=1)
+    return F.smooth_l1_loss(ours, theirs, beta=BETA, reduction="none").sum(dim=1)
+
+
+def velocity_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Smooth L1 (N,) of velocities (N, 2) [m/s]; 0 where ``wanted`` is nan."""
+    each = F.smooth_l1_loss(predicted, wanted.nan_to_num(), beta=BETA, reduction="none")
+    return each.masked_fill(wanted.isnan(), 0).sum(dim=1)
 
 
 def detection_loss(
@@ -57,10 +69,11 @@ def detection_loss(
     batch: Batch,
     anchors: list[AnchorConfig],
     settings: LossConfig,
-    direction_offset: float,
+    head: HeadConfig,
 ) -> dict[str, Tensor]:
-    """Weighted terms ``classification``, ``box``, ``direction``: per frame over its positive anchors, then the mean."""
-    targets = assign_targets(prediction, batch, anchors)
+    """Weighted terms ``classification``, ``box``, ``direction`` and, where they are predicted, ``velocity``: per frame
+    over its positive anchors, then the mean."""
+    targets = assign_targets(prediction, batch, anchors, head.any_class)
     positive = targets.labels >= 0  # (S, A)
     per_frame = torch.zeros(prediction.frames, device=positive.device)
     per_frame.index_add_(0, prediction.frame, positive.sum(dim=1).to(per_frame.dtype))
@@ -76,11 +89,15 @@ def detection_loss(
 
     objects, own = targets.boxes, prediction.anchors[site, anchor]  # (positives, 7)
     box = (box_loss(prediction.boxes[site, anchor], encode(objects, own)) * site_share[site]).sum()
-    halves = direction_class(objects[:, 6], direction_offset)  # (positives,)
+    halves = direction_class(objects[:, 6], head.direction_offset)  # (positives,)
     turned = F.cross_entropy(prediction.directions[site, anchor], halves, reduction="none")
     direction = (turned * site_share[site]).sum()
-    return {
+    terms = {
         "classification": settings.classification * classification,
         "box": settings.box * box,
         "direction": settings.direction * direction,
     }
+    if prediction.velocities is not None:
+        off = velocity_loss(prediction.velocities[site, anchor], targets.velocities)  # (positives,)
+        terms["velocity"] = settings.velocity * (off * site_share[site]).sum()
+    return terms

@@ -16,41 +16,50 @@ class PillarFeatureNet(nn.Module):
     """Points of each pillar -> one feature (PointPillars, Lang et al. 2019, section 2.1).
 
     Dynamic (Zhou et al. 2019): every point counts, none is padded or dropped. A point is described by x, y, z,
-    intensity, its offset to the mean of its pillar's points and its offset to the pillar's centre.
+    intensity (and what else the data set gives), its offset to the mean of its pillar's points and its offset to the
+    pillar's centre.
 
     Published networks hold a pillar in ``max_points`` slots: more points are dropped, and with ``empty_slots`` the
     zeros in the slots of a pillar with fewer take part in the maximum. Weights that were trained so need it.
     """
 
-    def __init__(self, channels: int, height: float, max_points: int | None = None, empty_slots: bool = False) -> None:
-        """``height``: z of the pillars' centre [m]."""
+    def __init__(
+        self,
+        channels: int,
+        height: float,
+        max_points: int | None = None,
+        empty_slots: bool = False,
+        point_features: int = 4,
+    ) -> None:
+        """``height``: z of the pillars' centre [m]; ``point_features``: columns of a point that count."""
         super().__init__()
         self.height, self.max_points, self.empty_slots = height, max_points, empty_slots
-        self.linear = LargestNormalised(10, channels)
+        self.point_features = point_features
+        self.linear = LargestNormalised(point_features + 6, channels)
         self.norm = BatchNorm(channels, eps=EPSILON, momentum=MOMENTUM)
 
     def forward(self, voxels: Voxels) -> Tensor:
         """Features (M, C) of the M pillars."""
         slots = self.max_points
         voxels = voxels if slots is None else voxels.limited(slots)
-        described, rows, counts = self.describe(voxels), voxels.rows, voxels.counts  # (P, 10), (P,), (M,)
+        described, rows, counts = self.describe(voxels), voxels.rows, voxels.counts  # (P, F + 6), (P,), (M,)
         if slots is None or not self.empty_slots:
             return self.linear(described, self.norm, rows, counts)
-        described = torch.cat([described, described.new_zeros(1, 10)])  # an empty slot, as a pillar of its own
+        described = torch.cat([described, torch.zeros_like(described[:1])])  # an empty slot, as a pillar of its own
         rows, more = (torch.cat([x, x.new_tensor([last])]) for x, last in ((rows, len(voxels)), (counts, 1)))
         features = self.linear(described, self.norm, rows, more)  # (M + 1, C)
         largest, empty = features[:-1], features[-1]
         return torch.where(counts[:, None] < slots, torch.maximum(largest, empty), largest)
 
     def describe(self, voxels: Voxels) -> Tensor:
-        """What is known of each point (P, 10); the same tensor for all networks on these voxels."""
-        name = ("points of pillars", self.height)
+        """What is known of each point (P, F + 6), 10 for KITTI's; the same tensor for all networks on these voxels."""
+        name = ("points of pillars", self.height, self.point_features)
         if name not in voxels.derived:
             voxels.derived[name] = self._describe(voxels)
         return voxels.derived[name]
 
     def _describe(self, voxels: Voxels) -> Tensor:
-        points, rows = voxels.points[:, :4], voxels.rows  # (P, 4), (P,)
+        points, rows = voxels.points[:, : self.point_features], voxels.rows  # (P, F), (P,)
         xyz = points[:, :3]
         mean = segment_mean(xyz, rows, voxels.counts)  # (M, 3)
         flat = voxels.centres(voxels.coordinates, stride=1)  # (M, 2)

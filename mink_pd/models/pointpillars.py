@@ -11,7 +11,7 @@ from mink_pd.sparse import SiteTap, Voxels, voxelise
 
 
 class PointPillars(AnchorDetector):
-    """Pillars -> three stages (strides 2, 4, 8) -> neck at stride 2 -> anchors."""
+    """Pillars -> three stages (strides 2, 4, 8) -> neck at stride 2, or at all three -> anchors."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -19,7 +19,9 @@ class PointPillars(AnchorDetector):
         assert isinstance(model, PointPillarsConfig)
         self._pillar_channels = width(model.pillar_channels, model.compression)
         height = (bounds[2] + bounds[5]) / 2
-        self.pillars = PillarFeatureNet(self._pillar_channels, height, model.max_points, model.empty_slots)
+        self.pillars = PillarFeatureNet(
+            self._pillar_channels, height, model.max_points, model.empty_slots, config.data.point_features
+        )
         self.build_bev(self._pillar_channels, stride=1)
 
     def tap_channels(self) -> dict[str, int]:
@@ -34,7 +36,7 @@ class PointPillars(AnchorDetector):
         if len(voxels) == 0:
             return self.head.nothing(len(batch), batch.points.device)
         pillars = voxels.tensor(self.pillars(voxels))  # (M, 64), stride 1
-        # stages (M1, 64), (M2, 128), (M3, 256) at strides 2, 4, 8; neck (S, 384) at stride 2
+        # stages (M1, 64), (M2, 128), (M3, 256) at strides 2, 4, 8; neck (S, 384) at stride 2, or (S, 256) at each
         prediction = self.predict(pillars, voxels)
         prediction.taps["pillars"] = SiteTap(pillars, voxels)
         return prediction

@@ -29,7 +29,9 @@ class Second(AnchorDetector):
         model = config.model
         assert isinstance(model, SecondConfig)
         channels = [width(c, model.compression) for c in model.encoder_channels]
-        self.encoder = SparseEncoder(channels, grid_shape(config.data.range, model.voxel_size))
+        self.encoder = SparseEncoder(
+            channels, grid_shape(config.data.range, model.voxel_size), config.data.point_features
+        )
         self.build_bev(self.encoder.levels * channels[-1], stride=8)
 
     def voxelise(self, batch: Batch) -> Voxels:
@@ -46,17 +48,17 @@ class Second(AnchorDetector):
         voxels = self.voxelise(batch) if voxels is None else voxels
         if len(voxels) == 0:
             return self.head.nothing(len(batch), batch.points.device)
-        x = voxels.tensor(mean_features(voxels, self.settings.max_points))  # (M, 4), stride 1
+        x = voxels.tensor(mean_features(voxels, self.settings.max_points, self.encoder.point_features))  # (M, 4)
         encoded = self.encoder(x, voxels)[-1]  # (E, 128), stride 8, 16 along z
         flat = voxels.columns()
         bev = seen_from_above(encoded, flat, self.encoder.levels, lowest=16)  # (S, 256), stride 8
         return self.predict(bev, flat)  # stages (S, 128), (S2, 256), strides 8, 16; neck (N, 512), stride 8
 
 
-def mean_features(voxels: Voxels, limit: int | None) -> Tensor:
-    """Mean x, y, z, intensity (M, 4) of each voxel's points, of its first ``limit`` ones if that is given."""
+def mean_features(voxels: Voxels, limit: int | None, columns: int = 4) -> Tensor:
+    """Mean x, y, z, intensity (M, columns) of each voxel's points, of its first ``limit`` ones if that is given."""
     voxels = voxels if limit is None else voxels.limited(limit)
-    return segment_mean(voxels.points[:, :4], voxels.rows, voxels.counts)
+    return segment_mean(voxels.points[:, :columns], voxels.rows, voxels.counts)
 
 
 class SparseEncoder(nn.Module):
@@ -66,13 +68,14 @@ class SparseEncoder(nn.Module):
     keep their input's sites (submanifold, Graham et al. 2018).
     """
 
-    def __init__(self, channels: list[int], cells: tuple[int, ...]) -> None:
+    def __init__(self, channels: list[int], cells: tuple[int, ...], point_features: int = 4) -> None:
         """``channels``: of the four stages and of the output; ``cells``: of the grid along x, y, z."""
         super().__init__()
+        self.point_features = point_features
         block = partial(ConvBlock, dimension=3)
         first, *_, last, out = channels
         self.out = out
-        self.first = nn.Sequential(block(4, first), block(first, first))
+        self.first = nn.Sequential(block(point_features, first), block(first, first))
         self.down = nn.ModuleList(block(c_in, c_out, stride=2) for c_in, c_out in pairwise(channels[:-1]))
         self.same = nn.ModuleList(nn.Sequential(block(c, c), block(c, c)) for c in channels[1:-1])
         self.height = block(last, out, kernel=(1, 1, 3), stride=(1, 1, 2))

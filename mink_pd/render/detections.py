@@ -1,17 +1,19 @@
 """The figure of two detectors side by side (PointDistiller, Zhang et al. 2023, Figure 4)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from mink_pd.boxes.geometry import corners, points_in_boxes
-from mink_pd.render.camera import Camera, fit_camera
-from mink_pd.render.colours import OKABE_ITO, height_greys
+from mink_pd.render.camera import Camera
+from mink_pd.render.colours import CLASSES, OKABE_ITO, WHITE, height_greys
 from mink_pd.render.offscreen import render_images
-from mink_pd.render.page import MARGIN, QUIET, SIZE, Entry, Page
-from mink_pd.render.scene import Colour, Points, Scene
-from mink_pd.render.shapes import RADII, ahead, box_lines, ground_height, rings, view_targets
+from mink_pd.render.outlook import AHEAD, Outlook
+from mink_pd.render.page import MARGIN, QUIET, SIZE, TEXT, Entry, Glyph, Page
+from mink_pd.render.scene import Colour, Lines, Points, Scene
+from mink_pd.render.shapes import RADII, box_lines, ground_height, rings, velocity_arrows, view_targets
 
 TRUE_POSITIVE, FALSE_POSITIVE, MISSED, IGNORED = "true positive", "false positive", "missed", "not judged"
 COLOURS: dict[str, Colour] = {
@@ -26,7 +28,14 @@ _MEANINGS = {
     MISSED: "missed: an object that no detection fits",
     IGNORED: "not judged",  # too hard to see, or of another class
 }
+_GLYPHS: dict[str, Glyph] = {  # where colours are the classes'
+    TRUE_POSITIVE: "box",
+    FALSE_POSITIVE: "crossed box",
+    MISSED: "dashed box",
+    IGNORED: "box",
+}
 _GAP = 28  # [px] between the panels
+_TAG = (40.0, 20.0)  # [px] width and height of a score
 _PANEL = (754, 620)  # [px]
 _TOP = 176  # [px]
 _ELEVATION = 38.0  # of the camera [degrees]
@@ -39,31 +48,37 @@ class Panel:
     """One detector's result in one frame.
 
     boxes: (B, 7), detections and missed labels; outcomes: (B,) of TRUE_POSITIVE, FALSE_POSITIVE, MISSED,
-    IGNORED; scores: (B,) [0..1], NaN where a box has none.
+    IGNORED; scores: (B,) [0..1], NaN where a box has none. names: (B,) classes of nuScenes, for colours by class;
+    velocities: (B, 2) [m/s], nan where unknown, for arrows.
     """
 
     title: str
     boxes: np.ndarray
     outcomes: np.ndarray
     scores: np.ndarray
+    names: np.ndarray | None = None
+    velocities: np.ndarray | None = None
 
     def count(self, outcome: str) -> int:
         """How many boxes have that outcome."""
         return int(np.count_nonzero(self.outcomes == outcome))
 
 
-def detections_scene(points: np.ndarray, panel: Panel) -> Scene:
-    """Points (P, 3 or more) in grey, those inside boxes tinted; boxes in their outcome's colour."""
+def detections_scene(points: np.ndarray, panel: Panel, outlook: Outlook = AHEAD) -> Scene:
+    """Points (P, 3 or more) in grey, those inside boxes tinted; boxes in the colour of their outcome or class."""
     scene = Scene()
-    scene += rings(RADII, ground_height(points))
+    scene += rings(RADII, ground_height(points), outlook.all_around)
     colours = height_greys(points)
     inside = np.zeros(len(points), dtype=bool)
-    for outcome in (IGNORED, MISSED, FALSE_POSITIVE, TRUE_POSITIVE):
-        boxes = panel.boxes[panel.outcomes == outcome]
+    by_class = panel.names is not None
+    for outcome, colour, boxes in _looks(panel):
         within = points_in_boxes(points, boxes).any(axis=0)  # (P,)
-        colours[within] = np.array(COLOURS[outcome]) / 2 + 0.5  # lighter than the box's lines
+        colours[within] = np.array(colour) / 2 + 0.5  # lighter than the box's lines
         inside |= within
-        scene += box_lines(boxes, COLOURS[outcome], 1.5 if outcome == IGNORED else 3.0, dashed=outcome == MISSED)
+        crossed = by_class and outcome == FALSE_POSITIVE
+        scene += box_lines(boxes, colour, 1.5 if outcome == IGNORED else 3.0, outcome == MISSED, crossed)
+    if panel.velocities is not None:
+        scene += Lines(velocity_arrows(panel.boxes, panel.velocities), WHITE, 2.0)
     scene += [
         Points(points[~inside, :3], colours[~inside], 1.8),
         Points(points[inside, :3], colours[inside], 3.0),
@@ -71,47 +86,73 @@ def detections_scene(points: np.ndarray, panel: Panel) -> Scene:
     return scene
 
 
-def detections_side_by_side(points: np.ndarray, left: Panel, right: Panel) -> tuple[Scene, Camera]:
+def detections_side_by_side(
+    points: np.ndarray, left: Panel, right: Panel, outlook: Outlook = AHEAD
+) -> tuple[Scene, Camera]:
     """Both panels in one scene for a window, the second to the right of the first, and a camera for it."""
     targets = _targets(points, [left, right])
-    points = points[ahead(points, targets)]
-    shift = np.array([0.0, -(np.ptp(targets[:, 1]) + _BETWEEN), 0.0])
-    scene = detections_scene(points, left)
-    scene += detections_scene(points, right).moved(shift).layers
-    return scene, fit_camera(np.concatenate([targets, targets + shift]), SIZE, elevation=_ELEVATION)
+    points = points[outlook.points(points, targets)]
+    to_right = np.array([np.sin(np.radians(outlook.front)), -np.cos(np.radians(outlook.front)), 0.0])
+    shift = (np.ptp(targets @ to_right) + _BETWEEN) * to_right
+    scene = detections_scene(points, left, outlook)
+    scene += detections_scene(points, right, outlook).moved(shift).layers
+    return scene, outlook.camera(np.concatenate([targets, targets + shift]), SIZE, _ELEVATION)
 
 
-def detections_figure(points: np.ndarray, left: Panel, right: Panel, title: str, subtitle: str = "") -> Image.Image:
+def detections_figure(
+    points: np.ndarray, left: Panel, right: Panel, title: str, subtitle: str = "", outlook: Outlook = AHEAD
+) -> Image.Image:
     """One page: the same points (P, 3 or more) [m] with either panel's boxes, a legend and the counts.
 
     Raises MinkPDError where Open3D cannot render.
     """
     panels = [left, right]
     targets = _targets(points, panels)
-    points = points[ahead(points, targets)]
-    camera, ground = fit_camera(targets, _PANEL, elevation=_ELEVATION), ground_height(points)
-    pictures = render_images([(detections_scene(points, panel), camera, _PANEL) for panel in panels])
+    points = points[outlook.points(points, targets)]
+    camera, ground = outlook.camera(targets, _PANEL, _ELEVATION), ground_height(points)
+    pictures = render_images([(detections_scene(points, panel, outlook), camera, _PANEL) for panel in panels])
     page = Page(title, subtitle or _change(left, right))
     for number, (panel, pixels) in enumerate(zip(panels, pictures, strict=True)):
         place = (MARGIN + number * (_PANEL[0] + _GAP), _TOP, *_PANEL)
         _heading(page, panel, place[0])
         page.picture(pixels, place[:2])
-        page.range_labels(camera, place, RADII, ground)
+        page.range_labels(camera, place, RADII, ground, outlook.all_around)
         _scores(page, panel, camera, place)
-    present = [outcome for outcome in COLOURS if outcome != IGNORED or left.count(IGNORED) + right.count(IGNORED)]
-    page.legend(
-        (MARGIN, 836),
-        [
-            Entry("dashed box" if outcome == MISSED else "box", COLOURS[outcome], _MEANINGS[outcome])
-            for outcome in present
-        ],
-    )
-    page.text((MARGIN, 868), "Arrow on the roof: the heading. Number: the detector's score.", 16, QUIET)
+    _legend(page, panels)
     return page.image
 
 
+def _looks(panel: Panel) -> Iterator[tuple[str, Colour, np.ndarray]]:
+    """Boxes that look alike (b, 7), with their outcome and colour."""
+    for outcome in (IGNORED, MISSED, FALSE_POSITIVE, TRUE_POSITIVE):
+        here = panel.outcomes == outcome
+        if panel.names is None or outcome == IGNORED:
+            yield outcome, COLOURS[outcome], panel.boxes[here]
+        else:
+            for name, colour in CLASSES.items():
+                yield outcome, colour, panel.boxes[here & (panel.names == name)]
+
+
+def _legend(page: Page, panels: list[Panel]) -> None:
+    """What colours, lines and arrows mean."""
+    present = [outcome for outcome in COLOURS if outcome != IGNORED or any(p.count(IGNORED) for p in panels)]
+    if panels[0].names is None:
+        entries = [Entry("dashed box" if o == MISSED else "box", COLOURS[o], _MEANINGS[o]) for o in present]
+        page.legend((MARGIN, 836), entries)
+        page.text((MARGIN, 868), "Arrow on the roof: the heading. Number: the detector's score.", 16, QUIET)
+        return
+    shown = {name for panel in panels if panel.names is not None for name in panel.names}
+    classes = [Entry("box", CLASSES[name], name.replace("_", " ")) for name in CLASSES if name in shown]
+    page.legend((MARGIN, 828), classes, gap=22)
+    entries = [Entry(_GLYPHS[o], COLOURS[IGNORED] if o == IGNORED else QUIET, o) for o in present]
+    page.legend((MARGIN, 866), [*entries, Entry("arrow", WHITE, "velocity: one second of motion")])
+
+
 def _targets(points: np.ndarray, panels: list[Panel]) -> np.ndarray:
-    return view_targets(points, np.concatenate([panel.boxes for panel in panels]))
+    boxes = np.concatenate([panel.boxes for panel in panels])
+    moving = [panel.velocities for panel in panels if panel.velocities is not None]
+    tips = velocity_arrows(boxes, np.concatenate(moving)).reshape(-1, 3) if moving else None
+    return view_targets(points, boxes, tips)
 
 
 def _change(left: Panel, right: Panel) -> str:
@@ -127,24 +168,26 @@ def _change(left: Panel, right: Panel) -> str:
 
 
 def _heading(page: Page, panel: Panel, left: int) -> None:
-    """The panel's name on the left, its counts in the outcomes' colours on the right."""
+    """The panel's name on the left, its counts on the right, in the outcomes' colours if the boxes are."""
     page.text((left, _TOP - 24), panel.title, 26, bold=True, anchor="lm")
     x = float(left + _PANEL[0])
     for outcome, word in ((MISSED, "missed"), (FALSE_POSITIVE, "false"), (TRUE_POSITIVE, "correct")):
-        x -= page.text((x, _TOP - 24), word, 20, COLOURS[outcome], anchor="rm") + 8
-        x -= page.text((x, _TOP - 24), str(panel.count(outcome)), 30, COLOURS[outcome], bold=True, anchor="rm") + 26
+        colour = TEXT if panel.names is not None else COLOURS[outcome]
+        x -= page.text((x, _TOP - 24), word, 20, colour, anchor="rm") + 8
+        x -= page.text((x, _TOP - 24), str(panel.count(outcome)), 30, colour, bold=True, anchor="rm") + 26
 
 
 def _scores(page: Page, panel: Panel, camera: Camera, place: tuple[int, int, int, int]) -> None:
-    """Each score above its box, for what is judged; where they would cover each other, the highest."""
+    """Each score above its box, for what is judged; where they would hide each other, the higher ones."""
     x, y, width, height = place
-    vertices, taken = corners(panel.boxes), np.zeros((0, 2))  # (B, 8, 3); (n, 2) [px], where tags stand
-    for index in np.argsort(-np.nan_to_num(panel.scores), kind="stable"):
-        outcome, score = panel.outcomes[index], panel.scores[index]
-        pixels, depth = camera.project(vertices[index], (width, height))  # (8, 2), (8,)
-        column, row = pixels[:, 0].mean(), max(pixels[:, 1].min() - 6, 24.0)
-        visible = depth.min() > 0 and 24 < column < width - 24 and row < height
-        free = (np.abs(taken - (column, row)) >= _TAG).any(axis=1).all()
-        if visible and free and outcome != IGNORED and np.isfinite(score):
-            page.tag((x + column, y + row), f"{score:.2f}", COLOURS[outcome])
-            taken = np.concatenate([taken, [[column, row]]])
+    written = np.zeros((0, 2))  # [px]
+    classes = panel.outcomes if panel.names is None else panel.names
+    for box in np.argsort(-np.nan_to_num(panel.scores), kind="stable"):
+        pixels, depth = camera.project(corners(panel.boxes[box : box + 1])[0], (width, height))  # (8, 2), (8,)
+        at = np.array([pixels[:, 0].mean(), max(pixels[:, 1].min() - 6, 24.0)])
+        visible = depth.min() > 0 and 24 < at[0] < width - 24 and at[1] < height
+        free = not (np.abs(written - at) < _TAG).all(axis=1).any()
+        if visible and free and panel.outcomes[box] != IGNORED and np.isfinite(panel.scores[box]):
+            colour = (COLOURS | CLASSES)[classes[box]]
+            page.tag((x + at[0], y + at[1]), f"{panel.scores[box]:.2f}", colour)
+            written = np.concatenate([written, at[None]])

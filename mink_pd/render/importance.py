@@ -7,9 +7,10 @@ from scipy.spatial import cKDTree
 from mink_pd.render.camera import Camera, fit_camera
 from mink_pd.render.colours import OKABE_ITO, WHITE, Scale, colour_map, scale_of
 from mink_pd.render.offscreen import render_images
+from mink_pd.render.outlook import AHEAD, Outlook
 from mink_pd.render.page import MARGIN, QUIET, SIZE, Entry, Page
 from mink_pd.render.scene import Lines, Points, Scene
-from mink_pd.render.shapes import RADII, ahead, box_lines, circles, ground_height, rings, view_targets
+from mink_pd.render.shapes import RADII, box_lines, circles, ground_height, rings, velocity_arrows, view_targets
 
 SELECTED = OKABE_ITO["sky blue"]
 _BEHIND = (MARGIN, 124, 1060, 656)  # x, y, width, height [px] of the two pictures
@@ -19,14 +20,19 @@ _SMALLEST, _LARGEST = 0.1, 0.5  # radius of a circle [m]
 
 
 def importance_scene(
-    points: np.ndarray, importance: np.ndarray, selected: np.ndarray, boxes: np.ndarray
+    points: np.ndarray,
+    importance: np.ndarray,
+    selected: np.ndarray,
+    boxes: np.ndarray,
+    velocities: np.ndarray | None = None,
+    outlook: Outlook = AHEAD,
 ) -> tuple[Scene, Scale]:
     """Points (P, 3 or more) coloured by importance (P,) >= 0, circles around the selected places (N, 3),
-    boxes (B, 7); and the scale of the colours."""
+    boxes (B, 7) with arrows of their velocities (B, 2) [m/s]; and the scale of the colours."""
     scale = scale_of(importance)
     fraction = scale(importance)  # (P,)
     scene = Scene()
-    scene += rings(RADII, ground_height(points))
+    scene += rings(RADII, ground_height(points), outlook.all_around)
     for low, high, size in (
         (-0.1, 0.5, 2.0),
         (0.5, 0.8, 3.0),
@@ -35,19 +41,25 @@ def importance_scene(
         rows = (fraction >= low) & (fraction < high)
         scene += Points(points[rows, :3], colour_map(fraction[rows]), size)
     scene += box_lines(boxes, WHITE, 3.0)
+    if velocities is not None:
+        scene += Lines(velocity_arrows(boxes, velocities), WHITE, 2.0)
     scene += Lines(circles(selected, _radius(selected)), SELECTED, 1.8)
     return scene, scale
 
 
 def importance_camera(
-    points: np.ndarray, selected: np.ndarray, boxes: np.ndarray, size: tuple[int, int] = SIZE
+    points: np.ndarray,
+    selected: np.ndarray,
+    boxes: np.ndarray,
+    size: tuple[int, int] = SIZE,
+    outlook: Outlook = AHEAD,
 ) -> Camera:
     """A camera behind and above the sensor that sees the boxes and most of the selected places."""
     middle = selected
     if len(selected) > 0:
         low, high = np.percentile(selected, [5, 95], axis=0)
         middle = selected[((selected >= low) & (selected <= high)).all(axis=1)]
-    return fit_camera(view_targets(points, boxes, middle), size, elevation=28)
+    return fit_camera(view_targets(points, boxes, middle), size, elevation=28, azimuth=outlook.front)
 
 
 def importance_figure(
@@ -58,20 +70,22 @@ def importance_figure(
     share_inside: float,
     title: str = "Where the teacher looks",
     subtitle: str = "",
+    velocities: np.ndarray | None = None,
+    outlook: Outlook = AHEAD,
 ) -> Image.Image:
     """One page: the importance over the points from behind and from above, the selected places, the labelled
     boxes, and which share of the selected places lies inside boxes.
 
     points: (P, 3 or more) [m]; importance: (P,) >= 0; selected: (N, 3) [m]; boxes: (B, 7);
-    share_inside: [0..1].
+    share_inside: [0..1]; velocities: (B, 2) [m/s] of the boxes.
     Raises MinkPDError where Open3D cannot render.
     """
-    front = ahead(points, view_targets(points, boxes, selected))
+    front = outlook.points(points, view_targets(points, boxes, selected))
     points, importance = points[front], importance[front]
-    scene, scale = importance_scene(points, importance, selected, boxes)
-    behind = importance_camera(points, selected, boxes, _BEHIND[2:])
+    scene, scale = importance_scene(points, importance, selected, boxes, velocities, outlook)
+    behind = importance_camera(points, selected, boxes, _BEHIND[2:], outlook)
     whole = np.concatenate([view_targets(points, boxes, selected), [[0.0, 0.0, 0.0]]])
-    above = fit_camera(whole, _ABOVE[2:], elevation=90, fov=6)
+    above = outlook.above(whole, _ABOVE[2:])
     pictures = render_images([(scene, behind, _BEHIND[2:]), (scene, above, _ABOVE[2:])])
 
     page = Page(title, subtitle or _SUBTITLE, width=1080)
@@ -81,19 +95,19 @@ def importance_figure(
         (pictures[1], above, _ABOVE, "from above"),
     ):
         page.picture(pixels, place[:2], caption)
-        page.range_labels(camera, place, RADII, ground)
+        page.range_labels(camera, place, RADII, ground, outlook.all_around)
     right = SIZE[0] - MARGIN
     right -= 16 + round(page.text((right, 18), f"{share_inside:.0%}", 56, SELECTED, bold=True, anchor="ra"))
     page.text((right, 34), f"of the {len(selected)} selected places", 20, QUIET, anchor="ra")
     page.text((right, 60), "lie inside labelled objects", 20, QUIET, anchor="ra")
     page.colour_bar((MARGIN, 828), 400, scale, "importance to the teacher" + (" (log scale)" if scale.log else ""))
-    page.legend(
-        (MARGIN + 470, 836),
-        [
-            Entry("circle", SELECTED, f"{len(selected)} most important places, selected for distillation"),
-            Entry("box", WHITE, f"{len(boxes)} labelled object{'s' * (len(boxes) != 1)}"),
-        ],
-    )
+    legend = [
+        Entry("circle", SELECTED, f"{len(selected)} most important places, selected for distillation"),
+        Entry("box", WHITE, f"{len(boxes)} labelled object{'s' * (len(boxes) != 1)}"),
+    ]
+    if velocities is not None:
+        legend.append(Entry("arrow", WHITE, "1 s of motion"))
+    page.legend((MARGIN + 470, 836), legend, gap=24)
     return page.image
 
 

@@ -21,7 +21,7 @@ TEXT = (0.94, 0.95, 0.96)
 QUIET = (0.66, 0.70, 0.75)
 FRAME = (0.22, 0.26, 0.31)
 
-Glyph = Literal["box", "dashed box", "circle"]
+Glyph = Literal["box", "dashed box", "crossed box", "circle", "arrow"]
 Rectangle = tuple[int, int, int, int]  # x, y, width, height [px]
 
 
@@ -71,11 +71,13 @@ class Page:
         if caption:
             self.text((at[0] + 14, at[1] + 10), caption, 17, QUIET)
 
-    def range_labels(self, camera: Camera, place: Rectangle, radii: list[float], ground: float) -> None:
+    def range_labels(
+        self, camera: Camera, place: Rectangle, radii: list[float], ground: float, whole: bool = False
+    ) -> None:
         """Write its radius beside each range ring, where the ring leaves the picture on the right."""
         x, y, width, height = place
         for radius in radii:
-            pixels, depth = camera.project(ring_points(radius, ground), (width, height))
+            pixels, depth = camera.project(ring_points(radius, ground, whole), (width, height))
             inside = (depth > 0) & (pixels[:, 0] > 0) & (pixels[:, 0] < width - 52)
             inside &= (pixels[:, 1] > 40) & (pixels[:, 1] < height - 16)
             if inside.any():
@@ -128,8 +130,15 @@ def _glyph(entry: Entry, side: int = 26, zoom: int = 4) -> Image.Image:
     low, high, width, fill = 2 * zoom, (side - 2) * zoom, 3 * zoom, rgb(entry.colour)
     if entry.glyph == "circle":
         draw.ellipse((low + 2 * zoom, low + 2 * zoom, high - 2 * zoom, high - 2 * zoom), outline=fill, width=width)
+    elif entry.glyph == "arrow":
+        middle = (low + high) // 2
+        for end in ((low, middle), (high - 6 * zoom, middle - 5 * zoom), (high - 6 * zoom, middle + 5 * zoom)):
+            draw.line((*end, high, middle), fill=fill, width=width)
     else:
         draw.rectangle((low, low, high, high), outline=fill, width=width)
+    if entry.glyph == "crossed box":
+        draw.line((low, low, high, high), fill=fill, width=width)
+        draw.line((low, high, high, low), fill=fill, width=width)
     if entry.glyph == "dashed box":
         for start in (0.28, 0.58):  # two gaps a side
             gap = [low + start * (high - low), low + (start + 0.14) * (high - low)]

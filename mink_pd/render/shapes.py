@@ -13,6 +13,8 @@ _EDGES = np.array(
 )
 RADII = [10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0]  # of the range rings [m]
 _DASH, _PERIOD = 0.45, 0.8  # [m]
+_STANDING = 0.2  # [m/s] the arrow of what is slower cannot be seen
+_BARB = 2.0  # [m]
 
 
 def box_edges(boxes: np.ndarray) -> np.ndarray:
@@ -40,12 +42,33 @@ def dashes(segments: np.ndarray) -> np.ndarray:
     return np.concatenate(pieces)
 
 
-def box_lines(boxes: np.ndarray, colour: Colour, width: float = 3.0, dashed: bool = False) -> Lines:
-    """Boxes (B, 7) in one colour with lines of ``width`` [px]; dashed ones have no arrow."""
-    edges = box_edges(boxes)  # (15 B, 2, 3)
+def box_lines(
+    boxes: np.ndarray, colour: Colour, width: float = 3.0, dashed: bool = False, crossed: bool = False
+) -> Lines:
+    """Boxes (B, 7) in one colour with lines of ``width`` [px]; dashed ones and those with a crossed roof have no
+    arrow."""
+    edges = box_edges(boxes).reshape(-1, 15, 2, 3)
     if dashed:  # without the arrow, whose strokes are too short
-        edges = dashes(edges.reshape(-1, 15, 2, 3)[:, :12].reshape(-1, 2, 3))
-    return Lines(edges, colour, width)
+        return Lines(dashes(edges[:, :12].reshape(-1, 2, 3)), colour, width)
+    if crossed:
+        cross = corners(as_rows(boxes, 7))[:, [(4, 6), (5, 7)]]  # (B, 2, 2, 3)
+        edges = np.concatenate([edges[:, :12], cross], axis=1)
+    return Lines(edges.reshape(-1, 2, 3), colour, width)
+
+
+def velocity_arrows(boxes: np.ndarray, velocities: np.ndarray) -> np.ndarray:
+    """Three strokes of an arrow from the middle of each roof (B, 7) to where it is a second later (S, 2, 3).
+
+    velocities: (B, 2) [m/s]; slower ones than 0.2 m/s, and unknown ones (nan), have none.
+    """
+    rows, moving = as_rows(boxes, 7), np.asarray(velocities, dtype=np.float64).reshape(-1, 2)
+    shown = np.hypot(*moving.T) > _STANDING
+    rows, way = rows[shown], np.pad(moving[shown], ((0, 0), (0, 1)))  # (A, 7), (A, 3)
+    start = rows[:, :3] + np.array([0.0, 0.0, 0.5]) * rows[:, 5:6]
+    tip, left = start + way, np.stack([-way[:, 1], way[:, 0], 0 * way[:, 2]], axis=1)
+    size = np.minimum(1.0, _BARB / np.linalg.norm(way, axis=1))[:, None] * 0.5  # long arrows have short barbs
+    barbs = [tip - size * way + side * size * left / 2 for side in (1, -1)]
+    return np.stack([start, tip, tip, barbs[0], tip, barbs[1]], axis=1).reshape(-1, 2, 3)
 
 
 def circles(centres: np.ndarray, radius: float, steps: int = 12) -> np.ndarray:
@@ -56,15 +79,15 @@ def circles(centres: np.ndarray, radius: float, steps: int = 12) -> np.ndarray:
     return np.stack([around[:, :-1], around[:, 1:]], axis=2).reshape(-1, 2, 3)
 
 
-def ring_points(radius: float, ground: float, steps: int = 96) -> np.ndarray:
-    """Points (steps + 1, 3) of a half circle of ``radius`` [m] ahead of the sensor, ``ground`` [m] high."""
-    angle = np.linspace(-np.pi / 2, np.pi / 2, steps + 1)
+def ring_points(radius: float, ground: float, whole: bool = False, steps: int = 96) -> np.ndarray:
+    """Points (steps + 1, 3) of a half or whole circle of ``radius`` [m] ahead of the sensor, ``ground`` [m] high."""
+    angle = np.linspace(-np.pi / 2, np.pi * 3 / 2 if whole else np.pi / 2, steps + 1)
     return np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(steps + 1, ground)], axis=-1)
 
 
-def rings(radii: list[float], ground: float) -> Lines:
-    """Half circles ahead of the sensor, one for each radius [m]."""
-    lines = [ring_points(radius, ground) for radius in radii]
+def rings(radii: list[float], ground: float, whole: bool = False) -> Lines:
+    """Half circles ahead of the sensor, or whole ones, one for each radius [m]."""
+    lines = [ring_points(radius, ground, whole) for radius in radii]
     segments = [np.stack([line[:-1], line[1:]], axis=1) for line in lines]
     return Lines(np.concatenate(segments) if segments else np.zeros((0, 2, 3)), RING, 1.5)
 

@@ -15,9 +15,10 @@ from mink_pd.data.frame import Frame
 from mink_pd.distill.importance import Importance
 from mink_pd.distill.inspect import ImportanceView, inspect_importance
 from mink_pd.errors import MinkPDError
-from mink_pd.render import Panel, choose_frame, detections_figure, importance_figure
+from mink_pd.render import OUTLOOKS, Panel, choose_frame, detections_figure, importance_figure
 from mink_pd.render.colours import colour_map, scale_of
 from mink_pd.render.detections import COLOURS
+from mink_pd.render.outlook import AHEAD, Outlook
 from mink_pd.report.groups import Group
 from mink_pd.report.judge import judge
 from mink_pd.report.runs import Run
@@ -42,6 +43,7 @@ class Shown:
     panels: list[Panel]
     what: str
     asked_for: bool  # by its id; else it was chosen without looking at detections
+    outlook: Outlook = AHEAD
 
 
 def look(group: Group, root: Path | None, id: str | None) -> Shown:
@@ -64,7 +66,7 @@ def look(group: Group, root: Path | None, id: str | None) -> Shown:
     tap, kind, rows = _selection(row.runs[seed])
     view = inspect_importance(load_detector(teacher.folder.path)[0], frame, tap, kind, rows)
     panels = [_panel(name, run, frame) for name, run in trained.items()]
-    return Shown(frame, view, panels, f"{KINDS[kind]} at tap {tap}", id is not None)
+    return Shown(frame, view, panels, f"{KINDS[kind]} at tap {tap}", id is not None, OUTLOOKS[data.kind])
 
 
 def pictures(shown: Shown) -> dict[str, Image.Image]:
@@ -74,9 +76,17 @@ def pictures(shown: Shown) -> dict[str, Image.Image]:
     _, alone, distilled = shown.panels
     return {
         "importance": importance_figure(
-            view.points, view.importance, view.selected, _near(shown), view.inside, subtitle=subtitle
+            view.points,
+            view.importance,
+            view.selected,
+            _near(shown),
+            view.inside,
+            subtitle=subtitle,
+            outlook=shown.outlook,
         ),
-        "detections": detections_figure(frame.points, alone, distilled, f"Alone and distilled, frame {frame.id}"),
+        "detections": detections_figure(
+            frame.points, alone, distilled, f"Alone and distilled, frame {frame.id}", outlook=shown.outlook
+        ),
     }
 
 
@@ -109,7 +119,7 @@ def png(picture: Image.Image) -> str:
 
 def _panel(name: str, run: Run, frame: Frame) -> Panel:
     detector, config = load_detector(run.folder.path)
-    return judge(frame, detect_frame(detector, frame, config), SCORE, name)
+    return judge(frame, detect_frame(detector, frame, config), SCORE, name, config.data)
 
 
 def _selection(run: Run) -> tuple[str, Importance, int]:

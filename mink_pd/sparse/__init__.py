@@ -4,18 +4,21 @@ from mink_pd.sparse.knn import knn
 from mink_pd.sparse.layers import ConvBlock, with_features
 from mink_pd.sparse.minkowski import ME
 from mink_pd.sparse.pooling import segment_linear_max, segment_max, segment_mean
-from mink_pd.sparse.sites import Bounds, reached_sites, seen_from_above
-from mink_pd.sparse.taps import SiteTap, Tap
+from mink_pd.sparse.sites import Bounds, holding, on_sites, reached_sites, seen_from_above
+from mink_pd.sparse.taps import LevelsTap, SiteTap, Tap
 from mink_pd.sparse.voxels import Voxels, voxelise
 
 __all__ = [
     "ME",
     "Bounds",
     "ConvBlock",
+    "LevelsTap",
     "SiteTap",
     "Tap",
     "Voxels",
+    "holding",
     "knn",
+    "on_sites",
     "reached_sites",
     "seen_from_above",
     "segment_linear_max",

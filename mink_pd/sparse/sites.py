@@ -42,6 +42,24 @@ def reached_sites(
     return voxels.sites[name]
 
 
+def on_sites(features: Tensor, key: "ME.CoordinateMapKey", voxels: Voxels) -> "ME.SparseTensor":
+    """Features (M, C) as a sparse tensor on one of the coordinate maps of ``voxels``."""
+    return ME.SparseTensor(features, coordinate_map_key=key, coordinate_manager=voxels.manager)
+
+
+def holding(sites: Tensor, stride: int, places: Tensor) -> Tensor:
+    """For each of places (P, 3) the row of sites (S, 3) of two dimensions and a tensor stride in whose cell it lies.
+
+    Every place must lie in one.
+    """
+    cells = torch.cat([sites, places]).long()  # (S + P, 3)
+    cells[:, 1:] = torch.div(cells[:, 1:], stride, rounding_mode="floor")
+    _, code = unique_sites(cells)
+    row = torch.empty(len(cells), dtype=torch.int64, device=cells.device)
+    row[code[: len(sites)]] = torch.arange(len(sites), device=cells.device)
+    return row[code[len(sites) :]]
+
+
 def _reach(coordinates: Tensor, offsets: Tensor, step: list[int]) -> Tensor:
     """int32 (S, 1 + D): coordinates (M, 1 + D) + offsets (K, D) that are multiples of ``step``, each once."""
     compiled = operators() if coordinates.device.type == "cpu" else None
@@ -70,4 +88,4 @@ def seen_from_above(x: "ME.SparseTensor", flat: Voxels, levels: int, lowest: int
     level = torch.div(x.C[:, 3] - lowest, stride[2], rounding_mode="floor").long()  # (M,)
     stacked = x.F.new_zeros(len(sites), levels, x.F.shape[1]).index_put((row, level), x.F)  # (S, levels, C)
     features = stacked.transpose(1, 2).reshape(len(sites), -1)
-    return ME.SparseTensor(features, coordinate_map_key=key, coordinate_manager=manager)
+    return on_sites(features, key, flat)

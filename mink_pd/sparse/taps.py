@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ class Tap(ABC):
     @property
     @abstractmethod
     def points(self) -> Tensor:
-        """(P, 4), the points that the detector saw"""
+        """(P, 4 or more), the points that the detector saw"""
 
     @abstractmethod
     def shares_rows(self, other: "Tap") -> bool:
@@ -122,6 +123,8 @@ class SiteTap(Tap):
         return pool(counts, voxels.coordinates, 1, self.coordinates, self.stride, "sum")
 
     def carry(self, values: Tensor, target: Tap) -> Tensor:
+        if isinstance(target, LevelsTap):
+            return torch.cat([self.carry(values, level) for level in target.levels])
         assert isinstance(target, SiteTap)
         if self.shares_rows(target):
             return values
@@ -141,6 +144,77 @@ class SiteTap(Tap):
         top.scatter_reduce_(0, voxels.rows, voxels.points[:, 2], "amax")
         heights = pool(top - GROUND, voxels.coordinates, 1, self.coordinates, self.stride, "amax")[rows] + GROUND
         return torch.cat([centres, heights[:, None]], dim=1)
+
+
+@dataclass
+class LevelsTap(Tap):
+    """Features of several resolutions as one tap, the rows of one level after those of another."""
+
+    levels: list[SiteTap]
+
+    def __post_init__(self) -> None:
+        self._features = torch.cat([level.features for level in self.levels])
+
+    @property
+    def features(self) -> Tensor:
+        return self._features
+
+    @property
+    def frame(self) -> Tensor:
+        return torch.cat([level.frame for level in self.levels])
+
+    @property
+    def frames(self) -> int:
+        return self.levels[0].frames
+
+    @property
+    def centres(self) -> Tensor:
+        return torch.cat([level.centres for level in self.levels])
+
+    @property
+    def points(self) -> Tensor:
+        return self.levels[0].points
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.levels))
+
+    def shares_rows(self, other: Tap) -> bool:
+        if not isinstance(other, LevelsTap) or len(other.levels) != len(self.levels):
+            return False
+        return all(ours.shares_rows(theirs) for ours, theirs in zip(self.levels, other.levels, strict=True))
+
+    def order(self) -> Tensor:
+        order = torch.cat([
+            level.order() + start for level, start in zip(self.levels, self._starts(), strict=True)
+        ])  # fmt: skip
+        return order[self.frame[order].argsort(stable=True)]
+
+    def counts(self) -> Tensor:
+        return torch.cat([level.counts() for level in self.levels])
+
+    def carry(self, values: Tensor, target: Tap) -> Tensor:
+        """A row of the same levels keeps its own value."""
+        if self.shares_rows(target):
+            return values
+        return torch.stack([level.carry(part, target) for level, part in self._parts(values)]).amax(dim=0)
+
+    def on_points(self, values: Tensor) -> Tensor:
+        return torch.stack([level.on_points(part) for level, part in self._parts(values)]).amax(dim=0)
+
+    def places(self, rows: Tensor) -> Tensor:
+        result = rows.new_zeros((len(rows), 3), dtype=self.levels[0].centres.dtype)
+        for level, start in zip(self.levels, self._starts(), strict=True):
+            here = (rows >= start) & (rows < start + len(level.features))
+            result[here] = level.places(rows[here] - start)
+        return result
+
+    def _parts(self, values: Tensor) -> list[tuple[SiteTap, Tensor]]:
+        parts = values.split([len(level.features) for level in self.levels])
+        return list(zip(self.levels, parts, strict=True))
+
+    def _starts(self) -> list[int]:
+        """Where each level's rows begin."""
+        return list(accumulate((len(level.features) for level in self.levels[:-1]), initial=0))
 
 
 def pool(values: Tensor, source: Tensor, source_stride: int, target: Tensor, target_stride: int, how: str) -> Tensor:

@@ -131,9 +131,7 @@ def in_grid(points: Tensor, size: tuple[float, ...], bounds: tuple[float, ...]) 
     return _cells(points, *_grid(points, size, bounds))[1]
 
 
-def _grid(
-    points: Tensor, size: tuple[float, ...], bounds: tuple[float, ...]
-) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+def _grid(points: Tensor, size: tuple[float, ...], bounds: tuple[float, ...]) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     """Lower corner (3,) and edges (3,) [m] in the points' type and place, and cells along x, y, z."""
     lower, edge = (torch.tensor(x, dtype=points.dtype, device=points.device) for x in (bounds[:3], size))
     return lower, edge, grid_shape(bounds, size)

@@ -24,7 +24,8 @@ from mink_pd.train.objective import DetectionObjective, Objective
 from mink_pd.train.processes import DataParallel, is_lost_process, place
 from mink_pd.train.report import Reporter
 from mink_pd.train.runs import RunFolder, identify, load_detector
-from mink_pd.train.validate import Validation, check_metric, validate
+from mink_pd.train.scorers import check_metric, make_scorer
+from mink_pd.train.validate import Validation, validate
 
 
 def train(
@@ -45,13 +46,14 @@ def train(
     first = getattr(rank_zero_only, "rank", 0) == 0  # known from torchrun's environment before the launch
     if first:
         run.check(config, identified, resume, force)
-    check_metric(config.train.best_metric)
+    check_metric(config.train.best_metric, config.data)
     state = run.read_state() if resume else None
     if state is not None and state["epoch"] >= config.train.epochs:
         text = f"{run}: all {state['epoch']} epochs are done; nothing to resume"
         Reporter(run, config.train.epochs, first).say(text)
         return run
     datasets = [open_dataset(config.data, split) for split in (config.data.train_split, config.data.val_split)]
+    scorer = make_scorer(datasets[1])
     fabric = launch(config.train)
     fabric.seed_everything(config.seed, verbose=False)
     objective = make_objective(config)
@@ -61,7 +63,7 @@ def train(
     validation = make_loader(datasets[1], config.data, batch_size=1, training=False, **share)
 
     def evaluate(detector: Detector) -> Validation:
-        return validate(detector, validation.epoch(0), fabric)
+        return validate(detector, validation.epoch(0), scorer, fabric)
 
     if fabric.is_global_zero:
         run.prepare(config, identified, describe(fabric.device), fresh=state is None)

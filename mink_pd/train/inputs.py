@@ -6,16 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from mink_pd.data.files import whole_file
 from mink_pd.data.frame import Frame
 from mink_pd.data.kitti import IMAGE_SIZE, png_size, read_calibration
 from mink_pd.data.labels import write_objects
-from mink_pd.data.points import read_points
+from mink_pd.data.nuscenes import Sweep, read_sweep
+from mink_pd.data.points import read_points, with_columns
 from mink_pd.data.projection import in_camera_view
 from mink_pd.errors import DataError
 from mink_pd.train.predict import FrameDetections, to_objects
 
 SUFFIXES = (".bin", ".pcd", ".ply")
+SWEEP = ".pcd.bin"  # nuScenes: one turn of the LiDAR
 SCANS = ("velodyne", "velodyne_reduced")  # folders of KITTI's layout, beside calib/ and image_2/
 
 
@@ -41,19 +45,20 @@ class Source:
 class PointFiles:
     """Point cloud files as frames; their ids are the files' names.
 
-    camera_view: keep only the points that the camera sees, of frames with a calibration.
+    camera_view: keep only the points that the camera sees, of frames with a calibration. columns: of a point that the
+    detector sees; a file is one turn of the LiDAR, so its time lag is 0.
     Raises DataError, before any cloud is read, for a path that is not there, two files of one name, or a bad
     calibration.
     """
 
-    def __init__(self, inputs: Sequence[Path], calibration: Path | None, camera_view: bool) -> None:
+    def __init__(self, inputs: Sequence[Path], calibration: Path | None, camera_view: bool, columns: int = 4) -> None:
         paths = [file for path in inputs for file in _files(path)]
         self.sources = [_source(path, calibration) for path in paths]
-        self.ids = [path.stem for path in paths]
-        self.camera_view = camera_view
+        self.ids = [path.name.removesuffix(SWEEP) if path.name.endswith(SWEEP) else path.stem for path in paths]
+        self.camera_view, self.columns = camera_view, columns
         first: dict[str, Path] = {}
-        for path in paths:
-            other = first.setdefault(path.stem, path)
+        for id, path in zip(self.ids, paths, strict=True):
+            other = first.setdefault(id, path)
             if other is not path:
                 raise DataError(f"{path}: has the same name as {other}; detect in one of them at a time")
         for source in self.sources:
@@ -66,13 +71,20 @@ class PointFiles:
     def __getitem__(self, index: int) -> Frame:
         """Read file ``index``. Raises DataError naming the file if it is malformed."""
         source = self.sources[index]
-        frame = Frame(self.ids[index], read_points(source.path))
+        frame = Frame(self.ids[index], with_columns(_points(source.path), self.columns))
         if source.calibration is not None:
             frame.calibration = read_calibration(source.calibration)
             frame.image_size = png_size(source.image) if source.image else IMAGE_SIZE
             if self.camera_view:
                 frame.points = frame.points[in_camera_view(frame.points, frame.calibration, frame.image_size)]
         return frame
+
+
+def _points(path: Path) -> np.ndarray:
+    """(P, 4 or more)"""
+    if path.name.endswith(SWEEP):
+        return read_sweep(Sweep(path, lag=0.0, to_keyframe=np.eye(4)))
+    return read_points(path)
 
 
 def write_detections(out: Path, frame: Frame, found: FrameDetections) -> None:
@@ -87,8 +99,11 @@ def write_detections(out: Path, frame: Frame, found: FrameDetections) -> None:
 
 
 def write_json(path: Path, found: FrameDetections) -> None:
-    """boxes: x, y, z of the centre, l, w, h [m], yaw [rad], LiDAR frame; names; scores; row i for box i."""
+    """boxes: x, y, z of the centre, l, w, h [m], yaw [rad], LiDAR frame; names; scores; velocities x, y [m/s] of
+    detectors that predict them; row i for box i."""
     rows = {"boxes": found.boxes.tolist(), "names": found.names.tolist(), "scores": found.scores.tolist()}
+    if found.velocities is not None:
+        rows["velocities"] = found.velocities.tolist()
     with whole_file(path) as file:
         json.dump(rows, file, indent=1)
         file.write("\n")

@@ -20,7 +20,6 @@ from mink_pd.train.checkpoint import random_state, save_state, save_weights, set
 from mink_pd.train.environment import trim_memory
 from mink_pd.train.objective import Objective
 from mink_pd.train.optimiser import MovingAverage, make_optimiser, make_schedule
-from mink_pd.train.predict import write_results
 from mink_pd.train.processes import add_gradients, gather, share_state, spare_batch, standing_by, stop_together
 from mink_pd.train.report import Reporter
 from mink_pd.train.runs import RunFolder
@@ -180,7 +179,7 @@ class Trainer:
             if best:
                 self.best = value
             if self.fabric.is_global_zero:
-                write_results(self.run.results, validation.detections)
+                validation.write(self.run.results)
                 if best:
                     self.save_weights("best")
         self.reporter.validation(self.epoch, self.step, validation.metrics, best, time.perf_counter() - started)

@@ -16,7 +16,7 @@ from mink_pd.data.kitti import IMAGE_SIZE
 from mink_pd.data.labels import write_objects
 from mink_pd.data.objects import Objects
 from mink_pd.data.projection import detections_to_objects
-from mink_pd.models import Detector
+from mink_pd.models import Detections, Detector
 from mink_pd.train.files import replacing_folder
 
 T = TypeVar("T")
@@ -26,12 +26,14 @@ T = TypeVar("T")
 class FrameDetections:
     """What was found in one frame, best first.
 
-    boxes: float32 (B, 7), LiDAR frame; names: (B,) class names; scores: float32 (B,) [0..1].
+    boxes: float32 (B, 7), LiDAR frame; names: (B,) class names; scores: float32 (B,) [0..1]; velocities: float32
+    (B, 2), x and y [m/s] over the ground, of detectors that predict them.
     """
 
     boxes: np.ndarray
     names: np.ndarray
     scores: np.ndarray
+    velocities: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -53,13 +55,15 @@ def detect_batches(detector: Detector, batches: Iterable[Batch]) -> Iterator[tup
             with torch.inference_mode():
                 found = detector.detect(detector(batch.to(device)))
             for frame, one in zip(batch.frames, found, strict=True):
-                names = classes[one.labels.cpu().numpy()]
-                yield (
-                    frame,
-                    FrameDetections(one.boxes.float().cpu().numpy(), names, one.scores.float().cpu().numpy()),
-                )
+                yield frame, _as_arrays(one, classes)
     finally:
         detector.train(training)
+
+
+def _as_arrays(found: Detections, classes: np.ndarray) -> FrameDetections:
+    boxes, scores = (tensor.float().cpu().numpy() for tensor in (found.boxes, found.scores))
+    velocities = None if found.velocities is None else found.velocities.float().cpu().numpy()
+    return FrameDetections(boxes, classes[found.labels.cpu().numpy()], scores, velocities)
 
 
 def detect_frames(

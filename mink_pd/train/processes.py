@@ -20,6 +20,7 @@ from torch import nn
 from mink_pd.config import DataConfig
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.points import with_columns
 from mink_pd.errors import MinkPDError
 from mink_pd.sparse.norm import absent, processes, sum_over_processes
 
@@ -121,5 +122,5 @@ def standing_by(module: nn.Module, synchronised: bool) -> Iterator[None]:
 def spare_batch(config: DataConfig) -> Batch:
     """One frame of a few hundred points spread over the range, without objects."""
     low, high = config.range[:3], config.range[3:]
-    points = np.random.default_rng(0).uniform([*low, 0], [*high, 1], (256, 4)).astype(np.float32)
-    return collate([Frame("spare", points)], config.classes)
+    points = np.random.default_rng(0).uniform([*low, 0], [*high, 1], (256, 4))
+    return collate([Frame("spare", with_columns(points, config.point_features))], config.classes)

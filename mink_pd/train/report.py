@@ -69,7 +69,7 @@ class Reporter:
             return
         self._append({"split": "val", "epoch": epoch, "step": step, **metrics, "seconds": round(seconds, 2)})
         self._scalars({f"val/{name}": value for name, value in metrics.items()}, step)
-        means = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items() if name.startswith("mAP"))
+        means = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items() if "/" not in name)
         text = f"epoch {epoch}/{self.epochs}  validation  {means or 'nothing to find'}" + "  (best)" * best
         self.console.print(text, soft_wrap=True, markup=False)
 

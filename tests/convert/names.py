@@ -9,9 +9,7 @@ from torch import Tensor
 def norm(name: str, channels: int) -> dict[str, Tensor]:
     values = {"weight": torch.rand(channels) + 0.5, "bias": torch.randn(channels)}
     values |= {"running_mean": torch.randn(channels), "running_var": torch.rand(channels) + 0.5}
-    return {f"{name}.{key}": value for key, value in values.items()} | {
-        f"{name}.num_batches_tracked": torch.tensor(7)
-    }
+    return {f"{name}.{key}": value for key, value in values.items()} | {f"{name}.num_batches_tracked": torch.tensor(7)}
 
 
 def bev(channels: list[int], layers: list[int], factors: list[int], out: int, anchors: int) -> dict[str, Tensor]:

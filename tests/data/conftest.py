@@ -101,4 +101,4 @@ def scene() -> Frame:
     """A frame with a Car, a Pedestrian and a Van, 60 points in each, and 600 on the ground."""
     boxes = np.array(list(BOXES.values()))
     points = points_on(boxes, np.random.default_rng(5))
-    return Frame("000042", points, boxes.astype(np.float32), np.array(list(BOXES)), calibration())
+    return Frame("000042", points, boxes.astype(np.float32), np.array(list(BOXES)), calibration=calibration())

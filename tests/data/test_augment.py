@@ -6,7 +6,7 @@ from shapely.geometry import Polygon
 
 from mink_pd.boxes.geometry import bev_corners, corners, points_in_boxes
 from mink_pd.config import AugmentConfig, ObjectNoise
-from mink_pd.data.augment import augment, mirror, move_objects, rotate, scale
+from mink_pd.data.augment import augment, mirror, mirror_ahead, move_objects, rotate, scale
 from mink_pd.data.frame import Frame
 
 INSIDE = 180  # points 0 to 179 of the scene lie in boxes, 60 in each
@@ -27,6 +27,7 @@ def overlaps(frame: Frame) -> bool:
     ("change", "transform"),
     [
         (mirror, np.diag([1.0, -1, 1])),
+        (mirror_ahead, np.diag([-1.0, 1, 1])),
         (lambda frame: rotate(frame, np.pi / 2), np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])),
         (lambda frame: rotate(frame, 3.0), None),
         (lambda frame: scale(frame, 1.25), np.eye(3) * 1.25),
@@ -129,3 +130,51 @@ def test_frames_without_boxes_or_points_pass(scene: Frame) -> None:
     assert len(augment(empty, config, np.random.default_rng(0)).points) == 0
     bare = replace(scene, boxes=scene.boxes[:0], names=scene.names[:0])
     assert len(augment(bare, config, np.random.default_rng(0)).points) == len(scene.points)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        mirror,
+        mirror_ahead,
+        lambda frame: rotate(frame, 2.1),
+        lambda frame: scale(frame, 0.8),
+    ],
+)
+def test_velocities_lead_to_where_the_objects_would_be(scene: Frame, change) -> None:
+    """Where an object is one second later: the change of that place is that place after the change."""
+    scene = replace(scene, velocities=np.array([[3.0, 1.0], [-0.5, 2.0], [0.0, -7.0]], np.float32))
+    before = scene.boxes.copy()
+    changed = change(scene)
+    later = scene.boxes.copy()
+    later[:, :2] += scene.velocities
+    expected = (change(replace(scene, boxes=later)).boxes - changed.boxes)[:, :2]
+    np.testing.assert_allclose(changed.velocities, expected, atol=1e-4)
+    assert changed.velocities.dtype == np.float32
+    np.testing.assert_array_equal(scene.boxes, before)
+
+
+def test_a_turned_object_moves_on_where_it_then_points(scene: Frame) -> None:
+    speed = np.array([3.0, 0.5, 8.0])
+    ahead = np.stack([np.cos(scene.boxes[:, 6]), np.sin(scene.boxes[:, 6])], axis=1)
+    driving = replace(scene, velocities=(speed[:, None] * ahead).astype(np.float32))
+    moved = move_objects(driving, ObjectNoise(rotation=(-0.3, 0.3)), np.random.default_rng(0))
+    assert (abs(moved.boxes[:, 6] - scene.boxes[:, 6]) > 1e-3).all()
+    expected = speed[:, None] * np.stack([np.cos(moved.boxes[:, 6]), np.sin(moved.boxes[:, 6])], axis=1)
+    np.testing.assert_allclose(moved.velocities, expected, atol=1e-4)
+
+
+def test_unknown_velocities_stay_unknown(scene: Frame) -> None:
+    scene = replace(scene, velocities=np.array([[1, 2], [np.nan, np.nan], [0, 1]], np.float32))
+    config = AugmentConfig(flip=1, flip_x=1, object_noise=ObjectNoise())
+    changed = augment(scene, config, np.random.default_rng(0)).velocities
+    np.testing.assert_array_equal(np.isnan(changed), np.isnan(scene.velocities))
+
+
+def test_a_fifth_column_rides_along(scene: Frame) -> None:
+    lag = np.arange(len(scene.points), dtype=np.float32)
+    with_lag = replace(scene, points=np.column_stack([scene.points, lag]))
+    config = AugmentConfig(object_noise=ObjectNoise())
+    four, five = (augment(one, config, np.random.default_rng(1)).points for one in (scene, with_lag))
+    np.testing.assert_array_equal(five[:, :4], four)
+    np.testing.assert_array_equal(five[:, 4], lag)

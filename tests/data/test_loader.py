@@ -76,7 +76,7 @@ def test_a_rank_without_frames_gets_an_empty_batch(kitti_root: Path) -> None:
 @pytest.mark.parametrize(("count", "world"), [(7, 1), (7, 2), (2, 3)])
 def test_validation_ranks_share_frames_once(count: int, world: int) -> None:
     orders = [EpochOrder(count, 2, False, 0, rank, world) for rank in range(world)]
-    shares = [[index for batch in order for _, index in batch] for order in orders]
+    shares = [[index for batch in order for _, index, _ in batch] for order in orders]
     assert sorted(index for share in shares for index in share) == list(range(count))
     assert [len(order) for order in orders] == [len(list(order)) for order in orders]
 
@@ -113,8 +113,11 @@ def test_points_outside_the_range_are_left_out() -> None:
 def test_boxes_without_points_or_outside_are_left_out() -> None:
     boxes = np.array([[1, 0, 0, 1, 1, 1, 0], [1, 3, 0, 1, 1, 1, 0], [9, 0, 0, 1, 1, 1, 0], [1, 0, 5, 1, 1, 1, 0]])
     points = np.array([[1, 0, 0, 0], [9, 0, 0, 0], [1, 0, 5, 0]], np.float32)
-    frame = Frame("0", points, boxes.astype(np.float32), np.array(["Car", "Van", "Tram", "Misc"]))
+    moving = np.arange(8, dtype=np.float32).reshape(4, 2)
+    frame = Frame("0", points, boxes.astype(np.float32), np.array(["Car", "Van", "Tram", "Misc"]), moving)
     kept = keep_boxes(frame, (0, -5, -1, 8, 5, 1))
+    assert kept.velocities is not None
+    assert kept.velocities.tolist() == [[0, 1], [6, 7]]
     assert kept.names.tolist() == ["Car", "Misc"]  # the height of a centre does not count
     np.testing.assert_array_equal(kept.boxes, boxes[[0, 3]])
 

@@ -9,12 +9,19 @@ from mink_pd.boxes.geometry import bev_corners
 from mink_pd.data import sampling
 from mink_pd.data.frame import Frame
 from mink_pd.data.kitti import Kitti
+from mink_pd.data.nuscenes import NuScenes
 from mink_pd.data.sampling import Database, build_database, load_database
 
 
 @pytest.fixture(autouse=True)
 def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def database_of(points: np.ndarray, offsets: np.ndarray, boxes: np.ndarray) -> Database:
+    """Cars of unknown velocity."""
+    velocities = np.full((len(boxes), 2), np.nan, np.float32)
+    return Database(points.astype(np.float32), offsets, boxes, np.array(["Car"] * len(boxes)), velocities)
 
 
 def crowd(count: int, points: int = 6) -> Database:
@@ -25,7 +32,7 @@ def crowd(count: int, points: int = 6) -> Database:
     boxes[:, 3:6], boxes[:, 6] = (4, 1.6, 1.5), rng.uniform(-3, 3, count)
     rows = np.repeat(np.column_stack([boxes[:, :3], np.ones(count)])[:, None], points, axis=1)
     offsets = np.arange(count + 1) * points
-    return Database(rows.reshape(-1, 4).astype(np.float32), offsets, boxes, np.array(["Car"] * count))
+    return database_of(rows.reshape(-1, 4), offsets, boxes)
 
 
 def test_the_database_holds_every_object_with_its_points(kitti_root: Path) -> None:
@@ -56,14 +63,14 @@ def test_classes_are_filled_up_without_overlap(scene: Frame) -> None:
 
 def test_ignored_classes_are_in_the_way_too(scene: Frame) -> None:
     van = scene.boxes[2]
-    database = Database(np.ones((9, 4), np.float32), np.array([0, 9]), van[None] + 0.1, np.array(["Car"]))
+    database = database_of(np.ones((9, 4)), np.array([0, 9]), van[None] + 0.1)
     assert database.paste(scene, {"Car": 9}, 5, np.random.default_rng(0)) is scene
 
 
 def test_points_where_an_object_is_pasted_give_way() -> None:
     box = np.array([[10, 0, 0, 4, 2, 2, 0.5]], np.float32)
     points = np.array([[10, 0, 0, 0.1], [10, 0, 2, 0.1], [14, 0, 0, 0.1]], np.float32)
-    database = Database(np.full((6, 4), 9, np.float32), np.array([0, 6]), box, np.array(["Car"]))
+    database = database_of(np.full((6, 4), 9), np.array([0, 6]), box)
     pasted = database.paste(Frame("0", points), {"Car": 1}, 5, np.random.default_rng(0))
     np.testing.assert_array_equal(pasted.points, np.concatenate([points[1:], database.points]))
 
@@ -119,3 +126,18 @@ def test_a_read_only_data_set_is_left_alone(kitti_root: Path, tmp_path: Path) ->
         os.chmod(kitti_root, 0o755)
     assert not (kitti_root / ".mink_pd").exists()
     assert len(list((tmp_path / "cache" / "mink_pd").iterdir())) == 1
+
+
+def test_velocities_and_time_lags_come_along(nuscenes_root: Path) -> None:
+    dataset = NuScenes(nuscenes_root, "train", version="v1.0-trainval")
+    database = build_database(dataset)
+    assert database.points.shape[1] == 5
+    frame, row = dataset[0], int(np.flatnonzero(database.names == "car")[0])
+    found = np.flatnonzero((frame.boxes == database.boxes[row]).all(axis=1))
+    np.testing.assert_array_equal(frame.velocities[found[0]], database.velocities[row])
+    empty = Frame("0", np.zeros((0, 5), np.float32), velocities=np.zeros((0, 2), np.float32))
+    pasted = database.paste(empty, {"car": 2, "pedestrian": 3}, 5, np.random.default_rng(0))
+    assert len(pasted.velocities) == len(pasted.boxes) > 1
+    rows = [np.flatnonzero((database.boxes == box).all(axis=1))[0] for box in pasted.boxes]
+    np.testing.assert_array_equal(pasted.velocities, database.velocities[rows])
+    assert pasted.points[:, 4].max() > 0

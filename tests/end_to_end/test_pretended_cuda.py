@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from models.frames import nuscenes, nuscenes_batch
 from pretend_cuda import CudaTensor, pretended_cuda
 
 from mink_pd.config import Config
@@ -54,12 +55,12 @@ def batch(device: str) -> Batch:
     return collate(frames(), config().data.classes).to(device)
 
 
-def losses(device: str, settings: Config) -> dict[str, float]:
+def losses(device: str, settings: Config, inputs: Batch | None = None) -> dict[str, float]:
     """Loss terms and the norm of the gradient of one step of distillation."""
     torch.manual_seed(0)
     distiller = Distiller(build_detector(settings), build_detector(settings), settings)
     distiller.to(device).train()
-    terms, _ = distiller(batch(device))
+    terms, _ = distiller(batch(device) if inputs is None else inputs.to(device))
     sum(terms.values()).backward()  # type: ignore[union-attr]
     trained = [p for p in distiller.parameters() if p.requires_grad]
     assert all(isinstance(p.grad, CudaTensor) == (device != "cpu") for p in trained)
@@ -104,6 +105,20 @@ def test_one_step_of_the_other_methods(control: str) -> None:
     wanted = losses("cpu", settings)
     with pretended_cuda():
         assert losses("cuda", settings) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_one_step_with_a_pyramid_and_velocities() -> None:
+    settings, inputs = nuscenes(), nuscenes_batch(300, 200)
+    settings.distill.methods = ["pointdistiller", *OTHERS]
+    settings.distill.pointdistiller.neighbours = 10_000
+    wanted = losses("cpu", settings, inputs)
+    with pretended_cuda():
+        assert losses("cuda", settings, inputs) == pytest.approx(wanted, rel=1e-4)
+        detector = build_detector(settings).to("cuda").eval()
+        with torch.no_grad():
+            (found, _) = detector.detect(detector(inputs.to("cuda")))
+    assert found.velocities is not None
+    assert found.velocities.shape == (len(found.boxes), 2)
 
 
 def test_detections() -> None:

@@ -5,7 +5,7 @@ import torch
 
 from mink_pd.config import Config
 from mink_pd.config_models import AnchorDetectorConfig, PointPillarsConfig, SecondConfig
-from mink_pd.data.batch import Batch
+from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
 
 RANGE = (0.0, -3.2, -3.0, 6.4, 3.2, 1.0)
@@ -19,6 +19,31 @@ def pointpillars(**model: object) -> Config:
 def second(**model: object) -> Config:
     return _config(SecondConfig, {"voxel_size": (0.05, 0.05, 0.1), "encoder_channels": [4, 6, 8, 8, 10],
                                   "channels": [8, 12], "layers": [1, 1], "neck_channels": 8} | model)  # fmt: skip
+
+
+CLASSES = ["car", "truck", "pedestrian"]
+
+
+def nuscenes(**model: object) -> Config:
+    """A range all around, points of five columns, a feature pyramid, and anchors of any class with velocities."""
+    shape = {"z": -1.3, "matched": 0.6, "unmatched": 0.3}
+    anchors = {"long": {"size": (1.7, 0.6, 1.0), **shape}, "square": {"size": (0.8, 0.8, 1.0), **shape}}
+    settings = {"voxel_size": (0.2, 0.2, 4.0), "pillar_channels": 8, "channels": [8, 12, 16], "layers": [1, 1, 1],
+                "neck": "fpn", "neck_channels": 8, "anchors": anchors,
+                "head": {"any_class": True, "scales": [1.0, 2.0, 4.0], "velocity": True}} | model  # fmt: skip
+    data = {"kind": "nuscenes", "classes": CLASSES, "range": (-3.2, -3.2, -3.0, 3.2, 3.2, 1.0)}
+    return Config.model_validate({"data": data, "model": settings})
+
+
+def nuscenes_batch(*sizes: int, seed: int = 0) -> Batch:
+    """Uniform points of five columns; in each frame a car that moves, and a pedestrian of unknown velocity."""
+    random = np.random.default_rng(seed)
+    low, high = [-3.2, -3.2, -3, 0, 0], [3.2, 3.2, 1, 1, 0.5]
+    clouds = [random.uniform(low, high, (n, 5)).astype(np.float32) for n in sizes]
+    boxes = np.array([[-1.0, 0.5, -1.0, 3.9, 1.6, 1.5, 0.3], [2.0, -2.0, -0.8, 0.8, 0.6, 1.7, 1.0]], np.float32)
+    velocities = np.array([[4.0, 1.0], [np.nan, np.nan]], np.float32)
+    names = np.array(["car", "pedestrian"])
+    return collate([Frame(str(i), cloud, boxes, names, velocities) for i, cloud in enumerate(clouds)], CLASSES)
 
 
 def _config(kind: type[AnchorDetectorConfig], settings: dict[str, object]) -> Config:

@@ -109,6 +109,39 @@ def test_matching_against_a_loop_over_all_pairs() -> None:
     assert torch.equal(ours, wanted)
 
 
+def test_anchors_of_any_class_against_a_loop_over_all_pairs() -> None:
+    """Two levels, whose anchors differ in size; every object competes for every anchor of its frame."""
+    random = np.random.default_rng(5)
+    kinds = [ANCHOR, AnchorConfig(size=(0.8, 0.6, 1.7), z=0.0, matched=0.5, unmatched=0.35)]
+    places = torch.from_numpy(random.uniform(-6, 6, (220, 2)))
+    anchors = torch.cat([place_anchors(places[:150], kinds), place_anchors(places[150:], kinds, scale=2.0)])
+    frame = torch.from_numpy(random.integers(0, 2, 220))
+    objects = boxes(12, seed=6)
+    objects[:, :2] = torch.from_numpy(random.uniform(-6, 6, (12, 2)))
+    objects[:3, 3:5] *= 2  # for the coarser level's anchors
+    label, box_frame = torch.arange(12) % 5, torch.arange(12) // 6
+    ours = match(anchors, frame, objects, label, box_frame, kinds, any_class=True)
+    pairs = (anchors.reshape(-1, 1, 7), objects[None])
+    whole = [x.expand(880, 12, 7).reshape(-1, 7) for x in pairs]
+    overlap = aligned_iou(*whole).view(220, 4, 12) * (frame[:, None, None] == box_frame)
+    best, row = overlap.max(dim=2)
+    positive, negative = (
+        torch.tensor([getattr(k, key) for k in kinds]).repeat_interleave(2) for key in ("matched", "unmatched")
+    )
+    wanted = torch.where(best >= positive, row, torch.where(best >= negative, -2, -1))
+    for box in range(12):
+        most = overlap[..., box].max()
+        wanted[(overlap[..., box] == most) & (most > 0)] = box
+    assert {int(box) for box in wanted[150:].unique()} & {0, 1, 2}
+    assert torch.equal(ours, wanted)
+
+
+def test_larger_anchors_stand_on_the_same_ground() -> None:
+    small, large = (place_anchors(torch.zeros(1, 2), [ANCHOR], scale=s)[0, 0] for s in (1.0, 4.0))
+    assert large[3:6].tolist() == [16.0, 8.0, 6.0]
+    assert float(large[2] - large[5] / 2) == float(small[2] - small[5] / 2) == -0.75
+
+
 def test_anchors_stand_at_their_sites() -> None:
     config = Config()
     kinds = [config.model.anchors[name] for name in config.data.classes]

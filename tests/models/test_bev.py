@@ -9,8 +9,9 @@ from torch.nn import functional
 from mink_pd.distill import Distiller
 from mink_pd.models import build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.bev import DenseBev, SparseBev, spread
+from mink_pd.models.bev import DenseBev, SparseBev
 from mink_pd.models.cost import count_multiply_adds
+from mink_pd.models.maps import spread
 from mink_pd.sparse import voxelise
 
 CONFIGS = {"pointpillars": pointpillars, "second": second}
@@ -24,17 +25,16 @@ def full_grid(cells: int) -> torch.Tensor:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("fpn", [False, True])
 @pytest.mark.parametrize("strides", [[2, 2, 2], [1, 2]])
-def test_forms_agree_where_every_cell_is_occupied(strides: list[int]) -> None:
+def test_forms_agree_where_every_cell_is_occupied(strides: list[int], fpn: bool) -> None:
     """Dense zero padding is then what a missing neighbour is to a sparse convolution."""
     torch.manual_seed(0)
     channels, layers = [5, 6, 7, 8][: len(strides) + 1], [1, 2, 1][: len(strides)]
-    sparse = SparseBev(channels, strides, layers, 4).eval()
-    dense = DenseBev(channels, strides, layers, 4, (16, 16)).eval()
+    sparse = SparseBev(channels, strides, layers, 4, fpn).eval()
+    dense = DenseBev(channels, strides, layers, 4, (16, 16), fpn).eval()
     for part in ("backbone", "neck"):
-        blocks = [
-            [m for m in getattr(net, part).modules() if hasattr(m, "convolution")] for net in (sparse, dense)
-        ]
+        blocks = [[m for m in getattr(net, part).modules() if hasattr(m, "convolution")] for net in (sparse, dense)]
         for ours, theirs in zip(*blocks, strict=True):
             nn.init.normal_(theirs.norm.weight)
             nn.init.normal_(theirs.norm.bias)
@@ -47,16 +47,18 @@ def test_forms_agree_where_every_cell_is_occupied(strides: list[int]) -> None:
                     continue
                 kernel.copy_(weight)
             else:  # (out, in, y, x)
-                kernel.copy_(weight.permute(2, 3, 1, 0).flatten(0, 1))
+                kernel.copy_(weight.permute(2, 3, 1, 0).flatten(0, 1).view(kernel.shape))
     voxels = voxelise(full_grid(16), torch.zeros(256).long(), 1, (1, 1, 1), (0, 0, 0, 16, 16, 1), 2)
     x = voxels.tensor(torch.randn(256, 5))
     a, b = sparse(x, voxels), dense(x, voxels)
-    assert a.neck.coordinate_map_key == b.neck.coordinate_map_key
-    for one, other in zip([*a.stages, a.neck], [*b.stages, b.neck], strict=True):
+    necks = [[level.neck for level in one.levels] for one in (a, b)]
+    for one, other in zip(a.stages + necks[0], b.stages + necks[1], strict=True):
         assert one.coordinate_map_key == other.coordinate_map_key
         torch.testing.assert_close(one.F, other.F, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(b.cells[b.rows], a.cells, atol=1e-4, rtol=1e-4)
-    assert torch.equal(b.coordinates[b.rows], a.coordinates)
+    assert len(a.levels) == (len(strides) if fpn else 1)
+    for one, other in zip(a.levels, b.levels, strict=True):
+        torch.testing.assert_close(other.cells[other.rows], one.cells, atol=1e-4, rtol=1e-4)
+        assert torch.equal(other.coordinates[other.rows], one.coordinates)
 
 
 def normed(block: nn.Module, image: torch.Tensor) -> torch.Tensor:
@@ -85,8 +87,9 @@ def test_dense_rows_are_the_maps_at_the_sites() -> None:
         stride = tap.tensor_stride[0]
         torch.testing.assert_close(tap.F, image[frame, :, cy // stride, cx // stride])
     neck = torch.cat(parts, dim=1)
-    assert features.cells.shape == (2 * 10 * 14, 8)
-    for coordinates, rows in ((features.coordinates, features.cells), (features.neck.C, features.neck.F)):
+    (level,) = features.levels
+    assert level.cells.shape == (2 * 10 * 14, 8)
+    for coordinates, rows in ((level.coordinates, level.cells), (level.neck.C, level.neck.F)):
         frame, cx, cy = coordinates.long().t()
         torch.testing.assert_close(rows, neck[frame, :, cy, cx])
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mink_pd.models.losses import box_loss, focal_loss
+from mink_pd.models.losses import box_loss, focal_loss, velocity_loss
 
 
 def test_focal_loss_is_the_formula() -> None:
@@ -29,3 +29,15 @@ def test_box_loss_by_hand() -> None:
     beta = 1 / 9
     wanted = (0.5 - beta / 2) + 0.05**2 / (2 * beta) + (math.sin(0.3) - beta / 2)
     assert float(box_loss(ours, theirs)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_velocity_loss_by_hand() -> None:
+    predicted = torch.tensor([[3.0, 0.05], [1.0, 2.0], [9.0, 0.5]], requires_grad=True)
+    wanted = torch.tensor([[1.0, 0.0], [1.0, 2.0], [math.nan, 0.0]])
+    beta = 1 / 9
+    loss = velocity_loss(predicted, wanted)
+    first = (2.0 - beta / 2) + 0.05**2 / (2 * beta)
+    assert loss.tolist() == pytest.approx([first, 0.0, 0.5 - beta / 2], rel=1e-5)
+    loss.sum().backward()
+    assert predicted.grad is not None
+    assert predicted.grad.flatten().tolist() == pytest.approx([1, 0.45, 0, 0, 0, 1], rel=1e-5)

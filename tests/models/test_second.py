@@ -29,7 +29,7 @@ def dense_layer(image: Tensor, active: Tensor, block: nn.Module, **geometry: obj
     weight = kernel.view(*shape, *kernel.shape[1:]).permute(4, 3, 0, 1, 2)  # (out, in, z, y, x)
     image = functional.conv3d(image, weight, **geometry)
     if "stride" in geometry:
-        active = (functional.conv3d(active.float(), torch.ones(1, 1, *shape), **geometry) > 0.5)
+        active = functional.conv3d(active.float(), torch.ones(1, 1, *shape), **geometry) > 0.5
     image = torch.relu(nn.functional.batch_norm(image, block.norm.running_mean, block.norm.running_var,
                                                 block.norm.weight, block.norm.bias, eps=block.norm.eps))  # fmt: skip
     return image * active, active

@@ -9,11 +9,12 @@ from mink_pd.render import FALSE_POSITIVE, MISSED, TRUE_POSITIVE, Lines, Panel, 
 from mink_pd.render import detections as detections_module
 from mink_pd.render import importance as importance_module
 from mink_pd.render.camera import fit_camera
-from mink_pd.render.colours import OKABE_ITO, encode_srgb, scale_of
+from mink_pd.render.colours import CLASSES, OKABE_ITO, WHITE, encode_srgb, scale_of
 from mink_pd.render.detections import COLOURS, _scores, detections_figure, detections_scene, detections_side_by_side
 from mink_pd.render.importance import SELECTED, importance_figure, importance_scene
+from mink_pd.render.outlook import OUTLOOKS
 from mink_pd.render.page import PAGE, SIZE, Page, rgb
-from mink_pd.render.shapes import box_edges, circles, dashes, view_targets
+from mink_pd.render.shapes import box_edges, circles, dashes, rings, velocity_arrows, view_targets
 
 RNG = np.random.default_rng(0)
 BOXES = np.array([[12.0, 1.0, -1.0, 4.0, 1.7, 1.5, 0.3], [25.0, -4.0, -0.9, 0.8, 0.6, 1.7, 2.0]])
@@ -160,6 +161,64 @@ def test_figures_are_composed_of_pictures_counts_and_legend(monkeypatch: pytest.
         picture = importance_figure(POINTS, np.ones(len(POINTS)), selected, boxes, 0.5)
         assert has(np.asarray(picture), OKABE_ITO["sky blue"]) > 100
     importance_figure(np.zeros((0, 4)), np.zeros(0), empty, np.zeros((0, 7)), 0.0)
+    around = np.asarray(detections_figure(POINTS, moving(MISSED), moving(TRUE_POSITIVE), "title", outlook=AROUND))
+    assert has(around, CLASSES["car"]) > 30
+    assert has(around, CLASSES["bus"]) == 0
+    moves = np.array([[1.0, 0.0], [0.0, 2.0]])
+    importance_figure(POINTS, np.ones(len(POINTS)), empty, BOXES, 0.5, velocities=moves, outlook=AROUND)
+
+
+AROUND = OUTLOOKS["nuscenes"]
+
+
+def test_arrows_lead_to_where_the_roof_is_a_second_later() -> None:
+    boxes = np.concatenate([BOXES, BOXES])
+    velocities = np.array([[3.0, -4.0], [0.1, 0.1], [np.nan, np.nan], [-12.0, 0.0]])
+    shafts = velocity_arrows(boxes, velocities).reshape(-1, 3, 2, 3)[:, 0]
+    roofs = boxes[[0, 3], :3] + np.array([[0, 0, 0.75], [0, 0, 0.85]])
+    assert shafts[:, 0] == pytest.approx(roofs)
+    assert shafts[:, 1] == pytest.approx(roofs + np.array([[3, -4, 0], [-12, 0, 0]]))
+    strokes = velocity_arrows(BOXES[:1], velocities[:1])
+    assert (strokes[1:, 0] == strokes[0, 1]).all()  # both barbs begin at the tip, and turn back
+    assert ((strokes[1:, 1] - strokes[1:, 0]) @ np.array([3.0, -4, 0]) < 0).all()
+
+
+def moving(*outcomes: str) -> Panel:
+    one = panel(*outcomes)
+    one.names = np.array(["car", "pedestrian"])[: len(outcomes)]
+    one.velocities = np.array([[0.0, 40.0], [np.nan, np.nan]])[: len(outcomes)]
+    return one
+
+
+def test_all_around_boxes_are_coloured_by_class_and_nothing_is_cut() -> None:
+    scene = detections_scene(POINTS, moving(FALSE_POSITIVE, MISSED), AROUND)
+    drawn: dict[tuple[float, float, float], list[np.ndarray]] = {}
+    for layer in scene.layers:
+        if isinstance(layer, Lines) and len(layer.segments):
+            drawn.setdefault(layer.colour, []).append(layer.segments)
+    (car,), (arrow,) = drawn[CLASSES["car"]], drawn[WHITE]
+    assert len(car) == 12 + 2  # sides and a crossed roof
+    assert car[12:].mean(axis=1) == pytest.approx(np.array([[12.0, 1.0, -0.25]] * 2))
+    assert len(drawn[CLASSES["pedestrian"]][0]) > 15
+    assert arrow == pytest.approx(velocity_arrows(BOXES[:1], np.array([[0.0, 40.0]])))
+    behind = np.array([[-90.0, 3.0, 0.0]])
+    assert AROUND.points(behind, np.zeros((1, 3))).all()
+    assert not OUTLOOKS["kitti"].points(behind, np.zeros((1, 3))).any()
+    whole = rings([10.0], 0.0, whole=True).segments.reshape(-1, 3)
+    assert (whole.min(axis=0), whole.max(axis=0)) == (pytest.approx([-10, -10, 0]), pytest.approx([10, 10, 0]))
+
+
+def test_all_around_the_front_is_up() -> None:
+    """nuScenes' LiDAR has y ahead and x to the right; the arrow's tip is in the picture too."""
+    scene, camera = detections_side_by_side(POINTS, moving(TRUE_POSITIVE), moving(TRUE_POSITIVE), AROUND)
+    (centre, front, right), _ = camera.project(np.array([[0.0, 0, 0], [0, 5, 0], [5, 0, 0]]), SIZE)
+    assert front[1] < centre[1]
+    assert right[0] > centre[0]
+    arrows = [layer.segments for layer in scene.layers if isinstance(layer, Lines) and layer.colour == WHITE]
+    assert arrows[1][..., 0].min() > arrows[0][..., 0].max() + 5  # the second panel to the right of the first
+    for arrow in arrows:
+        pixels, _ = camera.project(arrow.reshape(-1, 3), SIZE)
+        assert ((pixels > 0) & (pixels < np.array(SIZE))).all()
 
 
 def test_counts_of_a_panel() -> None:

@@ -103,3 +103,17 @@ def test_kitti_files_with_a_calibration_and_json_without(kitti: Path, tmp_path: 
     # The camera of this calibration sits in the LiDAR: x right, y down to the bottom face, z ahead.
     assert objects.location[0] == pytest.approx([-1, 1 + 0.75, 15], abs=1e-5)
     assert objects.dimensions[0] == pytest.approx([1.5, 2, 4], abs=1e-5)
+
+
+def test_a_turn_of_nuscenes_and_what_a_detector_sees_of_it(tmp_path: Path) -> None:
+    """Five columns in the file, the last of which is the ring; a detector of five sees the time lag there, 0."""
+    turn = np.array([[10, 1, 0, 51, 7], [0.5, 0.5, 1, 255, 3], [-10, 2, 0, 255, 31]], np.float32)
+    turn.tofile(tmp_path / "scene.pcd.bin")
+    frames = PointFiles([tmp_path / "scene.pcd.bin"], None, camera_view=True, columns=5)
+    assert frames.ids == ["scene"]
+    expected = np.array([[10, 1, 0, 0.2, 0], [-10, 2, 0, 1, 0]], np.float32)  # the car's own point is left out
+    np.testing.assert_allclose(frames[0].points, expected)
+    AHEAD.tofile(tmp_path / "four.bin")
+    five = PointFiles([tmp_path / "four.bin"], None, True, columns=5)[0].points
+    np.testing.assert_array_equal(five, np.pad(AHEAD, ((0, 0), (0, 1))))
+    np.testing.assert_array_equal(PointFiles([tmp_path / "scene.pcd.bin"], None, True)[0].points, expected[:, :4])

@@ -12,6 +12,7 @@ from torch import nn
 
 from mink_pd.errors import MinkPDError
 from mink_pd.train.objective import DetectionObjective
+from mink_pd.train.scorers import KittiScorer
 from mink_pd.train.validate import Validation
 
 
@@ -96,7 +97,7 @@ def test_best_weights_are_those_of_the_best_validation(tmp_path: Path) -> None:
 
     def validate(detector: nn.Module) -> Validation:
         seen.append({name: tensor.clone() for name, tensor in detector.state_dict().items()})
-        return Validation({}, {}, {}, {"mAP_3d": next(values)})
+        return Validation({}, KittiScorer(), {"mAP_3d": next(values)})
 
     trainer = make_trainer(tmp_path / "run", validate=validate, epochs=3, validate_every=1)
     trainer.fit()

@@ -24,8 +24,8 @@ from mink_pd.models import build_detector
 from mink_pd.sparse.norm import BatchNorm, sum_over_processes, synchronise
 from mink_pd.train.experiment import distil, launch, train_detector
 from mink_pd.train.loop import Trainer
-from mink_pd.train.predict import write_results
 from mink_pd.train.runs import RunFolder, checkpoint_file, load_detector
+from mink_pd.train.scorers import KittiScorer
 from mink_pd.train.validate import validate
 
 WORKER = Path(__file__).parents[1] / "processes_worker.py"
@@ -188,11 +188,12 @@ def test_figures_and_detections_are_exactly_those_of_one_process(both: Both) -> 
     detector, _ = load_detector(run)
     dataset = open_dataset(config.data, "val")
     fabric = launch(config.train)
-    alone = validate(detector, make_loader(dataset, config.data, batch_size=1, training=False, seed=0).epoch(0), fabric)
+    loader = make_loader(dataset, config.data, batch_size=1, training=False, seed=0)
+    alone = validate(detector, loader.epoch(0), KittiScorer(), fabric)
     assert last["split"] == "val"
     assert {name: last[name] for name in alone.metrics} == alone.metrics
-    write_results(both.runs / "alone", alone.detections)
-    assert sum(len(found) for found in alone.detections.values()) > 10
+    alone.write(both.runs / "alone")
+    assert sum(len(found) for _, found in alone.kept.values()) > 10
     for name in VAL:
         assert (run / "results" / f"{name}.txt").read_text() == (both.runs / "alone" / f"{name}.txt").read_text()
     assert sorted(file.stem for file in (run / "results").iterdir()) == VAL

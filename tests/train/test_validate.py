@@ -8,13 +8,14 @@ import torch
 from lightning_fabric import Fabric
 from stand_in import MeanDetector, Memory
 
-from mink_pd.config import Config
+from mink_pd.config import Config, DataConfig
 from mink_pd.data.calibration import Calibration
 from mink_pd.data.frame import Frame
 from mink_pd.data.objects import Objects
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.train.predict import detect_batches, detect_frame, write_results
-from mink_pd.train.validate import check_metric, labels_of, summary, validate
+from mink_pd.train.scorers import KittiScorer, check_metric, labels_of, summary
+from mink_pd.train.validate import validate
 
 
 def rows(*names: str) -> Objects:
@@ -44,9 +45,9 @@ def test_figures_by_name() -> None:
     assert logged["Car/bev/easy"] == 90
     assert "Cyclist/3d/easy" not in logged
     for name in logged:
-        check_metric(name)
+        check_metric(name, DataConfig())
     with pytest.raises(ConfigError, match="mAP3d"):
-        check_metric("mAP3d")
+        check_metric("mAP3d", DataConfig())
 
 
 def frames_with_labels() -> Memory:
@@ -70,9 +71,9 @@ def find_the_car() -> MeanDetector:
 
 def test_a_perfect_detector_scores_as_such() -> None:
     memory = frames_with_labels()
-    result = validate(find_the_car(), memory.epoch(0), Fabric(accelerator="cpu", devices=1))
-    assert sorted(result.detections) == [frame.id for frame in memory.frames]
-    assert result.detections["000000"].location[0] == pytest.approx([0, 1.7, 15], abs=1e-5)
+    result = validate(find_the_car(), memory.epoch(0), KittiScorer(), Fabric(accelerator="cpu", devices=1))
+    assert sorted(result.kept) == [frame.id for frame in memory.frames]
+    assert result.kept["000000"][1].location[0] == pytest.approx([0, 1.7, 15], abs=1e-5)
     # Five labels give five score cuts; the first lies at recall 0, which R40 leaves out.
     assert result.metrics["Car/3d/moderate"] == pytest.approx(100 * 4 / 40)
 

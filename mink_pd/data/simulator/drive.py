@@ -1,6 +1,6 @@
 """A simulated raw drive in the layout of KITTI's raw data, as ``pykitti.raw`` reads it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def write_drive(base: Path, seed: int, count: int) -> Iterator[Path]:
     rng = frame_rng(seed, 0, stream=1)
     scene = random_scene(rng, drive_region(SPEED * PERIOD * count))
     poses = [_pose(scene, i * PERIOD) for i in range(count)]
-    _stop_collisions(scene, poses)
+    stop_collisions(scene, {i * PERIOD: pose for i, pose in enumerate(poses)})
     folder = base / DATE / f"{DATE}_drive_{DRIVE}_sync"
     for part in ("velodyne_points/data", "oxts/data", *(f"image_{camera:02d}/data" for camera in range(4))):
         (folder / part).mkdir(parents=True)
@@ -89,16 +89,17 @@ def _pose(scene: Scene, time: float) -> tuple[float, float, float]:
     return x, y, heading
 
 
-def _stop_collisions(scene: Scene, poses: list[tuple[float, float, float]]) -> None:
-    """Stop every actor that would run into another, or into the car, at some scan."""
+def stop_collisions(scene: Scene, poses: Mapping[float, tuple[float, float, float]]) -> None:
+    """Stop every actor that would run into another, or into the car, at some time: time [s] -> the car's x, y, yaw."""
     while True:
         stopped = False
-        for index, ego in enumerate(poses):
+        for time, ego in poses.items():
             taken = Footprints(gap=0.05)
             taken.take(ego[0], ego[1], 4.6, 2.0, ego[2])
             order = sorted(scene.things, key=lambda thing: thing.speed > 0)  # the parked ones stand firm
             for thing in order:
-                if not taken.take(*thing.at(index * PERIOD)[:2], *thing.size[:2], thing.yaw) and thing.speed:
+                x, y, yaw = thing.at(time)
+                if not taken.take(x, y, *thing.size[:2], yaw) and thing.speed:
                     thing.speed, stopped = 0.0, True
         if not stopped:
             return

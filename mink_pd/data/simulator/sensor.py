@@ -96,7 +96,7 @@ def scan(snapshot: Snapshot, rng: Rng, camera_view: bool = True) -> Scan:
     rays = beams(camera_view).copy()
     rays[:, 3:] = _turn(rays[:, 3:], rng.uniform(0, AZIMUTH_STEP))  # the turn starts anywhere
     mesh, count = snapshot.mesh, len(snapshot.boxes)
-    hits = _caster(mesh.vertices, mesh.triangles).cast_rays(_tensor(rays), nthreads=1)
+    hits = caster(mesh.vertices, mesh.triangles).cast_rays(to_tensor(rays), nthreads=1)
     distance = hits["t_hit"].numpy()
     hit = np.flatnonzero(distance < MAX_RANGE)
     distance, triangle = distance[hit], hits["primitive_ids"].numpy()[hit].astype(np.int64)
@@ -104,7 +104,7 @@ def scan(snapshot: Snapshot, rng: Rng, camera_view: bool = True) -> Scan:
     on_thing = np.flatnonzero(owner >= 0)
     seen = on_thing[in_image(origin[on_thing] + direction[on_thing] * distance[on_thing, None])]
     cosine = np.abs(np.einsum("rc,rc->r", hits["primitive_normals"].numpy()[hit], direction))
-    measured, intensity, kept = _echo(
+    measured, intensity, kept = echo(
         rng, distance, cosine, mesh.surface[triangle].astype(np.int64), mesh.reflectance[triangle]
     )
     points = np.column_stack([origin + direction * measured[:, None], intensity]).astype(np.float32)
@@ -114,7 +114,7 @@ def scan(snapshot: Snapshot, rng: Rng, camera_view: bool = True) -> Scan:
     return Scan(points[kept], owner[kept], reached, possible)
 
 
-def _echo(
+def echo(
     rng: Rng, distance: np.ndarray, cosine: np.ndarray, surface: np.ndarray, reflectance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Measured range [m], intensity [0..1] and whether the echo was strong enough, each (R,)."""
@@ -149,8 +149,8 @@ def _possible(snapshot: Snapshot, rays: np.ndarray) -> np.ndarray:
     corner = snapshot.mesh.triangles[triangles]  # (T, 3)
     height = np.searchsorted(rows, snapshot.owner[triangles])[:, None, None] * lift  # (T, 1, 3)
     vertices = (snapshot.mesh.vertices[corner] + height).reshape(-1, 3)
-    caster = _caster(vertices, np.arange(len(vertices)).reshape(-1, 3))
-    distance = caster.cast_rays(_tensor(lifted), nthreads=1)["t_hit"].numpy()
+    alone = caster(vertices, np.arange(len(vertices)).reshape(-1, 3))
+    distance = alone.cast_rays(to_tensor(lifted), nthreads=1)["t_hit"].numpy()
     met = distance < MAX_RANGE
     met[met] = in_image(cast[met, :3] + cast[met, 3:] * distance[met, None])
     return np.bincount(rows[level[met]], minlength=len(snapshot.boxes))
@@ -172,13 +172,15 @@ def _towards(box: np.ndarray, azimuth: np.ndarray, elevation: np.ndarray) -> np.
     return (np.abs(azimuth - bearing) <= spread) & (elevation >= low) & (elevation <= high)
 
 
-def _caster(vertices: np.ndarray, triangles: np.ndarray) -> o3d.t.geometry.RaycastingScene:
-    caster = o3d.t.geometry.RaycastingScene(nthreads=1)
-    caster.add_triangles(_tensor(vertices.astype(np.float32)), _tensor(triangles.astype(np.uint32)))
-    return caster
+def caster(vertices: np.ndarray, triangles: np.ndarray) -> o3d.t.geometry.RaycastingScene:
+    """What rays are cast against: vertices (V, 3), triangles (T, 3)."""
+    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
+    scene.add_triangles(to_tensor(vertices.astype(np.float32)), to_tensor(triangles.astype(np.uint32)))
+    return scene
 
 
-def _tensor(array: np.ndarray) -> o3d.core.Tensor:
+def to_tensor(array: np.ndarray) -> o3d.core.Tensor:
+    """The array as Open3D takes it."""
     return o3d.core.Tensor.from_numpy(np.ascontiguousarray(array))
 
 

@@ -101,7 +101,7 @@ def random_scene(rng: Rng, region: Region = FRAME) -> Scene:
     layout = random_layout(rng)
     lanes = [n for n, _ in layout.lanes]
     ground = random_ground(rng, road, (min(lanes) - 1.8, max(lanes) + 1.8))
-    filler = _Filler(rng, road, layout, region)
+    filler = Filler(rng, road, layout, region)
     filler.fill()
     return Scene(ground, _grid(region), filler.things)
 
@@ -114,7 +114,7 @@ def _grid(region: Region) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(region.start - 100, region.end + 100, 2.0), np.arange(-100.0, 101.0, 2.0)
 
 
-class _Filler:
+class Filler:
     """Draws things and keeps those that find a free place."""
 
     def __init__(self, rng: Rng, road: Road, layout: Layout, region: Region) -> None:

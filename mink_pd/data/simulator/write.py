@@ -5,11 +5,13 @@ import multiprocessing
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from mink_pd.data.labels import write_objects
 from mink_pd.data.objects import Objects
@@ -23,6 +25,8 @@ from mink_pd.errors import DataError
 
 VERSION = 1  # raise it whenever the same seed would give other bytes
 MANIFEST = "simulator.json"
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -65,17 +69,33 @@ def simulate(
     ``out`` cannot be written, or holds something else: other settings (unless ``force``), or data that the
     simulator did not write.
     """
+    with whole_data_set(out, asdict(settings), force) as root:
+        if root is None:
+            return None
+        summaries = _write_frames(root, settings, workers, advance)
+        if settings.drive:
+            for _ in write_drive(root / "raw", settings.seed, settings.drive):
+                advance()
+    return summaries
+
+
+@contextmanager
+def whole_data_set(out: Path, settings: Mapping[str, Any], force: bool) -> Iterator[Path | None]:
+    """A folder to fill, which becomes ``out``, with a record of its settings, when the block ends well; None if ``out``
+    is what these settings have written already.
+
+    Raises DataError when ``out`` cannot be written, or holds something else: other settings (unless ``force``), or data
+    that the simulator did not write.
+    """
     if _present(out, settings, force):
-        return None
+        yield None
+        return
     building = out.parent / f".{out.name}.{os.getpid()}"
     replaced = building.with_name(f"{building.name}.old")
     try:
         building.mkdir(parents=True)
-        summaries = _write_frames(building, settings, workers, advance)
-        if settings.drive:
-            for _ in write_drive(building / "raw", settings.seed, settings.drive):
-                advance()
-        (building / MANIFEST).write_text(json.dumps(asdict(settings), indent=2) + "\n")
+        yield building
+        (building / MANIFEST).write_text(json.dumps(settings, indent=2) + "\n")
         if out.exists():
             os.replace(out, replaced)
         os.replace(building, out)
@@ -86,10 +106,9 @@ def simulate(
     finally:
         for leftover in (building, replaced):
             shutil.rmtree(leftover, ignore_errors=True)
-    return summaries
 
 
-def _present(out: Path, settings: Settings, force: bool) -> bool:
+def _present(out: Path, settings: Mapping[str, Any], force: bool) -> bool:
     """Whether ``out`` is what ``settings`` would write."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
@@ -97,10 +116,10 @@ def _present(out: Path, settings: Settings, force: bool) -> bool:
         found = json.loads((out / MANIFEST).read_text())
     except (OSError, ValueError):
         raise DataError(f"{out}: exists and is no simulated data set (no {MANIFEST}); name another folder") from None
-    if found == asdict(settings) and not force:
+    if found == settings and not force:
         return True
     if not force:
-        wanted = asdict(settings).items()
+        wanted = settings.items()
         changed = [f"{key} {found.get(key)}, not {value}" for key, value in wanted if found.get(key) != value]
         raise DataError(
             f"{out}: already holds a data set made with other settings ({'; '.join(changed)}); "
@@ -119,19 +138,20 @@ def _write_frames(root: Path, settings: Settings, workers: int, advance: Callabl
     for name, frames in splits.items():
         (root / "ImageSets" / f"{name}.txt").write_text("".join(f"{frame:06d}\n" for frame in frames))
     summaries = []
-    for summary in _each(partial(write_frame, training, settings.seed), splits["trainval"], workers):
+    for summary in each(partial(write_frame, training, settings.seed), splits["trainval"], workers, chunk=4):
         summaries.append(summary)
         advance()
     return summaries
 
 
-def _each(work: Callable[[int], Summary], frames: range, workers: int) -> Iterator[Summary]:
+def each(work: Callable[[T], R], items: Sequence[T], workers: int, chunk: int = 1) -> Iterator[R]:
+    """``map``, in order, over processes, each of which takes ``chunk`` items at a time."""
     if workers <= 1:
-        yield from map(work, frames)
+        yield from map(work, items)
         return
     # Open3D's threads do not survive a fork.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(work, frames, chunksize=4)
+        yield from pool.map(work, items, chunksize=chunk)
 
 
 def write_frame(training: Path, seed: int, frame: int) -> Summary:

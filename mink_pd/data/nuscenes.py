@@ -1,0 +1,277 @@
+"""nuScenes (Caesar et al., CVPR 2020): keyframes with the sweeps before them, through the devkit's tables.
+
+Points and boxes are in the LiDAR's own frame as the files have it (y forward, x right, z up), as in OpenPCDet: our
+words "x forward, y left" do not hold here, and nothing depends on them.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from scipy.spatial.transform import Rotation
+
+from mink_pd.data.devkit import devkit, explain, open_tables, scenes_of_split, table_files
+from mink_pd.data.frame import Frame
+from mink_pd.errors import DataError
+
+CLASSES = (
+    "car",
+    "truck",
+    "bus",
+    "trailer",
+    "construction_vehicle",
+    "pedestrian",
+    "motorcycle",
+    "bicycle",
+    "traffic_cone",
+    "barrier",
+)
+CHANNEL = "LIDAR_TOP"
+CLOSE = 1.0  # points with |x| and |y| below it are the car's own [m]; the devkit's default
+_MICROSECOND = 1e-6
+_PROGRESS_FROM = 2000  # keyframes from which collecting them is slow enough to show progress
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One turn of the LiDAR: its file, how long before the keyframe [s], and (4, 4) its frame -> the keyframe's."""
+
+    file: Path
+    lag: float
+    to_keyframe: np.ndarray
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """What the tables say of a sample.
+
+    boxes float32 (B, 7), names (B,), velocities float32 (B, 2): as in Frame; seen (B,) int: LiDAR and radar points in
+    each box, counted by the annotators; global_from_lidar float64 (4, 4).
+    """
+
+    token: str
+    sweeps: tuple[Sweep, ...]
+    boxes: np.ndarray
+    names: np.ndarray
+    velocities: np.ndarray
+    seen: np.ndarray
+    global_from_lidar: np.ndarray
+
+
+class NuScenes:
+    """The keyframes of one split; ids are the samples' tokens.
+
+    version: the tables' folder, such as v1.0-trainval. split: one of the devkit's (train, val, mini_train, ...), or of
+    the version folder's splits.json. sweeps: turns of the LiDAR joined a frame, the keyframe's own included; fewer
+    where a scene has just begun. max_frames: only the first so many.
+
+    A frame's points have five columns: x, y, z [m], intensity (0..1, the file's 0..255 divided by 255) and time lag
+    [s], 0 for the keyframe's own, rising with age. Boxes are those of the ten detection classes, named so; what the
+    devkit maps to none is left out. Velocities are those of the devkit's ``box_velocity``.
+    Raises DataError at once: a table or a sweep's file is missing, a token does not resolve, timestamps are not in
+    order, the split is unknown; or, without the devkit, what to install.
+    """
+
+    def __init__(
+        self, root: str | Path, split: str, *, version: str, sweeps: int = 10, max_frames: int | None = None
+    ) -> None:
+        self.root, self.version, self.split, self.sweeps = Path(root), version, split, sweeps
+        tables = open_tables(self.root, version)
+        try:
+            self.keyframes = list(_keyframes(tables, scenes_of_split(tables, split), sweeps, max_frames))
+        except (KeyError, TypeError, ValueError) as error:
+            raise explain(self.root / version, error) from None
+        self.ids = [keyframe.token for keyframe in self.keyframes]
+        self.whole_split = max_frames is None
+        self._check_files()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Frame:
+        """Read frame ``index``. Raises DataError naming the file when one is malformed."""
+        keyframe = self.keyframes[index]
+        points = np.concatenate([read_sweep(sweep) for sweep in keyframe.sweeps])  # (P, 5)
+        return Frame(keyframe.token, points, keyframe.boxes, keyframe.names, keyframe.velocities)
+
+    def frame_names(self) -> list[np.ndarray]:
+        """Class names of each frame's objects that hold a point, without reading any cloud."""
+        return [keyframe.names[keyframe.seen > 0] for keyframe in self.keyframes]
+
+    def fingerprint(self) -> str:
+        """A digest that changes with the tables, the frames and their LiDAR files (size, time)."""
+        digest = hashlib.sha256(f"{self.version} {self.split} {self.sweeps}".encode())
+        files = [keyframe.sweeps[0].file for keyframe in self.keyframes]
+        for path in (*table_files(self.root, self.version), *files):
+            status = path.resolve().stat()
+            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+    def _check_files(self) -> None:
+        """All at once, folder by folder: asking file by file takes minutes on a network disk."""
+        files = {sweep.file for keyframe in self.keyframes for sweep in keyframe.sweeps}
+        present = {folder / name for folder in {file.parent for file in files} for name in _names(folder)}
+        missing = sorted(files - present)
+        if missing:
+            raise DataError(
+                f"{missing[0]}: missing, the first of {len(missing)} out of {len(files)} LiDAR files of split"
+                f" '{self.split}'; complete the data, or set data.sweeps=1 if only keyframes are here"
+            )
+
+
+def read_sweep(sweep: Sweep) -> np.ndarray:
+    """float32 (P, 5) in the keyframe's frame: x, y, z [m], intensity [0..1], time lag [s]; the car's own points left
+    out.
+
+    Raises DataError: the file is gone, truncated, or has values that are not finite.
+    """
+    try:
+        values = np.fromfile(sweep.file, dtype="<f4")
+    except OSError as error:
+        raise DataError(f"{sweep.file}: cannot be read ({error.strerror}); complete the data") from None
+    size = sweep.file.stat().st_size
+    if size % 20:
+        raise DataError(
+            f"{sweep.file}: truncated, {size} bytes are not a whole number of points of 20 bytes (float32 x, y, z,"
+            " intensity, ring); copy the file again"
+        )
+    points = values.reshape(-1, 5)
+    if not np.isfinite(points).all():
+        raise DataError(f"{sweep.file}: holds a NaN or infinite value; copy the file again")
+    points = points[(np.abs(points[:, :2]) >= CLOSE).any(axis=1)].astype(np.float32)
+    points[:, :3] = points[:, :3].astype(np.float64) @ sweep.to_keyframe[:3, :3].T + sweep.to_keyframe[:3, 3]
+    points[:, 3] /= 255
+    points[:, 4] = sweep.lag
+    return points
+
+
+def _keyframes(tables: Any, scenes: set[str], sweeps: int, most: int | None) -> Iterator[Keyframe]:
+    """In the order of the sample table, which is that of time within a scene."""
+    wanted = {scene["token"] for scene in tables.scene if scene["name"] in scenes}
+    samples = [sample for sample in tables.sample if sample["scene_token"] in wanted][:most]
+    for sample in samples:
+        _check_order(tables, sample)
+    poses = _Poses(tables)
+    to_class = devkit("nuscenes.eval.detection.utils").category_to_detection_name
+    watched = track(
+        samples,
+        description="collecting keyframes",
+        console=Console(stderr=True),
+        transient=True,
+        disable=len(samples) < _PROGRESS_FROM,
+    )
+    for sample in watched:
+        chain = list(_chain(tables, sample, sweeps))
+        own = poses.global_from_lidar(chain[0])
+        to_own = np.linalg.inv(own)
+        turns = tuple(
+            Sweep(
+                Path(tables.dataroot) / record["filename"],
+                (chain[0]["timestamp"] - record["timestamp"]) * _MICROSECOND,
+                to_own @ poses.global_from_lidar(record) if record is not chain[0] else np.eye(4),
+            )
+            for record in chain
+        )
+        records = [tables.get("sample_annotation", token) for token in sample["anns"]]
+        classes = [to_class(record["category_name"]) for record in records]
+        known = [(record, name) for record, name in zip(records, classes, strict=True) if name is not None]
+        yield Keyframe(sample["token"], turns, *_objects(tables, known, own), own)
+
+
+def _chain(tables: Any, sample: dict[str, Any], sweeps: int) -> Iterator[dict[str, Any]]:
+    """The sample's own turn and those before it, newest first. Raises DataError where time does not run backwards."""
+    if CHANNEL not in sample["data"]:
+        raise DataError(
+            f"{tables.table_root}/sample_data.json: sample {sample['token']} has no {CHANNEL} keyframe; copy the tables"
+            " again"
+        )
+    record = tables.get("sample_data", sample["data"][CHANNEL])
+    yield record
+    for _ in range(sweeps - 1):
+        if record["prev"] == "":
+            return
+        earlier = tables.get("sample_data", record["prev"])
+        if earlier["timestamp"] >= record["timestamp"]:
+            raise DataError(
+                f"{tables.table_root}/sample_data.json: timestamps are out of order, {earlier['filename']} comes before"
+                f" {record['filename']} but is not older ({earlier['timestamp']}, {record['timestamp']}); copy the"
+                " table again"
+            )
+        record = earlier
+        yield record
+
+
+def _check_order(tables: Any, sample: dict[str, Any]) -> None:
+    """Velocities are differences between samples: raise DataError where the one before is not older."""
+    earlier = tables.get("sample", sample["prev"]) if sample["prev"] else None
+    if earlier is not None and earlier["timestamp"] >= sample["timestamp"]:
+        raise DataError(
+            f"{tables.table_root}/sample.json: timestamps are out of order, sample {earlier['token']} comes before"
+            f" {sample['token']} but is not older ({earlier['timestamp']}, {sample['timestamp']}); copy the table again"
+        )
+
+
+class _Poses:
+    """Where the LiDAR was, by row of sample_data."""
+
+    def __init__(self, tables: Any) -> None:
+        self._mount = {record["token"]: _matrix(record) for record in tables.calibrated_sensor}
+        self._tables = tables
+
+    def global_from_lidar(self, record: dict[str, Any]) -> np.ndarray:
+        """float64 (4, 4), LiDAR frame of that turn -> the map's frame."""
+        ego = _matrix(self._tables.get("ego_pose", record["ego_pose_token"]))
+        return ego @ self._mount[record["calibrated_sensor_token"]]
+
+
+def _matrix(record: dict[str, Any]) -> np.ndarray:
+    """(4, 4) of a record's rotation (w, x, y, z) and translation."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_quat(np.roll(record["rotation"], -1)).as_matrix()
+    matrix[:3, 3] = record["translation"]
+    return matrix
+
+
+def _objects(
+    tables: Any, known: list[tuple[dict[str, Any], str]], global_from_lidar: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """boxes (B, 7), names (B,), velocities (B, 2) and points in each box (B,) of annotations and their classes."""
+    records = [record for record, _ in known]
+    names = np.array([name for _, name in known], dtype="<U20")
+    centre = np.array([record["translation"] for record in records], np.float64).reshape(-1, 3)
+    size = np.array([record["size"] for record in records], np.float64).reshape(-1, 3)  # w, l, h
+    quaternion = np.array([record["rotation"] for record in records], np.float64).reshape(-1, 4)
+    moving = np.array([tables.box_velocity(record["token"])[:2] for record in records], np.float64).reshape(-1, 2)
+    seen = np.array([record["num_lidar_pts"] + record["num_radar_pts"] for record in records], np.int64)
+    w, x, y, z = quaternion.T
+    ahead = np.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z)], axis=1)  # (B, 2) of each box, on the map
+    heading = from_map(global_from_lidar, ahead)
+    boxes = np.empty((len(records), 7))
+    boxes[:, :3] = (centre - global_from_lidar[:3, 3]) @ global_from_lidar[:3, :3]
+    boxes[:, 3:6] = size[:, [1, 0, 2]]
+    boxes[:, 6] = np.arctan2(heading[:, 1], heading[:, 0])
+    return boxes.astype(np.float32), names, from_map(global_from_lidar, moving).astype(np.float32), seen
+
+
+def from_map(global_from_lidar: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Vectors (B, 2) over the map as those of the LiDAR's x-y plane that lie above them; :func:`to_map` is its inverse,
+    exactly, however the LiDAR leans. (To rotate in space and drop z, as is often done, agrees to second order.)"""
+    return vectors @ np.linalg.inv(global_from_lidar[:2, :2]).T
+
+
+def to_map(global_from_lidar: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Vectors (B, 2) of the LiDAR's x-y plane as seen from above on the map."""
+    return vectors @ global_from_lidar[:2, :2].T
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

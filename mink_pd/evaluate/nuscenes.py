@@ -1,0 +1,162 @@
+"""nuScenes' detection benchmark: the official submission file, scored by the devkit's own evaluation.
+
+Source: Caesar et al., CVPR 2020, section 3.1 (mAP over centre distances, five errors of true positives, NDS).
+"""
+
+import contextlib
+import io
+import json
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mink_pd.data.devkit import devkit, open_tables, scenes_of_split
+from mink_pd.data.files import whole_file
+from mink_pd.data.nuscenes import to_map
+from mink_pd.errors import DataError
+
+ERRORS = {"trans_err": "mATE", "scale_err": "mASE", "orient_err": "mAOE", "vel_err": "mAVE", "attr_err": "mAAE"}
+RESULTS = "results_nusc.json"
+MAX_BOXES = 500  # a sample
+MOVING = 0.2  # [m/s], the speed above which an object counts as moving
+# Class -> attribute when moving, at rest: what most labels of such objects have (as OpenPCDet and others submit them).
+_ATTRIBUTES = dict.fromkeys(
+    ("car", "truck", "trailer", "construction_vehicle"), ("vehicle.moving", "vehicle.parked")
+) | {
+    "bus": ("vehicle.moving", "vehicle.stopped"),
+    "pedestrian": ("pedestrian.moving", "pedestrian.standing"),
+    "motorcycle": ("cycle.with_rider", "cycle.without_rider"),
+    "bicycle": ("cycle.with_rider", "cycle.without_rider"),
+    "traffic_cone": ("", ""),
+    "barrier": ("", ""),
+}
+META = {"use_camera": False, "use_lidar": True, "use_radar": False, "use_map": False, "use_external": False}
+
+Row = dict[str, Any]  # one detection, as the submission has it
+
+
+def submission_rows(
+    token: str,
+    global_from_lidar: np.ndarray,
+    boxes: np.ndarray,
+    names: np.ndarray,
+    scores: np.ndarray,
+    velocities: np.ndarray | None = None,
+) -> list[Row]:
+    """Detections of a sample in the map's frame, best first, at most 500.
+
+    global_from_lidar: float (4, 4). boxes (B, 7), velocities (B, 2) [m/s]: in the LiDAR frame; without velocities, or
+    where one is nan, the object is said to stand still. names (B,): detection classes. scores (B,) [0..1].
+    Boxes are upright on the map, as the annotations are; the attribute follows class and speed.
+    """
+    best = np.argsort(-scores, kind="stable")[:MAX_BOXES]
+    boxes, names, scores = boxes[best].astype(np.float64), names[best], scores[best]
+    moving = np.zeros((len(best), 2)) if velocities is None else np.nan_to_num(velocities[best].astype(np.float64))
+    centre = boxes[:, :3] @ global_from_lidar[:3, :3].T + global_from_lidar[:3, 3]  # (B, 3)
+    ahead = to_map(global_from_lidar, np.stack([np.cos(boxes[:, 6]), np.sin(boxes[:, 6])], axis=1))  # (B, 2)
+    half = np.arctan2(ahead[:, 1], ahead[:, 0]) / 2
+    moving = to_map(global_from_lidar, moving)
+    return [
+        {
+            "sample_token": token,
+            "translation": centre[row].tolist(),
+            "size": boxes[row, [4, 3, 5]].tolist(),  # w, l, h
+            "rotation": [math.cos(half[row]), 0.0, 0.0, math.sin(half[row])],
+            "velocity": moving[row].tolist(),
+            "detection_name": str(names[row]),
+            "detection_score": float(scores[row]),
+            "attribute_name": attribute(str(names[row]), float(np.hypot(*moving[row]))),
+        }
+        for row in range(len(best))
+    ]
+
+
+def attribute(name: str, speed: float) -> str:
+    """The attribute of an object of a detection class at a speed [m/s]; empty for cones and barriers."""
+    return _ATTRIBUTES[name][0 if speed > MOVING else 1]
+
+
+def write_submission(path: Path, detections: Mapping[str, list[Row]]) -> None:
+    """Write the official results file: sample token -> rows. Raises DataError where it cannot be written."""
+    with whole_file(path) as file:
+        json.dump({"meta": META, "results": detections}, file)
+
+
+def score_rows(detections: Mapping[str, list[Row]], root: Path, version: str, split: str) -> dict[str, Any]:
+    """:func:`evaluate_submission` of detections that are not in a file."""
+    if not any(detections.values()):
+        return nothing_found()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / RESULTS
+        write_submission(path, detections)
+        return evaluate_submission(path, root, version, split)
+
+
+def evaluate_submission(path: Path, root: Path, version: str, split: str) -> dict[str, Any]:
+    """Score a results file with the devkit's NuScenesEval (configuration detection_cvpr_2019) over a whole split.
+
+    Returns what the devkit writes as metrics_summary.json: mean_ap, nd_score, tp_errors, mean_dist_aps, label_aps,
+    label_tp_errors. Raises DataError naming what is wrong with the file, or with the data set.
+    """
+    tables = open_tables(root, version)
+    _check(path, tables, split)
+    evaluation = devkit("nuscenes.eval.detection.evaluate")
+    config = devkit("nuscenes.eval.common.config").config_factory("detection_cvpr_2019")
+    quiet = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+        try:
+            scorer = evaluation.NuScenesEval(tables, config, str(path), split, folder, verbose=False)
+        except (AssertionError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: the devkit refuses it ({type(error).__name__}: {error}); write it anew") from None
+        metrics, _ = scorer.evaluate()
+    return metrics.serialize()
+
+
+def _check(path: Path, tables: Any, split: str) -> None:
+    """Raise DataError for what the devkit would answer with an exception that says less."""
+    scenes = scenes_of_split(tables, split)
+    known = {scene["token"] for scene in tables.scene if scene["name"] in scenes}
+    samples = [sample for sample in tables.sample if sample["scene_token"] in known]
+    wanted = {sample["token"] for sample in samples}
+    try:
+        results = json.loads(path.read_text())["results"]
+        given = set(results)
+        count = sum(len(rows) for rows in results.values())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a results file") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f"{path}: no nuScenes results ('meta' and 'results' by sample token); write it anew") from None
+    for odd, what in ((wanted - given, "lacks"), (given - wanted, "holds")):
+        if odd:
+            raise DataError(
+                f"{path}: {what} sample {min(odd)} ({len(odd)} such), and split '{split}' has {len(wanted)} samples;"
+                " results must be of exactly one split, with an empty list where nothing is found"
+            )
+    if not any(sample["anns"] for sample in samples):
+        raise DataError(f"{tables.table_root}: split '{split}' has no annotations; score it on the evaluation server")
+    if not count:
+        raise DataError(f"{path}: holds no detection at all, which the devkit cannot score: mAP and NDS are 0")
+
+
+def headline(summary: Mapping[str, Any]) -> dict[str, float]:
+    """mAP and NDS in percent and the five mean errors, by their names in the literature."""
+    errors = {name: summary["tp_errors"][key] for key, name in ERRORS.items()}
+    return {"mAP": 100 * summary["mean_ap"], "NDS": 100 * summary["nd_score"], **errors}
+
+
+def nothing_found() -> dict[str, Any]:
+    """The devkit's figures where a detector finds nothing at all: no class has a true positive."""
+    config = devkit("nuscenes.eval.common.config").config_factory("detection_cvpr_2019")
+    metrics = devkit("nuscenes.eval.detection.data_classes").DetectionMetrics(config)
+    for name in config.class_names:
+        for distance in config.dist_ths:
+            metrics.add_label_ap(name, distance, 0.0)
+        for error in ERRORS:
+            has_none = name == "traffic_cone" and error in ("attr_err", "vel_err", "orient_err")
+            has_none |= name == "barrier" and error in ("attr_err", "vel_err")
+            metrics.add_label_tp(name, error, math.nan if has_none else 1.0)
+    return metrics.serialize()

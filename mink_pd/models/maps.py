@@ -1,0 +1,81 @@
+"""Dense maps in the bird's-eye view, (B, C, y, x): their blocks, and what they share with sparse sites."""
+
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from mink_pd.sparse import ME, Voxels
+from mink_pd.sparse.layers import EPSILON, MOMENTUM
+from mink_pd.sparse.norm import BatchNorm
+
+
+class DenseBlock(nn.Module):
+    """Convolution without bias (3 x 3 or ``kernel``, or transposed with kernel = stride), batch norm, ReLU; at
+    inference the norm is folded into the convolution."""
+
+    def __init__(
+        self, channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3, *, transposed: bool = False
+    ) -> None:
+        super().__init__()
+        self.convolution: nn.Conv2d | nn.ConvTranspose2d
+        if transposed:
+            self.convolution = nn.ConvTranspose2d(channels_in, channels_out, stride, stride, bias=False)
+        else:
+            self.convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
+        self.norm = BatchNorm(channels_out, eps=EPSILON, momentum=MOMENTUM)
+        nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training and not torch.is_grad_enabled():
+            return self._folded(x).relu_()
+        y = self.convolution(x).permute(0, 2, 3, 1)  # (B, y, x, C), as it lies in memory
+        rows = self.norm(y.flatten(0, 2)).relu_()  # (B * y * x, C)
+        return rows.view(y.shape).permute(0, 3, 1, 2)
+
+    def _folded(self, x: Tensor) -> Tensor:
+        layer, norm = self.convolution, self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        transposed = isinstance(layer, nn.ConvTranspose2d)
+        weight, bias = fuse_conv_bn_weights(layer.weight, None, *statistics, transpose=transposed)
+        if transposed:
+            return functional.conv_transpose2d(x, weight, bias, layer.stride)
+        return functional.conv2d(x, weight, bias, layer.stride, padding=layer.padding)
+
+    def multiply_adds(self, x: Tensor) -> int:
+        """Of ``forward``: a convolution multiplies at every output cell, a transposed one at every input cell."""
+        strides = (1, 1) if isinstance(self.convolution, nn.ConvTranspose2d) else self.convolution.stride
+        cells = [-(-edge // step) for edge, step in zip(x.shape[2:], strides, strict=True)]
+        return len(x) * prod(cells) * self.convolution.weight.numel()
+
+
+def spread(x: "ME.SparseTensor", frames: int, grid: tuple[int, ...]) -> Tensor:
+    """Sparse features (M, C) as a map (B, C, y, x) of ``grid`` cells along x and y, zero where no site is."""
+    stride, channels = x.tensor_stride[0], x.F.shape[1]
+    frame, column, row = x.C.long().t()
+    place = (frame * grid[1] + row // stride) * grid[0] + column // stride  # (M,)
+    cells = x.F.new_zeros(frames * grid[1] * grid[0], channels).index_copy(0, place, x.F)
+    return cells.view(frames, grid[1], grid[0], channels).permute(0, 3, 1, 2)  # channels last in memory, as it is fast
+
+
+def read(maps: Tensor, rows: Tensor) -> Tensor:
+    """Features (M, C) of a map (B, C, y, x) at ``rows`` (M,) of its cells, counted frame, y, x."""
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)[rows]
+
+
+def rows_of(maps: Tensor, key: "ME.CoordinateMapKey", voxels: Voxels) -> Tensor:
+    """Which cells (M,) of a map (B, C, y, x), counted frame, y, x, the sites of a key are."""
+    stride = key.get_tensor_stride()[0]
+    frame, column, row = voxels.manager.get_coordinates(key).long().t()
+    return (frame * maps.shape[2] + row // stride) * maps.shape[3] + column // stride
+
+
+def places(maps: Tensor, stride: int) -> Tensor:
+    """Coordinates int32 (B * y * x, 3), frame first, of all cells of a map (B, C, y, x)."""
+    axes = (torch.arange(n, dtype=torch.int32, device=maps.device) for n in (maps.shape[0], *maps.shape[2:]))
+    frame, row, column = torch.meshgrid(*axes, indexing="ij")
+    return torch.stack([frame, column * stride, row * stride], dim=-1).flatten(0, 2)

@@ -1,0 +1,89 @@
+"""Necks: what joins the stages of a backbone, SECOND's and the feature pyramid, each sparse and dense."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mink_pd.models.maps import DenseBlock
+from mink_pd.sparse import ME, ConvBlock, Voxels, holding, on_sites
+
+Keys = list["ME.CoordinateMapKey"]
+
+
+class SparseSecondNeck(nn.ModuleList):
+    """Each stage brought to the first one's resolution, side by side (SECOND, Yan et al. 2018, section 3.1.3)."""
+
+    def __init__(self, channels: list[int], out: int, factors: list[int]) -> None:
+        """``channels``: of the stages, whose strides are ``factors`` times the first one's."""
+        super().__init__(
+            ConvBlock(c, out, kernel=factor, stride=factor, transposed=True) if factor > 1 else ConvBlock(c, out)
+            for c, factor in zip(channels, factors, strict=True)
+        )
+
+    def forward(self, stages: list["ME.SparseTensor"], sites: Keys, voxels: Voxels) -> list["ME.SparseTensor"]:
+        """One level (N, stages * out) on the sites."""
+        parts = [block(stage, sites[0]).F for block, stage in zip(self, stages, strict=True)]  # (N, out) each
+        return [on_sites(torch.cat(parts, dim=1), sites[0], voxels)]
+
+
+class DenseSecondNeck(nn.ModuleList):
+    """As :class:`SparseSecondNeck`, as published."""
+
+    def __init__(self, channels: list[int], out: int, factors: list[int]) -> None:
+        super().__init__(
+            DenseBlock(c, out, factor, transposed=True) for c, factor in zip(channels, factors, strict=True)
+        )
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """One level (B, stages * out, y, x)."""
+        return [torch.cat([up(stage) for up, stage in zip(self, maps, strict=True)], dim=1)]
+
+
+class SparseFpn(nn.Module):
+    """Feature pyramid (Lin et al., CVPR 2017, section 3): a lateral map of each stage to one width, the coarser level
+    added from above, a convolution of the sum.
+
+    A level has more sites than its stage; where it has none of the stage's, it holds what the coarser level brings.
+    """
+
+    def __init__(self, channels: list[int], out: int) -> None:
+        """``channels``: of the stages."""
+        super().__init__()
+        self.laterals = nn.ModuleList(ConvBlock(c, out, kernel=1) for c in channels)
+        self.outputs = nn.ModuleList(ConvBlock(out, out) for _ in channels)
+
+    def forward(self, stages: list["ME.SparseTensor"], sites: Keys, voxels: Voxels) -> list["ME.SparseTensor"]:
+        """A level (N_i, out) for each stage."""
+        levels: list[ME.SparseTensor] = []
+        above: ME.SparseTensor | None = None
+        for stage, key, lateral, output in reversed(list(zip(stages, sites, self.laterals, self.outputs, strict=True))):
+            own, places = lateral(stage), voxels.manager.get_coordinates(key)  # (M_i, out), (N_i, 3)
+            if above is None:
+                features = own.F.new_zeros(len(places), own.F.shape[1])
+            else:  # nearest: each place takes the cell it lies in
+                features = above.F.index_select(0, holding(above.C, above.tensor_stride[0], places))
+            features = features.index_add(0, holding(places, own.tensor_stride[0], own.C), own.F)  # (N_i, out)
+            above = on_sites(features, key, voxels)
+            levels.insert(0, output(above))
+        return levels
+
+
+class DenseFpn(nn.Module):
+    """As :class:`SparseFpn`, as published."""
+
+    def __init__(self, channels: list[int], out: int) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(DenseBlock(c, out, kernel=1) for c in channels)
+        self.outputs = nn.ModuleList(DenseBlock(out, out) for _ in channels)
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """A level (B, out, y_i, x_i) for each stage."""
+        levels: list[Tensor] = []
+        above: Tensor | None = None
+        for stage, lateral, output in reversed(list(zip(maps, self.laterals, self.outputs, strict=True))):
+            own = lateral(stage)
+            if above is not None:
+                own = own + functional.interpolate(above, size=own.shape[2:], mode="nearest")
+            above = own
+            levels.insert(0, output(own))
+        return levels

@@ -1,0 +1,84 @@
+"""nuScenes figures of a trained detector, or of anyone's results file, by the official devkit."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mink_pd.cli import console, parser, run
+from mink_pd.config import Config, load_config
+from mink_pd.data import open_dataset
+from mink_pd.data.loader import make_loader
+from mink_pd.data.nuscenes import NuScenes
+from mink_pd.errors import ConfigError
+from mink_pd.evaluate.nuscenes import evaluate_submission, headline, score_rows, write_submission
+from mink_pd.evaluate.report import nuscenes_table, write_json
+from mink_pd.train.experiment import launch
+from mink_pd.train.predict import detect_batches
+from mink_pd.train.runs import load_detector
+from mink_pd.train.scorers import NuScenesScorer
+
+
+def main(options: argparse.Namespace) -> None:
+    """Evaluate, print the table, write the JSON."""
+    config = load_config(options.config, [*options.overrides, "train.devices=1", "train.nodes=1"])
+    if config.data.kind != "nuscenes":
+        raise ConfigError(f"'data.kind': {config.data.kind} has a benchmark of its own; use tools/eval_kitti.py")
+    if bool(options.checkpoint) == bool(options.results):
+        raise ConfigError("command line: give --checkpoint or --results, and not both")
+    if options.results and options.submission:
+        raise ConfigError("command line: --submission goes with --checkpoint; --results is a submission already")
+    split = options.split or config.data.val_split
+    if options.results:
+        summary = evaluate_submission(options.results, config.data.root, config.data.version, split)
+    else:
+        summary = of_checkpoint(options, config, split)
+    console.print(nuscenes_table(summary))
+    figures = "  ".join(f"{name} {value:.2f}" for name, value in headline(summary).items())
+    console.print(f"{figures}   ({split})", soft_wrap=True)
+    if options.json:
+        write_json(options.json, without_nan(summary))
+        console.print(f"written: {options.json}", soft_wrap=True)
+
+
+def of_checkpoint(options: argparse.Namespace, config: Config, split: str) -> dict[str, Any]:
+    """Detect in a split, write the submission if it is wanted, score it."""
+    detector, _ = load_detector(options.checkpoint, config, options.which)
+    dataset = open_dataset(config.data.model_copy(update={"max_frames": None}), split)
+    assert isinstance(dataset, NuScenes)
+    scorer = NuScenesScorer(dataset)
+    size = config.train.batch_size
+    loader = make_loader(dataset, config.data, batch_size=size, training=False, seed=config.seed)
+    detector.to(launch(config.train).device)
+    rows = {frame.id: scorer.keep(frame, found) for frame, found in detect_batches(detector, loader.epoch(0))}
+    if options.submission:
+        write_submission(options.submission, rows)
+        console.print(f"written: {options.submission}", soft_wrap=True)
+    return score_rows(rows, dataset.root, dataset.version, split)
+
+
+def without_nan(value: Any) -> Any:
+    """None for the errors that some classes do not have: JSON knows no nan."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and value != value else value
+
+
+if __name__ == "__main__":
+    arguments = parser(
+        "nuScenes figures, by the official devkit, of a detector (--checkpoint) or of a results file (--results)."
+    )
+    add = arguments.add_argument
+    add("config", type=Path, help="YAML file that names the data set (and that the detector was trained with)")
+    add(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="settings over the file's, e.g. model.compression=4 data.root=/data/nuscenes data.version=v1.0-mini",
+    )
+    add("--checkpoint", type=Path, metavar="RUN_OR_FILE", help="run folder or .safetensors file")
+    add("--which", choices=("last", "best"), default="last", help="checkpoint of a run folder")
+    add("--results", type=Path, metavar="FILE", help="a results file in the official format")
+    add("--split", help="split to score; the configuration's data.val_split if not given")
+    add("--submission", type=Path, metavar="OUT", help="also write the detector's results in the official format")
+    add("--json", type=Path, metavar="OUT", help="also write the figures as JSON")
+    run(main, arguments)
