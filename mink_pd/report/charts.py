@@ -74,7 +74,10 @@ class _Axis:
         if self.log:
             few = self.known if len(self.known) <= 6 else [self.known[0], self.known[-1]]
             return [(10**value, _number(10**value)) for value in few]
-        places = [v for v in MaxNLocator(5).tick_values(self.low, self.high) if self.low <= v <= self.high]
+        whole = all(value == round(value) for value in self.known)
+        places = [
+            v for v in MaxNLocator(5, integer=whole).tick_values(self.low, self.high) if self.low <= v <= self.high
+        ]
         return [(float(v), _number(float(v))) for v in places]
 
 

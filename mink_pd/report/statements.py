@@ -29,7 +29,7 @@ def finding(group: Group) -> str:
     """The gain of the group's main row with its interval, and whether its controls have it too."""
     row = group.main
     if row is None:
-        return f"{group.title}: nothing was distilled, so there is no gain to report."
+        return "Nothing was distilled, so there is no gain to report."
     gains = {metric: gain(row, group.student, metric) for metric in METRICS}
     known = {METRICS[metric]: value for metric, value in gains.items() if value is not None}
     if not known:

@@ -67,6 +67,7 @@ class MatrixProgress:
             TextColumn("{task.fields[text]}"),
             console=console,
             transient=True,
+            refresh_per_second=2,
             disable=not console.is_terminal,
         )
         epochs = sum(job.config.train.epochs for job in wanted)
