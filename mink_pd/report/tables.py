@@ -172,7 +172,7 @@ def _cell(value: Estimate | None, sign: bool = False, judge: bool = True) -> Cel
 def _logged(row: Row, key: str, epoch: int, form: str) -> Cell:
     """A log's mean over the seeds in the first (0) or last (-1) epoch; empty where there is none."""
     values = [run.epochs[epoch][key] for run in row.runs.values() if run.epochs and key in run.epochs[epoch]]
-    return Cell(form.format(mean(values)), mean(values)) if values else _cell(None)
+    return Cell(form.format(mean(values)).replace("%", " %"), mean(values)) if values else _cell(None)
 
 
 def _taps(run: Run, method: str) -> list[str]:
