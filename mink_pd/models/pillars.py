@@ -22,7 +22,9 @@ class PillarFeatureNet(nn.Module):
     zeros in the slots of a pillar with fewer take part in the maximum. Weights that were trained so need it.
     """
 
-    def __init__(self, channels: int, height: float, max_points: int | None = None, empty_slots: bool = False) -> None:
+    def __init__(
+        self, channels: int, height: float, max_points: int | None = None, empty_slots: bool = False
+    ) -> None:
         """``height``: z of the pillars' centre [m]."""
         super().__init__()
         self.height, self.max_points, self.empty_slots = height, max_points, empty_slots
