@@ -1,6 +1,7 @@
 """A headless Chromium driven over its DevTools protocol through a pair of pipes: no driver, no port, no network."""
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -147,6 +148,10 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.session = None
+        with contextlib.suppress(AssertionError, OSError, subprocess.TimeoutExpired):
+            self("Browser.close")  # it ends its own processes in order
+            self.process.wait(20)
         self.process.kill()
         self.process.wait()
         self.out.close()

@@ -13,7 +13,7 @@ def main(options: argparse.Namespace) -> None:
     report = make_report(options.runs, options.data, options.frame)
     page = write_page(report, options.out)
     for group in report.groups:
-        console.print(finding(group), soft_wrap=True, markup=False)
+        console.print(f"{group.title}: {finding(group)}", soft_wrap=True, markup=False)
     for line in report.left_out:
         console.print(f"left out: {line}", soft_wrap=True, markup=False)
     for line in report.missing:

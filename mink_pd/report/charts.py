@@ -74,7 +74,10 @@ class _Axis:
         if self.log:
             few = self.known if len(self.known) <= 6 else [self.known[0], self.known[-1]]
             return [(10**value, _number(10**value)) for value in few]
-        places = [v for v in MaxNLocator(5).tick_values(self.low, self.high) if self.low <= v <= self.high]
+        whole = all(value == round(value) for value in self.known)
+        places = [
+            v for v in MaxNLocator(5, integer=whole).tick_values(self.low, self.high) if self.low <= v <= self.high
+        ]
         return [(float(v), _number(float(v))) for v in places]
 
 
@@ -100,7 +103,7 @@ def _line(one: Series, x: _Axis, y: _Axis) -> list[str]:
 
 
 def _points(one: Series, x: _Axis, y: _Axis) -> list[str]:
-    """Dots with error bars where the points stand for themselves, small ones on a line without a band."""
+    """Dots with error bars where the points stand for themselves, small ones on a line of few epochs."""
     parts = []
     for number, (a, b, s) in enumerate(zip(one.x, one.y, one.spread, strict=True)):
         if not math.isfinite(b):
@@ -108,7 +111,7 @@ def _points(one: Series, x: _Axis, y: _Axis) -> list[str]:
         tip = f"{one.names[number] if one.names else one.name}: {_number(b)}" + (f" ± {_number(s)}" if s else "")
         if one.names and s:
             parts.append(f'<line class="bar s{one.colour}" x1="{x(a)}" x2="{x(a)}" y1="{y(b - s)}" y2="{y(b + s)}"/>')
-        radius = 4 if one.names else 2.2
+        radius = 4 if one.names else 2.2 if len(one.x) <= 20 else 1
         dot = f'<circle class="f{one.colour}" cx="{x(a)}" cy="{y(b)}" r="{radius}">'
         parts.append(f"{dot}<title>{escape(tip)}</title></circle>")
     return parts

@@ -8,7 +8,7 @@ from mink_pd.models.cost import Cost
 from mink_pd.report.charts import COLOURS, Series, chart
 from mink_pd.report.groups import Group, references
 from mink_pd.report.runs import Row
-from mink_pd.report.statements import METRICS, name_of
+from mink_pd.report.statements import TITLES, headline, name_of
 from mink_pd.report.statistics import Estimate, over_seeds
 
 KEYS = {"neighbours": "K, neighbours", "rows": "N, selected rows", "temperature": "τ, temperature", "weight": "weight"}
@@ -31,7 +31,7 @@ def training(row: Row) -> list[str]:
         logs = [key for key in keys if "/" in key and key.endswith(what)]
         charts.append(_over_epochs(row, logs, title, _tap))
     if max(len(run.validations) for run in row.runs.values()) > 1:
-        charts.append(_over_epochs(row, list(METRICS), "validation AP", lambda key: METRICS[key], validation=True))
+        charts.append(_over_epochs(row, list(headline(row)), "validation", lambda key: TITLES[key], validation=True))
     return [one for one in charts if one]
 
 
@@ -44,7 +44,7 @@ def sensitivities(group: Group) -> list[str]:
             rows = [reference, *(row for k, row in varied if k == key)]
             values = [row.first.settings[key] for row in rows]
             if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-                charts += [_over_setting(group, reference, key, rows, metric) for metric in METRICS]
+                charts += [_over_setting(group, reference, key, rows, metric) for metric in headline(reference)]
     return charts
 
 
@@ -56,7 +56,7 @@ def accuracy_against_cost(rows: list[Row], costs: dict[str, Cost]) -> list[str]:
         "ms a frame": lambda cost: cost.milliseconds,
     }
     charts = []
-    for metric, name in METRICS.items():
+    for metric, name in headline(rows[0]).items():
         for label, of in kinds.items():
             series = []
             for number, (word, taught) in enumerate((("trained alone", False), ("distilled", True))):
@@ -82,7 +82,7 @@ def _over_setting(group: Group, reference: Row, key: str, rows: list[Row], metri
     last = key.rsplit(".", 1)[-1]
     log = min(x) > 0 and max(x) / min(x) >= 8
     return chart(
-        series, KEYS.get(last, last), METRICS[metric], log=log, title=f"{METRICS[metric]} over {KEYS.get(last, last)}"
+        series, KEYS.get(last, last), TITLES[metric], log=log, title=f"{TITLES[metric]} over {KEYS.get(last, last)}"
     )
 
 

@@ -19,7 +19,7 @@ from mink_pd.models.cost import Cost, measure
 from mink_pd.report import curves, frame, tables
 from mink_pd.report.groups import Group, make_groups
 from mink_pd.report.runs import Row, make_rows, read_runs
-from mink_pd.report.statements import METRICS, finding
+from mink_pd.report.statements import finding, headline
 from mink_pd.report.statistics import gain, over_seeds
 from mink_pd.train.files import make_folder, write_text
 from mink_pd.train.runs import load_detector
@@ -117,7 +117,7 @@ def _parts(group: Group) -> dict:
 def _figures(group: Group) -> list[tuple[str, str, str]]:
     """The numbers at the top: what, value, gain."""
     main, result = group.main, []
-    for metric, name in METRICS.items():
+    for metric, name in headline(group.first).items():
         for row, word in ((group.student, "student alone"), (main, "distilled"), (group.teacher, "teacher")):
             value = over_seeds(row, metric) if row else None
             change = gain(row, group.student, metric) if row and row is main else None
@@ -157,12 +157,13 @@ def _cost_frames(row: Row, data: Path | None, missing: list[str]) -> list[Batch]
 
 
 def _cost_table(report: Report) -> tables.Table:
-    table = tables.Table("Cost", ["run", "parameters", "multiply-adds a frame", "ms a frame", *METRICS.values()])
+    metrics = headline(report.rows[0])
+    table = tables.Table("Cost", ["run", "parameters", "multiply-adds a frame", "ms a frame", *metrics.values()])
     for row in report.weighed:
         cost = report.costs.get(row.name)
         if cost is None:
             continue
-        values = [over_seeds(row, metric) for metric in METRICS]
+        values = [over_seeds(row, metric) for metric in metrics]
         cells = [tables.Cell(row.name, row.name)]
         cells += [
             tables.Cell(f"{cost.parameters / 1e6:.2f} M", cost.parameters),

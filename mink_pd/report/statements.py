@@ -22,22 +22,28 @@ CONTROLS = {
     "shuffled": "teacher's rows shuffled",
     "averaged": "teacher averaged towards random",
 }
-METRICS = {"mAP_bev": "mAP BEV", "mAP_3d": "mAP 3D"}
+TITLES = {"mAP_bev": "mAP BEV", "mAP_3d": "mAP 3D", "mAP": "mAP", "NDS": "NDS"}  # KITTI's and nuScenes's main figures
 
 
 def finding(group: Group) -> str:
     """The gain of the group's main row with its interval, and whether its controls have it too."""
     row = group.main
     if row is None:
-        return f"{group.title}: nothing was distilled, so there is no gain to report."
-    gains = {metric: gain(row, group.student, metric) for metric in METRICS}
-    known = {METRICS[metric]: value for metric, value in gains.items() if value is not None}
+        return "Nothing was distilled, so there is no gain to report."
+    metrics = headline(row)
+    gains = {title: gain(row, group.student, metric) for metric, title in metrics.items()}
+    known = {title: value for title, value in gains.items() if value is not None}
     if not known:
         return f"{name_of(row)}: the student trained alone with the same settings and seed is not among the runs."
     seeds = next(iter(known.values())).n
     text = " and ".join(f"{value.text(sign=True)} {metric}" for metric, value in known.items())
     over = f"over the same student trained alone ({seeds} seed{'s' * (seeds > 1)})"
     return f"{name_of(row)} gains {text} {over}. {_sure(known)} {_controls(group, row)}"
+
+
+def headline(row: Row) -> dict[str, str]:
+    """The main figures that a row has, and what they are called."""
+    return {metric: title for metric, title in TITLES.items() if metric in row.first.figures}
 
 
 def name_of(row: Row) -> str:
@@ -69,17 +75,17 @@ def _controls(group: Group, row: Row) -> str:
 
 def _control(group: Group, row: Row, control: Row) -> str:
     what = CONTROLS[control.control or "random"]
-    own = gain(control, group.student, "mAP_3d")
-    above = gain(row, control, "mAP_3d")
+    metric, title = list(headline(row).items())[-1]
+    own, above = gain(control, group.student, metric), gain(row, control, metric)
     if own is None or above is None:
         return f"Its control ({what}) has no seed in common with it."
-    text = f"Its control ({what}) gains {own.text(sign=True)} mAP 3D"
+    text = f"Its control ({what}) gains {own.text(sign=True)} {title}"
     lead = above.text(sign=True)
     if above.n == 1:
         return f"{text} on one seed, where the method is {lead} above it."
     if not (above.clear and above.mean > 0):
         return f"{text}; the method's lead of {lead} over it is not clear of zero: the gain may not be the teacher's."
-    whole = gain(row, group.student, "mAP_3d")
+    whole = gain(row, group.student, metric)
     if whole is None or not whole.clear or whole.mean < 0:
         return f"{text}; the method is {lead} above it."
     return f"{text}; the method is {lead} above it, so it passes on what the teacher knows."

@@ -6,7 +6,7 @@ from statistics import mean
 
 from mink_pd.report.groups import Group, differences, references
 from mink_pd.report.runs import Row, Run
-from mink_pd.report.statements import CONTROLS, METRICS, name_of
+from mink_pd.report.statements import CONTROLS, headline, name_of
 from mink_pd.report.statistics import Estimate, gain, over_seeds
 
 LEVELS = ("easy", "moderate", "hard")
@@ -36,13 +36,14 @@ class Table:
 def comparison(group: Group) -> Table:
     """Every row of a group: figures, gain over the student alone, and its control's gain beside it."""
     headings = ["run", "seeds"]
-    for name in METRICS.values():
+    metrics = headline(group.first)
+    for name in metrics.values():
         headings += [name, f"gain {name}", f"control's gain {name}", f"minus teacher {name}"]
     table = Table(group.title, headings)
     for row in _rows(group, group.compared):
         cells = [_name(group, row), Cell(str(len(row.runs)), len(row.runs))]
         controls = group.controls(row) if row in group.honest else []
-        for metric in METRICS:
+        for metric in metrics:
             over_student = gain(row, group.student, metric) if row.taught else None
             beside = [value for one in controls if (value := gain(one, group.student, metric)) is not None]
             lowest = max(beside, key=lambda value: value.mean, default=None)
@@ -54,10 +55,10 @@ def comparison(group: Group) -> Table:
                 _cell(below_teacher, sign=True, judge=False),
             ]
         table.rows.append(cells)
+    rule = "AP in percent, KITTI's moderate level, R40; " if "mAP_3d" in metrics else ""
     table.note = (
-        "AP in percent, KITTI's moderate level, R40; mean and 95 % interval over seeds (Student's t). Gains are"
-        " paired by seed; green and red where the interval lies on one side of zero. Of several controls the"
-        " strongest one's gain is shown."
+        f"{rule}mean and 95 % interval over seeds (Student's t). Gains are paired by seed; green and red where the"
+        " interval lies on one side of zero. Of several controls the strongest one's gain is shown."
     )
     return table
 
@@ -66,30 +67,36 @@ def by_class(group: Group) -> list[Table]:
     """One table a class: both overlaps at the three difficulties, and the gains at the moderate one."""
     tables = []
     for name in group.first.first.config.data.classes:
-        headings = ["run", *(f"{title} {level}" for title in OVERLAPS.values() for level in LEVELS)]
-        headings += [f"gain {title} moderate" for title in OVERLAPS.values()]
-        table = Table(name, headings)
+        figures = _class_figures(group.first, name)
+        gains = {key: title for key, title in figures.items() if "moderate" in key} or figures
+        table = Table(name, ["run", *figures.values(), *(f"gain {title}" for title in gains.values())])
         for row in _rows(group, group.honest):
-            figures = [over_seeds(row, f"{name}/{key}/{level}") for key in OVERLAPS for level in LEVELS]
-            gains = [gain(row, group.student, f"{name}/{key}/moderate") if row.taught else None for key in OVERLAPS]
-            cells = [_cell(one) for one in figures] + [_cell(one, sign=True) for one in gains]
-            table.rows.append([_name(group, row), *cells])
+            cells = [_name(group, row), *(_cell(over_seeds(row, key)) for key in figures)]
+            cells += [_cell(gain(row, group.student, key) if row.taught else None, sign=True) for key in gains]
+            table.rows.append(cells)
         tables.append(table)
     return tables
 
 
+def _class_figures(row: Row, name: str) -> dict[str, str]:
+    """KITTI's figures of a class and their titles; of other data sets its AP."""
+    keys = {f"{name}/{key}/{level}": f"{title} {level}" for key, title in OVERLAPS.items() for level in LEVELS}
+    return {key: title for key, title in keys.items() if key in row.first.figures} or {f"{name}/AP": "AP"}
+
+
 def ablations(group: Group) -> Table | None:
     """Each row that differs from its method's reference in one setting, and what that does."""
-    table = Table(group.title, ["setting", "value", "run", *(f"{name}" for name in METRICS.values())])
-    table.headings += [f"against reference {name}" for name in METRICS.values()]
+    metrics = headline(group.first)
+    table = Table(group.title, ["setting", "value", "run", *metrics.values()])
+    table.headings += [f"against reference {name}" for name in metrics.values()]
     for reference in references(group):
         for key, row in group.varied(reference):
             value, before = (row.first.settings.get(key), reference.first.settings.get(key))
             words = key.removeprefix("distill.").split(".")
             cells = [Cell("\n".join(reversed(words)), key), Cell(f"{shown(value)} (not {shown(before)})", str(value))]
             cells.append(Cell(row.name, row.name))
-            cells += [_cell(over_seeds(row, metric)) for metric in METRICS]
-            cells += [_cell(gain(row, reference, metric), sign=True) for metric in METRICS]
+            cells += [_cell(over_seeds(row, metric)) for metric in metrics]
+            cells += [_cell(gain(row, reference, metric), sign=True) for metric in metrics]
             table.rows.append(cells)
     names = ", ".join(row.name for row in references(group))
     table.note = f"Reference: {names}. Differences are paired by seed."
@@ -172,7 +179,7 @@ def _cell(value: Estimate | None, sign: bool = False, judge: bool = True) -> Cel
 def _logged(row: Row, key: str, epoch: int, form: str) -> Cell:
     """A log's mean over the seeds in the first (0) or last (-1) epoch; empty where there is none."""
     values = [run.epochs[epoch][key] for run in row.runs.values() if run.epochs and key in run.epochs[epoch]]
-    return Cell(form.format(mean(values)), mean(values)) if values else _cell(None)
+    return Cell(form.format(mean(values)).replace("%", " %"), mean(values)) if values else _cell(None)
 
 
 def _taps(run: Run, method: str) -> list[str]:

@@ -67,6 +67,7 @@ class MatrixProgress:
             TextColumn("{task.fields[text]}"),
             console=console,
             transient=True,
+            refresh_per_second=2,
             disable=not console.is_terminal,
         )
         epochs = sum(job.config.train.epochs for job in wanted)
@@ -101,10 +102,8 @@ class MatrixProgress:
         self.looked = time.monotonic()
         for name, task in self.running.items():
             self.pace.read(self.unfinished[name])
-            epochs = self.unfinished[name].config.train.epochs
-            self.bars.update(
-                task, completed=self.pace.epochs[name], text=f"epoch {self.pace.epochs[name] + 1} of {epochs}"
-            )
+            epochs, done = self.unfinished[name].config.train.epochs, self.pace.epochs[name]
+            self.bars.update(task, completed=done, text=f"{done} of {epochs} epochs")
         rest = sum(job.config.train.epochs - self.pace.epochs.get(name, 0) for name, job in self.unfinished.items())
         total = self.bars.tasks[0].total or 0
         self.bars.update(self.all, completed=total - rest, text=self._left())

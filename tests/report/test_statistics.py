@@ -12,6 +12,7 @@ from mink_pd.report.groups import Group, make_groups, references
 from mink_pd.report.runs import make_rows, read_runs
 from mink_pd.report.statements import finding
 from mink_pd.report.statistics import gain, over_seeds
+from mink_pd.report.tables import by_class
 
 
 def group_of(folder: Path) -> Group:
@@ -129,3 +130,16 @@ def test_folders_without_runs_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path, "late", 0, 1.0, finished=False)
     with pytest.raises(DataError, match="no run there is finished"):
         read_runs([tmp_path])
+
+
+def test_figures_of_another_benchmark(tmp_path: Path) -> None:
+    write_matrix(tmp_path)
+    for file in tmp_path.glob("*/metrics.jsonl"):
+        text = file.read_text().replace("mAP_bev", "mAP").replace("mAP_3d", "NDS").replace("Car/3d/moderate", "Car/AP")
+        file.write_text(text.replace("/bev/", "/x/").replace("/3d/", "/y/"))
+    group = group_of(tmp_path)
+    assert "gains +3.8 ± 0.7 mAP and +3.8 ± 0.7 NDS over" in finding(group)
+    assert "(random teacher) gains −0.8 ± 0.7 NDS" in finding(group)
+    car = by_class(group)[0]
+    assert car.headings == ["run", "AP", "gain AP"]
+    assert [cell.text for cell in car.rows[0]] == ["teacher\nteacher", "60.0", ""]

@@ -6,13 +6,16 @@ import sys
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from rich.console import Console
+from safetensors.numpy import load_file
 from tiny_kitti import settings, write_data
 
 from mink_pd.train import side_by_side
-from mink_pd.train.matrix import Job, load_matrix, plan
+from mink_pd.train.matrix import Job, execute, load_matrix, plan
 from mink_pd.train.progress import MatrixProgress
 from mink_pd.train.side_by_side import log_file, run_all
 
@@ -106,6 +109,12 @@ def test_a_real_training(tmp_path: Path) -> None:
         assert run_all(jobs, Console(file=out, width=500)) == {}
         assert f"{jobs[0].folder}: {says}" in out.getvalue()
     assert "epoch 1/1" in log_file(jobs[0]).read_text()
+    (here,) = plan(load_matrix(tmp_path / "matrix.yaml"), [0], tmp_path / "here", [])
+    threads = torch.get_num_threads()
+    execute(here)
+    torch.set_num_threads(threads)
+    ours, theirs = (load_file(job.folder.weights("last")) for job in (here, jobs[0]))
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     # Whoever starts a job and goes away without a word, as a killed process does, leaves nothing running.
     jobs[0].config.train.epochs = 1000
     jobs[0].config.name = "left"

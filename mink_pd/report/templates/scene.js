@@ -12,6 +12,7 @@
   const importance = bytes(data.importance);
   const colours = bytes(data.colours);
   const ground = -data.middle[2] - 1.7;
+  const reach = points.reduce((most, value) => Math.max(most, Math.abs(value)), 1) * data.step; // from the middle [m]
   const greys = heightGreys();
   const EDGES = [[0, 1], [1, 2], [2, 3], [3, 0], [4, 5], [5, 6], [6, 7], [7, 4], [0, 4], [1, 5], [2, 6], [3, 7]];
   const FIELD = 1.15; // focal length over half the canvas's smaller side
@@ -31,7 +32,7 @@
   }
 
   function view(name) {
-    const wide = canvas.clientHeight > canvas.clientWidth ? 1.3 : 1; // a tall canvas steps back
+    const wide = (canvas.clientHeight > canvas.clientWidth ? 1.2 : 1) * (reach / 24); // a tall canvas steps back
     Object.assign(camera, { at: [name === "above" ? 0 : -1, 0, ground / 2], turn: 0 });
     Object.assign(camera, name === "above" ? { tilt: 1.55, distance: 27 * wide } : { tilt: 0.5, distance: 25 * wide });
     draw();
@@ -156,7 +157,7 @@
   function drawRings(a, ratio) {
     const sensor = [-data.middle[0], -data.middle[1], ground];
     for (const radius of [10, 20, 30, 40, 50, 60]) {
-      if (radius > 2 * data.middle[0] + 2) break;
+      if (radius > data.middle[0] + reach + 2) break;
       stroke(circle(sensor, radius, 64, -Math.PI / 2, Math.PI / 2), "#2b3542", ratio, a);
       const seen = project([sensor[0] + radius * Math.cos(0.62), sensor[1] - radius * Math.sin(0.62), ground], a);
       if (seen[2] < NEAR) continue;
