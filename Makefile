@@ -21,7 +21,7 @@ help:  ## list the targets
 setup:  ## system packages, .venv, pinned packages, MinkowskiEngine; does only what is missing
 	@$(or $(PYTHON),python3) tools/setup.py --venv='$(VENV)' --apt='$(APT)' --cuda='$(CUDA)' --pip-args='$(PIP_ARGS)'
 
-demo: setup  ## simulate, train, distil, evaluate and draw: one table and the pictures
+demo: setup  ## simulate, train, distil, evaluate: one table, the pictures and a report for a browser
 	@$(BIN) tools/demo.py
 
 test: setup  ## all tests; TESTS=tests/boxes for some

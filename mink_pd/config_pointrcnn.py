@@ -50,6 +50,7 @@ class RoIConfig(Section):
     margin: float = Field(1.0, ge=0)  # that a region is enlarged by on all sides [m]
     points: int = Field(512, ge=1)  # a region
     depth: float = Field(70.0, gt=0)  # by which a point's distance is divided [m]
+    heights: Literal["centre", "bottom"] = "centre"  # of a region, where its points' z is 0; MMDetection3D: bottom
     channels: list[int] = [128, 128]  # of the local coordinates' MLP; the last is also the merged one
     stages: list[SetAbstractionConfig] = [
         SetAbstractionConfig(points=128, radii=[0.2], neighbours=[16], channels=[[128, 128, 128]]),
@@ -105,6 +106,7 @@ class PointRCNNConfig(DetectorConfig):
             points=64, radii=[2.0, 4.0], neighbours=[16, 32], channels=[[256, 256, 512], [256, 384, 512]]
         ),
     ]
+    norm_epsilon: float = Field(1e-3, gt=0)  # of the batch norms in stages, 1e-5 in all others; OpenPCDet: 1e-5
     propagation: list[list[int]] = [[512, 512], [512, 512], [256, 256], [128, 128]]  # from the coarsest level on
     head_channels: list[int] = [256, 256]
     bins: BinConfig = BinConfig(search=3.0, headings=12)

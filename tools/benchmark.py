@@ -8,6 +8,8 @@ from rich.progress import Progress
 
 from mink_pd.benchmark import report
 from mink_pd.benchmark.inputs import Inputs
+from mink_pd.benchmark.loading import loading
+from mink_pd.benchmark.loading import table as loading_table
 from mink_pd.benchmark.machine import describe
 from mink_pd.benchmark.profile import profile
 from mink_pd.benchmark.profile import table as profile_table
@@ -15,13 +17,14 @@ from mink_pd.benchmark.row import run as run_row
 from mink_pd.benchmark.rows import ROWS, choose
 from mink_pd.benchmark.scaling import Curve, arithmetic, curves, draw, tables
 from mink_pd.cli import console, parser, run
+from mink_pd.config import load_config
 from mink_pd.errors import MinkPDError
 
 PICTURE = Path("docs/images/scaling.png")
 
 
 def main(options: argparse.Namespace) -> None:
-    """Do one of: list, print a table that is there, profile, scaling curves, the table of rows."""
+    """Do one of: list, print a table that is there, profile, loader workers, scaling curves, the table of rows."""
     if options.list:
         for row in ROWS:
             console.print(f"{row.name:24} {row.what}, against {row.peer}", soft_wrap=True)
@@ -32,6 +35,10 @@ def main(options: argparse.Namespace) -> None:
         console.print(
             profile_table(options.profile, profile(options.profile, inputs, options.repeats), inputs.description)
         )
+    elif options.loading:
+        path, *overrides = options.loading
+        found = loading(load_config(path, overrides), options.repeats)
+        console.print(loading_table(found, f"training steps, {' '.join(options.loading)}"))
     elif options.scaling:
         scale(options)
     else:
@@ -130,6 +137,12 @@ if __name__ == "__main__":
         help="scaling curves instead: time and memory against points, batch, threads",
     )
     other.add_argument("--profile", choices=("train", "detect", "distil"), help="share of the time by stage instead")
+    other.add_argument(
+        "--loading",
+        nargs="+",
+        metavar="CONFIG.yaml",
+        help="training steps by loader workers and threads instead; key=value overrides may follow",
+    )
     arguments.add_argument(
         "--picture", type=Path, default=PICTURE, metavar="PNG", help="where --scaling draws its curves"
     )

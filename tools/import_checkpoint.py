@@ -7,7 +7,16 @@ from rich.table import Table
 
 from mink_pd.cli import console, parser, run
 from mink_pd.config import load_config
-from mink_pd.convert import DIALECTS, Difference, MisfitError, convert, published_detector, read_tensors, verify
+from mink_pd.convert import (
+    DIALECTS,
+    Difference,
+    MisfitError,
+    convert,
+    published_detector,
+    read_tensors,
+    serves_training,
+    verify,
+)
 from mink_pd.errors import CheckpointError
 from mink_pd.train.checkpoint import save_weights
 
@@ -29,9 +38,11 @@ def main(options: argparse.Namespace) -> None:
         if wrong:
             raise CheckpointError(f"{options.file}: disagrees with {options.verify} in {', '.join(wrong)}")
     save_weights(options.out, tensors, config, epoch=0)
-    dropped = len(found) - len(tensors)
-    note = f", {dropped} that only serve training left out" if dropped else ""
-    console.print(f"{options.out}: {len(tensors)} tensors{note}", soft_wrap=True)
+    dropped = sum(serves_training(name) for name in found)
+    folded = len(found) - dropped - len(tensors)
+    notes = f", {dropped} that only serve training left out" if dropped else ""
+    notes += f", {folded} biases taken into the norms behind them" if folded else ""
+    console.print(f"{options.out}: {len(tensors)} tensors{notes}", soft_wrap=True)
 
 
 def misfit_table(error: MisfitError) -> Table:
@@ -55,8 +66,8 @@ def table(differences: list[Difference]) -> Table:
 
 if __name__ == "__main__":
     arguments = parser(
-        "Turn PointPillars or SECOND weights of OpenPCDet or MMDetection3D (also PointDistiller's) into a checkpoint"
-        " that detect.py, eval_kitti.py and distill.py --teacher take. Nothing in the file is executed."
+        "Turn PointPillars, SECOND or PointRCNN weights of OpenPCDet or MMDetection3D (also PointDistiller's) into a"
+        " checkpoint that detect.py, eval_kitti.py and distill.py --teacher take. Nothing in the file is executed."
     )
     add = arguments.add_argument
     add("file", type=Path, metavar="FILE", help="checkpoint that the framework wrote (.pth)")
@@ -69,6 +80,6 @@ if __name__ == "__main__":
         type=Path,
         metavar="CASE",
         help="folder with points.bin and the framework's own answers, expected.npz: compare stage by stage, and"
-        " write nothing where any differs",
+        " write nothing where any differs (PointPillars and SECOND)",
     )
     run(main, arguments)

@@ -18,13 +18,8 @@ from mink_pd.render import (
     save_png,
     show,
 )
+from mink_pd.report.frame import KINDS
 from mink_pd.train.runs import load_detector
-
-KINDS = {
-    "points": "number of points",
-    "channel_max": "largest channel of the teacher's feature",
-    "score": "teacher's class score",
-}
 
 
 def main(options: argparse.Namespace) -> None:

@@ -6,17 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mink_pd.benchmark.dense import DensePillars
 from mink_pd.benchmark.distillation import student_config
 from mink_pd.benchmark.harness import Pair, Side
 from mink_pd.benchmark.inputs import Inputs
 from mink_pd.benchmark.row import Row
-from mink_pd.benchmark.threads import OURS, milliseconds
+from mink_pd.benchmark.threads import OURS
 from mink_pd.config import Config
-from mink_pd.config_models import PointPillarsConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models import Detections, Detector, build_detector
-from mink_pd.models.compress import width
 from mink_pd.models.pointpillars import PointPillars
 from mink_pd.train.predict import detect_frame
 
@@ -63,48 +60,20 @@ def ready(config: Config, batch: Batch, candidates: int) -> PointPillars:
     return detector
 
 
-def ready_dense(sparse: PointPillars, batch: Batch, candidates: int) -> DensePillars:
-    """The dense counterpart, with the layout that is faster on this machine and as many candidates for NMS."""
-    model = sparse.config.model
-    assert isinstance(model, PointPillarsConfig)
-    channels = [width(c, model.compression) for c in [model.pillar_channels, *model.channels]]
-    torch.manual_seed(0)
-    dense: Any = DensePillars(sparse, channels, width(model.neck_channels, model.compression))
-    pillars = {name: tensor.clone() for name, tensor in sparse.state_dict().items()}
-    settled(dense, batch)
-    sparse.load_state_dict(pillars)  # the shared pillar net as it was
-    found: list[Tensor] = []
-    hook = dense.head.register_forward_hook(lambda module, inputs, output: found.append(output))
-    with torch.inference_mode():
-        dense.fused()(batch)
-    hook.remove()
-    anchors, classes = sparse.head.anchors, sparse.head.classes
-    logits = found[0][:, : anchors * classes].permute(0, 2, 3, 1).reshape(-1, anchors, classes)
-    shift_scores(dense.head.bias[: anchors * classes], logits, model.nms.score, candidates)
-    layouts = (torch.contiguous_format, torch.channels_last)
-    with torch.inference_mode():
-        fastest = min(layouts, key=lambda layout: milliseconds(partial(dense.lay_out(layout), batch), 2))
-        return dense.lay_out(fastest)
-
-
 def _against_dense(inputs: Inputs, compression: float) -> Pair:
     batch, candidates = inputs.batch(), inputs.sizes.candidates
-    sparse = ready(student_config(inputs.config, compression), batch, candidates)
-    dense = ready_dense(sparse, batch, candidates)
-
-    def peer() -> list[Detections]:
-        with torch.inference_mode():
-            return dense(batch)
+    config = student_config(inputs.config, compression)
+    dense_config = config.model_copy(update={"model": config.model.model_copy(update={"bev": "dense"})})
+    sparse, dense = (partial(detect, ready(form, batch, candidates), batch) for form in (config, dense_config))
 
     def check() -> None:
-        for side in (detect(sparse, batch), peer()):
+        for side in (sparse(), dense()):
             assert len(side) == 1, "one frame gives one entry"
             assert len(side[0].boxes), "nothing found: decoding and NMS would cost nothing"
 
-    layout = "channels last" if dense.layout == torch.channels_last else "channels first"
     points = len(batch.points)
-    notes = [f"{points} points, {candidates} candidates a class; dense: batch norm folded, {layout}, anchors kept"]
-    return Pair(Side(partial(detect, sparse, batch), OURS), Side(peer, OURS), check, notes=notes)
+    notes = [f"{points} points, {candidates} candidates a class; dense: model.bev=dense, batch norm folded"]
+    return Pair(Side(sparse, OURS), Side(dense, OURS), check, notes=notes)
 
 
 def pointpillars_detect(inputs: Inputs) -> Pair:

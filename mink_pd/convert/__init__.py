@@ -3,7 +3,7 @@
 from mink_pd.convert.dialects import DIALECTS, Dialect
 from mink_pd.convert.files import read_tensors
 from mink_pd.convert.verify import Difference, verify
-from mink_pd.convert.weights import MisfitError, convert, published_detector
+from mink_pd.convert.weights import MisfitError, convert, published_detector, serves_training
 
 __all__ = [
     "DIALECTS",
@@ -13,5 +13,6 @@ __all__ = [
     "convert",
     "published_detector",
     "read_tensors",
+    "serves_training",
     "verify",
 ]

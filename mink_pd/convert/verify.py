@@ -15,7 +15,7 @@ from mink_pd.convert.weights import published_detector
 from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
 from mink_pd.data.points import read_points
-from mink_pd.errors import CheckpointError, DataError
+from mink_pd.errors import CheckpointError, ConfigError, DataError
 from mink_pd.models import AnchorPrediction
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.bev import BevFeatures
@@ -46,13 +46,16 @@ def verify(tensors: dict[str, Tensor], config: Config, dialect: Dialect, folder:
     """Run the detector of ``config`` with these weights on a case: points.bin and expected.npz in ``folder``.
 
     Compares whichever stages the case has answers for. A case may have a range of its own (``point_cloud_range``).
-    Raises DataError for a case that cannot be read, CheckpointError for one without answers that can be compared.
+    Raises DataError for a case that cannot be read, CheckpointError for one without answers that can be compared,
+    ConfigError for a detector that answers are not known of.
     """
     expected = _read_case(folder)
     if "point_cloud_range" in expected:
         bounds = tuple(round(float(x), 5) for x in expected["point_cloud_range"])
         config = config.model_copy(update={"data": config.data.model_copy(update={"range": bounds})})
     detector = published_detector(config)
+    if not isinstance(detector, AnchorDetector):
+        raise ConfigError(f"--verify compares PointPillars and SECOND, not {config.model.name}; leave it out")
     detector.load_state_dict(tensors)
     run = _run(detector.eval(), read_points(folder / "points.bin"))
     answers = _Answers(expected, dialect)

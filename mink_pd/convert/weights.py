@@ -9,14 +9,15 @@ from torch import Tensor, nn
 from mink_pd.config import Config
 from mink_pd.convert.dialects import Dialect
 from mink_pd.errors import CheckpointError, ConfigError
-from mink_pd.models import build_detector
+from mink_pd.models import Detector, build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.bev import DenseBev
 from mink_pd.models.pillars import PillarFeatureNet
+from mink_pd.models.pointrcnn import PointRCNN
 from mink_pd.sparse import ConvBlock
 
 # Counters of the training, and the adapters of PointDistiller: no part of the detector.
-TRAINING_ONLY = re.compile(r"global_step$|(teacher|student)_gcn_adapt\.")
+_TRAINING_ONLY = re.compile(r"global_step$|(teacher|student)_gcn_adapt\.")
 
 
 @dataclass(frozen=True)
@@ -46,20 +47,29 @@ class MisfitError(CheckpointError):
         super().__init__(f"{file}: its tensors are not those of the configured detector: {counts}; {advice}")
 
 
-def published_detector(config: Config) -> AnchorDetector:
-    """The detector of ``config``. Raises ConfigError where no weights are published for its kind or form."""
+def serves_training(name: str) -> bool:
+    """Whether a tensor of a file has no part in detection."""
+    return _TRAINING_ONLY.match(name) is not None
+
+
+def published_detector(config: Config) -> Detector:
+    """The detector of ``config``. Raises ConfigError where no weights are published for its form."""
     detector = build_detector(config)
-    if not isinstance(detector, AnchorDetector) or not isinstance(detector.bev, DenseBev):
-        raise ConfigError("model: published weights are PointPillars' and SECOND's with model.bev=dense; set that")
+    if isinstance(detector, AnchorDetector) and not isinstance(detector.bev, DenseBev):
+        raise ConfigError(f"model: published weights of {config.model.name} are for model.bev=dense; set that")
+    if isinstance(detector, PointRCNN) and detector.settings.box_coder != "residual":
+        raise ConfigError("model: published PointRCNNs regress residuals, not bins; set model.box_coder=residual")
     return detector
 
 
-def convert(tensors: dict[str, Tensor], detector: AnchorDetector, dialect: Dialect, file: str) -> dict[str, Tensor]:
+def convert(tensors: dict[str, Tensor], detector: Detector, dialect: Dialect, file: str) -> dict[str, Tensor]:
     """The state dict of ``detector`` from the tensors of a checkpoint ``file``.
 
-    Raises MisfitError, which lists every tensor that is missing, unexpected or of another shape.
+    A bias before a norm, which ours have not, is taken from the running mean: in evaluation that is the same, and in
+    training the norm takes any bias out. Raises MisfitError, which lists every tensor that is missing, unexpected or
+    of another shape.
     """
-    found = {name: tensor for name, tensor in tensors.items() if not TRAINING_ONLY.match(name)}
+    found = {name: tensor for name, tensor in tensors.items() if not serves_training(name)}
     wanted = detector.state_dict()
     modules = dict(detector.named_modules())
     result: dict[str, Tensor] = {}
@@ -73,6 +83,12 @@ def convert(tensors: dict[str, Tensor], detector: AnchorDetector, dialect: Diale
                 misfits.append(Misfit(entry, None if tensor is None else tensor.shape, wanted[name].shape))
             else:
                 result[name] = fitting
+    for entry, mean in dialect.biases(detector):
+        bias = found.pop(entry, None)
+        if bias is None or bias.shape != wanted[mean].shape:
+            misfits.append(Misfit(entry, None if bias is None else bias.shape, wanted[mean].shape))
+        elif mean in result:
+            result[mean] -= bias
     misfits += [Misfit(name, tensor.shape, None) for name, tensor in found.items()]
     if misfits:
         raise MisfitError(file, misfits, _advice(tensors, dialect))
@@ -80,17 +96,15 @@ def convert(tensors: dict[str, Tensor], detector: AnchorDetector, dialect: Diale
     return result
 
 
-def _fit(
-    tensor: Tensor, wanted: Tensor, modules: dict[str, nn.Module], ours: str, dialect: Dialect
-) -> Tensor | None:
+def _fit(tensor: Tensor, wanted: Tensor, modules: dict[str, nn.Module], ours: str, dialect: Dialect) -> Tensor | None:
     """The tensor in our layout, or None if its shape is wrong."""
     parent = modules[ours.rpartition(".")[0]]
     if isinstance(parent, ConvBlock) and tensor.dim() == 5:
         tensor = _sparse_kernel(tensor, wanted)
     elif isinstance(parent, PillarFeatureNet) and tensor.dim() == 2 and dialect.legacy_pillars:
         tensor = _without_legacy_channels(tensor)
-    elif isinstance(modules[ours], nn.Linear) and tensor.dim() == 4 and tensor.shape[2:] == (1, 1):
-        tensor = tensor.flatten(1)  # a 1 x 1 convolution
+    elif isinstance(modules[ours], nn.Linear) and tensor.dim() > 2 and tensor.shape[2:].numel() == 1:
+        tensor = tensor.flatten(1)  # a convolution of kernel 1
     return tensor.clone() if tensor.shape == wanted.shape else None
 
 

@@ -13,7 +13,8 @@ def inherit_weights(student: Detector, teacher: Detector) -> None:
 
     The authors' configurations take the first channels of every layer. Channels of a network have no order, so ours are
     evenly spaced (channel k of C_s is the teacher's floor(k C_t / C_s)): the same number of channels, but where
-    branches that shrink alike are concatenated, each keeps its own without our knowing how layers are joined.
+    branches that shrink alike are concatenated, each keeps its own without our knowing how layers are joined. Inputs
+    that do not shrink alike are chosen within their groups, which the detector names (``Detector.input_groups``).
     Raises DistillError where the student is not the teacher's architecture with fewer channels.
     """
     theirs, ours = teacher.state_dict(), student.state_dict()
@@ -25,8 +26,24 @@ def inherit_weights(student: Detector, teacher: Detector) -> None:
                 f"distill.initialise: '{name}' is {have or 'absent'} in the teacher and {wanted or 'absent'} in the "
                 "student, which must be the same network with fewer channels; set distill.initialise=random"
             )
+    groups, wanted_groups = teacher.input_groups(), student.input_groups()
     for name, value in ours.items():
-        value.copy_(spaced(theirs[name], value.shape))
+        weights = theirs[name]
+        if name in groups:
+            inputs = within_groups(groups[name], wanted_groups[name]).to(weights.device)
+            weights = weights.index_select(1, inputs)
+        value.copy_(spaced(weights, value.shape))
+
+
+def within_groups(groups: Tensor, wanted: Tensor) -> Tensor:
+    """For each of the student's inputs, of group ``wanted`` (C_s,), an input of the teacher's, of ``groups`` (C_t,):
+    int64 (C_s,), evenly spaced within each group."""
+    chosen = torch.empty_like(wanted)
+    for group in wanted.unique():
+        here = torch.nonzero(groups == group)[:, 0]
+        places = torch.nonzero(wanted == group)[:, 0]
+        chosen[places] = spaced(here, places.shape)
+    return chosen
 
 
 def spaced(weights: Tensor, shape: torch.Size) -> Tensor:

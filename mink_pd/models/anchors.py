@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mink_pd.config_models import AnchorConfig, HeadConfig
 from mink_pd.sparse import Voxels
@@ -35,13 +36,9 @@ def place_anchors(
 
     ``scale`` enlarges them in all directions; their bottoms stay where they are.
     """
-    sizes = [([scale * n for n in a.size], a.z + (scale - 1) * a.size[2] / 2) for a in anchors]
-    table = [[*lwh, z, yaw] for lwh, z in sizes for yaw in headings]
-    size = torch.tensor(table, dtype=centres.dtype, device=centres.device)  # (A, 5): l, w, h, z, yaw
-    sites, kinds = len(centres), len(size)
-    xy = centres[:, None, :].expand(sites, kinds, 2)
-    size = size.expand(sites, kinds, 5)
-    return torch.cat([xy, size[..., 3:4], size[..., :3], size[..., 4:]], dim=-1)
+    sizes = [(a.z + (scale - 1) * a.size[2] / 2, *(scale * edge for edge in a.size)) for a in anchors]
+    kinds = centres.new_tensor([[0, 0, *z_lwh, yaw] for z_lwh in sizes for yaw in headings])  # (A, 7)
+    return kinds + functional.pad(centres, (0, 5))[:, None]
 
 
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
@@ -104,8 +101,8 @@ def match(
 
     Objects compete for the anchors of their own class (with ``any_class``: for all) in their own frame; ``frame`` (S,),
     ``box_frame`` (B,) and ``labels`` (B,) say which. Positive from IoU ``matched``, and the best anchors of each object
-    in any case; background below ``unmatched``. Only pairs near enough to touch are compared: some hundred sites an
-    object.
+    in any case; background below ``unmatched``. Of several objects with an equal claim the last has the anchor. Only
+    pairs near enough to touch are compared: some hundred sites an object.
     """
     sites, kinds, _ = anchors.shape
     result = torch.full((sites * kinds,), -1, dtype=torch.int64, device=anchors.device)
@@ -135,5 +132,5 @@ def match(
         (overlap == best[anchor]) & (overlap >= matched[anchor]),
         (overlap == most[box]) & (overlap > 0),
     ):
-        result[anchor[wins]] = box[wins]
+        result.scatter_reduce_(0, anchor[wins], box[wins], "amax", include_self=False)
     return result.view(sites, kinds)

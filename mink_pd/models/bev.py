@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from operator import mul
 
-import torch
 from torch import Tensor, nn
 
 from mink_pd.models.maps import DenseBlock, places, read, rows_of, spread
@@ -22,13 +21,14 @@ from mink_pd.sparse import ME, ConvBlock, Voxels, on_sites, reached_sites
 @dataclass
 class Level:
     """Features of the neck at one resolution: neck, on shared sites, for distillation; cells (S, C), where anchors
-    stand, at coordinates int32 (S, 3) of a tensor stride; rows (N,): which of the cells the neck's sites are."""
+    stand, at coordinates int32 (S, 3) of a tensor stride; rows: which of the cells the neck's sites are, (N,) or a
+    slice."""
 
     neck: "ME.SparseTensor"
     cells: Tensor
     coordinates: Tensor
     stride: int
-    rows: Tensor
+    rows: Tensor | slice
 
 
 @dataclass
@@ -90,8 +90,7 @@ class SparseBev(BevNetwork):
             x = stage(x)
             stages.append(x)
         for neck in self.neck(stages, sites, voxels):  # (N, C)
-            rows = torch.arange(len(neck.F), device=neck.F.device)
-            levels.append(Level(neck, neck.F, neck.C, neck.tensor_stride[0], rows))
+            levels.append(Level(neck, neck.F, neck.C, neck.tensor_stride[0], rows=slice(None)))
         return BevFeatures(stages, levels)
 
 

@@ -53,11 +53,12 @@ def count_in(network: nn.Module, run: Callable[[], object]) -> int:
 
     def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal total
-        own = getattr(module, "multiply_adds", None)  # of layers that take more than rows
+        own = getattr(module, "multiply_adds", None)  # of modules that are more than one linear map of rows
         total += own(*inputs) if own else _multiply_adds(module, inputs[0], output)
 
-    kinds = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, ConvBlock)
-    hooks = [module.register_forward_hook(count) for module in network.modules() if isinstance(module, kinds)]
+    kinds = (nn.Linear, ConvBlock)
+    counted = [m for m in network.modules() if isinstance(m, kinds) or hasattr(m, "multiply_adds")]
+    hooks = [module.register_forward_hook(count) for module in counted]
     try:
         with torch.inference_mode():
             run()
@@ -71,10 +72,6 @@ def _multiply_adds(module: nn.Module, x: Any, y: Any) -> int:
     """Of one call of a layer with input x and output y."""
     if isinstance(module, nn.Linear):
         return x.shape[:-1].numel() * module.in_features * module.out_features
-    if isinstance(module, nn.Conv2d):  # weight (out, in, k, k), applied at every output cell
-        return y[:, 0].numel() * module.weight.numel()
-    if isinstance(module, nn.ConvTranspose2d):  # weight (in, out, k, k), applied at every input cell
-        return x[:, 0].numel() * module.weight.numel()
     assert isinstance(module, ConvBlock)
     layer: Any = module.convolution
     return _pairs(layer, x, y) * layer.in_channels * layer.out_channels

@@ -87,6 +87,11 @@ class Detector(nn.Module, ABC, Generic[S, P]):
     def tap_channels(self) -> dict[str, int]:
         """Names of the taps and how many channels each has."""
 
+    def input_groups(self) -> dict[str, Tensor]:
+        """Of weights whose inputs are not channels of one layer alone: which of them belong together, by numbers int64
+        (C_in,) along dimension 1. A network with fewer channels has the same groups, each with fewer members."""
+        return {}
+
     @abstractmethod
     def forward(self, batch: Batch, voxels: S | None = None) -> P:
         """Predict; ``voxels``, where given, are those of another detector of the same geometry."""

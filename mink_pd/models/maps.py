@@ -1,7 +1,11 @@
 """Dense maps in the bird's-eye view, (B, C, y, x): their blocks, and what they share with sparse sites."""
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from mink_pd.sparse import ME, Voxels
 from mink_pd.sparse.layers import EPSILON, MOMENTUM
@@ -9,7 +13,8 @@ from mink_pd.sparse.norm import BatchNorm
 
 
 class DenseBlock(nn.Module):
-    """Convolution without bias (3 x 3 or ``kernel``, or transposed with kernel = stride), batch norm, ReLU."""
+    """Convolution without bias (of ``kernel``, or transposed with kernel = stride), batch norm, ReLU; at inference the
+    norm is folded into the convolution."""
 
     def __init__(
         self, channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3, *, transposed: bool = False
@@ -24,9 +29,28 @@ class DenseBlock(nn.Module):
         nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.training and not torch.is_grad_enabled():
+            return self._folded(x).relu_()
         y = self.convolution(x).permute(0, 2, 3, 1)  # (B, y, x, C), as it lies in memory
         rows = self.norm(y.flatten(0, 2)).relu_()  # (B * y * x, C)
         return rows.view(y.shape).permute(0, 3, 1, 2)
+
+    def _folded(self, x: Tensor) -> Tensor:
+        layer, norm = self.convolution, self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        transposed = isinstance(layer, nn.ConvTranspose2d)
+        weight, bias = fuse_conv_bn_weights(layer.weight, None, *statistics, transpose=transposed)
+        if transposed:
+            return functional.conv_transpose2d(x, weight, bias, layer.stride)
+        return functional.conv2d(x, weight, bias, layer.stride, padding=layer.padding)
+
+    def multiply_adds(self, x: Tensor) -> int:
+        """Of ``forward``: a convolution multiplies at every output cell, a transposed one at every input cell."""
+        strides = (1, 1) if isinstance(self.convolution, nn.ConvTranspose2d) else self.convolution.stride
+        cells = [-(-edge // step) for edge, step in zip(x.shape[2:], strides, strict=True)]
+        return len(x) * prod(cells) * self.convolution.weight.numel()
 
 
 def spread(x: "ME.SparseTensor", frames: int, grid: tuple[int, ...]) -> Tensor:

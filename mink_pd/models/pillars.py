@@ -52,7 +52,13 @@ class PillarFeatureNet(nn.Module):
         return torch.where(counts[:, None] < slots, torch.maximum(largest, empty), largest)
 
     def describe(self, voxels: Voxels) -> Tensor:
-        """What is known of each point (P, F + 6), 10 for KITTI's."""
+        """What is known of each point (P, F + 6), 10 for KITTI's; the same tensor for all networks on these voxels."""
+        name = ("points of pillars", self.height, self.point_features)
+        if name not in voxels.derived:
+            voxels.derived[name] = self._describe(voxels)
+        return voxels.derived[name]
+
+    def _describe(self, voxels: Voxels) -> Tensor:
         points, rows = voxels.points[:, : self.point_features], voxels.rows  # (P, F), (P,)
         xyz = points[:, :3]
         mean = segment_mean(xyz, rows, voxels.counts)  # (M, 3)

@@ -3,6 +3,7 @@
 from functools import partial
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from mink_pd.config import Config
@@ -37,6 +38,12 @@ class Second(AnchorDetector):
         data, size = self.config.data, self.settings.voxel_size
         return voxelise(batch.points, batch.frame, len(batch), size, data.range, dimensions=3, first=(0, 0, LIFT))
 
+    def input_groups(self) -> dict[str, Tensor]:
+        """The levels: channel c of level l is input c * levels + l of the first convolution seen from above."""
+        kind = "weight" if self.settings.bev == "dense" else "kernel"
+        inputs = torch.arange(self.encoder.levels * self.encoder.out)
+        return {f"bev.backbone.0.0.convolution.{kind}": inputs % self.encoder.levels}
+
     def forward(self, batch: Batch, voxels: Voxels | None = None) -> AnchorPrediction:
         voxels = self.voxelise(batch) if voxels is None else voxels
         if len(voxels) == 0:
@@ -67,6 +74,7 @@ class SparseEncoder(nn.Module):
         self.point_features = point_features
         block = partial(ConvBlock, dimension=3)
         first, *_, last, out = channels
+        self.out = out
         self.first = nn.Sequential(block(point_features, first), block(first, first))
         self.down = nn.ModuleList(block(c_in, c_out, stride=2) for c_in, c_out in pairwise(channels[:-1]))
         self.same = nn.ModuleList(nn.Sequential(block(c, c), block(c, c)) for c in channels[1:-1])

@@ -13,8 +13,8 @@ def knn(queries: Tensor, references: Tensor, k: int) -> Tensor:
 
     Coordinates are metric, so that anisotropic voxels count rightly. A query that is a reference finds itself first.
     On the CPU in 2 or 3 dimensions compiled code (``csrc/knn.cpp``) finds them, equally near ones in the order of their
-    rows; without it a k-d tree does, and equally near ones come in any order. Other devices and features (D > 3) take
-    all distances and a partial sort.
+    rows. Without it a k-d tree does; other devices and features (D > 3) take all distances and a partial sort. There
+    equally near ones come in any order: which of them are among the k may differ between a CPU and a GPU.
     """
     k = min(k, len(references))
     if queries.is_cuda or queries.shape[1] > 3:

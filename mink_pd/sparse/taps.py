@@ -126,6 +126,8 @@ class SiteTap(Tap):
         if isinstance(target, LevelsTap):
             return torch.cat([self.carry(values, level) for level in target.levels])
         assert isinstance(target, SiteTap)
+        if self.shares_rows(target):
+            return values
         return pool(values, self.coordinates, self.stride, target.coordinates, target.stride, "amax")
 
     def on_points(self, values: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ class Voxels:
 
     Every network that is given the same ``Voxels`` works on the same coordinate map, so that row i of any of its
     features is the same place in all of them. Sites that are made from these (:mod:`mink_pd.sparse.sites`) are kept in
-    ``sites`` under their geometry; the next network finds them there instead of making its own.
+    ``sites`` under their geometry; the next network finds them there instead of making its own. So are other tensors
+    that follow from the points alone, in ``derived``.
 
     coordinates: int32 (M, 1 + D), frame first, sorted; points: (P, 4), those inside the range; rows: int64 (P,), the
     voxel of each point; counts: int64 (M,), points a voxel; origin, size: (D,) [m], the range's lower corner and the
@@ -36,6 +37,7 @@ class Voxels:
     manager: "ME.CoordinateManager"
     key: "ME.CoordinateMapKey"
     sites: dict[tuple[Hashable, ...], "ME.CoordinateMapKey"] = field(default_factory=dict)
+    derived: dict[tuple[Hashable, ...], Tensor] = field(default_factory=dict)
     _columns: "Voxels | None" = None
 
     def __len__(self) -> int:
@@ -56,7 +58,8 @@ class Voxels:
         rank = torch.empty_like(order)
         rank[order] = torch.arange(len(order), device=order.device) - begin[self.rows[order]]
         kept = rank < most
-        return replace(self, points=self.points[kept], rows=self.rows[kept], counts=self.counts.clamp(max=most))
+        counts = self.counts.clamp(max=most)
+        return replace(self, points=self.points[kept], rows=self.rows[kept], counts=counts, derived={})
 
     def columns(self) -> "Voxels":
         """The same points in the columns of these voxels seen from above, with a coordinate manager of two dimensions.

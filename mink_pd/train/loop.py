@@ -171,6 +171,7 @@ class Trainer:
 
     def validate_epoch(self) -> None:
         """Evaluate the weights that would be exported; keep them if they are the best so far."""
+        started = time.perf_counter()
         with self.exported():
             validation = self.validate(self.objective.detector)
             value = validation.metrics.get(self.settings.best_metric)
@@ -181,7 +182,7 @@ class Trainer:
                 validation.write(self.run.results)
                 if best:
                     self.save_weights("best")
-        self.reporter.validation(self.epoch, self.step, validation.metrics, best)
+        self.reporter.validation(self.epoch, self.step, validation.metrics, best, time.perf_counter() - started)
 
     def exported(self) -> AbstractContextManager[None]:
         """The detector holds the weights that are exported: the moving average, if there is one."""

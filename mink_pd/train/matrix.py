@@ -1,9 +1,8 @@
 """A matrix of runs: several settings by several seeds, resumable run by run, and what came out of it."""
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import yaml
@@ -12,8 +11,9 @@ from rich.table import Table
 from scipy import stats
 
 from mink_pd.config import Config, Section, load_config
-from mink_pd.errors import ConfigError, DataError
+from mink_pd.errors import CheckpointError, ConfigError, DataError
 from mink_pd.train.experiment import distil, train_detector
+from mink_pd.train.report import read_metrics
 from mink_pd.train.runs import RunFolder, checkpoint_file, identify
 
 
@@ -27,9 +27,13 @@ class RunSpec(Section):
 
 
 class Matrix(Section):
-    """A YAML file in configs/experiments; ``set`` holds for all its runs."""
+    """A YAML file in configs/experiments; ``set`` holds for all its runs.
+
+    folder: of the run folders, below that for runs; matrices that name the same one share runs of the same name.
+    """
 
     config: Path
+    folder: str = ""  # the file's name
     set: list[str] = Field(default_factory=list)
     runs: dict[str, RunSpec]
 
@@ -64,11 +68,12 @@ def load_matrix(path: Path) -> Matrix:
             if other is not None and other not in matrix.runs:
                 raise ConfigError(f"{path}: run '{name}' names '{other}', which is not a run of the matrix")
     matrix.config = path.parent / matrix.config
+    matrix.folder = matrix.folder or path.stem
     return matrix
 
 
 def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str]) -> list[Job]:
-    """All trainings of a matrix in an order that has every teacher before its students."""
+    """All trainings of a matrix into ``folder``, in an order that has every teacher before its students."""
 
     def job(name: str, seed: int) -> Job:
         spec = matrix.runs[name]
@@ -84,23 +89,48 @@ def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str]) -
 
 def execute(job: Job) -> None:
     """Train, go on where it was left, or do nothing if it is done; other settings than before start it afresh."""
-    teacher = None if job.teacher is None else checkpoint_file(job.teacher.path)
-    files = {} if teacher is None else {"teacher": teacher}
-    same = job.folder.matches(job.config, identify(files))
+    teacher = _teacher_file(job)
+    same = _is_same(job, teacher)
     if teacher is None:
         train_detector(job.config, resume=same, force=not same)
     else:
         distil(job.config, teacher, resume=same, force=not same)
 
 
-def run_all(jobs: list[Job], say: Callable[[str], None]) -> None:
-    """Execute one after the other; ``say`` is told which."""
-    for index, job in enumerate(jobs, start=1):
-        say(f"[{index}/{len(jobs)}] {job.folder}")
-        execute(job)
+def is_finished(job: Job) -> bool:
+    """Whether ``execute`` would find nothing to do."""
+    try:
+        state = job.folder.read_state() if _is_same(job, _teacher_file(job)) else None
+    except CheckpointError:
+        return False
+    return state is not None and state["epoch"] >= job.config.train.epochs
 
 
-def is_done(job: Job) -> bool:
+def _teacher_file(job: Job) -> Path | None:
+    """Its weights. Raises CheckpointError if it has not been trained."""
+    if job.teacher is None:
+        return None
+    if not job.teacher.exists:
+        raise CheckpointError(f"{job.teacher}: no such run folder; train the teacher of {job.run} first")
+    return checkpoint_file(job.teacher.path)
+
+
+def _is_same(job: Job, teacher: Path | None) -> bool:
+    """Whether the run folder holds this training, finished or not."""
+    return job.folder.matches(job.config, identify({} if teacher is None else {"teacher": teacher}))
+
+
+class Training(Protocol):
+    """Anything with a run folder and the settings that fill it."""
+
+    @property
+    def folder(self) -> RunFolder: ...
+
+    @property
+    def config(self) -> Config: ...
+
+
+def is_done(job: Training) -> bool:
     """Whether the run has been validated after its last epoch."""
     try:
         figures(job)
@@ -109,14 +139,9 @@ def is_done(job: Job) -> bool:
     return True
 
 
-def figures(job: Job) -> dict[str, float]:
+def figures(job: Training) -> dict[str, float]:
     """Metrics of the validation after the last epoch. Raises DataError if the run has none."""
-    rows = (
-        [json.loads(line) for line in job.folder.metrics.read_text().splitlines()]
-        if job.folder.metrics.exists()
-        else []
-    )
-    for row in reversed(rows):
+    for row in reversed(read_metrics(job.folder.metrics)):
         if row["split"] == "val" and row["epoch"] == job.config.train.epochs:
             return {key: value for key, value in row.items() if isinstance(value, float | int)}
     raise DataError(f"{job.folder.metrics}: has no validation of epoch {job.config.train.epochs}; run it first")

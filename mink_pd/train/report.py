@@ -54,7 +54,8 @@ class Reporter:
         """The end of an epoch: ``means`` over its batches."""
         if not self.active:
             return
-        self._append({"split": "train", "epoch": epoch, "step": step, **means, "frames_per_second": round(rate, 2)})
+        clock = {"frames_per_second": round(rate, 2), "seconds": round(seconds, 2)}
+        self._append({"split": "train", "epoch": epoch, "step": step, **means, **clock})
         self._scalars(
             {f"epoch/{name}": value for name, value in means.items()} | {"epoch/frames_per_second": rate},
             step,
@@ -62,11 +63,11 @@ class Reporter:
         text = f"epoch {epoch}/{self.epochs}  {_terms(means)}  {rate:.1f} frames/s  {seconds:.0f} s"
         self.console.print(text, soft_wrap=True, markup=False)
 
-    def validation(self, epoch: int, step: int, metrics: dict[str, float], best: bool) -> None:
+    def validation(self, epoch: int, step: int, metrics: dict[str, float], best: bool, seconds: float) -> None:
         """Figures of a validation; ``best`` says that they are the best so far."""
         if not self.active:
             return
-        self._append({"split": "val", "epoch": epoch, "step": step, **metrics})
+        self._append({"split": "val", "epoch": epoch, "step": step, **metrics, "seconds": round(seconds, 2)})
         self._scalars({f"val/{name}": value for name, value in metrics.items()}, step)
         means = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items() if "/" not in name)
         text = f"epoch {epoch}/{self.epochs}  validation  {means or 'nothing to find'}" + "  (best)" * best

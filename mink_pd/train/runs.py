@@ -86,7 +86,7 @@ class RunFolder:
 
     def _check_same(self, config: Config, files: Files) -> None:
         earlier = load_config(self.config)
-        before, now = _flat(earlier), _flat(config)
+        before, now = flat(earlier), flat(config)
         movable = MOVABLE + PROCESSES * _same_batches(earlier.train, config.train)
         for key in [*before, *(key for key in now if key not in before)]:
             old, new = before.get(key), now.get(key)
@@ -175,7 +175,7 @@ def _same_batches(one: TrainConfig, other: TrainConfig) -> bool:
     return one.sync_norm and other.sync_norm and frames[0] == frames[1]
 
 
-def _flat(config: Config) -> dict[str, Any]:
+def flat(config: Config) -> dict[str, Any]:
     """Dotted key -> value; lists stay whole."""
 
     def walk(tree: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -5,10 +5,13 @@ import torch
 from random_taps import random_batch
 from tiny_pillars import tiny_config, tiny_networks
 
+from mink_pd.config import Config
 from mink_pd.distill import Distiller
 from mink_pd.distill.initialise import inherit_weights
 from mink_pd.errors import DistillError
-from mink_pd.models import build_detector
+from mink_pd.models import Detector, build_detector
+from mink_pd.models.pointrcnn import PointRCNN
+from mink_pd.models.pointrcnn.layers import MLPLayer
 
 
 @torch.no_grad()
@@ -21,24 +24,61 @@ def test_a_student_of_the_same_size_is_the_teacher() -> None:
     assert torch.equal(teacher.eval()(batch).scores, student.eval()(batch).scores)
 
 
-@torch.no_grad()
-def test_channels_stay_with_their_inputs_across_the_necks_concatenation() -> None:
-    """A teacher whose every second channel is silent computes what its students of half the width compute."""
+NETWORKS = {
+    "pointpillars": {},
+    "second": {"voxel_size": [0.05, 0.05, 0.1], "encoder_channels": [4, 8, 8, 8, 12], "channels": [8, 12],
+               "layers": [1, 1], "neck_channels": 8},
+    "second, dense": {"voxel_size": [0.1, 0.1, 0.1], "encoder_channels": [4, 8, 8, 8, 12], "channels": [8, 12],
+                      "layers": [1, 1], "neck_channels": 8, "bev": "dense"},
+    "pointrcnn": {
+        "points": 128, "propagation": [[12, 16], [8, 12]], "head_channels": [8],
+        "stages": [{"points": 32, "radii": [1.0, 2.0], "neighbours": [8, 8], "channels": [[8, 12], [8, 20]]},
+                   {"points": 8, "radii": [4.0], "neighbours": [8], "channels": [[8, 16]]}],
+        "roi": {"points": 16, "channels": [8, 12], "head_channels": [8], "margin": 9.0,
+                "stages": [{"points": 0, "radii": [9.0], "neighbours": [8], "channels": [[12, 16]]}]},
+    },
+}  # fmt: skip
+
+
+def networks(kind: str) -> tuple[Detector, Detector]:
+    """A teacher and a student of half its width."""
     config = tiny_config()
-    teacher, student = tiny_networks(config)
+    if kind != "pointpillars":
+        model = NETWORKS[kind] | {"name": kind.partition(",")[0]}
+        config = Config.model_validate(config.model_dump() | {"model": model})
+    return tiny_networks(config)
+
+
+def silence(teacher: Detector) -> None:
+    """Every second channel of every hidden layer gives 0."""
     for name, module in teacher.named_modules():
+        if isinstance(module, MLPLayer) and module.norm is None:
+            module.weight[1::2] = module.bias[1::2] = 0
         if isinstance(module, torch.nn.BatchNorm1d):
             module.weight.normal_(1, 0.1)
             module.bias.normal_(0, 0.1)
             module.weight[1::2] = module.bias[1::2] = 0
             assert len(module.weight) % 2 == 0, name
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", list(NETWORKS))
+def test_channels_stay_with_their_inputs_where_layers_are_joined(kind: str) -> None:
+    """A teacher whose every second channel is silent computes what its students of half the width compute."""
+    teacher, student = networks(kind)
+    silence(teacher)
     inherit_weights(student, teacher)
     batch = random_batch(300)
-    ours, theirs = student.eval()(batch), teacher.eval()(batch)
+    shared = teacher.eval().voxelise(batch)
+    ours, theirs = student.eval()(batch, shared), teacher(batch, shared)
     torch.testing.assert_close(ours.taps["neck"].features, theirs.taps["neck"].features[:, ::2])
-    torch.testing.assert_close(ours.scores, theirs.scores, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(ours.boxes, theirs.boxes, rtol=1e-5, atol=1e-5)
+    for name in ("scores", "boxes"):
+        torch.testing.assert_close(ours.taps[name].features, theirs.taps[name].features, rtol=1e-5, atol=1e-5)
     assert float(ours.taps["neck"].features.abs().max()) > 0.1
+    if isinstance(teacher, PointRCNN) and isinstance(student, PointRCNN):
+        regions = teacher.propose(theirs)
+        for own, wanted in zip(student.refine(ours, regions), teacher.refine(theirs, regions), strict=True):
+            torch.testing.assert_close(own, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_the_distiller_does_it_before_training() -> None:

@@ -79,6 +79,8 @@ def test_matching_by_hand() -> None:
     assert (none == -1).all()
     elsewhere = match(anchors, frame, objects, label, label + 1, [ANCHOR])
     assert (elsewhere == -1).all()
+    twice = match(anchors, frame, objects[[0, 1, 0, 1]], label[:1].expand(4), label[:1].expand(4), [ANCHOR])
+    assert twice[:, 0].tolist() == [2, -2, -1, 3, -1]  # equal claims: the last object's, on every device
 
 
 def test_matching_against_a_loop_over_all_pairs() -> None:

@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 
+from mink_pd.boxes.geometry import corners
 from mink_pd.errors import DataError
 from mink_pd.render import FALSE_POSITIVE, MISSED, TRUE_POSITIVE, Lines, Panel, Points, choose_frame
 from mink_pd.render import detections as detections_module
 from mink_pd.render import importance as importance_module
 from mink_pd.render.camera import fit_camera
 from mink_pd.render.colours import CLASSES, OKABE_ITO, WHITE, encode_srgb, scale_of
-from mink_pd.render.detections import COLOURS, detections_figure, detections_scene, detections_side_by_side
+from mink_pd.render.detections import COLOURS, _scores, detections_figure, detections_scene, detections_side_by_side
 from mink_pd.render.importance import SELECTED, importance_figure, importance_scene
 from mink_pd.render.outlook import OUTLOOKS
-from mink_pd.render.page import PAGE, SIZE, rgb
+from mink_pd.render.page import PAGE, SIZE, Page, rgb
 from mink_pd.render.shapes import box_edges, circles, dashes, rings, velocity_arrows, view_targets
 
 RNG = np.random.default_rng(0)
@@ -233,3 +234,19 @@ def test_chosen_frame_is_the_named_or_the_fullest(shared) -> None:
     assert choose_frame(dataset, None).id == "000008"  # six cars, the most in these files
     with pytest.raises(DataError, match="000099"):
         choose_frame(dataset, "000099")
+
+
+def test_of_scores_that_would_cover_each_other_the_highest_is_written() -> None:
+    class Written(Page):
+        def __init__(self) -> None:
+            self.tags: list[str] = []
+
+        def tag(self, at: tuple[float, float], text: str, *style: object) -> None:  # type: ignore[override]
+            self.tags.append(text)
+
+    boxes = np.array([[20.0, y, -1.0, 3.9, 1.6, 1.5, 0.0] for y in (0.0, 0.3, 5.0)])
+    panel = Panel("a", boxes, np.array([FALSE_POSITIVE] * 3), np.array([0.4, 0.9, 0.2]))
+    page, size = Written(), (754, 620)
+    camera = fit_camera(corners(boxes).reshape(-1, 3), size, elevation=38)
+    _scores(page, panel, camera, (0, 0, *size))
+    assert page.tags == ["0.90", "0.20"]

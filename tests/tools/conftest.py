@@ -40,15 +40,16 @@ def config(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tool() -> Tool:
-    """``tool("train.py", ...)`` runs a tool in this process: its imports take longer than its work."""
+    """``tool("train.py", ...)`` runs a tool or viewer in this process: its imports take longer than its work."""
 
     def call(name: str, *arguments: object) -> CompletedProcess:
+        path = next(ROOT / folder / name for folder in ("tools", "viz") if (ROOT / folder / name).exists())
         before, threads = sys.argv, torch.get_num_threads()
         out, error, code = io.StringIO(), io.StringIO(), 0
         sys.argv = [name, *map(str, arguments)]
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-                runpy.run_path(str(ROOT / "tools" / name), run_name="__main__")
+                runpy.run_path(str(path), run_name="__main__")
         except SystemExit as end:
             code = int(end.code or 0)
         finally:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from convert import names
+from convert import names, point_reference
 
 from mink_pd.train.runs import load_detector
 
@@ -25,9 +25,7 @@ def theirs(tmp_path: Path) -> tuple[Path, Path]:
     torch.save({"epoch": 80, "model_state": names.second([4, 6, 8, 8, 10], [6, 8], [1, 1], 4)}, file)
     model = {"encoder_channels": [4, 6, 8, 8, 10], "channels": [6, 8], "layers": [1, 1], "neck_channels": 4}
     data = {"range": [0, -6.4, -3, 12.8, 6.4, 1]}
-    config.write_text(
-        yaml.safe_dump({"base": str(PUBLISHED / "openpcdet_second.yaml"), "model": model, "data": data})
-    )
+    config.write_text(yaml.safe_dump({"base": str(PUBLISHED / "openpcdet_second.yaml"), "model": model, "data": data}))
     return file, config
 
 
@@ -52,6 +50,25 @@ def test_its_checkpoint_detects_and_teaches(theirs: tuple[Path, Path], tool: Too
     assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in (tmp_path / "runs/distilled/metrics.jsonl").read_text().splitlines()]
     assert np.isfinite(rows[0]["pointdistiller_bev1"])
+
+
+@pytest.mark.parametrize("framework", list(point_reference.KINDS))
+def test_pointrcnns_checkpoint_detects(framework: str, tool: Tool, data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = point_reference.KINDS[framework](point_reference.SHAPE)
+    key = {"openpcdet": "model_state", "mmdet3d": "state_dict"}[framework]
+    torch.save({key: point_reference.state_dict(theirs)}, tmp_path / "checkpoint.pth")
+    config = point_reference.small_config(framework, tmp_path / "small.yaml")
+    out = tmp_path / "teacher.safetensors"
+    result = tool("import_checkpoint.py", tmp_path / "checkpoint.pth", "--format", framework, "--config", config,
+                  "--out", out)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    note = {"openpcdet": "1 that only serve training", "mmdet3d": "9 biases taken into the norms"}[framework]
+    assert note in result.stdout
+    clouds = data / "training" / "velodyne" / "000000.bin"
+    result = tool("detect.py", out, clouds, "--out", tmp_path / "found", "--score", "0")
+    assert result.returncode == 0, result.stderr
+    assert " 0 objects" not in result.stdout
 
 
 def test_a_case_that_disagrees_writes_nothing(theirs: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mink_pd.config_pointrcnn import SetAbstractionConfig
-from mink_pd.models.pointrcnn.layers import BACKBONE_EPSILON, GroupedMLP, InterpolatedLayer, mlp
+from mink_pd.models.pointrcnn.layers import GroupedMLP, InterpolatedLayer, mlp
 from mink_pd.points import Interpolation, Level, PointSample
 
 Width = Callable[[int], int]
@@ -33,7 +33,7 @@ class FeaturePropagation(nn.Module):
 
     def __init__(self, coarse: int, skip: int, channels: list[int]) -> None:
         super().__init__()
-        self.first = InterpolatedLayer(coarse + skip, channels[0])
+        self.first = InterpolatedLayer(coarse, skip, channels[0])
         self.rest = mlp(channels)
 
     def forward(self, coarse: Tensor, skip: Tensor, way: Interpolation) -> Tensor:
@@ -44,12 +44,15 @@ class FeaturePropagation(nn.Module):
 class Backbone(nn.Module):
     """Set abstractions to the coarsest level, feature propagations back to all points."""
 
-    def __init__(self, stages: list[SetAbstractionConfig], propagation: list[list[int]], width: Width) -> None:
+    def __init__(
+        self, stages: list[SetAbstractionConfig], propagation: list[list[int]], width: Width, epsilon: float
+    ) -> None:
+        """``epsilon``: of the set abstractions' batch norms."""
         super().__init__()
         channels = [1]  # of each level's features, from the points (their intensity) to the coarsest
         self.down = nn.ModuleList()
         for stage in stages:
-            abstraction = SetAbstraction(channels[-1], stage, width, BACKBONE_EPSILON)
+            abstraction = SetAbstraction(channels[-1], stage, width, epsilon)
             self.down.append(abstraction)
             channels.append(abstraction.out)
         self.up = nn.ModuleList()

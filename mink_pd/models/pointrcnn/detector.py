@@ -16,6 +16,7 @@ from mink_pd.models.detector import Detections, Detector, Prediction
 from mink_pd.models.head import PRIOR
 from mink_pd.models.pointrcnn.backbone import Backbone, PointHead
 from mink_pd.models.pointrcnn.coder import BinCoder, BoxCoder, ResidualCoder
+from mink_pd.models.pointrcnn.layers import GroupedLayer, InterpolatedLayer
 from mink_pd.models.pointrcnn.points import assign_points, point_loss
 from mink_pd.models.pointrcnn.regions import Regions, propose, sample_regions
 from mink_pd.models.pointrcnn.roi import RegionHead, boxes_from_frame, pool, region_loss
@@ -53,17 +54,19 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
         residual = settings.box_coder == "residual"
         self.coder: BoxCoder = ResidualCoder(True) if residual else BinCoder(settings.bins, True)
         self.refiner: BoxCoder = ResidualCoder(False) if residual else BinCoder(settings.roi.bins, False)
-        self.backbone = Backbone(settings.stages, settings.propagation, width)
+        self.backbone = Backbone(settings.stages, settings.propagation, width, settings.norm_epsilon)
         hidden = [width(c) for c in settings.head_channels]
         self.head = PointHead(self.backbone.out, hidden, len(self.classes), self.coder.channels, PRIOR)
         self.regions = RegionHead(self.backbone.out, settings.roi, self.refiner.channels, width)
         self.sizes: Tensor
-        self.register_buffer(
-            "sizes", torch.tensor([settings.sizes[name] for name in self.classes]), persistent=False
-        )
+        self.register_buffer("sizes", torch.tensor([settings.sizes[name] for name in self.classes]), persistent=False)
 
     def tap_channels(self) -> dict[str, int]:
         return {"neck": self.backbone.out, "scores": len(self.classes), "boxes": self.coder.channels}
+
+    def input_groups(self) -> dict[str, Tensor]:
+        layers = ((name, m) for name, m in self.named_modules() if isinstance(m, GroupedLayer | InterpolatedLayer))
+        return {f"{name}.weight": layer.input_groups() for name, layer in layers}
 
     def voxelise(self, batch: Batch) -> PointSample:
         """The sampled points with all groups; in evaluation the same ones for the same frame."""

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from mink_pd.points import Interpolation
 
-BACKBONE_EPSILON = 1e-3  # of batch norms in the backbone, as published; 1e-5 elsewhere
 _ROWS = 1 << 14  # of grouped rows at a time without gradients: they stay in the cache
 
 
@@ -49,6 +48,10 @@ class MLPLayer(nn.Linear):
 class GroupedLayer(MLPLayer):
     """W [x_j - c ; f_j] for the rows j of groups around centres c; offsets come first."""
 
+    def input_groups(self) -> Tensor:
+        """x, y, z, features."""
+        return torch.arange(self.in_features).clamp(max=3)
+
     def forward(self, x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Rows x = [xyz ; f] (S, 3 + C) and centres (G, 3), both through the linear map: (S, C'), (G, C')."""
         weight, shift = self.folded()
@@ -67,6 +70,14 @@ class GroupedLayer(MLPLayer):
 
 class InterpolatedLayer(MLPLayer):
     """W [interpolated ; skip]: the coarse features are projected before they are interpolated."""
+
+    def __init__(self, coarse: int, skip: int, out: int) -> None:
+        super().__init__(coarse + skip, out)
+        self.coarse = coarse
+
+    def input_groups(self) -> Tensor:
+        """Coarse, skip."""
+        return (torch.arange(self.in_features) >= self.coarse).long()
 
     def forward(self, coarse: Tensor, skip: Tensor, way: Interpolation) -> Tensor:  # type: ignore[override]
         """coarse (M, C1), skip (N, C2) -> (N, C')"""

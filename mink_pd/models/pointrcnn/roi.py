@@ -39,6 +39,8 @@ def pool(sample: PointSample, scores: Tensor, features: Tensor, regions: Regions
     places = xyz.reshape(-1, 3)[rows]  # (R, P, 3)
     depth = places.norm(dim=2) / settings.depth - 0.5  # (R, P)
     local = to_frame(places, regions.boxes)
+    if settings.heights == "bottom":
+        local[..., 2] += regions.boxes[:, None, 5] / 2
     extra = torch.stack([scores[rows], depth], dim=2)
     return RegionPoints(*(torch.where(there, values, 0) for values in (local, extra, features[rows])))
 

@@ -45,7 +45,7 @@ def test_grouped_mlp(training: bool, gradients: bool, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("training", [True, False])
 def test_interpolated_layer(training: bool) -> None:
     torch.manual_seed(0)
-    layer = InterpolatedLayer(6 + 3, 4).double()
+    layer = InterpolatedLayer(6, 3, 4).double()
     settle(layer)
     layer.train(training)
     coarse, skip = torch.randn(9, 6).double(), torch.randn(30, 3).double()

@@ -1,0 +1,33 @@
+"""How strongly a method pulls on the student, beside the detection loss: a common ground for the methods' weights."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from mink_pd.data.batch import Batch
+from mink_pd.distill.distiller import Distiller
+
+
+def gradient_share(distiller: Distiller, batches: Iterable[Batch]) -> tuple[float, float]:
+    """Norm of the distillation losses' gradient on the student over that of the detection loss, and the distillation
+    loss itself: means over the ``batches``. Nothing is trained. Terms are not normalised (cf. Chen et al., ICML 2018,
+    who balance such norms during training).
+    """
+    student = list(distiller.detector.parameters())
+    shares, sums = [], []
+    for batch in batches:
+        losses, _ = distiller(batch)
+        own = {key: loss for key, loss in losses.items() if key.startswith(tuple(distiller.methods))}
+        detection = sum(loss for key, loss in losses.items() if key not in own)
+        distillation = sum(own.values())
+        shares.append(_norm(distillation, student) / _norm(detection, student))
+        sums.append(float(distillation))
+    return sum(shares) / len(shares), sum(sums) / len(sums)
+
+
+def _norm(loss: Tensor | int, parameters: list[torch.nn.Parameter]) -> float:
+    if not isinstance(loss, Tensor):  # no terms, or frames without points
+        return 0.0
+    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return float(sum(gradient.square().sum() for gradient in gradients if gradient is not None)) ** 0.5

@@ -1,0 +1,144 @@
+"""One validation frame: pictures of where the teacher looks and of what is found, and the scene to turn."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mink_pd.boxes.geometry import corners
+from mink_pd.data import open_dataset
+from mink_pd.data.frame import Frame
+from mink_pd.distill.importance import Importance
+from mink_pd.distill.inspect import ImportanceView, inspect_importance
+from mink_pd.errors import MinkPDError
+from mink_pd.render import OUTLOOKS, Panel, choose_frame, detections_figure, importance_figure
+from mink_pd.render.colours import colour_map, scale_of
+from mink_pd.render.detections import COLOURS
+from mink_pd.render.outlook import Outlook
+from mink_pd.report.groups import Group
+from mink_pd.report.judge import judge
+from mink_pd.report.runs import Run
+from mink_pd.train.predict import detect_frame
+from mink_pd.train.runs import load_detector
+
+KINDS: dict[Importance, str] = {
+    "points": "number of points",
+    "channel_max": "largest channel of the teacher's feature",
+    "score": "teacher's class score",
+}
+SCORE = 0.3  # detections below it are left out
+_STEP = 0.002  # [m] of the scene's coordinates: 65 m fit into 16 bits
+
+
+@dataclass
+class Shown:
+    """The frame, the importance over it, and what each detector finds in it; the runs by the same names; how frames of
+    the data set are looked at."""
+
+    frame: Frame
+    view: ImportanceView
+    panels: list[Panel]
+    what: str
+    asked_for: bool  # by its id; else it was chosen without looking at detections
+    outlook: Outlook
+
+
+def look(group: Group, root: Path | None, id: str | None) -> Shown:
+    """Run teacher, student and distilled student of the main row's first seed on one frame.
+
+    root: of the data set, else the runs' own. id: of the frame, else one is chosen without looking at detections.
+    Raises MinkPDError where runs, weights, data or labels are missing.
+    """
+    row = group.main
+    if row is None or group.student is None or group.teacher is None:
+        raise MinkPDError("pictures need a teacher, a student alone and a distilled one")
+    seed = next((seed for seed in row.runs if seed in group.student.runs), None)
+    if seed is None:
+        raise MinkPDError("pictures need a student alone and a distilled one of the same seed")
+    teacher = group.teacher.runs.get(seed, group.teacher.first)
+    trained = {"teacher": teacher, "student alone": group.student.runs[seed], "distilled": row.runs[seed]}
+    data = teacher.config.data
+    dataset = open_dataset(data.model_copy(update={"root": root or data.root}), data.val_split)
+    frame = choose_frame(dataset, id)
+    tap, kind, rows = _selection(row.runs[seed])
+    view = inspect_importance(load_detector(teacher.folder.path)[0], frame, tap, kind, rows)
+    panels = [_panel(name, run, frame) for name, run in trained.items()]
+    return Shown(frame, view, panels, f"{KINDS[kind]} at tap {tap}", id is not None, OUTLOOKS[data.kind])
+
+
+def pictures(shown: Shown) -> dict[str, Image.Image]:
+    """The two figures. Raises MinkPDError where Open3D cannot render."""
+    view, frame, outlook, near = shown.view, shown.frame, shown.outlook, _near(shown)
+    velocities = None if view.velocities is None else view.velocities[near]
+    subtitle = f"Frame {frame.id}. Points coloured by importance: {shown.what}."
+    _, alone, distilled = shown.panels
+    title = f"Alone and distilled, frame {frame.id}"
+    return {
+        "importance": importance_figure(
+            view.points, view.importance, view.selected, view.boxes[near], view.inside, subtitle=subtitle,
+            velocities=velocities, outlook=outlook,
+        ),
+        "detections": detections_figure(frame.points, alone, distilled, title, outlook=outlook),
+    }  # fmt: skip
+
+
+def scene(shown: Shown) -> dict[str, Any]:
+    """What the viewer draws: points as int16 steps, their colours, boxes by detector and outcome, selected places."""
+    view = shown.view
+    # The teacher sees points within its range only; what is drawn is cut to that range too.
+    points = view.points[:, :3]
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    fraction = scale_of(view.importance)(view.importance)  # (P,)
+    return {
+        "frame": shown.frame.id,
+        "step": _STEP,
+        "middle": middle.round(3).tolist(),
+        "points": _base64(np.round((points - middle) / _STEP).clip(-32767, 32767).astype("<i2")),
+        "importance": _base64(np.round(255 * fraction).astype(np.uint8)),
+        "colours": _base64(np.round(255 * colour_map(np.linspace(0, 1, 256))).astype(np.uint8)),
+        "selected": (view.selected[:, :3] - middle).round(3).tolist(),
+        "outcomes": {name: [round(255 * part) for part in colour] for name, colour in COLOURS.items()},
+        "panels": [_boxes(panel, middle) for panel in shown.panels],
+    }
+
+
+def png(picture: Image.Image) -> str:
+    """The picture as a data URL."""
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _panel(name: str, run: Run, frame: Frame) -> Panel:
+    detector, config = load_detector(run.folder.path)
+    return judge(frame, detect_frame(detector, frame, config), SCORE, name, config.data)
+
+
+def _selection(run: Run) -> tuple[str, Importance, int]:
+    """Tap, importance and number of rows of the run's PointDistiller; its settings where it has another method."""
+    settings = run.config.distill.pointdistiller
+    return settings.taps[-1], settings.importance, settings.rows
+
+
+def _near(shown: Shown) -> np.ndarray:
+    """Which labelled boxes are among the points that the teacher sees, bool (B,)."""
+    low, high = shown.view.points[:, :2].min(axis=0), shown.view.points[:, :2].max(axis=0)
+    centres = shown.view.boxes[:, :2]
+    return ((centres >= low) & (centres <= high)).all(axis=1)
+
+
+def _boxes(panel: Panel, middle: np.ndarray) -> dict[str, Any]:
+    boxes = [
+        {"corners": (vertices - middle).round(2).tolist(), "outcome": str(outcome)}
+        | ({"score": round(float(score), 2)} if np.isfinite(score) else {})
+        for vertices, outcome, score in zip(corners(panel.boxes), panel.outcomes, panel.scores, strict=True)
+    ]
+    return {"name": panel.title, "counts": {name: panel.count(name) for name in COLOURS}, "boxes": boxes}
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

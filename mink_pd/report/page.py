@@ -1,0 +1,186 @@
+"""The page: all parts put into one HTML file that asks the network for nothing."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup  # comes with Jinja2
+from PIL import Image
+
+from mink_pd.data import open_dataset
+from mink_pd.data.batch import Batch, collate
+from mink_pd.data.frame import Frame
+from mink_pd.data.simulator import simulate_frame
+from mink_pd.errors import MinkPDError
+from mink_pd.models.cost import Cost, measure
+from mink_pd.report import curves, frame, tables
+from mink_pd.report.groups import Group, make_groups
+from mink_pd.report.runs import Row, make_rows, read_runs
+from mink_pd.report.statements import METRICS, finding
+from mink_pd.report.statistics import gain, over_seeds
+from mink_pd.train.files import make_folder, write_text
+from mink_pd.train.runs import load_detector
+
+COST_FRAMES = 4
+
+
+@dataclass
+class Report:
+    """What was read and measured. missing: what the page says instead of a part that cannot be shown."""
+
+    rows: list[Row]
+    groups: list[Group]
+    left_out: list[str]
+    costs: dict[str, Cost] = field(default_factory=dict)
+    shown: frame.Shown | None = None
+    pictures: dict[str, Image.Image] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def weighed(self) -> list[Row]:
+        """Rows whose cost is shown: those trained alone, and of the distilled ones, which cost the same, the main."""
+        return [row for row in self.rows if not row.taught or row in [group.main for group in self.groups]]
+
+
+def make_report(paths: list[Path], data: Path | None = None, frame_id: str | None = None) -> Report:
+    """Read the runs of these folders, measure what their detectors cost, and look at one frame.
+
+    data: root of the data set for pictures, else the runs' own; frame_id: the frame, else one is chosen. Raises
+    DataError where there is no finished run; what else is missing is said in the report.
+    """
+    runs, left_out = read_runs(paths)
+    rows, twice = make_rows(runs)
+    report = Report(rows, make_groups(rows), left_out + twice)
+    report.costs = _costs(report.weighed, data, report.missing)
+    try:
+        report.shown = frame.look(report.groups[0], data, frame_id)
+        report.pictures = frame.pictures(report.shown)
+    except MinkPDError as error:
+        report.missing.append(f"{'Pictures' if report.shown else 'Pictures and the 3D scene'} are missing: {error}")
+    return report
+
+
+def write_page(report: Report, folder: Path) -> Path:
+    """Write ``index.html`` into ``folder``, whole or not at all, and return its path."""
+    environment = Environment(
+        loader=PackageLoader("mink_pd.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html").render(
+        report=report,
+        title=_title(report.groups),
+        findings=[(group.title, finding(group)) for group in report.groups],
+        figures=_figures(report.groups[0]),
+        groups=[_parts(group) for group in report.groups],
+        costs=_cost_table(report),
+        cost_charts=[Markup(one) for one in curves.accuracy_against_cost(report.weighed, report.costs)],
+        training=[(row, [Markup(one) for one in curves.training(row)]) for row in report.rows],
+        opened=[row for group in report.groups[:1] for row in (group.student, group.main)],
+        runs=tables.run_list(report.rows),
+        pictures={name: frame.png(picture) for name, picture in report.pictures.items()},
+        scene=_script_data(frame.scene(report.shown)) if report.shown else None,
+        made=datetime.now(UTC).strftime("%d %B %Y"),
+        **{name: Markup(_read(file)) for name, file in
+           (("style", "style.css"), ("page_script", "page.js"), ("scene_script", "scene.js"))},
+    )  # fmt: skip
+    make_folder(folder)
+    write_text(folder / "index.html", page)
+    return folder / "index.html"
+
+
+def _title(groups: list[Group]) -> str:
+    """``PointPillars: 4x, 16x students``."""
+    if len(groups) == 1:
+        return groups[0].title
+    detectors = list(dict.fromkeys(group.detector for group in groups))
+    sizes = list(dict.fromkeys(group.size for group in groups))
+    return f"{' and '.join(detectors)}: {', '.join(sizes)} student{'s' * (len(sizes) > 1)}"
+
+
+def _parts(group: Group) -> dict:
+    return {
+        "title": group.title,
+        "comparison": tables.comparison(group),
+        "by_class": tables.by_class(group),
+        "ablations": tables.ablations(group),
+        "sensitivities": [Markup(one) for one in curves.sensitivities(group)],
+        "looks": tables.looks(group),
+    }
+
+
+def _figures(group: Group) -> list[tuple[str, str, str]]:
+    """The numbers at the top: what, value, gain."""
+    main, result = group.main, []
+    for metric, name in METRICS.items():
+        for row, word in ((group.student, "student alone"), (main, "distilled"), (group.teacher, "teacher")):
+            value = over_seeds(row, metric) if row else None
+            change = gain(row, group.student, metric) if row and row is main else None
+            if value is not None:
+                result.append((f"{name}, {word}", value.text(), change.text(sign=True) if change else ""))
+    return result
+
+
+def _costs(rows: list[Row], data: Path | None, missing: list[str]) -> dict[str, Cost]:
+    """Of one run a detector, on a few validation frames, or on a simulated one where there are none."""
+    costs: dict[str, Cost] = {}
+    known: dict[str, Cost] = {}
+    for row in rows:
+        key = row.first.config.model.model_dump_json()
+        run = next((run for run in row.runs.values() if run.weights), None)
+        if key not in known and run is not None:
+            known[key] = measure(load_detector(run.folder.path)[0], _cost_frames(row, data, missing))
+        if key in known:
+            costs[row.name] = known[key]
+    if without := [row.name for row in rows if row.name not in costs]:
+        missing.append(
+            f"Cost is missing for {', '.join(without)}: no checkpoints/last.safetensors in their run folders."
+        )
+    return costs
+
+
+def _cost_frames(row: Row, data: Path | None, missing: list[str]) -> list[Batch]:
+    settings = row.first.config.data
+    try:
+        dataset = open_dataset(settings.model_copy(update={"root": data or settings.root}), settings.val_split)
+        frames = [dataset[index] for index in range(min(COST_FRAMES, len(dataset)))]
+    except MinkPDError as error:
+        frames = [Frame("simulated", simulate_frame(seed=0, frame=0)[0].points)]
+        text = f"Cost is measured on a simulated frame, not on the runs' own: {error}"
+        missing += [text] * (text not in missing)
+    return [collate([one], settings.classes) for one in frames]
+
+
+def _cost_table(report: Report) -> tables.Table:
+    table = tables.Table("Cost", ["run", "parameters", "multiply-adds a frame", "ms a frame", *METRICS.values()])
+    for row in report.weighed:
+        cost = report.costs.get(row.name)
+        if cost is None:
+            continue
+        values = [over_seeds(row, metric) for metric in METRICS]
+        cells = [tables.Cell(row.name, row.name)]
+        cells += [
+            tables.Cell(f"{cost.parameters / 1e6:.2f} M", cost.parameters),
+            tables.Cell(f"{cost.multiply_adds / 1e9:.2f} G", cost.multiply_adds),
+            tables.Cell(f"{cost.milliseconds:.0f}", cost.milliseconds),
+        ]
+        cells += [tables.Cell(value.text() if value else "", value.mean if value else -1e9) for value in values]
+        table.rows.append(cells)
+    table.note = (
+        "Points to boxes, measured on the machine that made this report; its other work shows in the milliseconds."
+    )
+    return table
+
+
+def _read(name: str) -> str:
+    return resources.files("mink_pd.report").joinpath("templates", name).read_text()
+
+
+def _script_data(value: dict) -> Markup:
+    """JSON that cannot end the script element it stands in."""
+    return Markup(json.dumps(value, separators=(",", ":")).replace("<", "\\u003c"))

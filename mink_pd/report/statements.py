@@ -1,0 +1,85 @@
+"""What the figures say, in sentences that anyone can check against the tables."""
+
+from mink_pd.report.groups import Group
+from mink_pd.report.runs import Row
+from mink_pd.report.statistics import Estimate, gain
+
+NAMES = {
+    "pointdistiller": "PointDistiller",
+    "fitnets": "FitNets",
+    "attention_transfer": "attention transfer",
+    "similarity": "similarity-preserving",
+    "overhaul": "overhaul",
+    "fine_grained": "fine-grained imitation",
+    "attention_guided": "attention-guided and non-local",
+    "localisation": "localisation distillation",
+    "logits": "logits",
+    "relational": "relational",
+    "sparsekd": "SparseKD",
+}
+CONTROLS = {
+    "random": "random teacher",
+    "shuffled": "teacher's rows shuffled",
+    "averaged": "teacher averaged towards random",
+}
+METRICS = {"mAP_bev": "mAP BEV", "mAP_3d": "mAP 3D"}
+
+
+def finding(group: Group) -> str:
+    """The gain of the group's main row with its interval, and whether its controls have it too."""
+    row = group.main
+    if row is None:
+        return f"{group.title}: nothing was distilled, so there is no gain to report."
+    gains = {metric: gain(row, group.student, metric) for metric in METRICS}
+    known = {METRICS[metric]: value for metric, value in gains.items() if value is not None}
+    if not known:
+        return f"{name_of(row)}: the student trained alone with the same settings and seed is not among the runs."
+    seeds = next(iter(known.values())).n
+    text = " and ".join(f"{value.text(sign=True)} {metric}" for metric, value in known.items())
+    over = f"over the same student trained alone ({seeds} seed{'s' * (seeds > 1)})"
+    return f"{name_of(row)} gains {text} {over}. {_sure(known)} {_controls(group, row)}"
+
+
+def name_of(row: Row) -> str:
+    """The methods' names, as people write them."""
+    text = " + ".join(NAMES.get(name, name) for name in row.first.config.distill.methods)
+    return text[:1].upper() + text[1:]
+
+
+def _sure(known: dict[str, Estimate]) -> str:
+    if max(value.n for value in known.values()) == 1:
+        return "One seed says little: there is no interval."
+    clear = [metric for metric, value in known.items() if value.clear]
+    worse = [metric for metric in clear if known[metric].mean < 0]
+    if worse:
+        return f"The student is worse with it in {' and '.join(worse)}."
+    if len(clear) == len(known):
+        return "The intervals are clear of zero."
+    if clear:
+        return f"The interval is clear of zero in {clear[0]} only."
+    return "The intervals include zero: this is no gain that can be told from the seeds' noise."
+
+
+def _controls(group: Group, row: Row) -> str:
+    controls = group.controls(row)
+    if not controls:
+        return "No control was run, so part of it may be what any second loss would give."
+    return " ".join(_control(group, row, control) for control in controls)
+
+
+def _control(group: Group, row: Row, control: Row) -> str:
+    what = CONTROLS[control.control or "random"]
+    own = gain(control, group.student, "mAP_3d")
+    above = gain(row, control, "mAP_3d")
+    if own is None or above is None:
+        return f"Its control ({what}) has no seed in common with it."
+    text = f"Its control ({what}) gains {own.text(sign=True)} mAP 3D"
+    lead = above.text(sign=True)
+    if above.n == 1:
+        return f"{text} on one seed, where the method is {lead} above it."
+    if not (above.clear and above.mean > 0):
+        return f"{text}; the method's lead of {lead} over it is not clear of zero: the gain may not be the teacher's."
+    whole = gain(row, group.student, "mAP_3d")
+    if whole is None or not whole.clear or whole.mean < 0:
+        return f"{text}; the method is {lead} above it."
+    return f"{text}; the method is {lead} above it, so it passes on what the teacher knows."

@@ -1,0 +1,181 @@
+"""The page's tables, as rows of cells that know their text and what they are sorted by."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from statistics import mean
+
+from mink_pd.report.groups import Group, differences, references
+from mink_pd.report.runs import Row, Run
+from mink_pd.report.statements import CONTROLS, METRICS, name_of
+from mink_pd.report.statistics import Estimate, gain, over_seeds
+
+LEVELS = ("easy", "moderate", "hard")
+OVERLAPS = {"bev": "BEV", "3d": "3D"}
+STUDENT, TEACHER = "student alone", "teacher"
+
+
+@dataclass
+class Cell:
+    """Text, what the column is sorted by, and a class of the style sheet."""
+
+    text: str
+    value: float | str
+    style: str = ""
+
+
+@dataclass
+class Table:
+    """Headings and rows; the first column names the row and stays in view."""
+
+    title: str
+    headings: list[str]
+    rows: list[list[Cell]] = field(default_factory=list)
+    note: str = ""
+
+
+def comparison(group: Group) -> Table:
+    """Every row of a group: figures, gain over the student alone, and its control's gain beside it."""
+    headings = ["run", "seeds"]
+    for name in METRICS.values():
+        headings += [name, f"gain {name}", f"control's gain {name}", f"minus teacher {name}"]
+    table = Table(group.title, headings)
+    for row in _rows(group, group.compared):
+        cells = [_name(group, row), Cell(str(len(row.runs)), len(row.runs))]
+        controls = group.controls(row) if row in group.honest else []
+        for metric in METRICS:
+            over_student = gain(row, group.student, metric) if row.taught else None
+            beside = [value for one in controls if (value := gain(one, group.student, metric)) is not None]
+            lowest = max(beside, key=lambda value: value.mean, default=None)
+            below_teacher = gain(row, group.teacher, metric, paired=False) if row is not group.teacher else None
+            cells += [
+                _cell(over_seeds(row, metric)),
+                _cell(over_student, sign=True),
+                _cell(lowest, sign=True),
+                _cell(below_teacher, sign=True, judge=False),
+            ]
+        table.rows.append(cells)
+    table.note = (
+        "AP in percent, KITTI's moderate level, R40; mean and 95 % interval over seeds (Student's t). Gains are"
+        " paired by seed; green and red where the interval lies on one side of zero. Of several controls the"
+        " strongest one's gain is shown."
+    )
+    return table
+
+
+def by_class(group: Group) -> list[Table]:
+    """One table a class: both overlaps at the three difficulties, and the gains at the moderate one."""
+    tables = []
+    for name in group.first.first.config.data.classes:
+        headings = ["run", *(f"{title} {level}" for title in OVERLAPS.values() for level in LEVELS)]
+        headings += [f"gain {title} moderate" for title in OVERLAPS.values()]
+        table = Table(name, headings)
+        for row in _rows(group, group.honest):
+            figures = [over_seeds(row, f"{name}/{key}/{level}") for key in OVERLAPS for level in LEVELS]
+            gains = [gain(row, group.student, f"{name}/{key}/moderate") if row.taught else None for key in OVERLAPS]
+            cells = [_cell(one) for one in figures] + [_cell(one, sign=True) for one in gains]
+            table.rows.append([_name(group, row), *cells])
+        tables.append(table)
+    return tables
+
+
+def ablations(group: Group) -> Table | None:
+    """Each row that differs from its method's reference in one setting, and what that does."""
+    table = Table(group.title, ["setting", "value", "run", *(f"{name}" for name in METRICS.values())])
+    table.headings += [f"against reference {name}" for name in METRICS.values()]
+    for reference in references(group):
+        for key, row in group.varied(reference):
+            value, before = (row.first.settings.get(key), reference.first.settings.get(key))
+            words = key.removeprefix("distill.").split(".")
+            cells = [Cell("\n".join(reversed(words)), key), Cell(f"{shown(value)} (not {shown(before)})", str(value))]
+            cells.append(Cell(row.name, row.name))
+            cells += [_cell(over_seeds(row, metric)) for metric in METRICS]
+            cells += [_cell(gain(row, reference, metric), sign=True) for metric in METRICS]
+            table.rows.append(cells)
+    names = ", ".join(row.name for row in references(group))
+    table.note = f"Reference: {names}. Differences are paired by seed."
+    return table if table.rows else None
+
+
+def looks(group: Group) -> Table | None:
+    """Where each method looks, how it weighs and whether its adapters still say anything: the last epoch's means."""
+    keys = {"inside": "rows inside objects", "largest_phi": "largest φ", "teacher_rms": "teacher's size",
+            "student_rms": "student's size"}  # fmt: skip
+    table = Table(group.title, ["run", "tap", *keys.values(), "loss, first epoch", "loss, last epoch"])
+    for row in [row for row in _rows(group, group.honest) if row.taught]:
+        for method in row.first.config.distill.methods:
+            for tap in _taps(row.first, method):
+                cells = [_name(group, row), Cell(f"{method} {tap}" if "+" in row.methods else tap, tap)]
+                for key in keys:
+                    cells.append(_logged(row, f"{method}/{tap}/{key}", -1, "{:.0%}" if key == "inside" else "{:.2f}"))
+                cells += [_logged(row, f"{method}_{tap}", epoch, "{:.3g}") for epoch in (0, -1)]
+                table.rows.append(cells)
+    table.note = (
+        "Share of the selected rows inside labelled objects; the largest weight of a row (1 on average); root mean"
+        " square of what is compared, behind the adapters (a pair that shrinks together teaches nothing); losses as"
+        " they are added. Means over seeds, of the last epoch where nothing else is said."
+    )
+    return table if table.rows else None
+
+
+def run_list(rows: Iterable[Row]) -> Table:
+    """Where each figure comes from."""
+    table = Table("Runs", ["run", "seed", "epochs", "training time", "commit", "folder"])
+    for row in rows:
+        for seed, run in row.runs.items():
+            seconds = sum(one.get("seconds", 0.0) for one in [*run.epochs, *run.validations])
+            time = Cell(f"{seconds / 60:.1f} min" if seconds else "not recorded", seconds)
+            commit = Cell(run.commit[:7] + " with changes" * ("changes" in run.commit), run.commit)
+            epochs = run.config.train.epochs
+            table.rows.append(
+                [Cell(row.name, row.name), Cell(str(seed), seed), Cell(str(epochs), epochs), time, commit,
+                 Cell(str(run.folder), str(run.folder))]
+            )  # fmt: skip
+    return table
+
+
+def shown(value: object) -> str:
+    """A setting as people read it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _rows(group: Group, honest: list[Row]) -> list[Row]:
+    """Teacher, student, these rows each followed by its controls, then controls of nothing here."""
+    result = [row for row in (group.teacher, group.student) if row is not None]
+    for row in honest:
+        result += [row, *group.controls(row)]
+    return result + [row for row in group.taught if row not in [*result, *group.honest]]
+
+
+def _name(group: Group, row: Row) -> Cell:
+    """The row's name, and below it what it is."""
+    if row is group.teacher:
+        return Cell(f"{row.name}\n{TEACHER}", row.name, "teacher")
+    if row is group.student:
+        return Cell(f"{row.name}\n{STUDENT}", row.name, "student")
+    if row.control:
+        return Cell(f"{row.name}\n{name_of(row)}, {CONTROLS[row.control]}", row.name, "control")
+    main = group.main
+    changed = differences(main, row) if main is not None and main is not row and main.methods == row.methods else []
+    what = ", ".join(f"{key.split('.')[-1]} {shown(row.first.settings.get(key))}" for key in changed[:2])
+    return Cell(f"{row.name}\n{name_of(row)}{', ' * bool(what)}{what}", row.name, "method")
+
+
+def _cell(value: Estimate | None, sign: bool = False, judge: bool = True) -> Cell:
+    if value is None:
+        return Cell("", -1e9)
+    style = ("up" if value.mean > 0 else "down") if sign and judge and value.clear else ""
+    return Cell(value.text(sign), value.mean, style)
+
+
+def _logged(row: Row, key: str, epoch: int, form: str) -> Cell:
+    """A log's mean over the seeds in the first (0) or last (-1) epoch; empty where there is none."""
+    values = [run.epochs[epoch][key] for run in row.runs.values() if run.epochs and key in run.epochs[epoch]]
+    return Cell(form.format(mean(values)), mean(values)) if values else _cell(None)
+
+
+def _taps(run: Run, method: str) -> list[str]:
+    """Taps that the method's losses name."""
+    keys = run.epochs[-1] if run.epochs else {}
+    return [key.removeprefix(f"{method}_") for key in keys if key.startswith(f"{method}_") and "/" not in key]
