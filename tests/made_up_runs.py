@@ -9,6 +9,7 @@ from mink_pd.config import dump_config, load_config
 from mink_pd.data.frame import Frame
 from mink_pd.distill.inspect import ImportanceView
 from mink_pd.render import FALSE_POSITIVE, MISSED, TRUE_POSITIVE, Panel
+from mink_pd.render.outlook import AHEAD
 from mink_pd.report.frame import Shown
 from mink_pd.train.runs import identify
 
@@ -89,7 +90,7 @@ def made_up_frame() -> Shown:
         Panel(name, boxes, np.array(one), np.where(np.array(one) == MISSED, np.nan, 0.5))
         for name, one in outcomes.items()
     ]
-    return Shown(Frame("000042</script>", points), view, panels, "made up", asked_for=True)
+    return Shown(Frame("000042</script>", points), view, panels, "made up", asked_for=True, outlook=AHEAD)
 
 
 def _epoch(epoch: int, taught: bool) -> dict:

@@ -36,8 +36,8 @@ def place_anchors(
 
     ``scale`` enlarges them in all directions; their bottoms stay where they are.
     """
-    sizes = [([scale * n for n in a.size], a.z + (scale - 1) * a.size[2] / 2) for a in anchors]
-    kinds = centres.new_tensor([[0, 0, z, *lwh, yaw] for lwh, z in sizes for yaw in headings])  # (A, 7)
+    sizes = [(a.z + (scale - 1) * a.size[2] / 2, *(scale * edge for edge in a.size)) for a in anchors]
+    kinds = centres.new_tensor([[0, 0, *z_lwh, yaw] for z_lwh in sizes for yaw in headings])  # (A, 7)
     return kinds + functional.pad(centres, (0, 5))[:, None]
 
 

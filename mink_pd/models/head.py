@@ -24,7 +24,7 @@ class AnchorHead(nn.Module):
         self.box = nn.Linear(channels, anchors * 7)
         self.direction = nn.Linear(channels, anchors * 2)
         self.velocity = nn.Linear(channels, anchors * 2) if velocity else None
-        for layer in self._maps:
+        for layer in self.layers():
             nn.init.normal_(layer.weight, std=0.01 if layer is self.score else 0.001)
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.score.bias, -math.log((1 - PRIOR) / PRIOR))
@@ -48,22 +48,22 @@ class AnchorHead(nn.Module):
             prediction.taps[name] = taps[0] if len(taps) == 1 else LevelsTap(taps)
         return prediction
 
+    def layers(self) -> list[nn.Linear]:
+        """The maps, in the order of ``outputs``."""
+        return [layer for layer in (self.score, self.box, self.direction, self.velocity) if layer is not None]
+
     def outputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        """scores, boxes, directions and, where predicted, velocities (S, A * (classes, 7, 2, 2)) of x (S, C).
+        """scores, boxes, directions and, where they are predicted, velocities (S, A * (classes, 7, 2, 2)) of x (S, C).
 
         In one product: each map has few channels, and three narrow products take up to twice the time of a wide one.
         """
-        weight, bias = (torch.cat(parts) for parts in zip(*((x.weight, x.bias) for x in self._maps), strict=True))
-        return functional.linear(x, weight, bias).split([layer.out_features for layer in self._maps], dim=1)
+        layers = self.layers()
+        weight, bias = (torch.cat(parts) for parts in zip(*((x.weight, x.bias) for x in layers), strict=True))
+        return functional.linear(x, weight, bias).split([layer.out_features for layer in layers], dim=1)
 
     def multiply_adds(self, levels: list[Level], voxels: Voxels, anchors: Tensor) -> int:
         """Of ``forward``."""
-        return sum(level.cells.numel() for level in levels) * sum(layer.out_features for layer in self._maps)
-
-    @property
-    def _maps(self) -> list[nn.Linear]:
-        maps = (self.score, self.box, self.direction, self.velocity)
-        return [layer for layer in maps if layer is not None]
+        return sum(level.cells.numel() for level in levels) * sum(layer.out_features for layer in self.layers())
 
     def nothing(self, frames: int, device: torch.device) -> AnchorPrediction:
         """The prediction for a batch without any point in range."""

@@ -13,8 +13,8 @@ from mink_pd.sparse.norm import BatchNorm
 
 
 class DenseBlock(nn.Module):
-    """Convolution without bias (3 x 3 or ``kernel``, or transposed with kernel = stride), batch norm, ReLU; at
-    inference the norm is folded into the convolution."""
+    """Convolution without bias (of ``kernel``, or transposed with kernel = stride), batch norm, ReLU; at inference the
+    norm is folded into the convolution."""
 
     def __init__(
         self, channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3, *, transposed: bool = False

@@ -57,12 +57,12 @@ class SparseFpn(nn.Module):
         levels: list[ME.SparseTensor] = []
         above: ME.SparseTensor | None = None
         for stage, key, lateral, output in reversed(list(zip(stages, sites, self.laterals, self.outputs, strict=True))):
-            own, places = lateral(stage), voxels.manager.get_coordinates(key)  # (M_i, out), (N_i, 3)
+            own = lateral(stage)  # (M_i, out)
             if above is None:
-                features = own.F.new_zeros(len(places), own.F.shape[1])
+                features = own.F.new_zeros(voxels.manager.size(key), own.F.shape[1])
             else:  # nearest: each place takes the cell it lies in
-                features = above.F.index_select(0, holding(above.C, above.tensor_stride[0], places))
-            features = features.index_add(0, holding(places, own.tensor_stride[0], own.C), own.F)  # (N_i, out)
+                features = above.F.index_select(0, holding(voxels, above.coordinate_map_key, key))
+            features = features.index_add(0, holding(voxels, key, own.coordinate_map_key), own.F)  # (N_i, out)
             above = on_sites(features, key, voxels)
             levels.insert(0, output(above))
         return levels

@@ -35,7 +35,6 @@ _GLYPHS: dict[str, Glyph] = {  # where colours are the classes'
     IGNORED: "box",
 }
 _GAP = 28  # [px] between the panels
-_TAG = (40.0, 20.0)  # [px] width and height of a score
 _PANEL = (754, 620)  # [px]
 _TOP = 176  # [px]
 _ELEVATION = 38.0  # of the camera [degrees]
@@ -178,16 +177,16 @@ def _heading(page: Page, panel: Panel, left: int) -> None:
 
 
 def _scores(page: Page, panel: Panel, camera: Camera, place: tuple[int, int, int, int]) -> None:
-    """Each score above its box, for what is judged; where they would hide each other, the higher ones."""
+    """Each score above its box, for what is judged; where they would cover each other, the highest."""
     x, y, width, height = place
-    written = np.zeros((0, 2))  # [px]
-    classes = panel.outcomes if panel.names is None else panel.names
-    for box in np.argsort(-np.nan_to_num(panel.scores), kind="stable"):
-        pixels, depth = camera.project(corners(panel.boxes[box : box + 1])[0], (width, height))  # (8, 2), (8,)
-        at = np.array([pixels[:, 0].mean(), max(pixels[:, 1].min() - 6, 24.0)])
-        visible = depth.min() > 0 and 24 < at[0] < width - 24 and at[1] < height
-        free = not (np.abs(written - at) < _TAG).all(axis=1).any()
-        if visible and free and panel.outcomes[box] != IGNORED and np.isfinite(panel.scores[box]):
-            colour = (COLOURS | CLASSES)[classes[box]]
-            page.tag((x + at[0], y + at[1]), f"{panel.scores[box]:.2f}", colour)
-            written = np.concatenate([written, at[None]])
+    vertices, taken = corners(panel.boxes), np.zeros((0, 2))  # (B, 8, 3); (n, 2) [px], where tags stand
+    looks = panel.outcomes if panel.names is None else panel.names
+    for index in np.argsort(-np.nan_to_num(panel.scores), kind="stable"):
+        outcome, score = panel.outcomes[index], panel.scores[index]
+        pixels, depth = camera.project(vertices[index], (width, height))  # (8, 2), (8,)
+        column, row = pixels[:, 0].mean(), max(pixels[:, 1].min() - 6, 24.0)
+        visible = depth.min() > 0 and 24 < column < width - 24 and row < height
+        free = (np.abs(taken - (column, row)) >= _TAG).any(axis=1).all()
+        if visible and free and outcome != IGNORED and np.isfinite(score):
+            page.tag((x + column, y + row), f"{score:.2f}", (COLOURS | CLASSES)[looks[index]])
+            taken = np.concatenate([taken, [[column, row]]])

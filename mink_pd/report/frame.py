@@ -18,7 +18,7 @@ from mink_pd.errors import MinkPDError
 from mink_pd.render import OUTLOOKS, Panel, choose_frame, detections_figure, importance_figure
 from mink_pd.render.colours import colour_map, scale_of
 from mink_pd.render.detections import COLOURS
-from mink_pd.render.outlook import AHEAD, Outlook
+from mink_pd.render.outlook import Outlook
 from mink_pd.report.groups import Group
 from mink_pd.report.judge import judge
 from mink_pd.report.runs import Run
@@ -36,14 +36,15 @@ _STEP = 0.002  # [m] of the scene's coordinates: 65 m fit into 16 bits
 
 @dataclass
 class Shown:
-    """The frame, the importance over it, and what each detector finds in it; the runs by the same names."""
+    """The frame, the importance over it, and what each detector finds in it; the runs by the same names; how frames of
+    the data set are looked at."""
 
     frame: Frame
     view: ImportanceView
     panels: list[Panel]
     what: str
     asked_for: bool  # by its id; else it was chosen without looking at detections
-    outlook: Outlook = AHEAD
+    outlook: Outlook
 
 
 def look(group: Group, root: Path | None, id: str | None) -> Shown:
@@ -71,23 +72,18 @@ def look(group: Group, root: Path | None, id: str | None) -> Shown:
 
 def pictures(shown: Shown) -> dict[str, Image.Image]:
     """The two figures. Raises MinkPDError where Open3D cannot render."""
-    view, frame = shown.view, shown.frame
+    view, frame, outlook, near = shown.view, shown.frame, shown.outlook, _near(shown)
+    velocities = None if view.velocities is None else view.velocities[near]
     subtitle = f"Frame {frame.id}. Points coloured by importance: {shown.what}."
     _, alone, distilled = shown.panels
+    title = f"Alone and distilled, frame {frame.id}"
     return {
         "importance": importance_figure(
-            view.points,
-            view.importance,
-            view.selected,
-            _near(shown),
-            view.inside,
-            subtitle=subtitle,
-            outlook=shown.outlook,
+            view.points, view.importance, view.selected, view.boxes[near], view.inside, subtitle=subtitle,
+            velocities=velocities, outlook=outlook,
         ),
-        "detections": detections_figure(
-            frame.points, alone, distilled, f"Alone and distilled, frame {frame.id}", outlook=shown.outlook
-        ),
-    }
+        "detections": detections_figure(frame.points, alone, distilled, title, outlook=outlook),
+    }  # fmt: skip
 
 
 def scene(shown: Shown) -> dict[str, Any]:
@@ -129,10 +125,10 @@ def _selection(run: Run) -> tuple[str, Importance, int]:
 
 
 def _near(shown: Shown) -> np.ndarray:
-    """Labelled boxes (B, 7) among the points that the teacher sees."""
+    """Which labelled boxes are among the points that the teacher sees, bool (B,)."""
     low, high = shown.view.points[:, :2].min(axis=0), shown.view.points[:, :2].max(axis=0)
-    boxes = shown.view.boxes
-    return boxes[((boxes[:, :2] >= low) & (boxes[:, :2] <= high)).all(axis=1)]
+    centres = shown.view.boxes[:, :2]
+    return ((centres >= low) & (centres <= high)).all(axis=1)
 
 
 def _boxes(panel: Panel, middle: np.ndarray) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from mink_pd.train.predict import FrameDetections, to_objects
 
 
 def judge(frame: Frame, found: FrameDetections, score: float, title: str, data: DataConfig) -> Panel:
-    """Detections of at least ``score`` and missed labels, by the data set's rules.
+    """Detections of at least ``score`` and missed labels, by the rules of the data set's evaluator.
 
     Raises DataError where the frame has no labels to judge by.
     """

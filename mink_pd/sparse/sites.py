@@ -47,17 +47,22 @@ def on_sites(features: Tensor, key: "ME.CoordinateMapKey", voxels: Voxels) -> "M
     return ME.SparseTensor(features, coordinate_map_key=key, coordinate_manager=voxels.manager)
 
 
-def holding(sites: Tensor, stride: int, places: Tensor) -> Tensor:
-    """For each of places (P, 3) the row of sites (S, 3) of two dimensions and a tensor stride in whose cell it lies.
+def holding(voxels: Voxels, sites: "ME.CoordinateMapKey", places: "ME.CoordinateMapKey") -> Tensor:
+    """For each of the places, of the same or a finer tensor stride, the row (P,) of the site in whose cell it lies.
 
     Every place must lie in one.
     """
-    cells = torch.cat([sites, places]).long()  # (S + P, 3)
-    cells[:, 1:] = torch.div(cells[:, 1:], stride, rounding_mode="floor")
-    _, code = unique_sites(cells)
-    row = torch.empty(len(cells), dtype=torch.int64, device=cells.device)
-    row[code[: len(sites)]] = torch.arange(len(sites), device=cells.device)
-    return row[code[len(sites) :]]
+    name = ("holding", *hashable(sites), *hashable(places))
+    if name not in voxels.derived:
+        both = [voxels.manager.get_coordinates(key) for key in (sites, places)]  # (S, 1 + D), (P, 1 + D)
+        count, cells = len(both[0]), torch.cat(both).long()
+        step = torch.tensor(sites.get_tensor_stride(), device=cells.device)
+        cells[:, 1:] = torch.div(cells[:, 1:], step, rounding_mode="floor")
+        _, code = unique_sites(cells)
+        row = torch.empty(len(cells), dtype=torch.int64, device=cells.device)
+        row[code[:count]] = torch.arange(count, device=cells.device)
+        voxels.derived[name] = row[code[count:]]
+    return voxels.derived[name]
 
 
 def _reach(coordinates: Tensor, offsets: Tensor, step: list[int]) -> Tensor:

@@ -56,6 +56,13 @@ def test_sparse_pyramid_where_few_cells_are_occupied() -> None:
 
 
 def test_holding_cells() -> None:
-    sites = torch.tensor([[1, 4, 0], [0, 0, 0], [0, 4, 8]], dtype=torch.int32)
-    places = torch.tensor([[0, 3, 2], [0, 7, 9], [1, 4, 3], [0, 0, 0], [1, 6, 0]], dtype=torch.int32)
-    assert holding(sites, 4, places).tolist() == [1, 2, 0, 1, 0]
+    torch.manual_seed(0)
+    points = torch.rand(60, 4) * torch.tensor([16.0, 16.0, 1.0, 1.0])
+    voxels = voxelise(points, torch.arange(60) % 2, 2, (1, 1, 1), (0, 0, 0, 16, 16, 1), 2)
+    coarse = voxels.manager.stride(voxels.key, 4)
+    sites = voxels.manager.get_coordinates(coarse)
+    rows = holding(voxels, coarse, voxels.key)
+    for place, row in zip(voxels.coordinates.tolist(), rows.tolist(), strict=True):
+        assert sites[row].tolist() == [place[0], place[1] // 4 * 4, place[2] // 4 * 4]
+    assert len(rows.unique()) == len(sites) < len(rows)
+    assert holding(voxels, coarse, voxels.key) is rows  # made once for all networks
