@@ -111,7 +111,10 @@ ROWS = [
     Row("knn", "nearest neighbours on sparse coordinates, K=128", "torch.cdist and topk", 3.0, knn_row),
     Row("voxelise", "voxelisation of 120,000 points", "spconv.utils' point-to-voxel, CPU", 1.5, voxelise_row),
     Row(
-        "voxelise-map", "the same, with MinkowskiEngine's coordinate map", "spconv.utils' point-to-voxel, CPU", None,
+        "voxelise-map",
+        "the same, with MinkowskiEngine's coordinate map",
+        "spconv.utils' point-to-voxel, CPU",
+        None,
         voxelise_map_row,
     ),
     Row("nms", "rotated NMS, 4,096 boxes", "shapely polygons and a loop", 100.0, nms_row),

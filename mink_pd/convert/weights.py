@@ -96,9 +96,7 @@ def convert(tensors: dict[str, Tensor], detector: Detector, dialect: Dialect, fi
     return result
 
 
-def _fit(
-    tensor: Tensor, wanted: Tensor, modules: dict[str, nn.Module], ours: str, dialect: Dialect
-) -> Tensor | None:
+def _fit(tensor: Tensor, wanted: Tensor, modules: dict[str, nn.Module], ours: str, dialect: Dialect) -> Tensor | None:
     """The tensor in our layout, or None if its shape is wrong."""
     parent = modules[ours.rpartition(".")[0]]
     if isinstance(parent, ConvBlock) and tensor.dim() == 5:

@@ -59,9 +59,7 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
         self.head = PointHead(self.backbone.out, hidden, len(self.classes), self.coder.channels, PRIOR)
         self.regions = RegionHead(self.backbone.out, settings.roi, self.refiner.channels, width)
         self.sizes: Tensor
-        self.register_buffer(
-            "sizes", torch.tensor([settings.sizes[name] for name in self.classes]), persistent=False
-        )
+        self.register_buffer("sizes", torch.tensor([settings.sizes[name] for name in self.classes]), persistent=False)
 
     def tap_channels(self) -> dict[str, int]:
         return {"neck": self.backbone.out, "scores": len(self.classes), "boxes": self.coder.channels}
