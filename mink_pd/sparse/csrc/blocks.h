@@ -54,6 +54,13 @@ inline void store(float* to, Vector v) { std::memcpy(to, &v, sizeof v); }
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+// Keeps the compiler from loading a vector anew at every use: loads, not sums, would then set the pace.
+#if defined(__x86_64__)
+inline void hold(Vector& v) { asm("" : "+x"(v)); }
+#else
+inline void hold(Vector&) {}
+#endif
+
 // y[r][0:V*LANES] += sum over c of x[r][c] * w[c][0:V*LANES], for R rows.
 template <int R, int V>
 void accumulate(const float* const* x, float* const* y, const float* w, int64_t channels) {
@@ -63,14 +70,16 @@ void accumulate(const float* const* x, float* const* y, const float* w, int64_t 
         row[r] = x[r];
         UNROLL for (int v = 0; v < V; ++v) sum[r][v] = load(y[r] + v * LANES);
     }
-    for (int64_t c = 0; c < channels; ++c, w += V * LANES) {
+    int64_t c = 0;
+    do {
         Vector weight[V];
-        UNROLL for (int v = 0; v < V; ++v) weight[v] = load(w + v * LANES);
+        UNROLL for (int v = 0; v < V; ++v) hold(weight[v] = load(w + v * LANES));
         UNROLL for (int r = 0; r < R; ++r) {
             const float value = row[r][c];
             UNROLL for (int v = 0; v < V; ++v) sum[r][v] += value * weight[v];
         }
-    }
+        w += V * LANES;
+    } while (++c < channels);
     UNROLL for (int r = 0; r < R; ++r) {
         UNROLL for (int v = 0; v < V; ++v) store(y[r] + v * LANES, sum[r][v]);
     }
@@ -117,9 +126,12 @@ constexpr auto outer_table(std::integer_sequence<int, R...>) {
 template <int V, typename Use>
 void accumulate_groups(int64_t count, Use&& use) {
     static constexpr auto table = accumulate_table<V>(std::make_integer_sequence<int, ROWS[V]>());
-    int64_t first = 0;
-    for (; first + ROWS[V] <= count; first += ROWS[V]) use(first, ROWS[V], table.back());
-    if (first < count) use(first, count - first, table[count - first - 1]);
+    const int64_t groups = (count + ROWS[V] - 1) / ROWS[V];
+    for (int64_t g = 0, first = 0; g < groups; ++g) {
+        const int64_t rows = (count - first) / (groups - g);
+        use(first, rows, table[rows - 1]);
+        first += rows;
+    }
 }
 template <int V, typename Use>
 void outer_groups(int64_t count, Use&& use) {

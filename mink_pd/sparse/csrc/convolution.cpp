@@ -231,9 +231,11 @@ at::Tensor outer_products(const at::Tensor& x, const at::Tensor& gradient, const
 TORCH_LIBRARY(mink_pd, library) {
     library.def("neighbours(Tensor fine, Tensor coarse, Tensor offsets) -> (Tensor, Tensor, Tensor)",
                 &mink_pd::neighbours);
-    library.def("inverse(Tensor source, Tensor target, Tensor table, int rows) -> (Tensor, Tensor, Tensor)",
+    library.def("inverse(Tensor(a) source, Tensor(b) target, Tensor table, int rows) "
+                "-> (Tensor(b), Tensor(a), Tensor)",
                 &mink_pd::inverse);
     library.def("grow(Tensor coordinates, Tensor offsets, int[] step) -> Tensor", &mink_pd::grow);
+    library.def("strided(Tensor coordinates, int[] step) -> Tensor", &mink_pd::strided);
     library.def("products(Tensor x, Tensor weights, Tensor source, Tensor target, Tensor table, int rows, "
                 "bool transposed, bool mirrored, Tensor? scale, Tensor? shift, bool relu) -> Tensor",
                 &mink_pd::products);
