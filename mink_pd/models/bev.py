@@ -14,7 +14,7 @@ from operator import mul
 import torch
 from torch import Tensor, nn
 
-from mink_pd.sparse import ME, ConvBlock, Voxels, reached_sites
+from mink_pd.sparse import ME, ConvBlock, Voxels, reached_sites, strided_sites
 from mink_pd.sparse.layers import EPSILON, MOMENTUM
 from mink_pd.sparse.norm import BatchNorm
 
@@ -48,7 +48,7 @@ class BevNetwork(nn.Module, ABC):
         """
         keys, key = [], x.coordinate_map_key
         for stride in self.strides:
-            key = voxels.manager.stride(key, stride) if stride > 1 else key
+            key = strided_sites(voxels.manager, key, [stride] * 2) if stride > 1 else key
             keys.append(key)
         fine = keys[0].get_tensor_stride()
         return keys, reached_sites(voxels, keys[-1], [self.factors[-1]] * 2, fine)

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from mink_pd.sparse import ConvBlock, Voxels, native, reached_sites, voxelise
+from mink_pd.sparse import ME, ConvBlock, Voxels, native, reached_sites, strided_sites, voxelise
 from mink_pd.sparse.voxels import unique_sites
 
 BOUNDS = (0.0, 0.0, 0.0, 12.0, 10.0, 8.0)
@@ -58,6 +58,25 @@ def test_finer_sites_are_the_cells_of_a_coarse_one() -> None:
     key = reached_sites(x, coarse, (4, 4), (1, 1))
     wanted = {(b, cx + i, cy + j) for b, cx, cy in places(x, coarse) for i in range(4) for j in range(4)}
     assert places(x, key) == wanted
+
+
+@pytest.mark.usefixtures("_path")
+@pytest.mark.parametrize(("low", "strides"), [(0, [(2, 2, 2), (2, 2, 1)]), (-300, [(3, 1, 5), (2, 4, 2)])])
+def test_strided_sites_are_those_of_minkowski(low: int, strides: list[tuple[int, ...]]) -> None:
+    random = torch.Generator().manual_seed(0)
+    rows = torch.cat([torch.randint(0, 3, (500, 1), generator=random),
+                      torch.randint(low, low + 200, (500, 3), generator=random) // torch.tensor([20, 20, 1])], dim=1)  # fmt: skip
+    rows = torch.unique(rows, dim=0).int()[torch.randperm(len(torch.unique(rows, dim=0)), generator=random)]
+    managers = [ME.CoordinateManager(D=3, coordinate_map_type=ME.CoordinateMapType.CPU) for _ in range(2)]
+    ours, theirs = (manager.insert_and_map(rows, [1, 1, 1], "named")[0] for manager in managers)
+    for stride in strides:
+        ours, theirs = strided_sites(managers[0], ours, stride), managers[1].stride(theirs, stride)
+        assert ours == theirs
+        assert managers[0].stride(ours, 1) == ours  # the manager knows it
+        a, b = (manager.get_coordinates(key) for manager, key in zip(managers, (ours, theirs), strict=True))
+        assert len(a) == len(b)
+        assert torch.equal(torch.unique(a, dim=0), torch.unique(b, dim=0))
+    assert strided_sites(managers[0], ours, (1, 1, 1)) == ours
 
 
 def test_two_networks_get_the_same_rows_and_other_geometry_other_ones() -> None:

@@ -36,27 +36,28 @@ Numbering::Numbering(at::TensorList coordinates, const Reach& reach) {
                 bits[d] |= *value;
             }
     }
-    low_.resize(columns), step_.resize(columns), unit_.assign(columns, 0);
-    int64_t cells = 1;
+    low_.resize(columns), unit_.resize(columns), bit_.resize(columns);
+    int bit = 0;
     for (int64_t d = columns; d-- > 0;) {
         const int64_t used = bits[d] | (d > 0 ? reach.bits[d - 1] : 1);
         unit_[d] = used == 0 ? 0 : std::min(30, __builtin_ctzll(uint64_t(used)));
         const int64_t margin = d > 0 ? reach.most[d - 1] >> unit_[d] : 0;
         low_[d] = (low[d] >> unit_[d]) - margin;
-        int64_t size = (high[d] >> unit_[d]) + margin - low_[d] + 1;
-        if (d == columns - 1) size = (size + 63) / 64 * 64;  // a block belongs to one line
-        step_[d] = cells;
-        origin_ += low_[d] * cells;
-        TORCH_CHECK(!__builtin_mul_overflow(cells, size, &cells) && cells < (int64_t(1) << 61),
-                    "coordinates span too large a box for a kernel map");
+        const int64_t size = (high[d] >> unit_[d]) + margin - low_[d] + 1;
+        bit_[d] = bit;
+        origin_ += low_[d] << bit;
+        while (size > int64_t(1) << (bit - bit_[d])) ++bit;
+        if (d == columns - 1) bit = std::max(bit, 6);  // a block belongs to one line
+        TORCH_CHECK(bit < 62, "coordinates span too large a box for a kernel map");
     }
 }
 
 void Numbering::locate(int64_t block, int32_t* coordinate) const {
-    int64_t rest = block * 64;
+    int64_t rest = block << 6;
     for (size_t d = 0; d < low_.size(); ++d) {
-        coordinate[d] = int32_t((rest / step_[d] + low_[d]) << unit_[d]);
-        rest %= step_[d];
+        const int64_t index = rest >> bit_[d];
+        coordinate[d] = int32_t((index + low_[d]) << unit_[d]);
+        rest -= index << bit_[d];
     }
 }
 

@@ -25,7 +25,8 @@ struct Reach {
 };
 
 // Numbers the cells of a box so large that a coordinate plus any offset stays inside: sums of numbers are then numbers
-// of sums. Cells are as long as the power of two that divides all coordinates and offsets of an axis.
+// of sums. Cells are as long as the power of two that divides all coordinates and offsets of an axis, and the box has a
+// power of two of them along each: no division finds a cell again.
 class Numbering {
    public:
     Numbering(at::TensorList coordinates, const Reach& reach);
@@ -33,13 +34,13 @@ class Numbering {
     int64_t axes() const { return int64_t(low_.size()) - 1; }
     int64_t number(const int32_t* coordinate) const {
         int64_t n = -origin_;
-        for (size_t d = 0; d < low_.size(); ++d) n += int64_t(coordinate[d] >> unit_[d]) * step_[d];
+        for (size_t d = 0; d < low_.size(); ++d) n += int64_t(coordinate[d] >> unit_[d]) << bit_[d];
         return n;
     }
     // How much an offset adds to a number, and how much of that along the last axis.
     int64_t shift(const int32_t* offset) const {
         int64_t n = 0;
-        for (size_t d = 1; d < low_.size(); ++d) n += int64_t(offset[d - 1] >> unit_[d]) * step_[d];
+        for (size_t d = 1; d < low_.size(); ++d) n += int64_t(offset[d - 1] >> unit_[d]) << bit_[d];
         return n;
     }
     int64_t along(const int32_t* offset) const { return offset[axes() - 1] >> unit_.back(); }
@@ -48,8 +49,8 @@ class Numbering {
     int unit() const { return unit_.back(); }  // log2 of a cell's length along the last axis
 
    private:
-    std::vector<int64_t> low_, step_;  // per column of the coordinates, in cells
-    std::vector<int> unit_;            // log2 of a cell's length
+    std::vector<int64_t> low_;     // per column of the coordinates, in cells
+    std::vector<int> unit_, bit_;  // log2 of a cell's length, and where its index begins in a number
     int64_t origin_ = 0;
 };
 

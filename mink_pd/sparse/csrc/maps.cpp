@@ -2,6 +2,9 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/flip.h>
+#include <ATen/ops/neg.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -21,17 +24,18 @@ constexpr int64_t ROWS_AT_ONCE = TILES_AT_ONCE * TILE;
 
 at::Tensor int32_tensor(at::IntArrayRef shape) { return at::empty(shape, at::kInt); }
 
-// Turns the numbers of pairs by (tile, offset), in the table's first rows, into positions; returns the total.
-int64_t sum_up(int32_t* table, int64_t tiles, int64_t volume) {
+// Turns the numbers of pairs by (tile, offset), in the table's first rows, into positions, for the first `counted`
+// offsets; returns the total of these.
+int64_t sum_up(int32_t* table, int64_t tiles, int64_t volume, int64_t counted) {
     int64_t sum = 0;
-    for (int64_t k = 0; k < volume; ++k) {
+    for (int64_t k = 0; k < counted; ++k) {
         for (int64_t tile = 0; tile < tiles; ++tile) {
             const int32_t count = table[tile * volume + k];
             table[tile * volume + k] = int32_t(sum);
             sum += count;
         }
         table[tiles * volume + k] = int32_t(sum);
-        TORCH_CHECK(sum <= std::numeric_limits<int32_t>::max(), "a kernel map has more than 2^31 pairs");
+        TORCH_CHECK(sum <= std::numeric_limits<int32_t>::max() / 2, "a kernel map has more than 2^30 pairs");
     }
     return sum;
 }
@@ -75,11 +79,10 @@ struct Pair {
 // The pairs of ROWS_AT_ONCE coarse sites after the other, by offset; counts them by (tile, offset).
 class PairFinder {
    public:
-    PairFinder(const std::vector<Line>& lines, int64_t volume, const std::vector<Block>& fine)
-        : lines_(lines), fine_(fine), pairs_(volume * ROWS_AT_ONCE), found_(volume) {}
+    PairFinder(const std::vector<Line>& lines, int64_t offsets, const std::vector<Block>& fine)
+        : lines_(lines), fine_(fine), pairs_(offsets * ROWS_AT_ONCE), found_(offsets) {}
 
-    std::vector<Pair> find(const Block* piece, const Block* end, int32_t* table) {
-        const int64_t volume = int64_t(found_.size());
+    std::vector<Pair> find(const Block* piece, const Block* end, int32_t* table, int64_t volume) {
         std::fill(found_.begin(), found_.end(), 0);
         for (const Line& line : lines_)
             walk(line, fine_, piece, end, cells_, before_,
@@ -98,7 +101,7 @@ class PairFinder {
         int64_t total = 0;
         for (const int32_t count : found_) total += count;
         result.reserve(total);
-        for (int64_t k = 0; k < volume; ++k) {
+        for (size_t k = 0; k < found_.size(); ++k) {
             const auto first = pairs_.begin() + k * ROWS_AT_ONCE;
             result.insert(result.end(), first, first + found_[k]);
         }
@@ -113,20 +116,14 @@ class PairFinder {
     std::vector<uint64_t> cells_;
 };
 
-// The table of pairs whose targets ascend within each offset; `begin` and `end` of each offset's.
-at::Tensor table_of(const int32_t* target, const int32_t* begin, const int32_t* end, int64_t volume, int64_t rows) {
-    const int64_t tiles = (rows + TILE - 1) / TILE;
-    at::Tensor table = int32_tensor({tiles + 1, volume});
-    int32_t* start = table.mutable_data_ptr<int32_t>();
-    for_each_task(volume, [&](int64_t k) {
-        int32_t at = begin[k];
-        for (int64_t tile = 0; tile < tiles; ++tile) {
-            start[tile * volume + k] = at;
-            while (at < end[k] && target[at] < (tile + 1) * TILE) ++at;
-        }
-        start[tiles * volume + k] = end[k];
-    });
-    return table;
+// Fills an offset's column of a table: where the pairs of each tile begin among `begin` .. `end`, whose targets ascend.
+void fill_column(int32_t* column, int64_t volume, int64_t tiles, const int32_t* target, int32_t begin, int32_t end) {
+    int32_t at = begin;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+        column[tile * volume] = at;
+        while (at < end && target[at] < (tile + 1) * TILE) ++at;
+    }
+    column[tiles * volume] = end;
 }
 
 // Pairs sorted by offset alone, sorted by target too. Those of one offset have different sources and targets.
@@ -134,11 +131,15 @@ PairList sort_by_target(const at::Tensor& source, const at::Tensor& target, cons
     const int64_t volume = table.size(1);
     const int32_t *begin = table.const_data_ptr<int32_t>(), *end = begin + (table.size(0) - 1) * volume;
     const int32_t *from = source.const_data_ptr<int32_t>(), *to = target.const_data_ptr<int32_t>();
+    const int64_t tiles = (rows + TILE - 1) / TILE;
+    at::Tensor new_table = int32_tensor({tiles + 1, volume});
+    int32_t* start = new_table.mutable_data_ptr<int32_t>();
     std::atomic<bool> sorted{true};
     for_each_task(volume, [&](int64_t k) {
         if (!std::is_sorted(to + begin[k], to + end[k])) sorted.store(false, std::memory_order_relaxed);
+        fill_column(start + k, volume, tiles, to, begin[k], end[k]);
     });
-    if (sorted) return {source, target, table_of(to, begin, end, volume, rows)};
+    if (sorted) return {source, target, new_table};
     at::Tensor sources = at::empty_like(source), targets = at::empty_like(target);
     int32_t *new_source = sources.mutable_data_ptr<int32_t>(), *new_target = targets.mutable_data_ptr<int32_t>();
     for_each_task(volume, [&](int64_t k) {
@@ -150,17 +151,25 @@ PairList sort_by_target(const at::Tensor& source, const at::Tensor& target, cons
             new_source[at] = partner[row];
             new_target[at++] = int32_t(row);
         }
+        fill_column(start + k, volume, tiles, new_target, begin[k], end[k]);
     });
-    return {sources, targets, table_of(new_target, begin, end, volume, rows)};
+    return {sources, targets, new_table};
 }
 
+// Whether the offsets are each other's negatives, from both ends.
+bool is_symmetric(const at::Tensor& offsets) { return at::equal(offsets.flip(0), offsets.neg()); }
+
 PairList look_up(const at::Tensor& fine, const at::Tensor& coarse, const at::Tensor& offsets) {
-    const Numbering numbering({fine, coarse}, Reach(offsets));
-    const Sites from(numbering, fine), other(numbering, fine.is_same(coarse) ? fine.slice(0, 0, 0) : coarse);
-    const Sites& to = fine.is_same(coarse) ? from : other;
+    const bool same = fine.is_same(coarse);
+    const Numbering numbering(same ? at::TensorList(fine) : at::TensorList({fine, coarse}), Reach(offsets));
+    const Sites from(numbering, fine), other(numbering, same ? fine.slice(0, 0, 0) : coarse);
+    const Sites& to = same ? from : other;
     const std::vector<Block> blocks = blocks_of(from.numbers, 0), pieces = blocks_of(to.numbers, TILE);
-    const std::vector<Line> lines = lines_of(numbering, offsets);
     const int64_t volume = offsets.size(0), rows = coarse.size(0), tiles = (rows + TILE - 1) / TILE;
+    // Where j lies at an offset from i, i lies at the negative from j: half of the offsets need no search.
+    const bool halved = same && volume % 2 == 1 && from.row.empty() && is_symmetric(offsets);
+    const int64_t searched = halved ? volume / 2 + 1 : volume;
+    const std::vector<Line> lines = lines_of(numbering, offsets.slice(0, 0, searched));
     at::Tensor table = at::zeros({tiles + 1, volume}, at::kInt);
     int32_t* start = table.mutable_data_ptr<int32_t>();
     const auto piece_at = [&](int64_t row) {
@@ -169,23 +178,32 @@ PairList look_up(const at::Tensor& fine, const at::Tensor& coarse, const at::Ten
     };
     std::vector<std::vector<Pair>> pairs((tiles + TILES_AT_ONCE - 1) / TILES_AT_ONCE);
     share_tasks(int64_t(pairs.size()), [&](auto& take) {
-        PairFinder finder(lines, volume, blocks);
+        PairFinder finder(lines, searched, blocks);
         for (int64_t task; (task = take()) >= 0;)
-            pairs[task] = finder.find(piece_at(task * ROWS_AT_ONCE), piece_at((task + 1) * ROWS_AT_ONCE), start);
+            pairs[task] = finder.find(piece_at(task * ROWS_AT_ONCE), piece_at((task + 1) * ROWS_AT_ONCE), start, volume);
     });
-    const int64_t total = sum_up(start, tiles, volume);
+    const int64_t found = sum_up(start, tiles, volume, searched), total = halved ? 2 * found - rows : found;
     at::Tensor sources = int32_tensor({total}), targets = int32_tensor({total});
     int32_t *source = sources.mutable_data_ptr<int32_t>(), *target = targets.mutable_data_ptr<int32_t>();
     for_each_task(int64_t(pairs.size()), [&](int64_t task) {
         const int32_t* first = start + task * TILES_AT_ONCE * volume;
         const int32_t* last = start + std::min(tiles, (task + 1) * TILES_AT_ONCE) * volume;
         const Pair* pair = pairs[task].data();
-        for (int64_t k = 0; k < volume; ++k)
+        for (int64_t k = 0; k < searched; ++k)
             for (int32_t at = first[k]; at < last[k]; ++at, ++pair) {
                 source[at] = from.row.empty() ? pair->source : from.row[pair->source];
                 target[at] = to.row.empty() ? pair->target : to.row[pair->target];
             }
     });
+    if (halved)
+        for_each_task(volume - searched, [&](int64_t i) {
+            const int64_t k = searched + i, mirror = volume - 1 - k;
+            const int32_t begin = start[mirror], end = start[tiles * volume + mirror];
+            const int32_t at = int32_t(total) - end;  // the last offset's pairs, those of the first, are at the end
+            std::copy(source + begin, source + end, target + at);
+            std::copy(target + begin, target + end, source + at);
+            fill_column(start + k, volume, tiles, target, at, at + end - begin);
+        });
     return to.row.empty() ? PairList(sources, targets, table) : sort_by_target(sources, targets, table, rows);
 }
 

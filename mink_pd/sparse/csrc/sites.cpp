@@ -15,12 +15,15 @@ namespace {
 // One task makes the sites around this many blocks.
 constexpr int64_t BLOCKS_AT_ONCE = 512;
 
-int64_t modulo(int64_t value, int64_t step) { return (value % step + step) % step; }
+int32_t modulo(int32_t value, int32_t step) {
+    const int32_t rest = value % step;
+    return rest < 0 ? rest + step : rest;
+}
 
 // A number for the remainders of all axes but the last.
-int64_t residue(const int32_t* value, int64_t sign, at::IntArrayRef step) {
+int64_t residue(const int32_t* value, int32_t sign, at::IntArrayRef step) {
     int64_t code = 0;
-    for (size_t d = 0; d + 1 < step.size(); ++d) code = code * step[d] + modulo(sign * value[d], step[d]);
+    for (size_t d = 0; d + 1 < step.size(); ++d) code = code * step[d] + modulo(sign * value[d], int32_t(step[d]));
     return code;
 }
 
@@ -61,28 +64,28 @@ at::Tensor coordinates_of(const Numbering& numbering, const std::vector<std::vec
 class Multiples {
    public:
     Multiples(const Numbering& numbering, int64_t step)
-        : numbering_(numbering), step_(step >> numbering.unit()), corner_(numbering.axes() + 1) {
+        : numbering_(numbering), step_(int32_t(step >> numbering.unit())), corner_(numbering.axes() + 1) {
         for (int64_t bit = 0; bit < 64; bit += step_) pattern_ |= uint64_t(1) << bit;
     }
     void keep(std::vector<Block>& blocks) {
         for (Block& block : blocks) {
             numbering_.locate(block.number, corner_.data());
-            const int64_t first = modulo(-(corner_.back() >> numbering_.unit()), step_);
+            const int32_t first = modulo(-(corner_.back() >> numbering_.unit()), step_);
             block.cells &= first < 64 ? pattern_ << first : 0;
         }
     }
 
    private:
     const Numbering& numbering_;
-    int64_t step_;
+    int32_t step_;  // in cells
     uint64_t pattern_ = 0;
     std::vector<int32_t> corner_;
 };
 
 void check_step(const at::Tensor& coordinates, at::IntArrayRef step) {
     TORCH_CHECK(coordinates.dim() == 2 && int64_t(step.size()) == coordinates.size(1) - 1 &&
-                    std::all_of(step.begin(), step.end(), [](int64_t s) { return s > 0; }),
-                "coordinates must be (M, 1 + D) and step (D,) and positive");
+                    std::all_of(step.begin(), step.end(), [](int64_t s) { return s > 0 && s < (1 << 30); }),
+                "coordinates must be (M, 1 + D) and step (D,), positive and below 2^30");
 }
 
 }  // namespace
@@ -149,7 +152,7 @@ at::Tensor strided(const at::Tensor& coordinates, at::IntArrayRef step) {
     const int32_t* from = rows.const_data_ptr<int32_t>();
     for (int64_t i = 0; i < rows.size(0); ++i, from += columns) {
         place[0] = from[0];
-        for (int64_t d = 1; d < columns; ++d) place[d] = from[d] - int32_t(modulo(from[d], step[d - 1]));
+        for (int64_t d = 1; d < columns; ++d) place[d] = from[d] - modulo(from[d], int32_t(step[d - 1]));
         const int64_t number = numbering.number(place.data());
         add(blocks[0], number >> 6, uint64_t(1) << (number & 63));
     }
