@@ -52,7 +52,7 @@ class KernelMap:
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of a manager: kernel maps, and the coordinates of its maps, of which it makes a copy at each call."""
+    """What is known of a manager: kernel maps, and its maps' coordinates, of which it makes a copy at each call."""
 
     maps: dict[tuple, KernelMap] = field(default_factory=dict)
     coordinates: dict[tuple, Tensor] = field(default_factory=dict)

@@ -64,9 +64,10 @@ def test_finer_sites_are_the_cells_of_a_coarse_one() -> None:
 @pytest.mark.parametrize(("low", "strides"), [(0, [(2, 2, 2), (2, 2, 1)]), (-300, [(3, 1, 5), (2, 4, 2)])])
 def test_strided_sites_are_those_of_minkowski(low: int, strides: list[tuple[int, ...]]) -> None:
     random = torch.Generator().manual_seed(0)
-    rows = torch.cat([torch.randint(0, 3, (500, 1), generator=random),
-                      torch.randint(low, low + 200, (500, 3), generator=random) // torch.tensor([20, 20, 1])], dim=1)  # fmt: skip
-    rows = torch.unique(rows, dim=0).int()[torch.randperm(len(torch.unique(rows, dim=0)), generator=random)]
+    frame = torch.randint(0, 3, (500, 1), generator=random)
+    places = torch.randint(low, low + 200, (500, 3), generator=random) // torch.tensor([20, 20, 1])
+    rows = torch.unique(torch.cat([frame, places], dim=1), dim=0).int()
+    rows = rows[torch.randperm(len(rows), generator=random)]
     managers = [ME.CoordinateManager(D=3, coordinate_map_type=ME.CoordinateMapType.CPU) for _ in range(2)]
     ours, theirs = (manager.insert_and_map(rows, [1, 1, 1], "named")[0] for manager in managers)
     for stride in strides:

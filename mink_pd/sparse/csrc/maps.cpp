@@ -44,9 +44,10 @@ int64_t sum_up(int32_t* table, int64_t tiles, int64_t volume, int64_t counted) {
 // partners there: `window` are the 64 cells that the piece's block is led to, `matches` those of its sites that meet
 // one, `before` the fine sites before the window.
 template <typename Use>
-void walk(const Line& line, const std::vector<Block>& fine, const Block* piece, const Block* end,
-          std::vector<uint64_t>& cells, std::vector<int32_t>& before, Use&& use) {
-    cells.resize(line.length), before.resize(line.length);
+void walk(const Line& line, const std::vector<Block>& fine, const Block* piece, const Block* end, Use&& use) {
+    std::vector<uint64_t> cells(line.length);
+    std::vector<int32_t> before(line.length);
+    const int64_t count = int64_t(line.places.size());
     const auto earlier = [](const Block& block, int64_t number) { return block.number < number; };
     const Block* at = fine.data();
     if (piece < end) at = std::lower_bound(at, at + fine.size(), piece->number + line.shift, earlier);
@@ -57,17 +58,24 @@ void walk(const Line& line, const std::vector<Block>& fine, const Block* piece, 
         const Block* block = at;
         for (int64_t i = 0; i < line.length; ++i) {
             before[i] = block->before;
-            cells[i] = block->number == first + i ? block++->cells : 0;
+            const bool there = block->number == first + i;
+            cells[i] = there ? block->cells : 0;
+            block += there;
         }
-        for (const Line::Place& place : line.places) {
-            uint64_t window = cells[place.block];
-            int32_t rank = before[place.block];
-            if (place.bit > 0) {
-                rank += __builtin_popcountll(window & ((uint64_t(1) << place.bit) - 1));
-                window = window >> place.bit | cells[place.block + 1] << (64 - place.bit);
+        // Which offsets have partners is hard to foretell: a mask of 64 at a time costs less than a branch for each.
+        for (int64_t some = 0; some < count; some += 64) {
+            const Line::Place* place = line.places.data() + some;
+            const auto window = [&](const Line::Place& p) {
+                return cells[p.block] >> p.bit | cells[p.block + 1] << 1 << (63 - p.bit);
+            };
+            uint64_t met = 0;
+            for (int64_t i = 0; i < std::min<int64_t>(64, count - some); ++i)
+                met |= uint64_t((piece->cells & window(place[i])) != 0) << i;
+            for (; met != 0; met &= met - 1) {
+                const Line::Place& p = place[__builtin_ctzll(met)];
+                const uint64_t below = cells[p.block] & ((uint64_t(1) << p.bit) - 1), found = window(p);
+                use(p.offset, *piece, piece->cells & found, found, before[p.block] + __builtin_popcountll(below));
             }
-            const uint64_t matches = piece->cells & window;
-            if (matches != 0) use(place.offset, *piece, matches, window, rank);
         }
     }
 }
@@ -85,7 +93,7 @@ class PairFinder {
     std::vector<Pair> find(const Block* piece, const Block* end, int32_t* table, int64_t volume) {
         std::fill(found_.begin(), found_.end(), 0);
         for (const Line& line : lines_)
-            walk(line, fine_, piece, end, cells_, before_,
+            walk(line, fine_, piece, end,
                  [&](int64_t k, const Block& piece, uint64_t matches, uint64_t window, int32_t rank) {
                      Pair* pair = pairs_.data() + k * ROWS_AT_ONCE + found_[k];
                      const int32_t count = __builtin_popcountll(matches);
@@ -112,8 +120,7 @@ class PairFinder {
     const std::vector<Line>& lines_;
     const std::vector<Block>& fine_;
     std::vector<Pair> pairs_;  // (offsets, ROWS_AT_ONCE)
-    std::vector<int32_t> found_, before_;
-    std::vector<uint64_t> cells_;
+    std::vector<int32_t> found_;
 };
 
 // Fills an offset's column of a table: where the pairs of each tile begin among `begin` .. `end`, whose targets ascend.
@@ -156,6 +163,23 @@ PairList sort_by_target(const at::Tensor& source, const at::Tensor& target, cons
     return {sources, targets, new_table};
 }
 
+// Joins lines that overlap or follow each other: one walk serves them all.
+std::vector<Line> join(std::vector<Line> lines) {
+    std::vector<Line> result;
+    for (Line& line : lines) {
+        if (result.empty() || line.shift > result.back().shift + result.back().length) {
+            result.push_back(std::move(line));
+            continue;
+        }
+        Line& last = result.back();
+        const int64_t behind = line.shift - last.shift;
+        last.length = std::max(last.length, behind + line.length);
+        for (const Line::Place& place : line.places)
+            last.places.push_back({place.offset, place.block + behind, place.bit});
+    }
+    return result;
+}
+
 // Whether the offsets are each other's negatives, from both ends.
 bool is_symmetric(const at::Tensor& offsets) { return at::equal(offsets.flip(0), offsets.neg()); }
 
@@ -169,7 +193,7 @@ PairList look_up(const at::Tensor& fine, const at::Tensor& coarse, const at::Ten
     // Where j lies at an offset from i, i lies at the negative from j: half of the offsets need no search.
     const bool halved = same && volume % 2 == 1 && from.row.empty() && is_symmetric(offsets);
     const int64_t searched = halved ? volume / 2 + 1 : volume;
-    const std::vector<Line> lines = lines_of(numbering, offsets.slice(0, 0, searched));
+    const std::vector<Line> lines = join(lines_of(numbering, offsets.slice(0, 0, searched)));
     at::Tensor table = at::zeros({tiles + 1, volume}, at::kInt);
     int32_t* start = table.mutable_data_ptr<int32_t>();
     const auto piece_at = [&](int64_t row) {
