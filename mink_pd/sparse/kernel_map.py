@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -107,7 +108,12 @@ def insert_sites(
 
 
 def kernel_offsets(size: list[int], dilation: list[int], tensor_stride: list[int]) -> Tensor:
-    """int32 (K, D), in coordinate units, in the order of MinkowskiEngine's weights."""
+    """int32 (K, D), in coordinate units, in the order of MinkowskiEngine's weights; not to be written to."""
+    return _kernel_offsets(tuple(size), tuple(dilation), tuple(tensor_stride))
+
+
+@cache
+def _kernel_offsets(size: tuple[int, ...], dilation: tuple[int, ...], tensor_stride: tuple[int, ...]) -> Tensor:
     axes = [
         [(index - (edge // 2 if edge % 2 else 0)) * step * stride for index in range(edge)]
         for edge, step, stride in zip(size, dilation, tensor_stride, strict=True)

@@ -61,8 +61,9 @@ def strided_sites(
     On the CPU the rows are in the order of the sites, where the manager's own are as its hash table has them: rows
     that a kernel joins then lie near each other in memory.
     """
-    old = key.get_tensor_stride()
-    new = [a * b for a, b in zip(old, stride, strict=True)]
+    if all(step == 1 for step in stride):
+        return key
+    new = [old * step for old, step in zip(key.get_tensor_stride(), stride, strict=True)]
     compiled = operators()
     exists = (new, key.get_key()[1]) in [k.get_key() for k in manager._manager.get_coordinate_map_keys(new)]
     if exists or compiled is None or coordinates_of(manager, key).device.type != "cpu":
