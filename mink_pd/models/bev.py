@@ -48,7 +48,7 @@ class BevNetwork(nn.Module, ABC):
         """
         keys, key = [], x.coordinate_map_key
         for stride in self.strides:
-            key = strided_sites(voxels.manager, key, [stride] * 2) if stride > 1 else key
+            key = strided_sites(voxels.manager, key, [stride] * 2)
             keys.append(key)
         fine = keys[0].get_tensor_stride()
         return keys, reached_sites(voxels, keys[-1], [self.factors[-1]] * 2, fine)

@@ -242,6 +242,12 @@ def test_pairs_against_a_loop(edge: int, step: int, shuffled: bool, span: int) -
             assert pairs == sorted(wanted[int(table[0, k]) : int(table[-1, k])])
 
 
+def test_refuses_coordinates_that_come_twice() -> None:
+    rows = coordinates(2).repeat(2, 1)
+    with pytest.raises(RuntimeError, match="unique"):
+        native.library().neighbours(rows, rows, kernel_map.kernel_offsets([3, 3], [1, 1], [1, 1]))
+
+
 def test_rows_in_any_order() -> None:
     shuffled = coordinates(3, 600)
     x = sparse(shuffled[torch.randperm(len(shuffled), generator=torch.Generator().manual_seed(3))], 6)

@@ -66,12 +66,14 @@ Sites::Sites(const Numbering& numbering, const at::Tensor& coordinates) : number
     const int32_t* from = coordinates.const_data_ptr<int32_t>();
     const int64_t columns = coordinates.size(1);
     for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = numbering.number(from + i * columns);
-    if (std::is_sorted(numbers.begin(), numbers.end())) return;
-    std::vector<std::pair<int64_t, int32_t>> order(numbers.size());
-    for (size_t i = 0; i < order.size(); ++i) order[i] = {numbers[i], int32_t(i)};
-    std::sort(order.begin(), order.end());
-    row.resize(order.size());
-    for (size_t i = 0; i < order.size(); ++i) std::tie(numbers[i], row[i]) = order[i];
+    if (!std::is_sorted(numbers.begin(), numbers.end())) {
+        std::vector<std::pair<int64_t, int32_t>> order(numbers.size());
+        for (size_t i = 0; i < order.size(); ++i) order[i] = {numbers[i], int32_t(i)};
+        std::sort(order.begin(), order.end());
+        row.resize(order.size());
+        for (size_t i = 0; i < order.size(); ++i) std::tie(numbers[i], row[i]) = order[i];
+    }
+    TORCH_CHECK(std::adjacent_find(numbers.begin(), numbers.end()) == numbers.end(), "coordinates must be unique");
 }
 
 std::vector<Block> blocks_of(const std::vector<int64_t>& numbers, int64_t tile) {

@@ -180,6 +180,19 @@ std::vector<Line> join(std::vector<Line> lines) {
     return result;
 }
 
+// Fills in the pairs and the table of the second half of the offsets, which are those of the first half turned round;
+// the middle one's are there.
+void mirror(int32_t* source, int32_t* target, int32_t* table, int64_t tiles, int64_t volume) {
+    const int32_t* ends = table + tiles * volume;
+    const int64_t half = volume / 2;
+    for_each_task(half, [&](int64_t k) {
+        const int32_t begin = table[k], end = ends[k], at = ends[half] + ends[half - 1] - end;
+        std::copy(source + begin, source + end, target + at);
+        std::copy(target + begin, target + end, source + at);
+        fill_column(table + volume - 1 - k, volume, tiles, target, at, at + end - begin);
+    });
+}
+
 // Whether the offsets are each other's negatives, from both ends.
 bool is_symmetric(const at::Tensor& offsets) { return at::equal(offsets.flip(0), offsets.neg()); }
 
@@ -219,15 +232,7 @@ PairList look_up(const at::Tensor& fine, const at::Tensor& coarse, const at::Ten
                 target[at] = to.row.empty() ? pair->target : to.row[pair->target];
             }
     });
-    if (halved)
-        for_each_task(volume - searched, [&](int64_t i) {
-            const int64_t k = searched + i, mirror = volume - 1 - k;
-            const int32_t begin = start[mirror], end = start[tiles * volume + mirror];
-            const int32_t at = int32_t(total) - end;  // the last offset's pairs, those of the first, are at the end
-            std::copy(source + begin, source + end, target + at);
-            std::copy(target + begin, target + end, source + at);
-            fill_column(start + k, volume, tiles, target, at, at + end - begin);
-        });
+    if (halved) mirror(source, target, start, tiles, volume);
     return to.row.empty() ? PairList(sources, targets, table) : sort_by_target(sources, targets, table, rows);
 }
 
