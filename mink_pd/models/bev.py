@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mink_pd.models.maps import DenseBlock, places, read, rows_of, spread
 from mink_pd.models.necks import DenseFpn, DenseSecondNeck, SparseFpn, SparseSecondNeck
-from mink_pd.sparse import ME, ConvBlock, Voxels, on_sites, reached_sites
+from mink_pd.sparse import ME, ConvBlock, Voxels, on_sites, reached_sites, strided_sites
 
 
 @dataclass
@@ -57,7 +57,7 @@ class BevNetwork(nn.Module, ABC):
         """
         keys, key = [], x.coordinate_map_key
         for stride in self.strides:
-            key = voxels.manager.stride(key, stride) if stride > 1 else key
+            key = strided_sites(voxels.manager, key, [stride] * 2)
             keys.append(key)
         levels = [
             reached_sites(voxels, keys[-1], [self.factors[-1] // factor] * 2, stage.get_tensor_stride())

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mink_pd.sparse.kernel_map import KernelMap, PairList, grown_sites, kernel_map, kernel_offsets
+from mink_pd.sparse.kernel_map import KernelMap, PairList, kernel_map, kernel_offsets
 from mink_pd.sparse.minkowski import ME
 from mink_pd.sparse.operators import operators
+from mink_pd.sparse.sites import grown_sites, strided_sites
 
 Sites = Any  # ME.CoordinateMapKey, ME.SparseTensor or Tensor, which have no types: what ME's layers take
 
@@ -81,7 +82,7 @@ class _Convolution:
         if coordinates is not None and coordinates.is_key_set():
             return coordinates
         if not layer.is_transpose and not generator.expand_coordinates:
-            return manager.stride(input.coordinate_map_key, generator.kernel_stride)
+            return strided_sites(manager, input.coordinate_map_key, generator.kernel_stride)
         stride = goal = input.coordinate_map_key.get_tensor_stride()
         if layer.is_transpose:
             if any(old % step for old, step in zip(stride, generator.kernel_stride, strict=True)):

@@ -1,7 +1,8 @@
 """Kernel maps in the layout of the compiled convolution, built once and shared by all networks on a manager."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -50,7 +51,19 @@ class KernelMap:
         return self._to_fine
 
 
-_cache: "WeakKeyDictionary[ME.CoordinateManager, dict[tuple, KernelMap]]" = WeakKeyDictionary()
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a manager: kernel maps, and its maps' coordinates, of which it makes a copy at each call."""
+
+    maps: dict[tuple, KernelMap] = field(default_factory=dict)
+    coordinates: dict[tuple, Tensor] = field(default_factory=dict)
+
+
+_known: "WeakKeyDictionary[ME.CoordinateManager, _Known]" = WeakKeyDictionary()
+
+
+def _known_of(manager: "ME.CoordinateManager") -> _Known:
+    return _known.setdefault(manager, _Known())
 
 
 def kernel_map(
@@ -66,41 +79,41 @@ def kernel_map(
     The pairs are those of MinkowskiEngine: offsets are multiples of the fine map's tensor stride, centred for odd
     sizes and starting at 0 for even ones, with the first axis running fastest.
     """
-    maps = _cache.setdefault(manager, {})
+    maps = _known_of(manager).maps
     name = (hashable(fine), hashable(coarse), tuple(size), tuple(dilation))
     if name not in maps:
         symmetric = fine == coarse and all(edge % 2 == 1 for edge in size)
         offsets = kernel_offsets(size, dilation, fine.get_tensor_stride())
-        rows = manager.get_coordinates(fine), manager.get_coordinates(coarse)
+        rows = coordinates_of(manager, fine), coordinates_of(manager, coarse)
         maps[name] = KernelMap(operators, *rows, offsets, symmetric)
     return maps[name]
 
 
-def grown_sites(
-    operators: Any,
-    manager: "ME.CoordinateManager",
-    key: "ME.CoordinateMapKey",
-    offsets: Tensor,
-    tensor_stride: list[int],
-    fresh: bool,
-) -> "ME.CoordinateMapKey":
-    """All sites of a tensor stride that the offsets (K, D) reach from a map's sites, as a map of their own.
+def coordinates_of(manager: "ME.CoordinateManager", key: "ME.CoordinateMapKey") -> Tensor:
+    """int32 (M, 1 + D) of a coordinate map, the same tensor at every call: not to be written to."""
+    known, name = _known_of(manager).coordinates, hashable(key)
+    if name not in known:
+        known[name] = manager.get_coordinates(key)
+    return known[name]
 
-    MinkowskiEngine makes them inside a convolution only, slowly, and with a kernel map that is of no use here. As
-    there, the key's name is empty if it is the first of its stride, else random; with ``fresh`` false the first one
-    is taken as it is.
-    """
-    native = manager._manager
-    unnamed = [k for k in native.get_coordinate_map_keys(tensor_stride) if k.get_key()[1] == ""]
-    if unnamed and not fresh:
-        return unnamed[0]
-    name = native.get_random_string_id(tensor_stride, "")[1] if unnamed else ""
-    sites = operators.grow(manager.get_coordinates(key), offsets, tensor_stride)
-    return manager.insert_and_map(sites, tensor_stride, name)[0]
+
+def insert_sites(
+    manager: "ME.CoordinateManager", sites: Tensor, tensor_stride: list[int], name: str
+) -> "ME.CoordinateMapKey":
+    """Make a coordinate map of unique sites int32 (M, 1 + D); on the CPU they become its rows as they are."""
+    key = manager.insert_and_map(sites, tensor_stride, name)[0]
+    if sites.device.type == "cpu":
+        _known_of(manager).coordinates[hashable(key)] = sites
+    return key
 
 
 def kernel_offsets(size: list[int], dilation: list[int], tensor_stride: list[int]) -> Tensor:
-    """int32 (K, D), in coordinate units, in the order of MinkowskiEngine's weights."""
+    """int32 (K, D), in coordinate units, in the order of MinkowskiEngine's weights; not to be written to."""
+    return _kernel_offsets(tuple(size), tuple(dilation), tuple(tensor_stride))
+
+
+@cache
+def _kernel_offsets(size: tuple[int, ...], dilation: tuple[int, ...], tensor_stride: tuple[int, ...]) -> Tensor:
     axes = [
         [(index - (edge // 2 if edge % 2 else 0)) * step * stride for index in range(edge)]
         for edge, step, stride in zip(size, dilation, tensor_stride, strict=True)

@@ -5,11 +5,12 @@ So they are made before the layer and given to it, and the next network that ask
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mink_pd.sparse.kernel_map import hashable, kernel_offsets
+from mink_pd.sparse.kernel_map import coordinates_of, hashable, insert_sites, kernel_offsets
 from mink_pd.sparse.minkowski import ME
 from mink_pd.sparse.operators import operators
 from mink_pd.sparse.voxels import Voxels, unique_sites
@@ -33,12 +34,11 @@ def reached_sites(
     if name not in voxels.sites:
         finer = [min(old, new) for old, new in zip(source.get_tensor_stride(), stride, strict=True)]
         offsets = kernel_offsets(list(kernel), [1] * len(kernel), finer)
-        sites = _reach(voxels.manager.get_coordinates(source), offsets, list(stride))
+        sites = _reach(coordinates_of(voxels.manager, source), offsets, list(stride))
         if bounds is not None:
             low, high = (torch.tensor(limit, device=sites.device) for limit in bounds)
             sites = sites[((sites[:, 1:] >= low) & (sites[:, 1:] <= high)).all(dim=1)]
-        key, _ = voxels.manager.insert_and_map(sites, list(stride), f"reached {len(voxels.sites)}")
-        voxels.sites[name] = key
+        voxels.sites[name] = insert_sites(voxels.manager, sites, list(stride), f"reached {len(voxels.sites)}")
     return voxels.sites[name]
 
 
@@ -76,6 +76,47 @@ def _reach(coordinates: Tensor, offsets: Tensor, step: list[int]) -> Tensor:
     return torch.unique(torch.cat([frame[:, None], places[fits]], dim=1), dim=0)
 
 
+def strided_sites(
+    manager: "ME.CoordinateManager", key: "ME.CoordinateMapKey", stride: Sequence[int]
+) -> "ME.CoordinateMapKey":
+    """The sites floor(c / stride): those that MinkowskiEngine gives a strided layer, under the same key.
+
+    On the CPU the rows are in the order of the sites, where the manager's own are as its hash table has them: rows
+    that a kernel joins then lie near each other in memory.
+    """
+    if all(step == 1 for step in stride):
+        return key
+    new = [old * step for old, step in zip(key.get_tensor_stride(), stride, strict=True)]
+    compiled = operators()
+    exists = (new, key.get_key()[1]) in [k.get_key() for k in manager._manager.get_coordinate_map_keys(new)]
+    if exists or compiled is None or coordinates_of(manager, key).device.type != "cpu":
+        return manager.stride(key, list(stride))
+    return insert_sites(manager, compiled.strided(coordinates_of(manager, key), new), new, key.get_key()[1])
+
+
+def grown_sites(
+    operators: Any,
+    manager: "ME.CoordinateManager",
+    key: "ME.CoordinateMapKey",
+    offsets: Tensor,
+    tensor_stride: list[int],
+    fresh: bool,
+) -> "ME.CoordinateMapKey":
+    """All sites of a tensor stride that the offsets (K, D) reach from a map's sites, as a map of their own.
+
+    MinkowskiEngine makes them inside a convolution only, slowly, and with a kernel map that is of no use here. As
+    there, the key's name is empty if it is the first of its stride, else random; with ``fresh`` false the first one
+    is taken as it is.
+    """
+    native = manager._manager
+    unnamed = [k for k in native.get_coordinate_map_keys(tensor_stride) if k.get_key()[1] == ""]
+    if unnamed and not fresh:
+        return unnamed[0]
+    name = native.get_random_string_id(tensor_stride, "")[1] if unnamed else ""
+    sites = operators.grow(coordinates_of(manager, key), offsets, tensor_stride)
+    return insert_sites(manager, sites, tensor_stride, name)
+
+
 def seen_from_above(x: "ME.SparseTensor", flat: Voxels, levels: int, lowest: int) -> "ME.SparseTensor":
     """Stack the heights of a three-dimensional tensor (M, C): one site (S, C * levels) for each occupied x, y.
 
@@ -86,9 +127,9 @@ def seen_from_above(x: "ME.SparseTensor", flat: Voxels, levels: int, lowest: int
     sites, row = unique_sites(x.C[:, :3])  # (S, 3), (M,)
     name = (*hashable(x.coordinate_map_key), "seen from above")
     if name not in flat.sites:
-        flat.sites[name] = manager.insert_and_map(sites, stride[:2], f"above {len(flat.sites)}")[0]
+        flat.sites[name] = insert_sites(manager, sites, stride[:2], f"above {len(flat.sites)}")
     key = flat.sites[name]
-    _, place = unique_sites(manager.get_coordinates(key))  # (S,): the map's rows in sorted order
+    _, place = unique_sites(coordinates_of(manager, key))  # (S,): the map's rows in sorted order
     row = place.argsort()[row]
     level = torch.div(x.C[:, 3] - lowest, stride[2], rounding_mode="floor").long()  # (M,)
     stacked = x.F.new_zeros(len(sites), levels, x.F.shape[1]).index_put((row, level), x.F)  # (S, levels, C)

@@ -210,6 +210,53 @@ def test_pairs_are_those_of_minkowski() -> None:
         assert torch.equal(mine, theirs[:, theirs[1].argsort()])  # ours is sorted by target, theirs by chance
 
 
+@pytest.mark.parametrize("span", [6, 150, 10**6])
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize(("edge", "step"), [(3, 1), (3, 4), (2, 1)])
+def test_pairs_against_a_loop(edge: int, step: int, shuffled: bool, span: int) -> None:
+    """Lines within a block of cells and across several, rows in and out of order, one map and two."""
+    random = torch.Generator().manual_seed(0)
+    sets = []
+    for _ in range(2):
+        near = torch.randint(-6, 6, (150, 3), generator=random) * torch.tensor([1, 1, max(1, span // 6)])
+        near = near + torch.randint(-2, 3, near.shape, generator=random)
+        rows = torch.unique(torch.cat([torch.randint(0, 2, (150, 1), generator=random), near * step], dim=1), dim=0)
+        sets.append(rows[torch.randperm(len(rows), generator=random)].int() if shuffled else rows.int())
+    offsets = kernel_map.kernel_offsets([edge] * 3, [1] * 3, [step] * 3)
+    operators = native.library()
+    for fine, coarse in ((sets[0], sets[0]), sets):
+        row_of = {tuple(site): row for row, site in enumerate(fine.tolist())}
+        wanted, tiles = [], []
+        for offset in offsets.tolist():
+            places = [(b, *map(sum, zip(site, offset, strict=True))) for b, *site in coarse.tolist()]
+            tiles.append([len(wanted) + sum(p in row_of for p in places[:end]) for end in range(0, len(places), 32)])
+            wanted += [(row_of[place], target) for target, place in enumerate(places) if place in row_of]
+            tiles[-1].append(len(wanted))
+        source, target, table = operators.neighbours(fine, coarse, offsets)
+        assert list(zip(source.tolist(), target.tolist(), strict=True)) == wanted
+        assert table.t().tolist() == tiles
+        back, forth, inverse = operators.inverse(source, target, table, len(fine))
+        for k in range(len(offsets)):
+            part = slice(int(inverse[0, k]), int(inverse[-1, k]))
+            pairs = list(zip(forth[part].tolist(), back[part].tolist(), strict=True))
+            assert pairs == sorted(wanted[int(table[0, k]) : int(table[-1, k])])
+
+
+def test_refuses_coordinates_that_come_twice() -> None:
+    rows = coordinates(2).repeat(2, 1)
+    with pytest.raises(RuntimeError, match="unique"):
+        native.library().neighbours(rows, rows, kernel_map.kernel_offsets([3, 3], [1, 1], [1, 1]))
+
+
+def test_rows_in_any_order() -> None:
+    shuffled = coordinates(3, 600)
+    x = sparse(shuffled[torch.randperm(len(shuffled), generator=torch.Generator().manual_seed(3))], 6)
+    for options in ({"kernel_size": 3}, {"kernel_size": 3, "stride": 2}):
+        ours, peer = ours_and_peer(SparseConv, 6, 20, **options, dimension=3)
+        for a, b in zip(*(values_and_gradients(layer, x, None) for layer in (ours, peer)), strict=True):
+            close(a, b)
+
+
 def test_layers_on_one_manager_share_keys_and_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
     build = kernel_map.KernelMap.__init__

@@ -54,33 +54,64 @@ inline void store(float* to, Vector v) { std::memcpy(to, &v, sizeof v); }
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-// y[r][0:V*LANES] += sum over c of x[r][c] * w[c][0:V*LANES], for R rows.
-template <int R, int V>
-void accumulate(const float* const* x, float* const* y, const float* w, int64_t channels) {
-    Vector sum[R][V];
-    const float* row[R];
-    UNROLL for (int r = 0; r < R; ++r) {
-        row[r] = x[r];
-        UNROLL for (int v = 0; v < V; ++v) sum[r][v] = load(y[r] + v * LANES);
-    }
-    for (int64_t c = 0; c < channels; ++c, w += V * LANES) {
-        Vector weight[V];
-        UNROLL for (int v = 0; v < V; ++v) weight[v] = load(w + v * LANES);
-        UNROLL for (int r = 0; r < R; ++r) {
-            const float value = row[r][c];
-            UNROLL for (int v = 0; v < V; ++v) sum[r][v] += value * weight[v];
-        }
-    }
-    UNROLL for (int r = 0; r < R; ++r) {
-        UNROLL for (int v = 0; v < V; ++v) store(y[r] + v * LANES, sum[r][v]);
-    }
-}
+// Keeps the compiler from loading a vector anew at every use: loads, not sums, would then set the pace.
+#if defined(__x86_64__)
+inline void hold(Vector& v) { asm("" : "+x"(v)); }
+#else
+inline void hold(Vector&) {}
+#endif
 
-// w[r][0:V*LANES] += sum over pairs of x[source][r] * y[target][0:V*LANES], for R channels r; strides in floats.
 struct Pairs {
     const int32_t *source, *target;
     int64_t count;
 };
+
+// x[source] (channels of `in`) times panels of weights (in, panel's width), for y[target - first_row] (width).
+struct Product {
+    const float* x;
+    int64_t in, channels;
+    const float* w;
+    int64_t panels;
+    float* y;
+    int64_t width, first_row;
+};
+
+// y[target] += sum over c of x[source][c] * w[c], for R pairs at a time, by panels of V vectors. All panels of R pairs
+// follow each other: rows that are scattered in memory are fetched once.
+template <int R, int V>
+void multiply(const int32_t* source, const int32_t* target, int64_t groups, const Product& p) {
+    for (; groups > 0; --groups, source += R, target += R) {
+        const float* row[R];
+        float* to[R];
+        UNROLL for (int r = 0; r < R; ++r) {
+            row[r] = p.x + source[r] * p.in;
+            to[r] = p.y + (target[r] - p.first_row) * p.width;
+        }
+        const float* w = p.w;
+        for (int64_t panel = 0; panel < p.panels; ++panel, w += (p.in - p.channels) * V * LANES) {
+            Vector sum[R][V];
+            UNROLL for (int r = 0; r < R; ++r) {
+                UNROLL for (int v = 0; v < V; ++v) sum[r][v] = load(to[r] + v * LANES);
+            }
+            int64_t c = 0;
+            do {  // a loop that could end before its start would cost registers
+                Vector weight[V];
+                UNROLL for (int v = 0; v < V; ++v) hold(weight[v] = load(w + v * LANES));
+                UNROLL for (int r = 0; r < R; ++r) {
+                    const float value = row[r][c];
+                    UNROLL for (int v = 0; v < V; ++v) sum[r][v] += value * weight[v];
+                }
+                w += V * LANES;
+            } while (++c < p.channels);
+            UNROLL for (int r = 0; r < R; ++r) {
+                UNROLL for (int v = 0; v < V; ++v) store(to[r] + v * LANES, sum[r][v]);
+                to[r] += V * LANES;
+            }
+        }
+    }
+}
+
+// w[r][0:V*LANES] += sum over pairs of x[source][r] * y[target][0:V*LANES], for R channels r; strides in floats.
 template <int R, int V>
 void outer(Pairs pairs, const float* x, int64_t x_stride, const float* y, int64_t y_stride, float* w,
            int64_t w_stride) {
@@ -105,22 +136,25 @@ void outer(Pairs pairs, const float* x, int64_t x_stride, const float* y, int64_
 
 // Tables of the blocks for 1 to N rows and V vectors.
 template <int V, int... R>
-constexpr auto accumulate_table(std::integer_sequence<int, R...>) {
-    return std::array{&accumulate<R + 1, V>...};
+constexpr auto multiply_table(std::integer_sequence<int, R...>) {
+    return std::array{&multiply<R + 1, V>...};
 }
 template <int V, int... R>
 constexpr auto outer_table(std::integer_sequence<int, R...>) {
     return std::array{&outer<R + 1, V>...};
 }
 
-// Cuts `count` rows into even groups of at most ROWS[V] and calls use(first, rows, block) for each.
-template <int V, typename Use>
-void accumulate_groups(int64_t count, Use&& use) {
-    static constexpr auto table = accumulate_table<V>(std::make_integer_sequence<int, ROWS[V]>());
-    int64_t first = 0;
-    for (; first + ROWS[V] <= count; first += ROWS[V]) use(first, ROWS[V], table.back());
-    if (first < count) use(first, count - first, table[count - first - 1]);
+// Cuts pairs into groups of at most ROWS[V], as even as can be: a small group takes as long as one of five.
+template <int V>
+void multiply_groups(Pairs pairs, const Product& product) {
+    static constexpr auto table = multiply_table<V>(std::make_integer_sequence<int, ROWS[V]>());
+    const uint32_t count = uint32_t(pairs.count), groups = (count + ROWS[V] - 1) / ROWS[V];
+    if (groups == 0) return;
+    const int64_t rows = count / groups, longer = count % groups, after = longer * (rows + 1);
+    if (longer > 0) table[rows](pairs.source, pairs.target, longer, product);  // of rows + 1
+    table[rows - 1](pairs.source + after, pairs.target + after, groups - longer, product);
 }
+// Cuts `count` rows into even groups of at most OUTER_ROWS[V] and calls use(first, rows, block) for each.
 template <int V, typename Use>
 void outer_groups(int64_t count, Use&& use) {
     static constexpr auto table = outer_table<V>(std::make_integer_sequence<int, OUTER_ROWS[V]>());

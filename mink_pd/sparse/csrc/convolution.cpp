@@ -19,6 +19,7 @@ namespace {
 
 constexpr int64_t CACHED_WEIGHTS = 4096;    // floats: 16 KB, half a first-level cache
 constexpr int64_t CACHED_SUMS = 65536;      // floats: 256 KB of a second-level cache
+constexpr int64_t RUN = 128;                // pairs of an offset that a tile should have
 constexpr int64_t PAIRS_AT_ONCE = 128;      // whose rows stay in cache while the blocks of a weight pass over them
 constexpr int64_t SHORTEST_SEGMENT = 4096;  // pairs that one task sums up
 constexpr int64_t MOST_CHANNELS = 128;      // input channels of a weight that one task computes
@@ -46,23 +47,20 @@ at::Tensor pack(const at::Tensor& weights, bool transposed) {
     return packed;
 }
 
-// y[target] += x[source] w for the pairs of one offset and tile; y points at the tile's first row.
+// y[target] += x[source] w for the pairs of one offset and tile; y points at the tile's first row. As many panels at a
+// time as the cache holds weights of; of very many input channels, some at a time.
 void add_products(Pairs pairs, const float* x, int64_t in, const float* w, float* y, int64_t width, int64_t first_row) {
-    for_each_panel(width, [&](int64_t first, int64_t vectors) {
-        const int64_t step = std::min(in, CACHED_WEIGHTS / (vectors * LANES));
-        for (int64_t c = 0; c < in; c += step)
-            with_vectors(vectors, [&](auto v) {
-                accumulate_groups<v()>(pairs.count, [&](int64_t at, int64_t rows, auto block) {
-                    const float* from[MOST_ROWS];
-                    float* to[MOST_ROWS];
-                    for (int64_t r = 0; r < rows; ++r) {
-                        from[r] = x + pairs.source[at + r] * in + c;
-                        to[r] = y + (pairs.target[at + r] - first_row) * width + first;
-                    }
-                    block(from, to, w + first * in + c * v() * LANES, std::min(step, in - c));
-                });
-            });
-    });
+    const auto add = [&](int64_t first, int64_t vectors, int64_t panels) {
+        const int64_t wide = vectors * LANES, step = std::min(in, CACHED_WEIGHTS / wide);
+        for (int64_t c = 0; c < in; c += step) {
+            const Product product{x + c, in, std::min(step, in - c), w + first * in + c * wide, panels,
+                                  y + first, width, first_row};
+            with_vectors(vectors, [&](auto v) { multiply_groups<v()>(pairs, product); });
+        }
+    };
+    const int64_t most = std::max<int64_t>(1, CACHED_WEIGHTS / (in * PANEL)), full = width / PANEL;
+    for (int64_t panel = 0; panel < full; panel += most) add(panel * PANEL, MAX_VECTORS, std::min(most, full - panel));
+    if (full * PANEL < width) add(full * PANEL, (width - full * PANEL) / LANES, 1);
 }
 
 // What is done to finished rows: y * scale + shift, then max(y, 0).
@@ -87,8 +85,7 @@ struct Epilogue {
 // How many stretches of the table to join: long runs of pairs per offset, but the tile's sums in cache and enough
 // tiles for all threads.
 int64_t stretches(int64_t rows, int64_t pairs, int64_t volume, int64_t width) {
-    const int64_t for_runs = TILE * rows * volume / std::max<int64_t>(pairs, 1);  // rows for TILE pairs an offset
-    const int64_t wanted = std::max(for_runs, CACHED_WEIGHTS / width);
+    const int64_t wanted = RUN * rows * volume / std::max<int64_t>(pairs, 1);
     const int64_t most = std::min(CACHED_SUMS / width, rows / (4 * at::get_num_threads()));
     return std::max<int64_t>(1, std::min(wanted, most) / TILE);
 }
@@ -231,9 +228,11 @@ at::Tensor outer_products(const at::Tensor& x, const at::Tensor& gradient, const
 TORCH_LIBRARY(mink_pd, library) {
     library.def("neighbours(Tensor fine, Tensor coarse, Tensor offsets) -> (Tensor, Tensor, Tensor)",
                 &mink_pd::neighbours);
-    library.def("inverse(Tensor source, Tensor target, Tensor table, int rows) -> (Tensor, Tensor, Tensor)",
+    library.def("inverse(Tensor(a) source, Tensor(b) target, Tensor table, int rows) "
+                "-> (Tensor(b), Tensor(a), Tensor)",
                 &mink_pd::inverse);
     library.def("grow(Tensor coordinates, Tensor offsets, int[] step) -> Tensor", &mink_pd::grow);
+    library.def("strided(Tensor coordinates, int[] step) -> Tensor", &mink_pd::strided);
     library.def("products(Tensor x, Tensor weights, Tensor source, Tensor target, Tensor table, int rows, "
                 "bool transposed, bool mirrored, Tensor? scale, Tensor? shift, bool relu) -> Tensor",
                 &mink_pd::products);

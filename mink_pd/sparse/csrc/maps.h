@@ -1,4 +1,4 @@
-// Kernel maps: which input row meets which output row under which offset of the kernel.
+// Kernel maps: which input row meets which output row under which offset of the kernel; and sites made from others.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,8 +22,11 @@ PairList neighbours(const at::Tensor& fine, const at::Tensor& coarse, const at::
 // The same pairs with the roles exchanged; `rows` is the number of rows that become targets.
 PairList inverse(const at::Tensor& source, const at::Tensor& target, const at::Tensor& table, int64_t rows);
 
-// Every coordinate + offset that is a multiple of `step` (D,), once, in the order in which they come up:
+// Every coordinate + offset that is a multiple of `step` (D,), once, in the order of frames, then axes:
 // int32 (N, 1 + D).
 at::Tensor grow(const at::Tensor& coordinates, const at::Tensor& offsets, at::IntArrayRef step);
+
+// Every coordinate rounded down to a multiple of `step` (D,), likewise.
+at::Tensor strided(const at::Tensor& coordinates, at::IntArrayRef step);
 
 }  // namespace mink_pd

@@ -1,0 +1,141 @@
+#include "cells.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <tuple>
+
+namespace mink_pd {
+
+void check_coordinates(const at::Tensor& coordinates, const at::Tensor& offsets) {
+    TORCH_CHECK(coordinates.dim() == 2 && offsets.dim() == 2 && offsets.size(1) == coordinates.size(1) - 1,
+                "coordinates must be (M, 1 + D) and offsets (K, D)");
+}
+
+Reach::Reach(const at::Tensor& offsets) : most(offsets.size(1), 0), bits(offsets.size(1), 0) {
+    const int32_t* offset = offsets.const_data_ptr<int32_t>();
+    for (int64_t k = 0; k < offsets.size(0); ++k)
+        for (size_t d = 0; d < most.size(); ++d, ++offset) {
+            most[d] = std::max<int64_t>(most[d], std::abs(int64_t(*offset)));
+            bits[d] |= *offset;
+        }
+}
+
+void Reach::add_bits(at::IntArrayRef steps) {
+    for (size_t d = 0; d < bits.size(); ++d) bits[d] |= steps[d];
+}
+
+Numbering::Numbering(at::TensorList coordinates, const Reach& reach) {
+    const int64_t columns = int64_t(reach.most.size()) + 1;
+    std::vector<int32_t> low(columns, std::numeric_limits<int32_t>::max()), high(columns, ~low[0]), bits(columns, 0);
+    for (const at::Tensor& rows : coordinates) {
+        const int32_t* value = rows.const_data_ptr<int32_t>();
+        for (int64_t i = 0; i < rows.size(0); ++i)
+            for (int64_t d = 0; d < columns; ++d, ++value) {
+                low[d] = std::min(low[d], *value);
+                high[d] = std::max(high[d], *value);
+                bits[d] |= *value;
+            }
+    }
+    low_.resize(columns), unit_.resize(columns), bit_.resize(columns);
+    int bit = 0;
+    for (int64_t d = columns; d-- > 0;) {
+        const int64_t used = bits[d] | (d > 0 ? reach.bits[d - 1] : 1);
+        unit_[d] = used == 0 ? 0 : std::min(30, __builtin_ctzll(uint64_t(used)));
+        const int64_t margin = d > 0 ? reach.most[d - 1] >> unit_[d] : 0;
+        low_[d] = (low[d] >> unit_[d]) - margin;
+        const int64_t size = (high[d] >> unit_[d]) + margin - low_[d] + 1;
+        bit_[d] = bit;
+        origin_ += low_[d] << bit;
+        while (size > int64_t(1) << (bit - bit_[d])) ++bit;
+        if (d == columns - 1) bit = std::max(bit, 6);  // a block belongs to one line
+        TORCH_CHECK(bit < 62, "coordinates span too large a box for a kernel map");
+    }
+}
+
+void Numbering::locate(int64_t block, int32_t* coordinate) const {
+    int64_t rest = block << 6;
+    for (size_t d = 0; d < low_.size(); ++d) {
+        const int64_t index = rest >> bit_[d];
+        coordinate[d] = int32_t((index + low_[d]) << unit_[d]);
+        rest -= index << bit_[d];
+    }
+}
+
+Sites::Sites(const Numbering& numbering, const at::Tensor& coordinates) : numbers(coordinates.size(0)) {
+    const int32_t* from = coordinates.const_data_ptr<int32_t>();
+    const int64_t columns = coordinates.size(1);
+    for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = numbering.number(from + i * columns);
+    if (!std::is_sorted(numbers.begin(), numbers.end())) {
+        std::vector<std::pair<int64_t, int32_t>> order(numbers.size());
+        for (size_t i = 0; i < order.size(); ++i) order[i] = {numbers[i], int32_t(i)};
+        std::sort(order.begin(), order.end());
+        row.resize(order.size());
+        for (size_t i = 0; i < order.size(); ++i) std::tie(numbers[i], row[i]) = order[i];
+    }
+    TORCH_CHECK(std::adjacent_find(numbers.begin(), numbers.end()) == numbers.end(), "coordinates must be unique");
+}
+
+std::vector<Block> blocks_of(const std::vector<int64_t>& numbers, int64_t tile) {
+    std::vector<Block> blocks;
+    blocks.reserve(numbers.size() + 1);
+    int64_t current = -1, cut = tile == 0 ? -1 : 0;
+    for (size_t i = 0; i < numbers.size(); ++i) {
+        const int64_t number = numbers[i] >> 6;
+        const bool at_cut = int64_t(i) == cut;
+        if (at_cut) cut += tile;
+        if (number != current || at_cut) blocks.push_back({current = number, 0, int32_t(i)});
+        blocks.back().cells |= uint64_t(1) << (numbers[i] & 63);
+    }
+    blocks.push_back({std::numeric_limits<int64_t>::max() / 2, 0, int32_t(numbers.size())});
+    return blocks;
+}
+
+void unite(std::vector<Block>& blocks) {
+    const auto earlier = [](const Block& a, const Block& b) { return a.number < b.number; };
+    std::vector<size_t> ends{0}, joined;  // of the runs
+    for (size_t i = 1; i < blocks.size(); ++i)
+        if (earlier(blocks[i], blocks[i - 1])) ends.push_back(i);
+    ends.push_back(blocks.size());
+    std::vector<Block> other(blocks.size());
+    while (ends.size() > 2) {
+        joined.assign(1, 0);
+        for (size_t r = 0; r + 1 < ends.size(); r += 2) {
+            const auto at = blocks.begin(), middle = at + ends[r + 1];
+            const size_t end = ends[std::min(r + 2, ends.size() - 1)];
+            std::merge(at + ends[r], middle, middle, at + end, other.begin() + ends[r], earlier);
+            joined.push_back(end);
+        }
+        blocks.swap(other), ends.swap(joined);
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        if (kept > 0 && blocks[kept - 1].number == blocks[i].number)
+            blocks[kept - 1].cells |= blocks[i].cells;
+        else
+            blocks[kept++] = blocks[i];
+    }
+    blocks.resize(kept);
+}
+
+std::vector<Line> lines_of(const Numbering& numbering, const at::Tensor& offsets) {
+    std::map<int64_t, Line> lines;  // by what their offsets add across the last axis
+    for (int64_t k = 0; k < offsets.size(0); ++k) {
+        const int32_t* offset = offsets.const_data_ptr<int32_t>() + k * numbering.axes();
+        const int64_t along = numbering.along(offset), across = (numbering.shift(offset) - along) / 64;
+        lines[across].places.push_back({k, along >> 6, int(along & 63)});
+    }
+    std::vector<Line> result;
+    for (auto& [across, line] : lines) {
+        const auto by_block = [](const Line::Place& a, const Line::Place& b) { return a.block < b.block; };
+        const auto [first, last] = std::minmax_element(line.places.begin(), line.places.end(), by_block);
+        const int64_t lowest = first->block;
+        line.shift = across + lowest;
+        line.length = last->block - lowest + 2;  // a block that is led to a bit of one ends in the next
+        for (Line::Place& place : line.places) place.block -= lowest;
+        result.push_back(std::move(line));
+    }
+    return result;
+}
+
+}  // namespace mink_pd

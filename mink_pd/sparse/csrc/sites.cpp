@@ -1,0 +1,163 @@
+// Sites made from others: those that a kernel reaches, and those of a coarser stride.
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "cells.h"
+#include "maps.h"
+#include "tasks.h"
+
+namespace mink_pd {
+namespace {
+
+// One task makes the sites around this many blocks.
+constexpr int64_t BLOCKS_AT_ONCE = 512;
+
+int32_t modulo(int32_t value, int32_t step) {
+    const int32_t rest = value % step;
+    return rest < 0 ? rest + step : rest;
+}
+
+// A number for the remainders of all axes but the last.
+int64_t residue(const int32_t* value, int32_t sign, at::IntArrayRef step) {
+    int64_t code = 0;
+    for (size_t d = 0; d + 1 < step.size(); ++d) code = code * step[d] + modulo(sign * value[d], int32_t(step[d]));
+    return code;
+}
+
+// Adds cells to blocks that come in the order of their numbers, or nearly.
+void add(std::vector<Block>& blocks, int64_t number, uint64_t cells) {
+    if (!blocks.empty() && blocks.back().number == number)
+        blocks.back().cells |= cells;
+    else
+        blocks.push_back({number, cells, 0});
+}
+
+// Coordinates of the sites in lists of blocks: int32 (N, 1 + D).
+at::Tensor coordinates_of(const Numbering& numbering, const std::vector<std::vector<Block>>& lists) {
+    const int64_t columns = numbering.axes() + 1;
+    std::vector<int64_t> first(1, 0);
+    for (const auto& blocks : lists) {
+        int64_t sites = first.back();
+        for (const Block& block : blocks) sites += __builtin_popcountll(block.cells);
+        first.push_back(sites);
+    }
+    at::Tensor result = at::empty({first.back(), columns}, at::kInt);
+    int32_t* coordinates = result.mutable_data_ptr<int32_t>();
+    for_each_task(int64_t(lists.size()), [&](int64_t task) {
+        int32_t* to = coordinates + first[task] * columns;
+        std::vector<int32_t> corner(columns);
+        for (const Block& block : lists[task]) {
+            numbering.locate(block.number, corner.data());
+            for (uint64_t cells = block.cells; cells != 0; cells &= cells - 1, to += columns) {
+                std::copy(corner.begin(), corner.end(), to);
+                to[columns - 1] += __builtin_ctzll(cells) << numbering.unit();
+            }
+        }
+    });
+    return result;
+}
+
+// Leaves the cells whose last coordinate is a multiple of a step.
+class Multiples {
+   public:
+    Multiples(const Numbering& numbering, int64_t step)
+        : numbering_(numbering), step_(int32_t(step >> numbering.unit())), corner_(numbering.axes() + 1) {
+        for (int64_t bit = 0; bit < 64; bit += step_) pattern_ |= uint64_t(1) << bit;
+    }
+    void keep(std::vector<Block>& blocks) {
+        for (Block& block : blocks) {
+            numbering_.locate(block.number, corner_.data());
+            const int32_t first = modulo(-(corner_.back() >> numbering_.unit()), step_);
+            block.cells &= first < 64 ? pattern_ << first : 0;
+        }
+    }
+
+   private:
+    const Numbering& numbering_;
+    int32_t step_;  // in cells
+    uint64_t pattern_ = 0;
+    std::vector<int32_t> corner_;
+};
+
+void check_step(const at::Tensor& coordinates, at::IntArrayRef step) {
+    TORCH_CHECK(coordinates.dim() == 2 && int64_t(step.size()) == coordinates.size(1) - 1 &&
+                    std::all_of(step.begin(), step.end(), [](int64_t s) { return s > 0 && s < (1 << 30); }),
+                "coordinates must be (M, 1 + D) and step (D,), positive and below 2^30");
+}
+
+}  // namespace
+
+at::Tensor grow(const at::Tensor& coordinates, const at::Tensor& offsets, at::IntArrayRef step) {
+    check_coordinates(coordinates, offsets);
+    check_step(coordinates, step);
+    const at::Tensor rows = coordinates.contiguous(), o = offsets.contiguous();
+    if (rows.size(0) == 0) return at::empty({0, rows.size(1)}, at::kInt);
+    Reach reach(o);
+    reach.add_bits(step);
+    const Numbering numbering({rows}, reach);
+    const std::vector<Block> blocks = blocks_of(Sites(numbering, rows).numbers, 0);
+    const int64_t count = int64_t(blocks.size()) - 1;
+    // Coordinate + offset is a multiple of step where their residues are opposite.
+    std::vector<int64_t> residues(count), wanted;
+    std::vector<int32_t> corner(numbering.axes() + 1);
+    for (int64_t b = 0; b < count; ++b) {
+        numbering.locate(blocks[b].number, corner.data());
+        residues[b] = residue(corner.data() + 1, 1, step);
+    }
+    const std::vector<Line> lines = lines_of(numbering, o);
+    for (const Line& line : lines)
+        wanted.push_back(
+            residue(o.const_data_ptr<int32_t>() + line.places.front().offset * numbering.axes(), -1, step));
+    // A task makes the blocks from a number to the next task's.
+    std::vector<std::vector<Block>> grown((count + BLOCKS_AT_ONCE - 1) / BLOCKS_AT_ONCE);
+    for_each_task(int64_t(grown.size()), [&](int64_t task) {
+        const bool is_first = task == 0, is_last = task + 1 == int64_t(grown.size());
+        const int64_t low = is_first ? std::numeric_limits<int64_t>::min() / 2 : blocks[task * BLOCKS_AT_ONCE].number;
+        const int64_t high = blocks[is_last ? count : (task + 1) * BLOCKS_AT_ONCE].number;
+        std::vector<uint64_t> cells;
+        for (size_t l = 0; l < lines.size(); ++l) {
+            const Line& line = lines[l];
+            const auto earlier = [](const Block& block, int64_t number) { return block.number < number; };
+            auto at = std::lower_bound(blocks.begin(), blocks.end(), low - line.shift - line.length + 1, earlier);
+            for (; at->number + line.shift < high && at != blocks.end() - 1; ++at) {
+                if (residues[at - blocks.begin()] != wanted[l]) continue;
+                cells.assign(line.length, 0);
+                for (const Line::Place& place : line.places) {
+                    cells[place.block] |= at->cells << place.bit;
+                    if (place.bit > 0) cells[place.block + 1] |= at->cells >> (64 - place.bit);
+                }
+                for (int64_t i = 0; i < line.length; ++i) {
+                    const int64_t number = at->number + line.shift + i;
+                    if (cells[i] != 0 && low <= number && number < high) add(grown[task], number, cells[i]);
+                }
+            }
+        }
+        unite(grown[task]);
+        Multiples(numbering, step.back()).keep(grown[task]);
+    });
+    return coordinates_of(numbering, grown);
+}
+
+at::Tensor strided(const at::Tensor& coordinates, at::IntArrayRef step) {
+    check_step(coordinates, step);
+    const at::Tensor rows = coordinates.contiguous();
+    const int64_t columns = rows.size(1);
+    if (rows.size(0) == 0) return at::empty({0, columns}, at::kInt);
+    const Numbering numbering({rows}, Reach(step));
+    std::vector<std::vector<Block>> blocks(1);
+    std::vector<int32_t> place(columns);
+    const int32_t* from = rows.const_data_ptr<int32_t>();
+    for (int64_t i = 0; i < rows.size(0); ++i, from += columns) {
+        place[0] = from[0];
+        for (int64_t d = 1; d < columns; ++d) place[d] = from[d] - modulo(from[d], int32_t(step[d - 1]));
+        const int64_t number = numbering.number(place.data());
+        add(blocks[0], number >> 6, uint64_t(1) << (number & 63));
+    }
+    unite(blocks[0]);
+    return coordinates_of(numbering, blocks);
+}
+
+}  // namespace mink_pd
