@@ -20,6 +20,7 @@ from mink_pd.train.runs import RunFolder, checkpoint_file, identify
 class RunSpec(Section):
     """One row of the matrix: settings over the configuration's, and what it is compared with."""
 
+    config: Path | None = None  # instead of the matrix's
     set: list[str] = Field(default_factory=list)
     teacher: str | None = None  # the run that teaches; None: trained alone
     once: bool = False  # one seed serves all others, as a teacher may
@@ -68,6 +69,8 @@ def load_matrix(path: Path) -> Matrix:
             if other is not None and other not in matrix.runs:
                 raise ConfigError(f"{path}: run '{name}' names '{other}', which is not a run of the matrix")
     matrix.config = path.parent / matrix.config
+    for spec in matrix.runs.values():
+        spec.config = spec.config and path.parent / spec.config
     matrix.folder = matrix.folder or path.stem
     return matrix
 
@@ -79,7 +82,7 @@ def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str]) -
         spec = matrix.runs[name]
         seed = seeds[0] if spec.once else seed
         changes = [f"runs={folder}", f"name={name}-seed{seed}", f"seed={seed}"]
-        config = load_config(matrix.config, [*matrix.set, *overrides, *spec.set, *changes])
+        config = load_config(spec.config or matrix.config, [*matrix.set, *overrides, *spec.set, *changes])
         return Job(name, seed, config, None if spec.teacher is None else job(spec.teacher, seed).folder)
 
     names = sorted(matrix.runs, key=lambda name: matrix.runs[name].teacher is not None)

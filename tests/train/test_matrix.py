@@ -81,3 +81,29 @@ def test_errors_name_the_file(matrix_file: Path, old: str, new: str, says: str) 
     matrix_file.write_text(TEXT.replace(old, new))
     with pytest.raises(ConfigError, match=rf"matrix\.yaml.*{says}"):
         load_matrix(matrix_file)
+
+
+EXPERIMENTS = sorted((Path(__file__).resolve().parents[2] / "configs" / "experiments").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_the_projects_experiments_can_be_planned(path: Path, tmp_path: Path) -> None:
+    jobs = plan(load_matrix(path), [0, 1], tmp_path / "runs", [])
+    assert len({str(job.folder) for job in jobs}) == len(jobs) > 2
+    for job in jobs:  # a teacher is of the student's kind and sees what it sees
+        teachers = [other for other in jobs if job.teacher is not None and str(other.folder) == str(job.teacher)]
+        assert len(teachers) == (job.teacher is not None)
+        for other in teachers:
+            assert other.config.model.name == job.config.model.name
+            assert other.config.data.range == job.config.data.range
+            assert other.config.model.compression < job.config.model.compression
+
+
+def test_a_run_may_have_its_own_configuration_and_matrices_may_share_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("data: {root: nowhere}\n")
+    (tmp_path / "two.yaml").write_text("model: {name: second}\n")
+    path = tmp_path / "matrix.yaml"
+    path.write_text("config: one.yaml\nfolder: common\nruns:\n  a: {}\n  b: {config: two.yaml}\n")
+    matrix = load_matrix(path)
+    assert matrix.folder == "common"
+    assert [job.config.model.name for job in plan(matrix, [0], tmp_path / "runs", [])] == ["pointpillars", "second"]
