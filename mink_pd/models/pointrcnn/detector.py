@@ -142,7 +142,10 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
         regions = self.propose(prediction)
         logits, codes, sizes = self.refine(prediction, regions)
         seen = self.refiner.decode(codes, torch.zeros_like(sizes), sizes)
-        refined = Regions(boxes_from_frame(seen, regions.boxes), regions.labels, logits.sigmoid(), regions.frame)
+        scores = logits.sigmoid()  # (R,)
+        if self.settings.roi.score == "both":
+            scores = (scores * regions.scores).sqrt()
+        refined = Regions(boxes_from_frame(seen, regions.boxes), regions.labels, scores, regions.frame)
         for index, frame in enumerate(prediction.sample.present.tolist()):
             found[frame] = self.best(refined[torch.nonzero(refined.frame == index)[:, 0]])
         return found
