@@ -67,7 +67,8 @@ class RoIConfig(Section):
     easy: float = 0.05  # IoU below which a negative is an easy one
     hard_share: float = Field(0.8, ge=0, le=1)  # of the negatives
     jitter: int = Field(10, ge=0)  # tries to move a region at random with its IoU kept; 0: not moved
-    score: Literal["second", "both"] = "second"  # of a detection: this stage's; both: its geometric mean with the first's
+    box_coder: Literal["bins", "residual"] | None = None  # None: the first stage's
+    score: Literal["second", "both"] = "second"  # of a detection: this stage's; the geometric mean with the first's
     labelled: bool = True  # labelled boxes are regions too; without them the second stage waits for the first to learn
 
 

@@ -50,9 +50,9 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
         assert isinstance(settings, PointRCNNConfig)
         self.settings = settings
         width = partial(whole_width, compression=settings.compression)
-        residual = settings.box_coder == "residual"
-        self.coder: BoxCoder = ResidualCoder(True) if residual else BinCoder(settings.bins, True)
-        self.refiner: BoxCoder = ResidualCoder(False) if residual else BinCoder(settings.roi.bins, False)
+        first, second = settings.box_coder, settings.roi.box_coder or settings.box_coder
+        self.coder: BoxCoder = ResidualCoder(True) if first == "residual" else BinCoder(settings.bins, True)
+        self.refiner: BoxCoder = ResidualCoder(False) if second == "residual" else BinCoder(settings.roi.bins, False)
         self.backbone = Backbone(settings.stages, settings.propagation, width)
         hidden = [width(c) for c in settings.head_channels]
         self.head = PointHead(self.backbone.out, hidden, len(self.classes), self.coder.channels, PRIOR)
