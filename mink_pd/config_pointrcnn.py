@@ -30,6 +30,7 @@ class BinConfig(Section):
     search: float = Field(gt=0)  # S, farthest offset of the centre along x and y [m]
     size: float = Field(0.5, gt=0)  # delta, of a bin [m]
     headings: int = Field(ge=1)  # n
+    beta: float = Field(1.0, gt=0)  # error from which the residuals' smooth L1 is linear; a small one refines sooner
 
 
 class ProposalConfig(Section):
@@ -67,6 +68,8 @@ class RoIConfig(Section):
     easy: float = 0.05  # IoU below which a negative is an easy one
     hard_share: float = Field(0.8, ge=0, le=1)  # of the negatives
     jitter: int = Field(10, ge=0)  # tries to move a region at random with its IoU kept; 0: not moved
+    box_coder: Literal["bins", "residual"] | None = None  # None: the first stage's
+    score: Literal["second", "both"] = "second"  # of a detection: this stage's; the geometric mean with the first's
     labelled: bool = True  # labelled boxes are regions too; without them the second stage waits for the first to learn
 
 

@@ -62,6 +62,7 @@ class BinCoder(BoxCoder):
 
     def __init__(self, bins: BinConfig, full_turn: bool) -> None:
         self.search, self.size, self.full_turn = bins.search, bins.size, full_turn
+        self.beta = bins.beta
         self.steps = round(2 * bins.search / bins.size)
         self.headings = bins.headings
         self.heading = (2 * math.pi if full_turn else 2 * QUARTER) / bins.headings  # of a bin [rad]
@@ -101,7 +102,8 @@ class BinCoder(BoxCoder):
         *logits, x, y, heading, z, size = self.split(code)
         bins = targets.bins.unbind(dim=1)
         right = [within.gather(1, b[:, None]) for within, b in zip((x, y, heading), bins, strict=True)]
-        residual = F.smooth_l1_loss(torch.cat([*right, z, size], dim=1), targets.residuals, reduction="none")
+        predicted = torch.cat([*right, z, size], dim=1)  # (n, 7)
+        residual = F.smooth_l1_loss(predicted, targets.residuals, beta=self.beta, reduction="none")
         choice = [F.cross_entropy(one, b, reduction="none") for one, b in zip(logits, bins, strict=True)]
         return torch.stack(choice).sum(dim=0) + residual.sum(dim=1)
 

@@ -51,9 +51,9 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
         assert isinstance(settings, PointRCNNConfig)
         self.settings = settings
         width = partial(whole_width, compression=settings.compression)
-        residual = settings.box_coder == "residual"
-        self.coder: BoxCoder = ResidualCoder(True) if residual else BinCoder(settings.bins, True)
-        self.refiner: BoxCoder = ResidualCoder(False) if residual else BinCoder(settings.roi.bins, False)
+        first, second = settings.box_coder, settings.roi.box_coder or settings.box_coder
+        self.coder: BoxCoder = ResidualCoder(True) if first == "residual" else BinCoder(settings.bins, True)
+        self.refiner: BoxCoder = ResidualCoder(False) if second == "residual" else BinCoder(settings.roi.bins, False)
         self.backbone = Backbone(settings.stages, settings.propagation, width, settings.norm_epsilon)
         hidden = [width(c) for c in settings.head_channels]
         self.head = PointHead(self.backbone.out, hidden, len(self.classes), self.coder.channels, PRIOR)
@@ -145,7 +145,10 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
         regions = self.propose(prediction)
         logits, codes, sizes = self.refine(prediction, regions)
         seen = self.refiner.decode(codes, torch.zeros_like(sizes), sizes)
-        refined = Regions(boxes_from_frame(seen, regions.boxes), regions.labels, logits.sigmoid(), regions.frame)
+        scores = logits.sigmoid()  # (R,)
+        if self.settings.roi.score == "both":
+            scores = (scores * regions.scores).sqrt()
+        refined = Regions(boxes_from_frame(seen, regions.boxes), regions.labels, scores, regions.frame)
         for index, frame in enumerate(prediction.sample.present.tolist()):
             found[frame] = self.best(refined[torch.nonzero(refined.frame == index)[:, 0]])
         return found

@@ -84,10 +84,10 @@ def test_a_centre_beyond_the_search_falls_into_the_last_bin() -> None:
     assert targets.residuals[0, :2].tolist() == [0.5, -0.5]
 
 
-def test_bin_loss_is_the_papers_sum() -> None:
-    """Equation 3, term by term, for one box."""
-    coder = CODERS["bins, second stage"]
-    assert isinstance(coder, BinCoder)
+@pytest.mark.parametrize("beta", [1.0, 0.11])
+def test_bin_loss_is_the_papers_sum(beta: float) -> None:
+    """Equation 3, term by term, for one box; smooth L1 is linear from an error of ``beta`` on."""
+    coder = BinCoder(BinConfig(search=1.5, headings=9, beta=beta), full_turn=False)
     box, zero, size = (
         torch.tensor([[0.3, -0.8, 0.2, 4.0, 1.7, 1.4, 0.1]]),
         torch.zeros(1, 3),
@@ -100,7 +100,7 @@ def test_bin_loss_is_the_papers_sum() -> None:
     wanted = sum(-torch.log_softmax(logits[0], dim=0)[b] for logits, b in zip((x, y, heading), bins, strict=True))
     values = torch.stack([r[0, b] for r, b in zip((x_res, y_res, heading_res), bins, strict=True)])
     gap = (torch.cat([values, z[0], sizes[0]]) - targets.residuals[0]).abs()
-    wanted = wanted + torch.where(gap < 1, gap**2 / 2, gap - 0.5).sum()
+    wanted = wanted + torch.where(gap < beta, gap**2 / (2 * beta), gap - beta / 2).sum()
     torch.testing.assert_close(coder.loss(code, box, zero, size)[0], wanted)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from mink_pd.boxes.iou import iou_3d
 from mink_pd.config import Config, load_config
+from mink_pd.config_models import NMSConfig
 from mink_pd.config_pointrcnn import PointRCNNConfig, RoIConfig, SetAbstractionConfig
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
@@ -110,10 +112,13 @@ def test_compression_divides_parameters() -> None:
         assert count * compression == pytest.approx(counts[0], rel=0.12)
 
 
-@pytest.mark.parametrize("coder", ["bins", "residual"])
-def test_it_overfits_one_frame(coder: str) -> None:
+@pytest.mark.parametrize(("first", "second"), [("bins", None), ("residual", None), ("bins", "residual")])
+def test_it_overfits_one_frame(first: str, second: Literal["residual"] | None) -> None:
     torch.manual_seed(0)
-    detector = build_detector(config(coder))
+    settings = config(first)
+    assert isinstance(settings.model, PointRCNNConfig)
+    settings.model.roi.box_coder = second
+    detector = build_detector(settings)
     inputs = batch(400)
     optimiser = torch.optim.AdamW(detector.parameters(), 1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=STEPS, pct_start=0.2)
@@ -125,6 +130,20 @@ def test_it_overfits_one_frame(coder: str) -> None:
     found = detector.eval().detect(detector(inputs))[0]
     assert found.labels[0] == 0
     assert iou_3d(found.boxes[:1].numpy(), inputs.boxes[0].numpy())[0, 0] > 0.5
+
+
+@torch.no_grad()
+def test_scores_of_one_stage_or_both() -> None:
+    torch.manual_seed(0)
+    detector = build_detector(config()).eval()
+    assert isinstance(detector, PointRCNN)
+    detector.settings.nms = NMSConfig(score=0, iou=1, after=1000)  # every region is a detection
+    prediction = detector(batch(400))
+    regions = detector.propose(prediction)
+    own = detector.refine(prediction, regions)[0].sigmoid()
+    for score, wanted in (("second", own), ("both", (own * regions.scores).sqrt())):
+        detector.settings.roi.score = score  # type: ignore[assignment]
+        torch.testing.assert_close(detector.detect(prediction)[0].scores, wanted.sort(descending=True).values)
 
 
 def test_every_parameter_learns() -> None:
