@@ -57,7 +57,7 @@ def published_detector(config: Config) -> Detector:
     detector = build_detector(config)
     if isinstance(detector, AnchorDetector) and not isinstance(detector.bev, DenseBev):
         raise ConfigError(f"model: published weights of {config.model.name} are for model.bev=dense; set that")
-    if isinstance(detector, PointRCNN) and detector.settings.box_coder != "residual":
+    if isinstance(detector, PointRCNN) and "bins" in (detector.settings.box_coder, detector.settings.roi.box_coder):
         raise ConfigError("model: published PointRCNNs regress residuals, not bins; set model.box_coder=residual")
     return detector
 
