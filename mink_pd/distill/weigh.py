@@ -22,7 +22,7 @@ def gradient_share(distiller: Distiller, batches: Iterable[Batch]) -> tuple[floa
         detection = sum(loss for key, loss in losses.items() if key not in own)
         distillation = sum(own.values())
         shares.append(_norm(distillation, student) / _norm(detection, student))
-        sums.append(float(distillation))
+        sums.append(sum(float(loss.detach()) for loss in own.values()))
     return sum(shares) / len(shares), sum(sums) / len(sums)
 
 

@@ -126,6 +126,28 @@ def test_distilling_exports_the_student_alone(teacher: Path, config: Path, tool:
     assert any("pointdistiller" in name for name in rows[0])
 
 
+def test_weighing_methods_names_the_weight_for_a_share(teacher: Path, config: Path, tool: Tool) -> None:
+    call = [
+        "weigh_methods.py",
+        config,
+        "model.compression=4",
+        "--teacher",
+        teacher,
+        "--methods",
+        "fitnets",
+        "--batches",
+        1,
+    ]
+    first = tool(*call, "--share", 0.3)
+    assert first.returncode == 0, first.stderr
+    row = next(line for line in first.stdout.splitlines() if "fitnets" in line)
+    weight, _, _, wanted = (float(cell) for cell in row.replace("│", " ").split()[1:])
+    assert weight == 1
+    second = tool(*call, f"distill.fitnets.weight={wanted}")
+    row = next(line for line in second.stdout.splitlines() if "fitnets" in line)
+    assert float(row.replace("│", " ").split()[3]) == pytest.approx(0.3, rel=0.02)
+
+
 def test_evaluation_repeats_the_last_validation(teacher: Path, config: Path, tool: Tool, tmp_path: Path) -> None:
     options = ("--checkpoint", teacher, "--split", "train", "--json", tmp_path / "a.json")
     result = tool("eval_kitti.py", config, *options)
