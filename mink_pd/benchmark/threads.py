@@ -2,12 +2,11 @@
 
 import ctypes
 import os
-import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -81,10 +80,8 @@ def _set(threads: Threads) -> None:
 
 @cache
 def _openblas() -> ctypes.CDLL | None:
-    """The OpenBLAS that MinkowskiEngine is linked to; NumPy's and SciPy's own have other names for its functions."""
+    """The OpenBLAS that MinkowskiEngine is linked to, looked up from its extension: a process may hold others, such as
+    OpenCV's, which have the same names for its functions."""
     assert ME  # loaded
-    maps = Path("/proc/self/maps")
-    lines = maps.read_text().splitlines() if maps.exists() else []
-    paths = sorted({line.split(maxsplit=5)[5] for line in lines if re.search(r"/libopenblas", line)})
-    libraries = map(ctypes.CDLL, paths)
-    return next((library for library in libraries if hasattr(library, "openblas_set_num_threads")), None)
+    library = ctypes.CDLL(sys.modules["MinkowskiEngineBackend._C"].__file__)
+    return library if hasattr(library, "openblas_set_num_threads") else None
