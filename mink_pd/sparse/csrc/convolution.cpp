@@ -90,6 +90,17 @@ int64_t stretches(int64_t rows, int64_t pairs, int64_t volume, int64_t width) {
     return std::max<int64_t>(1, std::min(wanted, most) / TILE);
 }
 
+// Where the tasks of `tiles` tiles begin, `joined` in each but towards the end: there they become shorter, for a thread
+// waits at last for another one's task.
+std::vector<int64_t> begins_of(int64_t tiles, int64_t joined) {
+    std::vector<int64_t> begins{0};
+    while (begins.back() < tiles) {
+        const int64_t left = tiles - begins.back(), share = left / (2 * at::get_num_threads());
+        begins.push_back(begins.back() + std::min(left, std::clamp(share, (joined + 3) / 4, joined)));
+    }
+    return begins;
+}
+
 void check_pairs(const at::Tensor& source, const at::Tensor& target, const at::Tensor& table) {
     check(source, at::kInt, "source");
     check(target, at::kInt, "target");
@@ -122,10 +133,11 @@ at::Tensor products(const at::Tensor& x, const at::Tensor& weights, const at::Te
     const int32_t *sources = source.const_data_ptr<int32_t>(), *targets = target.const_data_ptr<int32_t>();
     const int32_t* start = table.const_data_ptr<int32_t>();
     const int64_t joined = stretches(rows, source.numel(), volume, width);
-    share_tasks((tiles + joined - 1) / joined, [&](auto& take) {
+    const std::vector<int64_t> begins = begins_of(tiles, joined);
+    share_tasks(int64_t(begins.size()) - 1, [&](auto& take) {
         std::vector<float> sums(joined * TILE * width);
         for (int64_t task; (task = take()) >= 0;) {
-            const int64_t begin = task * joined, end = std::min(tiles, begin + joined);
+            const int64_t begin = begins[task], end = begins[task + 1];
             const int64_t first = begin * TILE, count = std::min(rows, end * TILE) - first;
             std::fill(sums.begin(), sums.begin() + count * width, 0.f);
             for (int64_t k = 0; k < volume; ++k) {

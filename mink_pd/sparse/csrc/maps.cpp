@@ -214,23 +214,25 @@ PairList look_up(const at::Tensor& fine, const at::Tensor& coarse, const at::Ten
         return std::lower_bound(pieces.data(), pieces.data() + pieces.size() - 1, row, earlier);
     };
     std::vector<std::vector<Pair>> pairs((tiles + TILES_AT_ONCE - 1) / TILES_AT_ONCE);
-    share_tasks(int64_t(pairs.size()), [&](auto& take) {
+    split_tasks(int64_t(pairs.size()), [&](int64_t task, int64_t end) {
         PairFinder finder(lines, searched, blocks);
-        for (int64_t task; (task = take()) >= 0;)
+        for (; task < end; ++task)
             pairs[task] = finder.find(piece_at(task * ROWS_AT_ONCE), piece_at((task + 1) * ROWS_AT_ONCE), start, volume);
     });
     const int64_t found = sum_up(start, tiles, volume, searched), total = halved ? 2 * found - rows : found;
     at::Tensor sources = int32_tensor({total}), targets = int32_tensor({total});
     int32_t *source = sources.mutable_data_ptr<int32_t>(), *target = targets.mutable_data_ptr<int32_t>();
-    for_each_task(int64_t(pairs.size()), [&](int64_t task) {
-        const int32_t* first = start + task * TILES_AT_ONCE * volume;
-        const int32_t* last = start + std::min(tiles, (task + 1) * TILES_AT_ONCE) * volume;
-        const Pair* pair = pairs[task].data();
-        for (int64_t k = 0; k < searched; ++k)
-            for (int32_t at = first[k]; at < last[k]; ++at, ++pair) {
-                source[at] = from.row.empty() ? pair->source : from.row[pair->source];
-                target[at] = to.row.empty() ? pair->target : to.row[pair->target];
-            }
+    split_tasks(int64_t(pairs.size()), [&](int64_t task, int64_t end) {
+        for (; task < end; ++task) {
+            const int32_t* first = start + task * TILES_AT_ONCE * volume;
+            const int32_t* last = start + std::min(tiles, (task + 1) * TILES_AT_ONCE) * volume;
+            const Pair* pair = pairs[task].data();
+            for (int64_t k = 0; k < searched; ++k)
+                for (int32_t at = first[k]; at < last[k]; ++at, ++pair) {
+                    source[at] = from.row.empty() ? pair->source : from.row[pair->source];
+                    target[at] = to.row.empty() ? pair->target : to.row[pair->target];
+                }
+        }
     });
     if (halved) mirror(source, target, start, tiles, volume);
     return to.row.empty() ? PairList(sources, targets, table) : sort_by_target(sources, targets, table, rows);

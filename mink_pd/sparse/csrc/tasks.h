@@ -28,6 +28,16 @@ void share_tasks(int64_t tasks, Worker&& worker) {
     });
 }
 
+// The same for tasks of about equal size: each thread has a stretch of them, the same one at every call with as many
+// tasks, so that it finds in its own cache what it left there and what lies beside it. worker(first, last).
+template <typename Worker>
+void split_tasks(int64_t tasks, Worker&& worker) {
+    const int64_t threads = std::min<int64_t>(tasks, at::get_num_threads());
+    at::parallel_for(0, threads, 1, [&](int64_t first, int64_t last) {
+        if (first < last) worker(tasks * first / threads, tasks * last / threads);
+    });
+}
+
 template <typename Body>
 void for_each_task(int64_t tasks, Body&& body) {
     share_tasks(tasks, [&](auto& take) {
