@@ -3,8 +3,11 @@
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +17,7 @@ from mink_pd.errors import DataError, MinkPDError
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
+S = TypeVar("S")
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -44,6 +48,29 @@ def progress(text: str, total: int) -> Iterator[Callable[[], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(text, total=total)
         yield lambda: bar.advance(task)
+
+
+def simulator_arguments(arguments: argparse.ArgumentParser) -> None:
+    """What every tool takes that writes a simulated data set."""
+    add = arguments.add_argument
+    add("out", type=Path, help="folder to write; nothing is done if it already holds this very data set")
+    add("--seed", type=count, default=0, help="the same seed gives the same bytes")
+    add("--workers", type=count, default=1, help="processes; the data do not depend on it")
+    add("--force", action="store_true", help="replace a data set made with other settings")
+
+
+def simulated(
+    options: argparse.Namespace, simulate: Callable[..., list[S] | None], settings: object, what: str, steps: int
+) -> tuple[list[S], float] | None:
+    """Simulate with a bar of so many steps: the summaries, and the seconds it took. None, and a line that says so, if
+    the data set is there already."""
+    start = time.perf_counter()
+    with progress(f"simulating {what}", steps) as advance:
+        summaries = simulate(options.out, settings, options.workers, options.force, advance)
+    if summaries is None:
+        console.print(f"{options.out} is already there, made with the same settings: nothing to do")
+        return None
+    return summaries, time.perf_counter() - start
 
 
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:

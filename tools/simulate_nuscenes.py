@@ -1,26 +1,20 @@
 """Simulate a data set in the schema of nuScenes: LiDAR sweeps, keyframes, annotations, all tables."""
 
 import argparse
-import time
 from collections import Counter
 from pathlib import Path
 
 from rich.table import Table
 
-from mink_pd.cli import console, count, parser, progress, run
+from mink_pd.cli import console, count, parser, run, simulated, simulator_arguments
 from mink_pd.data.simulator.nuscenes import SPLITS, Settings, Summary, simulate
 
 
 def main(options: argparse.Namespace) -> None:
     """Simulate, then say what was made."""
     settings = Settings(options.train, options.val, options.keyframes, options.seed, options.schema)
-    start = time.perf_counter()
-    with progress("simulating scenes", settings.train + settings.val) as advance:
-        summaries = simulate(options.out, settings, options.workers, options.force, advance)
-    if summaries is None:
-        console.print(f"{options.out} is already there, made with the same settings: nothing to do")
-        return
-    report(options.out, settings, summaries, time.perf_counter() - start)
+    if made := simulated(options, simulate, settings, "scenes", settings.train + settings.val):
+        report(options.out, settings, *made)
 
 
 def report(out: Path, settings: Settings, summaries: list[Summary], seconds: float) -> None:
@@ -44,13 +38,10 @@ def report(out: Path, settings: Settings, summaries: list[Summary], seconds: flo
 
 if __name__ == "__main__":
     arguments = parser("Simulate a data set in the schema of nuScenes: a car drives through towns, 32 beams, 20 Hz.")
+    simulator_arguments(arguments)
     add = arguments.add_argument
-    add("out", type=Path, help="folder to write; nothing is done if it already holds this very data set")
     add("--train", type=count, default=Settings.train, help="scenes in the train split")
     add("--val", type=count, default=Settings.val, help="scenes in the val split")
     add("--keyframes", type=count, default=Settings.keyframes, help="keyframes a scene, half a second apart")
-    add("--seed", type=count, default=0, help="the same seed gives the same bytes")
     add("--schema", choices=tuple(SPLITS), default=Settings.schema, help="version folder, whose split names are used")
-    add("--workers", type=count, default=1, help="processes; the data do not depend on it")
-    add("--force", action="store_true", help="replace a data set made with other settings")
     run(main, arguments)

@@ -31,9 +31,7 @@ def main(options: argparse.Namespace) -> None:
     dataset = open_dataset(data, options.split or ("all" if options.frame else data.val_split))
     frame = choose_frame(dataset, options.frame)
     view = inspect_importance(detector, frame, options.tap, options.importance, options.rows)
-    low, high = config.data.range[:2], config.data.range[3:5]
-    inside = ((view.boxes[:, :2] >= low) & (view.boxes[:, :2] <= high)).all(axis=1)
-    boxes, velocities = view.boxes[inside], None if view.velocities is None else view.velocities[inside]
+    boxes, velocities = view.boxes, view.velocities
     outlook = OUTLOOKS[config.data.kind]
     console.print(
         f"frame {frame.id}, tap {options.tap}: {view.inside:.0%} of the {len(view.selected)} selected places "

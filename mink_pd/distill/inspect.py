@@ -15,7 +15,8 @@ from mink_pd.models import Detector
 @dataclass
 class ImportanceView:
     """points (P, 4) within the detector's range, their importance (P,), centres (N, 3) [m] of the selected sites, the
-    share of these inside labelled boxes (B, 7), and these boxes' velocities (B, 2) [m/s] where the data set has any."""
+    share of these inside labelled boxes, those boxes (B, 7) whose centre is within the range seen from above, and their
+    velocities (B, 2) [m/s] where the data set has any."""
 
     points: np.ndarray
     importance: np.ndarray
@@ -41,11 +42,13 @@ def inspect_importance(detector: Detector, frame: Frame, tap: str, kind: Importa
     here = taps[tap]
     values = importance(kind, tap, taps)  # (M,)
     chosen = select(values, here.frame, 1, rows)[0]
+    boxes, bounds = batch.boxes[0].cpu().numpy(), detector.config.data.range
+    near = ((boxes[:, :2] >= bounds[:2]) & (boxes[:, :2] <= bounds[3:5])).all(axis=1)  # (B,)
     return ImportanceView(
         points=here.points.cpu().numpy(),
         importance=here.on_points(values).cpu().numpy(),
         selected=here.places(chosen).cpu().numpy(),
         inside=float(inside_share(here.centres[chosen], batch.boxes[0])),
-        boxes=batch.boxes[0].cpu().numpy(),
-        velocities=None if batch.velocities is None else batch.velocities[0].cpu().numpy(),
+        boxes=boxes[near],
+        velocities=None if batch.velocities is None else batch.velocities[0].cpu().numpy()[near],
     )

@@ -19,15 +19,15 @@ OKABE_ITO = {
     "reddish purple": (0.800, 0.475, 0.655),
 }
 CLASSES = {  # of nuScenes, and what else is labelled; on a dark ground, alike what is alike
-    "car": (0.337, 0.706, 0.914),
+    "car": OKABE_ITO["sky blue"],
     "truck": (0.42, 0.52, 1.0),
     "bus": (0.0, 0.72, 0.53),
     "trailer": (0.60, 0.88, 0.72),
-    "construction_vehicle": (0.902, 0.624, 0.0),
+    "construction_vehicle": OKABE_ITO["orange"],
     "pedestrian": (0.95, 0.42, 0.10),
-    "motorcycle": (0.80, 0.475, 0.655),
+    "motorcycle": OKABE_ITO["reddish purple"],
     "bicycle": (1.0, 0.74, 0.86),
-    "traffic_cone": (0.941, 0.894, 0.259),
+    "traffic_cone": OKABE_ITO["yellow"],
     "barrier": (0.68, 0.60, 0.50),
 }
 BACKGROUND = (0.055, 0.071, 0.094)

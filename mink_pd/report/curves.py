@@ -8,7 +8,7 @@ from mink_pd.models.cost import Cost
 from mink_pd.report.charts import COLOURS, Series, chart
 from mink_pd.report.groups import Group, references
 from mink_pd.report.runs import Row
-from mink_pd.report.statements import TITLES, headline, name_of
+from mink_pd.report.statements import main_figures, name_of
 from mink_pd.report.statistics import Estimate, over_seeds
 
 KEYS = {"neighbours": "K, neighbours", "rows": "N, selected rows", "temperature": "τ, temperature", "weight": "weight"}
@@ -31,7 +31,9 @@ def training(row: Row) -> list[str]:
         logs = [key for key in keys if "/" in key and key.endswith(what)]
         charts.append(_over_epochs(row, logs, title, _tap))
     if max(len(run.validations) for run in row.runs.values()) > 1:
-        charts.append(_over_epochs(row, list(headline(row)), "validation", lambda key: TITLES[key], validation=True))
+        charts.append(
+            _over_epochs(row, list(main_figures(row)), "validation", main_figures(row).__getitem__, validation=True)
+        )
     return [one for one in charts if one]
 
 
@@ -44,7 +46,9 @@ def sensitivities(group: Group) -> list[str]:
             rows = [reference, *(row for k, row in varied if k == key)]
             values = [row.first.settings[key] for row in rows]
             if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-                charts += [_over_setting(group, reference, key, rows, metric) for metric in headline(reference)]
+                charts += [
+                    _over_setting(group, reference, key, rows, *metric) for metric in main_figures(reference).items()
+                ]
     return charts
 
 
@@ -56,7 +60,7 @@ def accuracy_against_cost(rows: list[Row], costs: dict[str, Cost]) -> list[str]:
         "ms a frame": lambda cost: cost.milliseconds,
     }
     charts = []
-    for metric, name in headline(rows[0]).items():
+    for metric, name in main_figures(rows[0]).items():
         for label, of in kinds.items():
             series = []
             for number, (word, taught) in enumerate((("trained alone", False), ("distilled", True))):
@@ -70,7 +74,7 @@ def accuracy_against_cost(rows: list[Row], costs: dict[str, Cost]) -> list[str]:
     return [one for one in charts if one]
 
 
-def _over_setting(group: Group, reference: Row, key: str, rows: list[Row], metric: str) -> str:
+def _over_setting(group: Group, reference: Row, key: str, rows: list[Row], metric: str, name: str) -> str:
     found = [(row.first.settings[key], row.name, estimate) for row in rows if (estimate := over_seeds(row, metric))]
     found.sort(key=lambda one: one[0])
     x, names = [value for value, _, _ in found], [name for _, name, _ in found]
@@ -81,9 +85,8 @@ def _over_setting(group: Group, reference: Row, key: str, rows: list[Row], metri
         series.append(Series("student alone", [x[0], x[-1]], [alone.mean] * 2, [alone.half] * 2, colour=0))
     last = key.rsplit(".", 1)[-1]
     log = min(x) > 0 and max(x) / min(x) >= 8
-    return chart(
-        series, KEYS.get(last, last), TITLES[metric], log=log, title=f"{TITLES[metric]} over {KEYS.get(last, last)}"
-    )
+    setting = KEYS.get(last, last)
+    return chart(series, setting, name, log=log, title=f"{name} over {setting}")
 
 
 def _over_epochs(row: Row, keys: list[str], title: str, name: Callable[[str], str], validation: bool = False) -> str:

@@ -72,15 +72,14 @@ def look(group: Group, root: Path | None, id: str | None) -> Shown:
 
 def pictures(shown: Shown) -> dict[str, Image.Image]:
     """The two figures. Raises MinkPDError where Open3D cannot render."""
-    view, frame, outlook, near = shown.view, shown.frame, shown.outlook, _near(shown)
-    velocities = None if view.velocities is None else view.velocities[near]
+    view, frame, outlook = shown.view, shown.frame, shown.outlook
     subtitle = f"Frame {frame.id}. Points coloured by importance: {shown.what}."
     _, alone, distilled = shown.panels
     title = f"Alone and distilled, frame {frame.id}"
     return {
         "importance": importance_figure(
-            view.points, view.importance, view.selected, view.boxes[near], view.inside, subtitle=subtitle,
-            velocities=velocities, outlook=outlook,
+            view.points, view.importance, view.selected, view.boxes, view.inside, subtitle=subtitle,
+            velocities=view.velocities, outlook=outlook,
         ),
         "detections": detections_figure(frame.points, alone, distilled, title, outlook=outlook),
     }  # fmt: skip
@@ -122,13 +121,6 @@ def _selection(run: Run) -> tuple[str, Importance, int]:
     """Tap, importance and number of rows of the run's PointDistiller; its settings where it has another method."""
     settings = run.config.distill.pointdistiller
     return settings.taps[-1], settings.importance, settings.rows
-
-
-def _near(shown: Shown) -> np.ndarray:
-    """Which labelled boxes are among the points that the teacher sees, bool (B,)."""
-    low, high = shown.view.points[:, :2].min(axis=0), shown.view.points[:, :2].max(axis=0)
-    centres = shown.view.boxes[:, :2]
-    return ((centres >= low) & (centres <= high)).all(axis=1)
 
 
 def _boxes(panel: Panel, middle: np.ndarray) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mink_pd.models.cost import Cost, measure
 from mink_pd.report import curves, frame, tables
 from mink_pd.report.groups import Group, make_groups
 from mink_pd.report.runs import Row, make_rows, read_runs
-from mink_pd.report.statements import finding, headline
+from mink_pd.report.statements import finding, main_figures
 from mink_pd.report.statistics import gain, over_seeds
 from mink_pd.train.files import make_folder, write_text
 from mink_pd.train.runs import load_detector
@@ -78,7 +78,7 @@ def write_page(report: Report, folder: Path) -> Path:
         findings=[(group.title, finding(group)) for group in report.groups],
         figures=_figures(report.groups[0]),
         groups=[_parts(group) for group in report.groups],
-        costs=_cost_table(report),
+        costs=tables.cost(report.weighed, report.costs),
         cost_charts=[Markup(one) for one in curves.accuracy_against_cost(report.weighed, report.costs)],
         training=[(row, [Markup(one) for one in curves.training(row)]) for row in report.rows],
         opened=[row for group in report.groups[:1] for row in (group.student, group.main)],
@@ -117,7 +117,7 @@ def _parts(group: Group) -> dict:
 def _figures(group: Group) -> list[tuple[str, str, str]]:
     """The numbers at the top: what, value, gain."""
     main, result = group.main, []
-    for metric, name in headline(group.first).items():
+    for metric, name in main_figures(group.first).items():
         for row, word in ((group.student, "student alone"), (main, "distilled"), (group.teacher, "teacher")):
             value = over_seeds(row, metric) if row else None
             change = gain(row, group.student, metric) if row and row is main else None
@@ -154,28 +154,6 @@ def _cost_frames(row: Row, data: Path | None, missing: list[str]) -> list[Batch]
         text = f"Cost is measured on a simulated frame, not on the runs' own: {error}"
         missing += [text] * (text not in missing)
     return [collate([one], settings.classes) for one in frames]
-
-
-def _cost_table(report: Report) -> tables.Table:
-    metrics = headline(report.rows[0])
-    table = tables.Table("Cost", ["run", "parameters", "multiply-adds a frame", "ms a frame", *metrics.values()])
-    for row in report.weighed:
-        cost = report.costs.get(row.name)
-        if cost is None:
-            continue
-        values = [over_seeds(row, metric) for metric in metrics]
-        cells = [tables.Cell(row.name, row.name)]
-        cells += [
-            tables.Cell(f"{cost.parameters / 1e6:.2f} M", cost.parameters),
-            tables.Cell(f"{cost.multiply_adds / 1e9:.2f} G", cost.multiply_adds),
-            tables.Cell(f"{cost.milliseconds:.0f}", cost.milliseconds),
-        ]
-        cells += [tables.Cell(value.text() if value else "", value.mean if value else -1e9) for value in values]
-        table.rows.append(cells)
-    table.note = (
-        "Points to boxes, measured on the machine that made this report; its other work shows in the milliseconds."
-    )
-    return table
 
 
 def _read(name: str) -> str:

@@ -3,6 +3,7 @@
 from mink_pd.report.groups import Group
 from mink_pd.report.runs import Row
 from mink_pd.report.statistics import Estimate, gain
+from mink_pd.train.scorers import headline
 
 NAMES = {
     "pointdistiller": "PointDistiller",
@@ -22,7 +23,6 @@ CONTROLS = {
     "shuffled": "teacher's rows shuffled",
     "averaged": "teacher averaged towards random",
 }
-TITLES = {"mAP_bev": "mAP BEV", "mAP_3d": "mAP 3D", "mAP": "mAP", "NDS": "NDS"}  # KITTI's and nuScenes's main figures
 
 
 def finding(group: Group) -> str:
@@ -30,7 +30,7 @@ def finding(group: Group) -> str:
     row = group.main
     if row is None:
         return "Nothing was distilled, so there is no gain to report."
-    metrics = headline(row)
+    metrics = main_figures(row)
     gains = {title: gain(row, group.student, metric) for metric, title in metrics.items()}
     known = {title: value for title, value in gains.items() if value is not None}
     if not known:
@@ -41,9 +41,10 @@ def finding(group: Group) -> str:
     return f"{name_of(row)} gains {text} {over}. {_sure(known)} {_controls(group, row)}"
 
 
-def headline(row: Row) -> dict[str, str]:
+def main_figures(row: Row) -> dict[str, str]:
     """The main figures that a row has, and what they are called."""
-    return {metric: title for metric, title in TITLES.items() if metric in row.first.figures}
+    titles = headline(row.first.config.data)
+    return {metric: title for metric, title in titles.items() if metric in row.first.figures}
 
 
 def name_of(row: Row) -> str:
@@ -75,7 +76,7 @@ def _controls(group: Group, row: Row) -> str:
 
 def _control(group: Group, row: Row, control: Row) -> str:
     what = CONTROLS[control.control or "random"]
-    metric, title = list(headline(row).items())[-1]
+    metric, title = list(main_figures(row).items())[-1]
     own, above = gain(control, group.student, metric), gain(row, control, metric)
     if own is None or above is None:
         return f"Its control ({what}) has no seed in common with it."

@@ -1,12 +1,13 @@
 """The page's tables, as rows of cells that know their text and what they are sorted by."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import mean
 
+from mink_pd.models.cost import Cost
 from mink_pd.report.groups import Group, differences, references
 from mink_pd.report.runs import Row, Run
-from mink_pd.report.statements import CONTROLS, headline, name_of
+from mink_pd.report.statements import CONTROLS, main_figures, name_of
 from mink_pd.report.statistics import Estimate, gain, over_seeds
 
 LEVELS = ("easy", "moderate", "hard")
@@ -36,7 +37,7 @@ class Table:
 def comparison(group: Group) -> Table:
     """Every row of a group: figures, gain over the student alone, and its control's gain beside it."""
     headings = ["run", "seeds"]
-    metrics = headline(group.first)
+    metrics = main_figures(group.first)
     for name in metrics.values():
         headings += [name, f"gain {name}", f"control's gain {name}", f"minus teacher {name}"]
     table = Table(group.title, headings)
@@ -46,12 +47,12 @@ def comparison(group: Group) -> Table:
         for metric in metrics:
             over_student = gain(row, group.student, metric) if row.taught else None
             beside = [value for one in controls if (value := gain(one, group.student, metric)) is not None]
-            lowest = max(beside, key=lambda value: value.mean, default=None)
+            strongest = max(beside, key=lambda value: value.mean, default=None)
             below_teacher = gain(row, group.teacher, metric, paired=False) if row is not group.teacher else None
             cells += [
                 _cell(over_seeds(row, metric)),
                 _cell(over_student, sign=True),
-                _cell(lowest, sign=True),
+                _cell(strongest, sign=True),
                 _cell(below_teacher, sign=True, judge=False),
             ]
         table.rows.append(cells)
@@ -86,7 +87,7 @@ def _class_figures(row: Row, name: str) -> dict[str, str]:
 
 def ablations(group: Group) -> Table | None:
     """Each row that differs from its method's reference in one setting, and what that does."""
-    metrics = headline(group.first)
+    metrics = main_figures(group.first)
     table = Table(group.title, ["setting", "value", "run", *metrics.values()])
     table.headings += [f"against reference {name}" for name in metrics.values()]
     for reference in references(group):
@@ -122,6 +123,22 @@ def looks(group: Group) -> Table | None:
         " they are added. Means over seeds, of the last epoch where nothing else is said."
     )
     return table if table.rows else None
+
+
+def cost(rows: list[Row], costs: Mapping[str, Cost]) -> Table:
+    """What the detectors of those rows cost whose cost is known, beside their main figures."""
+    metrics = main_figures(rows[0])
+    table = Table("Cost", ["run", "parameters", "multiply-adds a frame", "ms a frame", *metrics.values()])
+    for row in [row for row in rows if row.name in costs]:
+        one = costs[row.name]
+        cells = [Cell(row.name, row.name), Cell(f"{one.parameters / 1e6:.2f} M", one.parameters)]
+        cells.append(Cell(f"{one.multiply_adds / 1e9:.2f} G", one.multiply_adds))
+        cells.append(Cell(f"{one.milliseconds:.0f}", one.milliseconds))
+        table.rows.append(cells + [_cell(over_seeds(row, metric)) for metric in metrics])
+    table.note = (
+        "Points to boxes, measured on the machine that made this report; its other work shows in the milliseconds."
+    )
+    return table
 
 
 def run_list(rows: Iterable[Row]) -> Table:

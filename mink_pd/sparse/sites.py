@@ -54,7 +54,7 @@ def holding(voxels: Voxels, sites: "ME.CoordinateMapKey", places: "ME.Coordinate
     """
     name = ("holding", *hashable(sites), *hashable(places))
     if name not in voxels.derived:
-        both = [voxels.manager.get_coordinates(key) for key in (sites, places)]  # (S, 1 + D), (P, 1 + D)
+        both = [coordinates_of(voxels.manager, key) for key in (sites, places)]  # (S, 1 + D), (P, 1 + D)
         count, cells = len(both[0]), torch.cat(both).long()
         step = torch.tensor(sites.get_tensor_stride(), device=cells.device)
         cells[:, 1:] = torch.div(cells[:, 1:], step, rounding_mode="floor")
@@ -124,14 +124,16 @@ def seen_from_above(x: "ME.SparseTensor", flat: Voxels, levels: int, lowest: int
     lies at z ``lowest`` and levels are one tensor stride apart.
     """
     stride, manager = x.tensor_stride, flat.manager
-    sites, row = unique_sites(x.C[:, :3])  # (S, 3), (M,)
     name = (*hashable(x.coordinate_map_key), "seen from above")
     if name not in flat.sites:
+        sites, row = unique_sites(x.C[:, :3])  # (S, 3), (M,)
         flat.sites[name] = insert_sites(manager, sites, stride[:2], f"above {len(flat.sites)}")
-    key = flat.sites[name]
-    _, place = unique_sites(coordinates_of(manager, key))  # (S,): the map's rows in sorted order
-    row = place.argsort()[row]
+        _, place = unique_sites(coordinates_of(manager, flat.sites[name]))  # (S,): the map's rows in sorted order
+        flat.derived[name] = place.argsort()[row]
+    key, row = flat.sites[name], flat.derived[name]
     level = torch.div(x.C[:, 3] - lowest, stride[2], rounding_mode="floor").long()  # (M,)
-    stacked = x.F.new_zeros(len(sites), levels, x.F.shape[1]).index_put((row, level), x.F)  # (S, levels, C)
-    features = stacked.transpose(1, 2).reshape(len(sites), -1)
+    stacked = x.F.new_zeros(len(coordinates_of(manager, key)), levels, x.F.shape[1]).index_put(
+        (row, level), x.F
+    )  # (S, levels, C)
+    features = stacked.transpose(1, 2).flatten(1)
     return on_sites(features, key, flat)

@@ -25,10 +25,10 @@ Kept = Mapping[str, Any]  # frame id -> what a scorer keeps of the frame
 class Scorer(ABC):
     """Scores detections in a data set as its benchmark does.
 
-    headline: the figures of a table of runs. examples: names of figures, for messages.
+    headline: the figures that sum up a run, and what people call them. examples: names of figures, for messages.
     """
 
-    headline: ClassVar[tuple[str, ...]]
+    headline: ClassVar[dict[str, str]]
     examples: ClassVar[str]
 
     @classmethod
@@ -53,7 +53,7 @@ class Scorer(ABC):
 class KittiScorer(Scorer):
     """KITTI (R40, percent): ``mAP_3d``, ``mAP_bev``, ``Car/3d/moderate`` and so on. Keeps (labels, detections)."""
 
-    headline = ("mAP_bev", "mAP_3d")
+    headline: ClassVar = {"mAP_bev": "mAP BEV", "mAP_3d": "mAP 3D"}
     examples = "mAP_3d, mAP_bev or Car/3d/moderate"
 
     @classmethod
@@ -66,7 +66,7 @@ class KittiScorer(Scorer):
 
     def score(self, kept: Kept) -> dict[str, float]:
         labels, detections = split(kept)
-        return summary(evaluate_kitti(labels, detections))
+        return kitti_figures(evaluate_kitti(labels, detections))
 
     def write(self, folder: Path, kept: Kept) -> None:
         write_results(folder, split(kept)[1])
@@ -76,7 +76,7 @@ class NuScenesScorer(Scorer):
     """nuScenes, by the devkit: ``NDS``, ``mAP``, ``car/AP`` and so on in percent; the five mean errors and
     ``car/trans_err`` and so on as the devkit has them. Keeps the rows of the official results file."""
 
-    headline = ("mAP", "NDS")
+    headline: ClassVar = {"mAP": "mAP", "NDS": "NDS"}
     examples = "NDS, mAP or car/AP"
 
     def __init__(self, dataset: NuScenes) -> None:
@@ -99,8 +99,8 @@ class NuScenesScorer(Scorer):
         return nuscenes.submission_rows(frame.id, pose, found.boxes, found.names, found.scores, found.velocities)
 
     def score(self, kept: Kept) -> dict[str, float]:
-        figures = nuscenes.score_rows(kept, self.dataset.root, self.dataset.version, self.dataset.split)
-        return flat(figures)
+        summary = nuscenes.score_rows(kept, self.dataset.root, self.dataset.version, self.dataset.split)
+        return nuscenes_figures(summary)
 
     def write(self, folder: Path, kept: Kept) -> None:
         with replacing_folder(folder) as temporary:
@@ -115,9 +115,9 @@ def make_scorer(dataset: Dataset) -> Scorer:
     return NuScenesScorer(dataset) if isinstance(dataset, NuScenes) else KittiScorer()
 
 
-def headline(data: DataConfig) -> list[str]:
-    """The figures that sum up a run on this data set."""
-    return list(_SCORERS[data.kind].headline)
+def headline(data: DataConfig) -> dict[str, str]:
+    """The figures that sum up a run on this data set, and what people call them."""
+    return _SCORERS[data.kind].headline
 
 
 def check_metric(name: str, data: DataConfig) -> None:
@@ -154,7 +154,7 @@ def labels_of(frame: Frame) -> Objects:
     return Objects(*joined)
 
 
-def summary(result: Result) -> dict[str, float]:
+def kitti_figures(result: Result) -> dict[str, float]:
     """The figures that are logged (R40, percent): ``mAP_3d``, ``mAP_bev``, ``Car/3d/moderate`` and so on."""
     means = mean_average_precision(result)
     figures = {f"mAP_{metric}": value for metric, value in means.items()}
@@ -165,7 +165,7 @@ def summary(result: Result) -> dict[str, float]:
     return {name: value for name, value in figures.items() if value is not None}
 
 
-def flat(summary: Mapping[str, Any]) -> dict[str, float]:
+def nuscenes_figures(summary: Mapping[str, Any]) -> dict[str, float]:
     """The devkit's summary as figures by name, the scores in percent; classes without an error term (nan) are left
     out."""
     figures = nuscenes.headline(summary)

@@ -216,8 +216,10 @@ def test_a_view_shows_what_would_be_selected() -> None:
     teacher, _ = networks(config())
     inputs = batch(200)
     frame = inputs.frames[0]
-    frame.boxes, frame.names = inputs.boxes[0].numpy(), np.array(["Car"])
+    near = inputs.boxes[0].numpy()
+    frame.boxes, frame.names = np.concatenate([near, near + 900]), np.array(["Car", "Car"])
     view = inspect_importance(teacher, frame, "bev3", "points", rows=3)
+    assert np.array_equal(view.boxes, near)
     assert view.selected.shape == (3, 3)
     assert len(view.points) == len(view.importance) == 200
     cells = np.floor((view.points[:, :2] - [0, -3.2]) / 1.6)

@@ -137,6 +137,8 @@ def test_figures_of_another_benchmark(tmp_path: Path) -> None:
     for file in tmp_path.glob("*/metrics.jsonl"):
         text = file.read_text().replace("mAP_bev", "mAP").replace("mAP_3d", "NDS").replace("Car/3d/moderate", "Car/AP")
         file.write_text(text.replace("/bev/", "/x/").replace("/3d/", "/y/"))
+        settings = file.with_name("config.yaml")
+        settings.write_text(settings.read_text().replace("kind: kitti", "kind: nuscenes"))
     group = group_of(tmp_path)
     assert "gains +3.8 ± 0.7 mAP and +3.8 ± 0.7 NDS over" in finding(group)
     assert "(random teacher) gains −0.8 ± 0.7 NDS" in finding(group)

@@ -14,7 +14,7 @@ from mink_pd.data.frame import Frame
 from mink_pd.data.objects import Objects
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.train.predict import detect_batches, detect_frame, write_results
-from mink_pd.train.scorers import KittiScorer, check_metric, labels_of, summary
+from mink_pd.train.scorers import KittiScorer, check_metric, kitti_figures, labels_of
 from mink_pd.train.validate import validate
 
 
@@ -40,7 +40,7 @@ def test_figures_by_name() -> None:
         "Car": {m: {"R40": [90.0, 80.0, 70.0], "R11": [1.0, 1.0, 1.0]} for m in ("bbox", "aos", "bev", "3d")},
         "Cyclist": {m: {"R40": [None, 40.0, None], "R11": [None] * 3} for m in ("bbox", "aos", "bev", "3d")},
     }
-    logged = summary(figures)
+    logged = kitti_figures(figures)
     assert logged["mAP_3d"] == pytest.approx(60)
     assert logged["Car/bev/easy"] == 90
     assert "Cyclist/3d/easy" not in logged
