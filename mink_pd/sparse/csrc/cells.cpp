@@ -1,11 +1,33 @@
 #include "cells.h"
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
 #include <map>
+#include <mutex>
 #include <tuple>
 
+#include "tasks.h"
+
 namespace mink_pd {
+namespace {
+
+// One task looks at this many rows.
+constexpr int64_t ROWS_OF_A_TASK = 4096;
+
+// Calls work(columns, first row, last row) for stretches of the rows, on all cores. The number of columns is known to the
+// compiler for images and for space, so that it can unroll loops over them.
+template <typename Work>
+void for_rows(int64_t rows, int64_t columns, Work&& work) {
+    split_tasks((rows + ROWS_OF_A_TASK - 1) / ROWS_OF_A_TASK, [&](int64_t first, int64_t last) {
+        const int64_t from = first * ROWS_OF_A_TASK, to = std::min(rows, last * ROWS_OF_A_TASK);
+        if (columns == 4) return work(std::integral_constant<int64_t, 4>(), from, to);
+        if (columns == 3) return work(std::integral_constant<int64_t, 3>(), from, to);
+        work(columns, from, to);
+    });
+}
+
+}  // namespace
 
 void check_coordinates(const at::Tensor& coordinates, const at::Tensor& offsets) {
     TORCH_CHECK(coordinates.dim() == 2 && offsets.dim() == 2 && offsets.size(1) == coordinates.size(1) - 1,
@@ -28,16 +50,29 @@ void Reach::add_bits(at::IntArrayRef steps) {
 Numbering::Numbering(at::TensorList coordinates, const Reach& reach) {
     const int64_t columns = int64_t(reach.most.size()) + 1;
     std::vector<int32_t> low(columns, std::numeric_limits<int32_t>::max()), high(columns, ~low[0]), bits(columns, 0);
+    TORCH_CHECK(columns <= MOST_COLUMNS, "coordinates have more than ", MOST_COLUMNS, " columns");
+    std::mutex joining;
     for (const at::Tensor& rows : coordinates) {
         const int32_t* value = rows.const_data_ptr<int32_t>();
-        for (int64_t i = 0; i < rows.size(0); ++i)
-            for (int64_t d = 0; d < columns; ++d, ++value) {
-                low[d] = std::min(low[d], *value);
-                high[d] = std::max(high[d], *value);
-                bits[d] |= *value;
+        for_rows(rows.size(0), columns, [&](auto columns, int64_t first, int64_t last) {
+            std::array<int32_t, MOST_COLUMNS> lowest, highest, used{};
+            lowest.fill(std::numeric_limits<int32_t>::max()), highest.fill(~lowest[0]);
+            for (int64_t i = first; i < last; ++i)
+                for (int64_t d = 0; d < columns; ++d) {
+                    const int32_t here = value[i * columns + d];
+                    lowest[d] = std::min(lowest[d], here);
+                    highest[d] = std::max(highest[d], here);
+                    used[d] |= here;
+                }
+            const std::lock_guard lock(joining);
+            for (int64_t d = 0; d < columns; ++d) {
+                low[d] = std::min(low[d], lowest[d]);
+                high[d] = std::max(high[d], highest[d]);
+                bits[d] |= used[d];
             }
+        });
     }
-    low_.resize(columns), unit_.resize(columns), bit_.resize(columns);
+    low_.resize(columns);
     int bit = 0;
     for (int64_t d = columns; d-- > 0;) {
         const int64_t used = bits[d] | (d > 0 ? reach.bits[d - 1] : 1);
@@ -64,15 +99,23 @@ void Numbering::locate(int64_t block, int32_t* coordinate) const {
 
 Sites::Sites(const Numbering& numbering, const at::Tensor& coordinates) : numbers(coordinates.size(0)) {
     const int32_t* from = coordinates.const_data_ptr<int32_t>();
-    const int64_t columns = coordinates.size(1);
-    for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = numbering.number(from + i * columns);
-    if (!std::is_sorted(numbers.begin(), numbers.end())) {
-        std::vector<std::pair<int64_t, int32_t>> order(numbers.size());
-        for (size_t i = 0; i < order.size(); ++i) order[i] = {numbers[i], int32_t(i)};
-        std::sort(order.begin(), order.end());
-        row.resize(order.size());
-        for (size_t i = 0; i < order.size(); ++i) std::tie(numbers[i], row[i]) = order[i];
-    }
+    std::atomic<bool> ascending{true};
+    for_rows(coordinates.size(0), coordinates.size(1), [&](auto columns, int64_t first, int64_t last) {
+        int64_t before = first > 0 ? numbering.number(from + (first - 1) * columns, columns) : -1;
+        bool sorted = true;
+        for (int64_t i = first; i < last; ++i) {
+            const int64_t number = numbers[i] = numbering.number(from + i * columns, columns);
+            sorted &= before < number;
+            before = number;
+        }
+        if (!sorted) ascending.store(false, std::memory_order_relaxed);
+    });
+    if (ascending) return;  // each once, then
+    std::vector<std::pair<int64_t, int32_t>> order(numbers.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = {numbers[i], int32_t(i)};
+    std::sort(order.begin(), order.end());
+    row.resize(order.size());
+    for (size_t i = 0; i < order.size(); ++i) std::tie(numbers[i], row[i]) = order[i];
     TORCH_CHECK(std::adjacent_find(numbers.begin(), numbers.end()) == numbers.end(), "coordinates must be unique");
 }
 

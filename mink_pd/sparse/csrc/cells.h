@@ -7,10 +7,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
 namespace mink_pd {
+
+constexpr int64_t MOST_COLUMNS = 8;  // of coordinates
 
 // Coordinates are int32 (M, 1 + D), frame first, each once; offsets int32 (K, D) in the same units.
 void check_coordinates(const at::Tensor& coordinates, const at::Tensor& offsets);
@@ -32,9 +35,11 @@ class Numbering {
     Numbering(at::TensorList coordinates, const Reach& reach);
 
     int64_t axes() const { return int64_t(low_.size()) - 1; }
-    int64_t number(const int32_t* coordinate) const {
+    int64_t number(const int32_t* coordinate) const { return number(coordinate, int64_t(low_.size())); }
+    template <typename Columns>
+    int64_t number(const int32_t* coordinate, Columns columns) const {
         int64_t n = -origin_;
-        for (size_t d = 0; d < low_.size(); ++d) n += int64_t(coordinate[d] >> unit_[d]) << bit_[d];
+        for (int64_t d = 0; d < columns; ++d) n += int64_t(coordinate[d] >> unit_[d]) << bit_[d];
         return n;
     }
     // How much an offset adds to a number, and how much of that along the last axis.
@@ -43,14 +48,14 @@ class Numbering {
         for (size_t d = 1; d < low_.size(); ++d) n += int64_t(offset[d - 1] >> unit_[d]) << bit_[d];
         return n;
     }
-    int64_t along(const int32_t* offset) const { return offset[axes() - 1] >> unit_.back(); }
+    int64_t along(const int32_t* offset) const { return offset[axes() - 1] >> unit_[low_.size() - 1]; }
     // The coordinate (1 + D) of the first cell of a block.
     void locate(int64_t block, int32_t* coordinate) const;
-    int unit() const { return unit_.back(); }  // log2 of a cell's length along the last axis
+    int unit() const { return unit_[low_.size() - 1]; }  // log2 of a cell's length along the last axis
 
    private:
-    std::vector<int64_t> low_;     // per column of the coordinates, in cells
-    std::vector<int> unit_, bit_;  // log2 of a cell's length, and where its index begins in a number
+    std::vector<int64_t> low_;                       // per column of the coordinates, in cells
+    std::array<int, MOST_COLUMNS> unit_{}, bit_{};  // log2 of a cell's length, and where its index begins in a number
     int64_t origin_ = 0;
 };
 
