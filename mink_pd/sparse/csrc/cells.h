@@ -48,13 +48,13 @@ class Numbering {
         for (size_t d = 1; d < low_.size(); ++d) n += int64_t(offset[d - 1] >> unit_[d]) << bit_[d];
         return n;
     }
-    int64_t along(const int32_t* offset) const { return offset[axes() - 1] >> unit_[low_.size() - 1]; }
+    int64_t along(const int32_t* offset) const { return offset[axes() - 1] >> unit_[axes()]; }
     // The coordinate (1 + D) of the first cell of a block.
     void locate(int64_t block, int32_t* coordinate) const;
-    int unit() const { return unit_[low_.size() - 1]; }  // log2 of a cell's length along the last axis
+    int unit() const { return unit_[axes()]; }  // log2 of a cell's length along the last axis
 
    private:
-    std::vector<int64_t> low_;                       // per column of the coordinates, in cells
+    std::vector<int64_t> low_;                      // per column of the coordinates, in cells
     std::array<int, MOST_COLUMNS> unit_{}, bit_{};  // log2 of a cell's length, and where its index begins in a number
     int64_t origin_ = 0;
 };
