@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+import torch
 from rich.progress import Progress
 
 from mink_pd.cli import console, parser, run
@@ -27,17 +28,20 @@ def main(options: argparse.Namespace) -> None:
         "checkpoint": identify({"": checkpoint})[""]["sha256"],
         "score": config.model.nms.score,
         "calib": None if options.calib is None else str(options.calib.resolve()),
+        "bf16": options.bf16,
     }
     frames = open_frames(options, config.data)
     rank, world = place()
     bulk = Bulk(frames, options.out, settings, rank, world)
     bulk.open(options.force)
-    detector.to(own_device(config.train))
+    device = own_device(config.train)
+    detector.to(device)
     before = sum(bulk.done(index) for index in range(len(frames)))
     with Progress(console=console, transient=True, disable=rank > 0 or not console.is_terminal) as progress:
         task = progress.add_task("detecting", total=len(frames), completed=before)
-        for done in bulk.detect(detector, config):
-            progress.update(task, completed=done)
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
+            for done in bulk.detect(detector, config):
+                progress.update(task, completed=done)
     if rank == 0:
         earlier = f", {before} of them found earlier" if before and world == 1 else ""
         console.print(f"{options.out}: {bulk.objects()} objects in {len(frames)} point clouds{earlier}", soft_wrap=True)
@@ -101,6 +105,9 @@ if __name__ == "__main__":
         help="KITTI calib file for all clouds, or a folder with NAME.txt for each; not needed in KITTI's layout",
     )
     arguments.add_argument("--score", type=probability, help="lowest score to report; the configuration's if not given")
+    arguments.add_argument(
+        "--bf16", action="store_true", help="convolve in bfloat16 where the processor can (Intel AMX)"
+    )
     arguments.add_argument("--force", action="store_true", help="detect again where DIR holds detections already")
     arguments.add_argument("--which", choices=("last", "best"), default="last", help="checkpoint of a run folder")
     run(main, arguments)

@@ -1,10 +1,12 @@
 """All rows, in the order of the table."""
 
-from mink_pd.benchmark import detectors, distillation, encoder, evaluation, geometry, second
+from mink_pd.benchmark import bf16, detectors, distillation, encoder, evaluation, geometry, second
 from mink_pd.benchmark.row import Row
 from mink_pd.errors import ConfigError
 
-ROWS: list[Row] = [*encoder.ROWS, *distillation.ROWS, *detectors.ROWS, *second.ROWS, *geometry.ROWS, *evaluation.ROWS]
+ROWS: list[Row] = [
+    *encoder.ROWS, *distillation.ROWS, *detectors.ROWS, *second.ROWS, *bf16.ROWS, *geometry.ROWS, *evaluation.ROWS
+]  # fmt: skip
 
 
 def choose(names: list[str] | None) -> list[Row]:

@@ -41,10 +41,12 @@ class _Convolution:
     ) -> "ME.SparseTensor":
         """Convolve onto the sites that the layer makes itself, or onto given ones.
 
-        ``epilogue`` is applied to the result; it is for inference and has no gradient on the fast path.
+        ``epilogue`` is applied to the result; it is for inference and has no gradient on the fast path. With it, and
+        under torch's autocast to bfloat16 on a processor that multiplies it (``csrc/bf16.h``), features and weights are
+        rounded to bfloat16; sums are float32.
         """
         layer: Any = self
-        if input.F.dtype != layer.kernel.dtype:  # under autocast; neither path multiplies half precision
+        if input.F.dtype != layer.kernel.dtype:  # under autocast; neither path takes half precision
             input = _tensor(input.F.to(layer.kernel.dtype), input.coordinate_map_key, input)
         compiled = operators() if self._is_fast(input, coordinates) else None
         if compiled is None:
@@ -146,10 +148,11 @@ def _products(
     scale: Tensor | None = None,
     shift: Tensor | None = None,
     relu: bool = False,
+    rounded: bool = False,
 ) -> Tensor:
     return operators.products(
         x, weights, pairs.source, pairs.target, pairs.table, pairs.rows,
-        transpose_weights, pairs.mirrored, scale, shift, relu,
+        transpose_weights, pairs.mirrored, scale, shift, relu, rounded,
     )  # fmt: skip
 
 
@@ -169,7 +172,12 @@ def _inference(
     return _products(
         x.contiguous(), weights.contiguous(), _pairs(maps, transposed), operators,
         scale=scale.contiguous(), shift=shift.contiguous(), relu=epilogue.relu,
+        rounded=_wants_bf16() and operators.multiplies_bf16(),
     )  # fmt: skip
+
+
+def _wants_bf16() -> bool:
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 def _tensor(features: Tensor, key: "ME.CoordinateMapKey", like: "ME.SparseTensor") -> "ME.SparseTensor":

@@ -30,3 +30,12 @@ def test_taps_are_the_outputs_at_the_neck() -> None:
     for name, layer in (("scores", detector.head.score), ("boxes", detector.head.box)):
         assert torch.equal(prediction.taps[name].features, getattr(prediction, name).reshape(sites, -1))
         torch.testing.assert_close(prediction.taps[name].features, layer(neck))
+
+
+def test_boxes_are_never_rounded_to_half_precision() -> None:
+    torch.manual_seed(0)
+    head, x = AnchorHead(24, anchors=4, classes=2), torch.randn(50, 24).bfloat16().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = head.outputs(x.bfloat16())
+    for a, b in zip(rounded, head.outputs(x), strict=True):
+        assert torch.equal(a, b)

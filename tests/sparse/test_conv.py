@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from mink_pd.sparse import ME, kernel_map, native
 from mink_pd.sparse.conv import Epilogue, GenerativeConvTranspose, SparseConv, SparseConvTranspose
-from mink_pd.sparse.layers import ConvBlock
+from mink_pd.sparse.layers import EPSILON, ConvBlock
 
 PEERS = {
     SparseConv: ME.MinkowskiConvolution,
@@ -367,6 +367,29 @@ def test_half_precision_features_are_convolved_in_single(
     assert of_x.dtype == half
     close(of_x, wanted[1].to(half))
     close(of_kernel, wanted[2])
+
+
+@pytest.mark.parametrize("options", [{"kernel": 3}, {"kernel": 3, "stride": 2}, {"kernel": 1, "stride": 2}], ids=str)
+@pytest.mark.parametrize("channels", [(1, 1), (5, 7), (10, 32), (16, 16), (17, 33), (64, 48), (70, 130)], ids=str)
+def test_inference_in_bfloat16_is_that_of_rounded_operands(channels: tuple[int, int], options: dict) -> None:
+    """By MinkowskiEngine's layer in float64 on features and weights that torch rounds."""
+    if not torch.ops.mink_pd.multiplies_bf16():
+        pytest.skip("this processor multiplies no bfloat16")
+    torch.manual_seed(0)
+    block = ConvBlock(*channels, **options, dimension=3).eval()
+    x = sparse(coordinates(3, 1000), channels[0])
+    with torch.no_grad():
+        y = block(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = block(x)
+    kernel, stride = (options.get(key, 1) for key in ("kernel", "stride"))
+    peer: Any = ME.MinkowskiConvolution(*channels, kernel, stride, dimension=3).double()
+    peer.kernel.data = block.convolution.kernel.detach().bfloat16().double()
+    values = x.F.detach().bfloat16().double()
+    wanted = peer(on(values, x.coordinate_map_key, x.coordinate_manager), y.coordinate_map_key).F
+    wanted = (wanted / (1 + EPSILON) ** 0.5).relu()  # running mean 0, variance 1
+    close(rounded.F, wanted.detach().float())
+    assert channels == (1, 1) or not torch.equal(rounded.F, y.F)
 
 
 def test_warns_once_and_goes_on_where_nothing_compiles(

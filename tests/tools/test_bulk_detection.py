@@ -65,6 +65,10 @@ def test_other_settings_do_not_mix(teacher: Path, clouds: Path, tool: Tool, tmp_
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "detections of score 0.3, now 0.2; --force" in refused.stderr
+    assert (
+        "detections of bf16 False, now True"
+        in tool("detect.py", teacher, cloud, "--out", out, "--bf16", "--score", 0.3).stderr
+    )
     assert written(out) == before
     again = tool("detect.py", teacher, cloud, "--out", out, "--score", 0.3)
     assert "1 of them found earlier" in again.stdout

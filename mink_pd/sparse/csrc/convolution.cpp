@@ -9,6 +9,7 @@
 
 #include <vector>
 
+#include "bf16.h"
 #include "blocks.h"
 #include "check.h"
 #include "maps.h"
@@ -108,17 +109,70 @@ void check_pairs(const at::Tensor& source, const at::Tensor& target, const at::T
     TORCH_CHECK(source.numel() == target.numel(), "source and target must be equally long");
 }
 
-// (rows, out): for every pair, y[target] += x[source] weights[offset], then the epilogue. Mirrored: the offset's
-// negative, which turns the pairs of a map of one set of coordinates onto itself into those of its inverse.
+// Products of pairs with float32 weights (K, in, width) as pack makes them.
+struct Float32 {
+    const float *x, *w;
+    int64_t in, width;
+
+    void operator()(Pairs pairs, int64_t offset, float* y, int64_t first_row) const {
+        add_products(pairs, x, in, w + offset * in * width, y, width, first_row);
+    }
+};
+
+struct Map {
+    const at::Tensor &source, &target, &table;
+    int64_t rows;
+    bool mirrored;  // the offset's negative, which turns pairs of coordinates onto themselves into those of the inverse
+};
+
+// (rows, out): the sum of what add(pairs, offset, y, first row) adds to a tile for every offset, then the epilogue.
+// worker() makes each thread its own add.
+template <typename Worker>
+at::Tensor accumulate(const Map& map, int64_t out, const at::TensorOptions& options, const Epilogue& finish,
+                      Worker&& worker) {
+    const int64_t width = padded(out), volume = map.table.size(1), tiles = map.table.size(0) - 1, rows = map.rows;
+    at::Tensor result = at::empty({rows, out}, options);
+    float* to = result.mutable_data_ptr<float>();
+    const int32_t *source = map.source.const_data_ptr<int32_t>(), *target = map.target.const_data_ptr<int32_t>();
+    const int32_t* start = map.table.const_data_ptr<int32_t>();
+    const int64_t joined = stretches(rows, map.source.numel(), volume, width);
+    const std::vector<int64_t> begins = begins_of(tiles, joined);
+    share_tasks(int64_t(begins.size()) - 1, [&](auto& take) {
+        std::vector<float> sums(joined * TILE * width);
+        auto add = worker();
+        for (int64_t task; (task = take()) >= 0;) {
+            const int64_t begin = begins[task], end = begins[task + 1];
+            const int64_t first = begin * TILE, count = std::min(rows, end * TILE) - first;
+            std::fill(sums.begin(), sums.begin() + count * width, 0.f);
+            for (int64_t k = 0; k < volume; ++k) {
+                const int32_t at = start[begin * volume + k], pairs = start[end * volume + k] - at;
+                if (pairs > 0)
+                    add({source + at, target + at, pairs}, map.mirrored ? volume - 1 - k : k, sums.data(), first);
+            }
+            for (int64_t r = 0; r < count; ++r) finish(sums.data() + r * width, to + (first + r) * out, out);
+        }
+    });
+    return result;
+}
+
+bool multiplies_bf16() {
+#ifdef MINK_PD_BF16
+    return bf16::permitted();
+#else
+    return false;
+#endif
+}
+
+// (rows, out): for every pair, y[target] += x[source] weights[offset], then the epilogue. With `rounded` in bfloat16
+// (bf16.h), which must be there.
 at::Tensor products(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& source, const at::Tensor& target,
                     const at::Tensor& table, int64_t rows, bool transposed, bool mirrored, const std::optional<at::Tensor>& scale,
-                    const std::optional<at::Tensor>& shift, bool relu) {
+                    const std::optional<at::Tensor>& shift, bool relu, bool rounded) {
     check(x, at::kFloat, "features");
     check(weights, at::kFloat, "weights");
     check_pairs(source, target, table);
-    const int64_t volume = weights.size(0), in = x.size(1), out = weights.size(transposed ? 1 : 2);
-    const int64_t width = padded(out), tiles = table.size(0) - 1;
-    TORCH_CHECK(weights.size(transposed ? 2 : 1) == in && table.size(1) == volume, "weights do not fit");
+    const int64_t in = x.size(1), out = weights.size(transposed ? 1 : 2), width = padded(out);
+    TORCH_CHECK(weights.size(transposed ? 2 : 1) == in && table.size(1) == weights.size(0), "weights do not fit");
     for (const auto* vector : {&scale, &shift})
         if (vector->has_value()) {
             check(**vector, at::kFloat, "scale and shift");
@@ -126,30 +180,17 @@ at::Tensor products(const at::Tensor& x, const at::Tensor& weights, const at::Te
         }
     const Epilogue finish{scale ? scale->const_data_ptr<float>() : nullptr,
                           shift ? shift->const_data_ptr<float>() : nullptr, relu};
+    const Map map{source, target, table, rows, mirrored};
+    if (rounded) {
+        TORCH_CHECK(multiplies_bf16() && !transposed, "no products in bfloat16 here");
+#ifdef MINK_PD_BF16
+        const at::Tensor halves = bf16::round_rows(x), tiles = bf16::round_weights(weights);
+        return accumulate(map, out, x.options(), finish, [&] { return bf16::Worker(halves, tiles, in, width); });
+#endif
+    }
     const at::Tensor packed = pack(weights, transposed);
-    at::Tensor result = at::empty({rows, out}, x.options());
-    const float *from = x.const_data_ptr<float>(), *w = packed.const_data_ptr<float>();
-    float* to = result.mutable_data_ptr<float>();
-    const int32_t *sources = source.const_data_ptr<int32_t>(), *targets = target.const_data_ptr<int32_t>();
-    const int32_t* start = table.const_data_ptr<int32_t>();
-    const int64_t joined = stretches(rows, source.numel(), volume, width);
-    const std::vector<int64_t> begins = begins_of(tiles, joined);
-    share_tasks(int64_t(begins.size()) - 1, [&](auto& take) {
-        std::vector<float> sums(joined * TILE * width);
-        for (int64_t task; (task = take()) >= 0;) {
-            const int64_t begin = begins[task], end = begins[task + 1];
-            const int64_t first = begin * TILE, count = std::min(rows, end * TILE) - first;
-            std::fill(sums.begin(), sums.begin() + count * width, 0.f);
-            for (int64_t k = 0; k < volume; ++k) {
-                const int32_t at = start[begin * volume + k], pairs = start[end * volume + k] - at;
-                const float* weight = w + (mirrored ? volume - 1 - k : k) * in * width;
-                if (pairs > 0)
-                    add_products({sources + at, targets + at, pairs}, from, in, weight, sums.data(), width, first);
-            }
-            for (int64_t r = 0; r < count; ++r) finish(sums.data() + r * width, to + (first + r) * out, out);
-        }
-    });
-    return result;
+    const Float32 add{x.const_data_ptr<float>(), packed.const_data_ptr<float>(), in, width};
+    return accumulate(map, out, x.options(), finish, [&] { return add; });
 }
 
 // sum over pairs of x[source][channels]^T y[target] -> sums (channels, width)
@@ -246,8 +287,9 @@ TORCH_LIBRARY(mink_pd, library) {
     library.def("grow(Tensor coordinates, Tensor offsets, int[] step) -> Tensor", &mink_pd::grow);
     library.def("strided(Tensor coordinates, int[] step) -> Tensor", &mink_pd::strided);
     library.def("products(Tensor x, Tensor weights, Tensor source, Tensor target, Tensor table, int rows, "
-                "bool transposed, bool mirrored, Tensor? scale, Tensor? shift, bool relu) -> Tensor",
+                "bool transposed, bool mirrored, Tensor? scale, Tensor? shift, bool relu, bool rounded) -> Tensor",
                 &mink_pd::products);
+    library.def("multiplies_bf16() -> bool", &mink_pd::multiplies_bf16);
     library.def("outer_products(Tensor x, Tensor gradient, Tensor source, Tensor target, Tensor table) -> Tensor",
                 &mink_pd::outer_products);
 }
