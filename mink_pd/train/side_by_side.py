@@ -101,6 +101,7 @@ class Queue:
         self.waiting, self.jobs, self.progress = list(wanted), jobs, progress
         self.running: list[Process] = []
         self.failed: dict[str, str] = {}
+        self._missing: set[str] = set()  # folders that were looked into; looking costs what a training could use
 
     def collect(self) -> None:
         """Take the processes that have ended off the list."""
@@ -119,7 +120,7 @@ class Queue:
             if teacher in self.failed:
                 self.waiting.remove(job)
                 self._report(job, f"not started: its teacher {teacher} failed")
-            elif is_finished(job):
+            elif self._is_finished(job):
                 self.waiting.remove(job)
                 self.progress.found(job)
             elif len(self.running) < self.jobs:
@@ -133,6 +134,14 @@ class Queue:
             process.stop()
         for process in self.running:
             process.wait()
+
+    def _is_finished(self, job: Job) -> bool:
+        if str(job.folder) in self._missing:
+            return False
+        if not is_finished(job):
+            self._missing.add(str(job.folder))
+            return False
+        return True
 
     def _report(self, job: Job, why: str | None) -> None:
         if why is not None:

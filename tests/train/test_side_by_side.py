@@ -82,6 +82,15 @@ def test_a_failed_run_is_named_and_the_others_are_done(
     assert "(9 of 9 runs)" in out.getvalue()
 
 
+def test_a_folder_is_looked_into_once(jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a millisecond or more, for every run that waits, and trainings share the cores with it."""
+    stand_in(monkeypatch, tmp_path / "notes", 12)
+    looked = []
+    monkeypatch.setattr(side_by_side, "is_finished", lambda job: bool(looked.append(str(job.folder))))
+    run_all(jobs, Console(file=StringIO()), 2)
+    assert sorted(looked) == sorted(str(job.folder) for job in jobs if job.run != "unlucky")
+
+
 def test_an_interruption_stops_all(jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, tmp_path / "notes", 2000)
     notes = tmp_path / "notes"
