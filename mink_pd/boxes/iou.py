@@ -1,8 +1,9 @@
 """Exact overlap of rotated rectangles and upright boxes, in float64.
 
-One rectangle is moved into the frame of the other, where four axis-parallel lines clip it (Sutherland and
-Hodgman, 1974). A comparison with a half length decides inside or outside, so that coinciding boxes, shared
-edges and half turns are no special cases.
+By Green's theorem the area that rectangles a and b share is the integral of y dx once around a, with y held between the
+long sides of b and x between its short ones, in the frame of b. Each edge of a gives its part in closed form, and no
+part jumps where edges cross, coincide or turn parallel: touching, equal and contained boxes are no special cases, and
+without branches the compiler takes several pairs at a time.
 """
 
 import numpy as np
@@ -11,11 +12,11 @@ from numpy.typing import ArrayLike
 
 from mink_pd.boxes.geometry import as_rows
 
-# Row of a rectangle for the kernels: x, y, l, w, cos yaw, sin yaw, radius of the circle around it, area.
+# What the kernels want of a rectangle, a row of an array each, so that many can be read at a time: x, y, l, w, cos yaw,
+# sin yaw, radius of the circle around it, area.
 _FIELDS = 8
-# Corners that a clipped polygon may have: 8 by geometry. Rounding could make more, but never above 4, 6,
-# 9, 13, 19, since each run of outside corners adds at most one; compiled code does not check bounds.
-MAX_CORNERS = 19
+_RADIUS, _AREA = 6, 7
+_TINY = 1e-200  # what is shorter has no direction: its reciprocal might overflow
 
 
 def bev_intersection(a: ArrayLike, b: ArrayLike) -> np.ndarray:
@@ -30,7 +31,7 @@ def bev_iou(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """IoU of the rectangles a (A, 5) and b (B, 5), rows x, y, l, w, yaw: float64 (A, B)."""
     first, second = prepare(as_rows(a, 5)), prepare(as_rows(b, 5))
     shared = _pairwise_intersection(first, second)
-    return _over_union(shared, first[:, 7], second[:, 7])
+    return _over_union(shared, first[_AREA], second[_AREA])
 
 
 def iou_3d(a: ArrayLike, b: ArrayLike) -> np.ndarray:
@@ -40,7 +41,7 @@ def iou_3d(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     top = np.minimum.outer(a[:, 2] + a[:, 5] / 2, b[:, 2] + b[:, 5] / 2)  # (A, B)
     bottom = np.maximum.outer(a[:, 2] - a[:, 5] / 2, b[:, 2] - b[:, 5] / 2)
     shared = _pairwise_intersection(first, second) * np.maximum(top - bottom, 0)
-    return _over_union(shared, first[:, 7] * np.maximum(a[:, 5], 0), second[:, 7] * np.maximum(b[:, 5], 0))
+    return _over_union(shared, first[_AREA] * np.maximum(a[:, 5], 0), second[_AREA] * np.maximum(b[:, 5], 0))
 
 
 def _over_union(shared: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -50,25 +51,24 @@ def _over_union(shared: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def prepare(rectangles: np.ndarray) -> np.ndarray:
-    """Rows x, y, l, w, yaw (B, 5) as the kernels want them (B, 8): yaw's cosine and sine, radius and
-    area."""
-    rows = np.empty((len(rectangles), _FIELDS))
-    rows[:, :2] = rectangles[:, :2]
-    rows[:, 2:4] = np.maximum(rectangles[:, 2:4], 0)
-    rows[:, 4], rows[:, 5] = np.cos(rectangles[:, 4]), np.sin(rectangles[:, 4])
-    rows[:, 6] = np.hypot(rows[:, 2], rows[:, 3]) / 2
-    rows[:, 7] = rows[:, 2] * rows[:, 3]
-    return rows
+    """Rectangles x, y, l, w, yaw (B, 5) as the kernels want them, a column each: float64 (8, B)."""
+    columns = np.empty((_FIELDS, len(rectangles)))
+    columns[:2] = rectangles[:, :2].T
+    columns[2:4] = np.maximum(rectangles[:, 2:4].T, 0)
+    columns[4], columns[5] = np.cos(rectangles[:, 4]), np.sin(rectangles[:, 4])
+    columns[_RADIUS] = np.hypot(columns[2], columns[3]) / 2
+    columns[_AREA] = columns[2] * columns[3]
+    return columns
 
 
 @njit(cache=True)
 def _pairwise_intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    shared = np.zeros((len(a), len(b)))
-    polygon, clipped = np.empty((MAX_CORNERS, 2)), np.empty((MAX_CORNERS, 2))
-    for i in range(len(a)):
-        for j in range(len(b)):
-            if may_touch(a, i, b, j):
-                shared[i, j] = intersection(a[i], b[j], polygon, clipped)
+    shared = np.zeros((a.shape[1], b.shape[1]))
+    for i in range(a.shape[1]):
+        rows = near(a, i, b, 0, b.shape[1])
+        areas = intersections(a, i, b, rows)
+        for k in range(len(rows)):
+            shared[i, rows[k]] = areas[k]
     return shared
 
 
@@ -76,71 +76,93 @@ def _pairwise_intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def first_free(tries: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
     """Move rectangles one after the other, each to the first of its tries that overlaps no other one.
 
-    tries (B, T, 8) and rectangles (B, 8) as :func:`prepare` makes them. Returns the try that each took, int64 (B,), -1
-    where all overlap another rectangle, at its old or new place, and this one stays.
+    tries (8, B * T), those of a rectangle one after the other, and rectangles (8, B) as :func:`prepare` makes them.
+    Returns the try that each took, int64 (B,), -1 where all overlap another rectangle, at its old or new place, and
+    this one stays.
     """
-    places, chosen = rectangles.copy(), np.full(len(rectangles), -1)
-    polygon, clipped = np.empty((MAX_CORNERS, 2)), np.empty((MAX_CORNERS, 2))
-    for b in range(len(rectangles)):
-        for t in range(tries.shape[1]):
-            free = True
-            for other in range(len(places)):
-                if other != b and may_touch(tries[b], t, places, other):
-                    free &= not intersection(tries[b, t], places[other], polygon, clipped) > 0
-            if free:
+    places, count = rectangles.copy(), rectangles.shape[1]
+    chosen = np.full(count, -1)
+    for b in range(count):
+        for t in range(tries.shape[1] // count):
+            place = b * (tries.shape[1] // count) + t
+            rows = near(tries, place, places, 0, count)
+            rows = rows[rows != b]
+            if not np.any(intersections(tries, place, places, rows) > 0):
                 chosen[b] = t
-                places[b] = tries[b, t]
+                places[:, b] = tries[:, place]
                 break
     return chosen
 
 
 @njit(cache=True)
-def may_touch(a: np.ndarray, i: int, b: np.ndarray, j: int) -> bool:
-    """Whether the circles around row i of a and row j of b, both prepared, meet: the cheap test before
-    :func:`intersection`. (It takes whole arrays because making a view of a row costs ten times the test.)"""
-    dx, dy, reach = a[i, 0] - b[j, 0], a[i, 1] - b[j, 1], a[i, 6] + b[j, 6]
-    return dx * dx + dy * dy < reach * reach and a[i, 7] > 0 and b[j, 7] > 0
+def near(a: np.ndarray, i: int, b: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Which of the columns first to last - 1 of b have circles around them that meet the one around column i of a, both
+    prepared: int64, ascending. The others share nothing with it: the cheap test before :func:`intersections`."""
+    rows, found = np.empty(last - first, np.int64), 0
+    x, y, radius = a[0, i], a[1, i], a[_RADIUS, i]
+    for j in range(first, last):
+        dx, dy, reach = b[0, j] - x, b[1, j] - y, b[_RADIUS, j] + radius
+        rows[found] = j  # written over by the next unless it counts: no branch to mispredict
+        found += dx * dx + dy * dy < reach * reach
+    return rows[:found]
 
 
 @njit(cache=True)
-def intersection(a: np.ndarray, b: np.ndarray, polygon: np.ndarray, clipped: np.ndarray) -> float:
-    """Area shared by two prepared rectangles; the (MAX_CORNERS, 2) arrays are room to work in."""
-    dx, dy = a[0] - b[0], a[1] - b[1]
-    x, y = dx * b[4] + dy * b[5], dy * b[4] - dx * b[5]  # centre of a in the frame of b
-    cos, sin = a[4] * b[4] + a[5] * b[5], a[5] * b[4] - a[4] * b[5]  # its yaw there
-    for k in range(4):
-        along = a[2] / 2 if k == 0 or k == 3 else -a[2] / 2
-        across = a[3] / 2 if k < 2 else -a[3] / 2
-        polygon[k, 0] = x + along * cos - across * sin
-        polygon[k, 1] = y + along * sin + across * cos
-    count = _clip(polygon, 4, 0, 1.0, b[2] / 2, clipped)
-    count = _clip(clipped, count, 0, -1.0, b[2] / 2, polygon)
-    count = _clip(polygon, count, 1, 1.0, b[3] / 2, clipped)
-    count = _clip(clipped, count, 1, -1.0, b[3] / 2, polygon)
-    doubled = 0.0
-    for k in range(count):
-        n = (k + 1) % count
-        doubled += polygon[k, 0] * polygon[n, 1] - polygon[n, 0] * polygon[k, 1]
+def intersections(a: np.ndarray, i: int, b: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Areas that column i of a shares with the columns ``rows`` (N,) of b, both prepared: float64 (N,)."""
+    close = np.empty((_FIELDS, len(rows)))  # side by side, or the loop over them would not be vectorised
+    for field in range(_FIELDS):
+        for k in range(len(rows)):
+            close[field, k] = b[field, rows[k]]
+    areas = np.empty(len(rows))
+    for k in range(len(rows)):
+        areas[k] = _intersection(a, i, close, k)
+    return areas
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _intersection(a: np.ndarray, i: int, b: np.ndarray, j: int) -> float:
+    cos, sin = a[4, i] * b[4, j] + a[5, i] * b[5, j], a[5, i] * b[4, j] - a[4, i] * b[5, j]  # a's yaw seen from b
+    along_x, along_y = a[2, i] / 2 * cos, a[2, i] / 2 * sin
+    across_x, across_y = -a[3, i] / 2 * sin, a[3, i] / 2 * cos
+    px, py, qx, qy = along_x + across_x, along_y + across_y, across_x - along_x, across_y - along_y  # and -p, -q
+
+    # The sides of b, its axes as they are but around the centre of a: small numbers round less.
+    dx, dy = b[0, j] - a[0, i], b[1, j] - a[1, i]
+    x, y = dx * b[4, j] + dy * b[5, j], dy * b[4, j] - dx * b[5, j]
+    left, right = x - b[2, j] / 2, x + b[2, j] / 2
+    reach = max(abs(py), abs(qy))
+    low, high = max(y - b[3, j] / 2, -reach), min(y + b[3, j] / 2, reach)
+
+    pq, qp = _reciprocal(qx - px), _reciprocal(-px - qx)
+    width_0, height_0 = _under_edge(px, py, qx, qy, pq, left, right, low, high)
+    width_1, height_1 = _under_edge(qx, qy, -px, -py, qp, left, right, low, high)
+    width_2, height_2 = _under_edge(-px, -py, -qx, -qy, -pq, left, right, low, high)
+    width_3, height_3 = _under_edge(-qx, -qy, px, py, -qp, left, right, low, high)
+    # The widths sum to 0, so heights may count from either side; where a lies beyond one, that one gives exactly 0.
+    from_low = width_0 * (height_0 - low) + width_1 * (height_1 - low)
+    from_low += width_2 * (height_2 - low) + width_3 * (height_3 - low)
+    from_high = width_0 * (height_0 - high) + width_1 * (height_1 - high)
+    from_high += width_2 * (height_2 - high) + width_3 * (height_3 - high)
     # Rounding must give neither a negative area nor more than either rectangle has.
-    return max(0.0, min(doubled / 2, min(a[7], b[7])))
+    return max(0.0, min(min(from_low, from_high), min(a[_AREA, i], b[_AREA, j])))
 
 
-@njit(cache=True)
-def _clip(polygon: np.ndarray, count: int, axis: int, sign: float, limit: float, result: np.ndarray) -> int:
-    """Keep the part of the convex polygon where sign * coordinate <= limit; returns its number of
-    corners."""
-    kept, other = 0, 1 - axis
-    k = count - 1
-    there = sign * polygon[k, axis] - limit
-    for n in range(count):
-        here, there = there, sign * polygon[n, axis] - limit
-        if (here < 0 and there > 0) or (here > 0 and there < 0):
-            share = here / (here - there)
-            result[kept, axis] = sign * limit
-            result[kept, other] = polygon[k, other] + share * (polygon[n, other] - polygon[k, other])
-            kept += 1
-        if there <= 0:
-            result[kept, axis], result[kept, other] = polygon[n, axis], polygon[n, other]
-            kept += 1
-        k = n
-    return kept
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _reciprocal(value: float) -> float:
+    return 1 / value if abs(value) > _TINY else 0.0
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _under_edge(
+    x0: float, y0: float, x1: float, y1: float, per_x: float, left: float, right: float, low: float, high: float
+) -> tuple[float, float]:
+    """Of the edge from x0, y0 to x1, y1, per_x = 1 / (x1 - x0): how far it runs towards -x between left and right, and
+    the mean there of its y, held between low and high."""
+    begin, end = min(max(x0, left), right), min(max(x1, left), right)
+    rise = (y1 - y0) * per_x
+    y_begin, y_end = y0 + (begin - x0) * rise, y1 + (end - x1) * rise
+    held_begin, held_end = min(max(y_begin, low), high), min(max(y_end, low), high)
+    free = (held_end - held_begin) * _reciprocal(y_end - y_begin)  # the share of it between low and high
+    beyond = (y_begin - held_begin) + (y_end - held_end)
+    return begin - end, (held_begin + held_end + free * beyond) / 2

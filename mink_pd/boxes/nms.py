@@ -5,7 +5,7 @@ from numba import njit
 from numpy.typing import ArrayLike
 
 from mink_pd.boxes.geometry import as_rows
-from mink_pd.boxes.iou import MAX_CORNERS, intersection, may_touch, prepare
+from mink_pd.boxes.iou import intersections, near, prepare
 
 
 def nms(boxes: ArrayLike, scores: ArrayLike, iou: float, limit: int | None = None) -> np.ndarray:
@@ -25,24 +25,18 @@ def nms(boxes: ArrayLike, scores: ArrayLike, iou: float, limit: int | None = Non
 
 @njit(cache=True)
 def _suppress(rectangles: np.ndarray, iou: float, limit: int) -> np.ndarray:
-    keep = np.ones(len(rectangles), dtype=np.bool_)
-    kept = 0
-    polygon, clipped = np.empty((MAX_CORNERS, 2)), np.empty((MAX_CORNERS, 2))
-    for i in range(len(rectangles)):
+    count, kept = rectangles.shape[1], 0
+    keep, area = np.ones(count, dtype=np.bool_), rectangles[7]
+    for i in range(count):
         if not keep[i]:
             continue
         kept += 1
         if kept > limit:
             keep[i:] = False
             break
-        for j in range(i + 1, len(rectangles)):
-            if not keep[j] or not may_touch(rectangles, i, rectangles, j):
-                continue
-            small, large = rectangles[i, 7], rectangles[j, 7]
-            if small > large:
-                small, large = large, small
-            if small <= iou * large:  # IoU is at most the ratio of the areas: no need to clip
-                continue
-            shared = intersection(rectangles[i], rectangles[j], polygon, clipped)
-            keep[j] = shared <= iou * (small + large - shared)
+        rows = near(rectangles, i, rectangles, i + 1, count)
+        rows = rows[keep[rows]]
+        shared = intersections(rectangles, i, rectangles, rows)
+        for k in range(len(rows)):
+            keep[rows[k]] = shared[k] <= iou * (area[i] + area[rows[k]] - shared[k])
     return np.nonzero(keep)[0]

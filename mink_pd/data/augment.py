@@ -106,8 +106,7 @@ def move_objects(frame: Frame, noise: ObjectNoise, rng: np.random.Generator) -> 
     tries[..., :3] += shift
     tries[..., 6] += angle
     boxes = frame.boxes.astype(np.float64)
-    ground = prepare(tries.reshape(-1, 7)[:, BEV]).reshape(count, _TRIES, -1)
-    chosen = first_free(ground, prepare(boxes[:, BEV]))  # (B,)
+    chosen = first_free(prepare(tries.reshape(-1, 7)[:, BEV]), prepare(boxes[:, BEV]))  # (B,)
     moved = np.flatnonzero(chosen >= 0)
     boxes[moved] = tries[moved, chosen[moved]]
     boxes[:, 6] = wrap_angle(boxes[:, 6])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from mink_pd.boxes.iou import MAX_CORNERS, intersection, may_touch, prepare
+from mink_pd.boxes.iou import intersections, near, prepare
 from mink_pd.data.objects import Objects
 
 OVERLAPS = ("bbox", "bev", "3d")  # order of the first axis of Pairs.overlap
@@ -55,7 +55,7 @@ def dont_care_share(
 
 
 def _upright(objects: Objects) -> tuple[np.ndarray, np.ndarray]:
-    """Rectangles seen from above, prepared (B, 8), with the camera's x and z as x and y, and bottom, top and height
+    """Rectangles seen from above, prepared (8, B), with the camera's x and z as x and y, and bottom, top and height
     (B, 3) of the boxes along its -y."""
     height, width, length = objects.dimensions.T
     x, y, z = objects.location.T
@@ -77,15 +77,18 @@ def _pair_up(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     room, found = 1024, 0
     label, detection, overlap = np.empty(room, np.int64), np.empty(room, np.int64), np.empty((room, 3))
-    polygon, clipped = np.empty((MAX_CORNERS, 2)), np.empty((MAX_CORNERS, 2))
     for frame in range(len(label_first) - 1):
+        first, last = detection_first[frame], detection_first[frame + 1]
         for g in range(label_first[frame], label_first[frame + 1]):
-            for d in range(detection_first[frame], detection_first[frame + 1]):
+            rows = near(label_ground, g, detection_ground, first, last)
+            areas, k = intersections(label_ground, g, detection_ground, rows), 0
+            for d in range(first, last):
                 # An overlap in space is one from above too.
                 in_image = image_intersection(label_image[g], detection_image[d])
                 from_above = 0.0
-                if may_touch(label_ground, g, detection_ground, d):
-                    from_above = intersection(label_ground[g], detection_ground[d], polygon, clipped)
+                if k < len(rows) and rows[k] == d:
+                    from_above = areas[k]
+                    k += 1
                 if in_image == 0 and from_above == 0:
                     continue
                 if found == room:
@@ -98,7 +101,7 @@ def _pair_up(
                 in_space = from_above * max(min(a[1], b[1]) - max(a[0], b[0]), 0.0)
                 label[found], detection[found] = g, d
                 overlap[found, 0] = _iou(in_image, image_area(label_image[g]), image_area(detection_image[d]))
-                area, other = label_ground[g, 7], detection_ground[d, 7]
+                area, other = label_ground[7, g], detection_ground[7, d]
                 overlap[found, 1] = _iou(from_above, area, other)
                 overlap[found, 2] = _iou(in_space, area * a[2], other * b[2])
                 found += 1

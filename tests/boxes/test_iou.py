@@ -110,6 +110,35 @@ def test_thin_and_nearly_parallel_boxes_equal_shapely() -> None:
     np.testing.assert_allclose(found, shapely_intersection(boxes, boxes), atol=1e-9)
 
 
+@pytest.mark.parametrize("amount", [0, 1e-16, 1e-12, 1e-9, 1e-6])
+@pytest.mark.parametrize("place", [0, 1e4])
+def test_nearly_coinciding_boxes_equal_shapely(amount: float, place: float) -> None:
+    """Also turned by right angles: the same rectangle with length and width exchanged, or a cross of two. Far out,
+    coordinates round to 2e-12, and areas by that times the length of the sides."""
+    rng = np.random.default_rng(5)
+    boxes = random_boxes(400, rng)
+    boxes[:200, 6] = rng.integers(-4, 5, 200) * (np.pi / 2)
+    boxes[:, :2] += place
+    others = boxes * (1 + amount * rng.normal(size=boxes.shape))
+    exchanged = rng.random(400) < 0.5
+    others[exchanged, 3:5] = others[exchanged, 4:2:-1]
+    others[:, 6] += rng.integers(-4, 5, 400) * (np.pi / 2)
+    for box, other in zip(boxes, others, strict=True):
+        found = bev_intersection(box[None, GROUND], other[None, GROUND])
+        wanted = shapely_intersection(box[None], other[None])
+        np.testing.assert_allclose(found, wanted, atol=1e-10 if place == 0 else 1e-9)
+        np.testing.assert_allclose(bev_intersection(other[None, GROUND], box[None, GROUND]), found, atol=1e-10)
+
+
+def test_very_small_and_very_large_boxes_equal_shapely() -> None:
+    rng = np.random.default_rng(6)
+    a, b = random_boxes(40, rng, spread=1), random_boxes(40, rng, spread=1)
+    a[:, 3:5] *= 10 ** rng.uniform(-6, 3, (40, 2))
+    b[:, 3:5] *= 10 ** rng.uniform(-6, 3, (40, 2))
+    found, wanted = bev_intersection(a[:, GROUND], b[:, GROUND]), shapely_intersection(a, b)
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-10)
+
+
 def test_empty_inputs() -> None:
     assert bev_iou(np.zeros((0, 5)), np.ones((3, 5))).shape == (0, 3)
     assert iou_3d(np.ones((3, 7)), np.zeros((0, 7))).shape == (3, 0)
