@@ -30,7 +30,7 @@ def main(options: argparse.Namespace) -> None:
     detectors = [load_detector(path) for path in runs]
     data = detectors[0][1].data.model_copy(update={"root": options.data or detectors[0][1].data.root})
     dataset = open_dataset(data, options.split or ("all" if options.frame else data.val_split))
-    frame = choose_frame(dataset, options.frame)
+    frame = choose_frame(dataset, data.range, options.frame)
     names = options.names or [path.stem for path in runs]
     left, right = (
         judge(frame, detect_frame(detector, frame, config), options.score, name, config.data)

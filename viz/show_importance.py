@@ -29,7 +29,7 @@ def main(options: argparse.Namespace) -> None:
     detector, config = load_detector(options.checkpoint)
     data = config.data.model_copy(update={"root": options.data or config.data.root})
     dataset = open_dataset(data, options.split or ("all" if options.frame else data.val_split))
-    frame = choose_frame(dataset, options.frame)
+    frame = choose_frame(dataset, data.range, options.frame)
     view = inspect_importance(detector, frame, options.tap, options.importance, options.rows)
     boxes, velocities = view.boxes, view.velocities
     outlook = OUTLOOKS[config.data.kind]

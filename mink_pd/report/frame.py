@@ -63,7 +63,7 @@ def look(group: Group, root: Path | None, id: str | None) -> Shown:
     trained = {"teacher": teacher, "student alone": group.student.runs[seed], "distilled": row.runs[seed]}
     data = teacher.config.data
     dataset = open_dataset(data.model_copy(update={"root": root or data.root}), data.val_split)
-    frame = choose_frame(dataset, id)
+    frame = choose_frame(dataset, data.range, id)
     tap, kind, rows = _selection(row.runs[seed])
     view = inspect_importance(load_detector(teacher.folder.path)[0], frame, tap, kind, rows)
     panels = [_panel(name, run, frame) for name, run in trained.items()]

@@ -230,10 +230,12 @@ def test_chosen_frame_is_the_named_or_the_fullest(shared) -> None:
     from mink_pd.data.kitti import Kitti
 
     dataset = Kitti(shared("kitti_real"), "all")
-    assert choose_frame(dataset, "000003").id == "000003"
-    assert choose_frame(dataset, None).id == "000008"  # six cars, the most in these files
+    everything, near = (-100.0, -100.0, -10.0, 100.0, 100.0, 10.0), (0.0, -2.0, -10.0, 12.0, 2.0, 10.0)
+    assert choose_frame(dataset, everything, "000003").id == "000003"
+    assert choose_frame(dataset, everything, None).id == "000008"  # six cars, the most in these files
+    assert choose_frame(dataset, near, None).id != "000008"
     with pytest.raises(DataError, match="000099"):
-        choose_frame(dataset, "000099")
+        choose_frame(dataset, everything, "000099")
 
 
 def test_of_scores_that_would_cover_each_other_the_highest_is_written() -> None:
