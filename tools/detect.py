@@ -11,6 +11,7 @@ from mink_pd.config import DataConfig
 from mink_pd.data import open_dataset
 from mink_pd.data.kitti_raw import open_raw
 from mink_pd.errors import ConfigError
+from mink_pd.sparse import multiplies_bf16
 from mink_pd.train.bulk import Bulk
 from mink_pd.train.experiment import own_device
 from mink_pd.train.inputs import Frames, PointFiles
@@ -22,6 +23,8 @@ def main(options: argparse.Namespace) -> None:
     """Check the inputs, then detect and write one file a cloud; what an earlier call has written stays."""
     checkpoint = checkpoint_file(options.checkpoint, options.which)
     detector, config = load_detector(checkpoint)
+    if options.bf16:
+        check_bf16(config.model.name)
     if options.score is not None:
         config.model.nms.score = options.score
     settings = {
@@ -61,6 +64,14 @@ def open_frames(options: argparse.Namespace, data: DataConfig) -> Frames:
         return open_dataset(data.model_copy(update={"root": options.data or data.root}), options.split)
     base, date, drive = options.raw
     return open_raw(base, date, drive, camera_view=data.camera_view)
+
+
+def check_bf16(detector: str) -> None:
+    """Raise ConfigError where bfloat16 would make nothing faster."""
+    if detector == "pointrcnn":
+        raise ConfigError("command line: --bf16 is for sparse convolutions, which pointrcnn has not; leave it out")
+    if not multiplies_bf16():
+        raise ConfigError("command line: --bf16 needs a processor with Intel AMX, and the compiled path; leave it out")
 
 
 def probability(text: str) -> float:
@@ -106,7 +117,9 @@ if __name__ == "__main__":
     )
     arguments.add_argument("--score", type=probability, help="lowest score to report; the configuration's if not given")
     arguments.add_argument(
-        "--bf16", action="store_true", help="convolve in bfloat16 where the processor can (Intel AMX)"
+        "--bf16",
+        action="store_true",
+        help="convolve in bfloat16: faster on Intel processors with AMX, a little less exact",
     )
     arguments.add_argument("--force", action="store_true", help="detect again where DIR holds detections already")
     arguments.add_argument("--which", choices=("last", "best"), default="last", help="checkpoint of a run folder")

@@ -14,7 +14,7 @@ from mink_pd.benchmark.harness import Pair, Side
 from mink_pd.benchmark.inputs import Inputs
 from mink_pd.benchmark.row import Row
 from mink_pd.benchmark.threads import OURS
-from mink_pd.sparse.operators import operators
+from mink_pd.sparse import multiplies_bf16
 
 TOLERANCE = 0.05  # of the largest value, a dozen layers deep: each rounds to 1/256
 
@@ -26,8 +26,7 @@ def rounded(work: Callable[[], Any]) -> Any:
 
 
 def _pair(work: Callable[[], Any], check: Callable[[], None]) -> Pair:
-    compiled = operators()
-    if compiled is None or not compiled.multiplies_bf16():
+    if not multiplies_bf16():
         return Pair(Side(work, OURS), None, notes=["this processor multiplies no bfloat16; ours is in float32"])
     return Pair(Side(partial(rounded, work), OURS), Side(work, OURS), check)
 

@@ -8,3 +8,9 @@ def operators() -> Any | None:
     from mink_pd.sparse.native import library  # at need: "python -m mink_pd.sparse.native" must find it not imported
 
     return library()
+
+
+def multiplies_bf16() -> bool:
+    """Whether inference under autocast to bfloat16 multiplies it here: on Intel processors with AMX."""
+    compiled = operators()
+    return compiled is not None and bool(compiled.multiplies_bf16())

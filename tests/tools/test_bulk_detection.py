@@ -13,6 +13,8 @@ import yaml
 from dying_detector import ROOT
 from tiny_kitti import write_data
 
+from mink_pd.sparse import multiplies_bf16
+
 Tool = Callable[..., CompletedProcess]
 IDS = [f"{i:06d}" for i in range(9)]
 
@@ -65,15 +67,29 @@ def test_other_settings_do_not_mix(teacher: Path, clouds: Path, tool: Tool, tmp_
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "detections of score 0.3, now 0.2; --force" in refused.stderr
-    assert (
-        "detections of bf16 False, now True"
-        in tool("detect.py", teacher, cloud, "--out", out, "--bf16", "--score", 0.3).stderr
-    )
     assert written(out) == before
     again = tool("detect.py", teacher, cloud, "--out", out, "--score", 0.3)
     assert "1 of them found earlier" in again.stdout
     assert tool("detect.py", teacher, cloud, "--out", out, "--score", 0.2, "--force").returncode == 0
     assert yaml.safe_load((out / "detect.yaml").read_text())["score"] == 0.2
+
+
+def test_bfloat16_is_another_setting_and_an_error_without_amx(
+    teacher: Path, clouds: Path, tool: Tool, tmp_path: Path
+) -> None:
+    cloud, out = clouds / "training" / "velodyne" / "000000.bin", tmp_path / "out"
+    asked = tool("detect.py", teacher, cloud, "--out", out, "--bf16")
+    if not multiplies_bf16():
+        assert asked.returncode == 2
+        assert asked.stderr.count("\n") == 1
+        assert "--bf16 needs a processor with Intel AMX" in asked.stderr
+        assert not out.exists()
+        return
+    assert asked.returncode == 0
+    assert yaml.safe_load((out / "detect.yaml").read_text())["bf16"] is True
+    refused = tool("detect.py", teacher, cloud, "--out", out)
+    assert refused.returncode == 2
+    assert "detections of bf16 True, now False" in refused.stderr
 
 
 def test_detections_of_unknown_origin_are_left_alone(teacher: Path, clouds: Path, tool: Tool, tmp_path: Path) -> None:
