@@ -87,6 +87,17 @@ def test_the_finding_says_what_the_control_has(tmp_path: Path) -> None:
     assert "(random teacher) gains −0.8 ± 0.7 mAP 3D; the method is +4.7 ± 1.4 above it, so it passes on" in text
 
 
+def test_controls_that_say_the_same_are_one_sentence(tmp_path: Path) -> None:
+    write_matrix(tmp_path)
+    teacher = tmp_path / "teacher-seed0"
+    for seed, value in enumerate([38.0, 39.5, 39.0]):
+        settings = "model.compression=4", "distill.control=shuffled"
+        write_run(tmp_path, "shuffled", seed, value, *settings, teacher=teacher)
+    text = finding(group_of(tmp_path))
+    assert "Its controls (random teacher and teacher's rows shuffled) gain −0.8 ± 0.7 and −2.2 ± 0.7 mAP 3D; " in text
+    assert "the method is +4.7 ± 1.4 and +6.0 ± 0.0 above them, so it passes on what the teacher knows." in text
+
+
 def test_a_gain_that_the_control_shares_is_called_so(tmp_path: Path) -> None:
     teacher = write_run(tmp_path, "teacher", 0, 60.0)
     for seed, (alone, taught, control) in enumerate([(40, 43, 44), (41, 45, 43), (42, 45, 45.5)]):
