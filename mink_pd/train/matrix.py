@@ -7,7 +7,8 @@ from typing import Protocol
 import numpy as np
 import yaml
 from pydantic import Field, ValidationError
-from rich.table import Table
+from rich import box
+from rich.table import Column, Table
 from scipy import stats
 
 from mink_pd.config import Config, Section, load_config
@@ -164,7 +165,9 @@ def compare(matrix: Matrix, jobs: list[Job], metrics: list[str]) -> Table:
     Runs that are not done yet are left out; the column ``seeds`` says how many there are.
     """
     found = {(job.run, job.seed): figures(job) for job in jobs if is_done(job)}
-    table = Table("run", "seeds", *metrics, *(f"gain {metric}" for metric in metrics))
+    titles = [*metrics, *(f"gain {metric}" for metric in metrics)]
+    # Without lines four figures with their intervals fit into 80 columns.
+    table = Table(Column("run", no_wrap=True), "seeds", *titles, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for name, spec in matrix.runs.items():
         seeds = [seed for run, seed in found if run == name]
         if not seeds:
@@ -190,5 +193,5 @@ def _partner(found: dict[tuple[str, int], dict[str, float]], run: str | None, se
 
 def _plus_minus(values: list[float], sign: bool = False) -> str:
     mean, half = interval(values)
-    text = f"{mean:+.2f}" if sign else f"{mean:.2f}"
-    return text if np.isnan(half) else f"{text} ± {half:.2f}"
+    text = f"{mean:+.1f}" if sign else f"{mean:.1f}"
+    return text if np.isnan(half) else f"{text} ± {half:.1f}"
