@@ -139,6 +139,28 @@ def test_very_small_and_very_large_boxes_equal_shapely() -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-10)
 
 
+def test_boxes_apart_share_exactly_nothing() -> None:
+    """Circles around them meet, so that the rectangles are looked at: rounding must not make two boxes touch, for
+    whoever moves or pastes boxes asks for more than 0."""
+    rng = np.random.default_rng(7)
+    a, b = random_boxes(300, rng), random_boxes(300, rng)
+    gap = np.array([[Polygon(p).distance(Polygon(q)) for q in bev_corners(b)] for p in bev_corners(a)])
+    reach = np.add.outer(np.hypot(a[:, 3], a[:, 4]), np.hypot(b[:, 3], b[:, 4])) / 2
+    between = np.linalg.norm(a[:, None, :2] - b[:, :2], axis=2)
+    apart = (gap > 1e-9) & (between < reach)
+    assert np.count_nonzero(apart) > 5000
+    np.testing.assert_array_equal(bev_intersection(a[:, GROUND], b[:, GROUND])[apart], 0)
+
+
+def test_a_small_box_on_the_edge_of_a_large_one_keeps_its_digits() -> None:
+    """Half of it is inside: 5e-9 m^2 of 1e6. In the small one's frame the large one's place rounds by 1e-13 m."""
+    large, turns = np.array([[0, 0, 1000, 1000, 0.0]]), np.arange(8) * (np.pi / 8)
+    for place in ([500, 3], [-500, 3], [3, 500], [3, -500]):
+        small = np.column_stack([np.tile(place, (8, 1)), np.full((8, 2), 1e-4), turns])
+        np.testing.assert_allclose(bev_intersection(large, small), 5e-9, rtol=1e-8)
+        np.testing.assert_allclose(bev_intersection(small, large), 5e-9, rtol=1e-12)
+
+
 def test_empty_inputs() -> None:
     assert bev_iou(np.zeros((0, 5)), np.ones((3, 5))).shape == (0, 3)
     assert iou_3d(np.ones((3, 7)), np.zeros((0, 7))).shape == (3, 0)
