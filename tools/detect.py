@@ -23,8 +23,9 @@ def main(options: argparse.Namespace) -> None:
     """Check the inputs, then detect and write one file a cloud; what an earlier call has written stays."""
     checkpoint = checkpoint_file(options.checkpoint, options.which)
     detector, config = load_detector(checkpoint)
+    device = own_device(config.train)
     if options.bf16:
-        check_bf16(config.model.name)
+        check_bf16(config.model.name, device)
     if options.score is not None:
         config.model.nms.score = options.score
     settings = {
@@ -37,7 +38,6 @@ def main(options: argparse.Namespace) -> None:
     rank, world = place()
     bulk = Bulk(frames, options.out, settings, rank, world)
     bulk.open(options.force)
-    device = own_device(config.train)
     detector.to(device)
     before = sum(bulk.done(index) for index in range(len(frames)))
     with Progress(console=console, transient=True, disable=rank > 0 or not console.is_terminal) as progress:
@@ -66,11 +66,11 @@ def open_frames(options: argparse.Namespace, data: DataConfig) -> Frames:
     return open_raw(base, date, drive, camera_view=data.camera_view)
 
 
-def check_bf16(detector: str) -> None:
+def check_bf16(detector: str, device: torch.device) -> None:
     """Raise ConfigError where bfloat16 would make nothing faster."""
     if detector == "pointrcnn":
         raise ConfigError("command line: --bf16 is for sparse convolutions, which pointrcnn has not; leave it out")
-    if not multiplies_bf16():
+    if device.type != "cpu" or not multiplies_bf16():
         raise ConfigError("command line: --bf16 needs a processor with Intel AMX, and the compiled path; leave it out")
 
 

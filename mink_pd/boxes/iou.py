@@ -15,7 +15,7 @@ from mink_pd.boxes.geometry import as_rows
 # What the kernels want of a rectangle, a row of an array each, so that many can be read at a time: x, y, l, w, cos yaw,
 # sin yaw, radius of the circle around it, area.
 _FIELDS = 8
-_RADIUS, _AREA = 6, 7
+_RADIUS, AREA = 6, 7
 _TINY = 1e-200  # what is shorter has no direction: its reciprocal might overflow
 
 
@@ -31,7 +31,7 @@ def bev_iou(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """IoU of the rectangles a (A, 5) and b (B, 5), rows x, y, l, w, yaw: float64 (A, B)."""
     first, second = prepare(as_rows(a, 5)), prepare(as_rows(b, 5))
     shared = _pairwise_intersection(first, second)
-    return _over_union(shared, first[_AREA], second[_AREA])
+    return _over_union(shared, first[AREA], second[AREA])
 
 
 def iou_3d(a: ArrayLike, b: ArrayLike) -> np.ndarray:
@@ -41,7 +41,7 @@ def iou_3d(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     top = np.minimum.outer(a[:, 2] + a[:, 5] / 2, b[:, 2] + b[:, 5] / 2)  # (A, B)
     bottom = np.maximum.outer(a[:, 2] - a[:, 5] / 2, b[:, 2] - b[:, 5] / 2)
     shared = _pairwise_intersection(first, second) * np.maximum(top - bottom, 0)
-    return _over_union(shared, first[_AREA] * np.maximum(a[:, 5], 0), second[_AREA] * np.maximum(b[:, 5], 0))
+    return _over_union(shared, first[AREA] * np.maximum(a[:, 5], 0), second[AREA] * np.maximum(b[:, 5], 0))
 
 
 def _over_union(shared: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -57,7 +57,7 @@ def prepare(rectangles: np.ndarray) -> np.ndarray:
     columns[2:4] = np.maximum(rectangles[:, 2:4].T, 0)
     columns[4], columns[5] = np.cos(rectangles[:, 4]), np.sin(rectangles[:, 4])
     columns[_RADIUS] = np.hypot(columns[2], columns[3]) / 2
-    columns[_AREA] = columns[2] * columns[3]
+    columns[AREA] = columns[2] * columns[3]
     return columns
 
 
@@ -81,10 +81,10 @@ def first_free(tries: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
     this one stays.
     """
     places, count = rectangles.copy(), rectangles.shape[1]
-    chosen = np.full(count, -1)
+    chosen, each = np.full(count, -1), tries.shape[1] // max(count, 1)
     for b in range(count):
-        for t in range(tries.shape[1] // count):
-            place = b * (tries.shape[1] // count) + t
+        for t in range(each):
+            place = b * each + t
             rows = near(tries, place, places, 0, count)
             rows = rows[rows != b]
             if not np.any(intersections(tries, place, places, rows) > 0):
@@ -145,7 +145,7 @@ def _intersection(a: np.ndarray, i: int, b: np.ndarray, j: int) -> float:
     from_high = width_0 * (height_0 - high) + width_1 * (height_1 - high)
     from_high += width_2 * (height_2 - high) + width_3 * (height_3 - high)
     # Rounding must give neither a negative area nor more than either rectangle has.
-    return max(0.0, min(min(from_low, from_high), min(a[_AREA, i], b[_AREA, j])))
+    return max(0.0, min(min(from_low, from_high), min(a[AREA, i], b[AREA, j])))
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)

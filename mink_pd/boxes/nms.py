@@ -5,7 +5,7 @@ from numba import njit
 from numpy.typing import ArrayLike
 
 from mink_pd.boxes.geometry import as_rows
-from mink_pd.boxes.iou import intersections, near, prepare
+from mink_pd.boxes.iou import AREA, intersections, near, prepare
 
 
 def nms(boxes: ArrayLike, scores: ArrayLike, iou: float, limit: int | None = None) -> np.ndarray:
@@ -26,7 +26,7 @@ def nms(boxes: ArrayLike, scores: ArrayLike, iou: float, limit: int | None = Non
 @njit(cache=True)
 def _suppress(rectangles: np.ndarray, iou: float, limit: int) -> np.ndarray:
     count, kept = rectangles.shape[1], 0
-    keep, area = np.ones(count, dtype=np.bool_), rectangles[7]
+    keep, area = np.ones(count, dtype=np.bool_), rectangles[AREA]
     for i in range(count):
         if not keep[i]:
             continue

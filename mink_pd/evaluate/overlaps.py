@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from mink_pd.boxes.iou import intersections, near, prepare
+from mink_pd.boxes.iou import AREA, intersections, near, prepare
 from mink_pd.data.objects import Objects
 
 OVERLAPS = ("bbox", "bev", "3d")  # order of the first axis of Pairs.overlap
@@ -101,7 +101,7 @@ def _pair_up(
                 in_space = from_above * max(min(a[1], b[1]) - max(a[0], b[0]), 0.0)
                 label[found], detection[found] = g, d
                 overlap[found, 0] = _iou(in_image, image_area(label_image[g]), image_area(detection_image[d]))
-                area, other = label_ground[7, g], detection_ground[7, d]
+                area, other = label_ground[AREA, g], detection_ground[AREA, d]
                 overlap[found, 1] = _iou(from_above, area, other)
                 overlap[found, 2] = _iou(in_space, area * a[2], other * b[2])
                 found += 1

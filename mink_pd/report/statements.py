@@ -75,38 +75,41 @@ def _controls(group: Group, row: Row) -> str:
         return "No control was run, so part of it may be what any second loss would give."
     alike: dict[str, list[tuple[str, str, str]]] = {}  # by verdict: what it is, its gain, the method's lead over it
     for control in controls:
-        verdict, *figures = _control(group, row, control)
-        alike.setdefault(verdict, []).append((figures[0], figures[1], figures[2]))
+        verdict, figures = _control(group, row, control)
+        alike.setdefault(verdict, []).append(figures)
     title = list(main_figures(row).values())[-1]
     return " ".join(_sentence(verdict, found, title) for verdict, found in alike.items())
 
 
-def _control(group: Group, row: Row, control: Row) -> tuple[str, str, str, str]:
-    """Verdict, a template of ``lead`` and ``them``; what the control is, its gain, the method's lead over it."""
+def _control(group: Group, row: Row, control: Row) -> tuple[str, tuple[str, str, str]]:
+    """Verdict, a template of ``title``, ``own``, ``lead``, ``them`` and verbs; and what the control is, its gain, the
+    method's lead over it."""
     what, metric = CONTROLS[control.control or "random"], list(main_figures(row))[-1]
     own, above = gain(control, group.student, metric), gain(row, control, metric)
     if own is None or above is None:
-        return "no seed in common", what, "", ""
+        return "{has} no seed in common with it", (what, "", "")
     whole = gain(row, group.student, metric)
     if above.n == 1:
         verdict = "on that one seed the method is {lead} above {them}"
     elif not (above.clear and above.mean > 0):
-        verdict = "the method's lead of {lead} is not clear of zero: the gain may not be the teacher's"
+        verdict = (
+            "{gains} {own} {title}; the method's lead of {lead} is not clear of zero: the gain may not be the teacher's"
+        )
     elif whole is None or not whole.clear or whole.mean < 0:
         verdict = "the method is {lead} above {them}"
     else:
         verdict = "the method is {lead} above {them}, so it passes on what the teacher knows"
-    return verdict, what, own.text(sign=True), above.text(sign=True)
+    return "{gains} {own} {title}; " + verdict, (what, own.text(sign=True), above.text(sign=True))
 
 
 def _sentence(verdict: str, controls: list[tuple[str, str, str]], title: str) -> str:
     what, own, lead = (_listed(texts) for texts in zip(*controls, strict=True))
     several = len(controls) > 1
-    subject = f"Its control{'s' * several} ({what})"
-    if not controls[0][1]:
-        return f"{subject} {'have' if several else 'has'} no seed in common with it."
-    end = verdict.format(lead=lead, them="them" if several else "it")
-    return f"{subject} gain{'s' * (not several)} {own} {title}; {end}."
+    words = (
+        {"has": "have", "gains": "gain", "them": "them"} if several else {"has": "has", "gains": "gains", "them": "it"}
+    )
+    end = verdict.format(own=own, lead=lead, title=title, **words)
+    return f"Its control{'s' * several} ({what}) {end}."
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -101,7 +101,7 @@ class Queue:
         self.waiting, self.jobs, self.progress = list(wanted), jobs, progress
         self.running: list[Process] = []
         self.failed: dict[str, str] = {}
-        self._missing: set[str] = set()  # folders that were looked into; looking costs what a training could use
+        self._unfinished: set[str] = set()  # folders; to look into them again costs what a training could use
 
     def collect(self) -> None:
         """Take the processes that have ended off the list."""
@@ -136,12 +136,11 @@ class Queue:
             process.wait()
 
     def _is_finished(self, job: Job) -> bool:
-        if str(job.folder) in self._missing:
-            return False
-        if not is_finished(job):
-            self._missing.add(str(job.folder))
-            return False
-        return True
+        folder = str(job.folder)
+        if folder not in self._unfinished and is_finished(job):
+            return True
+        self._unfinished.add(folder)
+        return False
 
     def _report(self, job: Job, why: str | None) -> None:
         if why is not None:
