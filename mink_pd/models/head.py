@@ -61,7 +61,8 @@ class AnchorHead(nn.Module):
         layers = self.layers()
         weight, bias = (torch.cat(parts) for parts in zip(*((x.weight, x.bias) for x in layers), strict=True))
         with torch.autocast(x.device.type, enabled=False):
-            return functional.linear(x.to(weight.dtype), weight, bias).split([x.out_features for x in layers], dim=1)
+            outputs = functional.linear(x.to(weight.dtype), weight, bias)  # (S, sum of the maps' channels)
+        return outputs.split([layer.out_features for layer in layers], dim=1)
 
     def multiply_adds(self, levels: list[Level], voxels: Voxels, anchors: Tensor) -> int:
         """Of ``forward``."""

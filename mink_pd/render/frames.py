@@ -9,14 +9,14 @@ _LOOKED_AT = 20  # frames
 _OBJECTS = 8  # more make the picture too full, fewer too empty
 
 
-def choose_frame(dataset: Dataset, range: tuple[float, ...], id: str | None) -> Frame:
-    """The frame called ``id``, or a readable one: that of the first twenty with closest to eight objects in ``range``.
+def choose_frame(dataset: Dataset, bounds: tuple[float, ...], id: str | None) -> Frame:
+    """The frame called ``id``, or a readable one: that of the first twenty with closest to eight objects within bounds.
 
-    range: what the detector sees, x, y, z from, x, y, z to [m]. Raises DataError for an id that the data set has not.
+    bounds: what the detector sees, x, y, z from, x, y, z to [m]. Raises DataError for an id that the data set has not.
     """
     if id is None:
-        frames = [dataset[index] for index, _ in enumerate(dataset.ids[:_LOOKED_AT])]
-        return min(frames, key=lambda frame: abs(len(keep_boxes(frame, range).boxes) - _OBJECTS))
+        frames = (dataset[index] for index in range(min(_LOOKED_AT, len(dataset))))
+        return min(frames, key=lambda frame: abs(len(keep_boxes(frame, bounds).boxes) - _OBJECTS))
     if id not in dataset.ids:
         raise DataError(
             f"{dataset.root}: no frame '{id}' among {len(dataset)}, {dataset.ids[0]} to {dataset.ids[-1]}; "
