@@ -34,9 +34,9 @@ bench-deps: setup  ## what only the benchmark's peers need (spconv); nothing els
 	@$(BIN) -m pip --disable-pip-version-check install -q $(PIP_ARGS) -c requirements.txt -r requirements-bench.txt
 
 lint: setup  ## ruff and mypy
-	@$(BIN) -m ruff check mink_pd tools viz tests
-	@$(BIN) -m mypy mink_pd tools viz
+	@$(BIN) -m ruff check mink_pd benchmarks tools viz tests
+	@$(BIN) -m mypy mink_pd benchmarks tools viz
 
 clean:  ## remove caches and build folders; .venv, runs and data stay
 	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache
-	find mink_pd tools viz tests -name __pycache__ -prune -exec rm -rf {} +
+	find mink_pd benchmarks tools viz tests -name __pycache__ -prune -exec rm -rf {} +

@@ -27,7 +27,7 @@ def nuscenes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A simulated nuScenes, not to be written to: a scene in train, two in val, two keyframes each, all ten classes in
     val. Skips without the devkit."""
     pytest.importorskip("nuscenes")
-    from mink_pd.data.simulator.nuscenes import Settings, simulate  # Open3D takes seconds to import
+    from mink_pd.simulator.nuscenes import Settings, simulate  # Open3D takes seconds to import
 
     root = tmp_path_factory.mktemp("simulated") / "nuscenes"
     simulate(root, Settings(train=1, val=2, keyframes=2, seed=6))

@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from mink_pd.train import bulk, inputs
+from mink_pd.detect import bulk, clouds
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,8 +21,8 @@ def main() -> None:
         nonlocal left
         left -= 1
         if left == 0:  # half-way through the file
-            inputs.json.dump = inputs.write_objects = dump
-        inputs.write_detections(*arguments)
+            clouds.json.dump = clouds.write_objects = dump
+        clouds.write_detections(*arguments)
 
     bulk.write_detections = write
     sys.argv[0] = str(ROOT / "tools" / "detect.py")

@@ -10,13 +10,15 @@ from torch import Tensor
 
 from mink_pd.cli import parser, run
 from mink_pd.config import load_config
+from mink_pd.detect.device import launch
+from mink_pd.evaluate.scorers import KittiScorer
 from mink_pd.models import build_detector
-from mink_pd.sparse.norm import BatchNorm, absent, sum_over_processes
-from mink_pd.train import experiment
-from mink_pd.train.experiment import distil, launch, train, train_detector
+from mink_pd.models.checkpoint import checkpoint_file
+from mink_pd.processes import absent, sum_over_processes
+from mink_pd.sparse.norm import BatchNorm
+from mink_pd.train import start
 from mink_pd.train.objective import DetectionObjective
-from mink_pd.train.runs import checkpoint_file
-from mink_pd.train.scorers import KittiScorer
+from mink_pd.train.start import distil, train, train_detector
 from mink_pd.train.validate import Validation
 
 TWO = ("train.devices=2", "train.batch_size=2")
@@ -48,11 +50,11 @@ def normalise(norm: BatchNorm | torch.nn.BatchNorm1d, own: Tensor) -> dict[str, 
 @contextmanager
 def without_validation() -> Iterator[None]:
     """For trainings in float64, in which detectors do not detect."""
-    original, experiment.validate = experiment.validate, lambda *_: Validation({}, KittiScorer(), {})
+    original, start.validate = start.validate, lambda *_: Validation({}, KittiScorer(), {})
     try:
         yield
     finally:
-        experiment.validate = original
+        start.validate = original
 
 
 def norms(rank: int) -> list[dict[str, Tensor]]:

@@ -7,7 +7,8 @@ from torch import Tensor
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
 from mink_pd.distill.pairs import TapPair
-from mink_pd.sparse import SiteTap, voxelise
+from mink_pd.models.taps import SiteTap
+from mink_pd.sparse import voxelise
 
 CLASSES = ["Car", "Pedestrian", "Cyclist"]
 RANGE = (0.0, -3.2, -3.0, 6.4, 3.2, 1.0)

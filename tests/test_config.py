@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mink_pd.config import Config, dump_config, load_config
-from mink_pd.config_models import PointPillarsConfig, SecondConfig
+from mink_pd.config.models import PointPillarsConfig, SecondConfig
 from mink_pd.errors import ConfigError
 from mink_pd.models import DETECTORS, build_detector
 

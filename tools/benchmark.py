@@ -6,16 +6,16 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from mink_pd.benchmark import report
-from mink_pd.benchmark.inputs import Inputs
-from mink_pd.benchmark.loading import loading
-from mink_pd.benchmark.loading import table as loading_table
-from mink_pd.benchmark.machine import describe
-from mink_pd.benchmark.profile import profile
-from mink_pd.benchmark.profile import table as profile_table
-from mink_pd.benchmark.row import run as run_row
-from mink_pd.benchmark.rows import ROWS, choose
-from mink_pd.benchmark.scaling import Curve, arithmetic, curves, draw, tables
+from benchmarks import report
+from benchmarks.inputs import Inputs
+from benchmarks.loading import loading
+from benchmarks.loading import table as loading_table
+from benchmarks.machine import describe
+from benchmarks.profile import profile
+from benchmarks.profile import table as profile_table
+from benchmarks.row import run as run_row
+from benchmarks.rows import ROWS, choose
+from benchmarks.scaling import Curve, arithmetic, curves, draw, tables
 from mink_pd.cli import console, parser, run
 from mink_pd.config import load_config
 from mink_pd.errors import MinkPDError

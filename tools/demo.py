@@ -11,10 +11,10 @@ from rich.table import Table
 
 from mink_pd.cli import console, parser, run
 from mink_pd.errors import MinkPDError
+from mink_pd.experiments.matrix import load_matrix, plan
+from mink_pd.experiments.queue import run_all
 from mink_pd.render import save_png
 from mink_pd.report.page import Report, make_report, write_page
-from mink_pd.train.matrix import load_matrix, plan
-from mink_pd.train.side_by_side import run_all
 
 ROOT = Path(__file__).resolve().parents[1]
 TITLES = {"teacher": "teacher", "student": "4x student", "distilled": "distilled"}

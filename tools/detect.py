@@ -10,13 +10,14 @@ from mink_pd.cli import console, parser, run
 from mink_pd.config import DataConfig
 from mink_pd.data import open_dataset
 from mink_pd.data.kitti_raw import open_raw
+from mink_pd.detect.bulk import Bulk
+from mink_pd.detect.clouds import Frames, PointFiles
+from mink_pd.detect.device import own_device
 from mink_pd.errors import ConfigError
+from mink_pd.models.checkpoint import checkpoint_file, load_detector
+from mink_pd.processes import place
 from mink_pd.sparse import multiplies_bf16
-from mink_pd.train.bulk import Bulk
-from mink_pd.train.experiment import own_device
-from mink_pd.train.inputs import Frames, PointFiles
-from mink_pd.train.processes import place
-from mink_pd.train.runs import checkpoint_file, identify, load_detector
+from mink_pd.train.runs import identify
 
 
 def main(options: argparse.Namespace) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from mink_pd.cli import parser, run
 from mink_pd.config import load_config
-from mink_pd.train.experiment import distil
-from mink_pd.train.runs import checkpoint_file
+from mink_pd.models.checkpoint import checkpoint_file
+from mink_pd.train.start import distil
 
 
 def main(options: argparse.Namespace) -> None:

@@ -10,12 +10,12 @@ from mink_pd.config import load_config
 from mink_pd.data import open_dataset
 from mink_pd.data.loader import make_loader
 from mink_pd.data.objects import Objects
+from mink_pd.detect.device import launch
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.kitti import evaluate_kitti, load_folders, mean_average_precision, operating_points
-from mink_pd.evaluate.report import kitti_table, write_json
-from mink_pd.train.experiment import launch
-from mink_pd.train.runs import load_detector
-from mink_pd.train.scorers import KittiScorer, split
+from mink_pd.evaluate.scorers import KittiScorer, split
+from mink_pd.evaluate.tables import kitti_table, write_json
+from mink_pd.models.checkpoint import load_detector
 from mink_pd.train.validate import validate
 
 Rows = dict[str, Objects]

@@ -9,13 +9,13 @@ from mink_pd.config import Config, load_config
 from mink_pd.data import open_dataset
 from mink_pd.data.loader import make_loader
 from mink_pd.data.nuscenes import NuScenes
+from mink_pd.detect.device import launch
+from mink_pd.detect.predict import detect_batches
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.nuscenes import evaluate_submission, headline, score_rows, write_submission
-from mink_pd.evaluate.report import nuscenes_table, write_json
-from mink_pd.train.experiment import launch
-from mink_pd.train.predict import detect_batches
-from mink_pd.train.runs import load_detector
-from mink_pd.train.scorers import NuScenesScorer
+from mink_pd.evaluate.scorers import NuScenesScorer
+from mink_pd.evaluate.tables import nuscenes_table, write_json
+from mink_pd.models.checkpoint import load_detector
 
 
 def main(options: argparse.Namespace) -> None:

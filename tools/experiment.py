@@ -5,9 +5,9 @@ from pathlib import Path
 
 from mink_pd.cli import console, parser, run
 from mink_pd.errors import ConfigError, MinkPDError
-from mink_pd.train.matrix import compare, load_matrix, plan
-from mink_pd.train.scorers import headline
-from mink_pd.train.side_by_side import run_all
+from mink_pd.evaluate.scorers import headline
+from mink_pd.experiments.matrix import compare, load_matrix, plan
+from mink_pd.experiments.queue import run_all
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "configs" / "experiments"
 

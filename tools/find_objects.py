@@ -7,8 +7,8 @@ from rich.table import Table
 
 from mink_pd.cli import console, parser, run
 from mink_pd.data import open_dataset
-from mink_pd.train.find import search
-from mink_pd.train.runs import load_detector
+from mink_pd.detect.find import search
+from mink_pd.models.checkpoint import load_detector
 
 
 def main(options: argparse.Namespace) -> None:

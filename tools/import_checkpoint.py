@@ -18,7 +18,7 @@ from mink_pd.convert import (
     verify,
 )
 from mink_pd.errors import CheckpointError
-from mink_pd.train.checkpoint import save_weights
+from mink_pd.models.checkpoint import save_weights
 
 
 def main(options: argparse.Namespace) -> None:

@@ -308,7 +308,7 @@ def setup(venv: str, apt: str, cuda: str, pip_args: list[str]) -> None:
             log,
             "pip install -e .",
         )
-        run_logged([python, "-m", "mink_pd.sparse.native"], log, "compiling the sparse convolution")
+        run_logged([python, "-m", "mink_pd.native.build"], log, "compiling the sparse convolution")
         state = probe(python)
         assert state is not None
         Path(state["prefix"], STAMP).write_text(fingerprint(state, target))

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from mink_pd.cli import console, count, parser, run, simulated, simulator_arguments
-from mink_pd.data.simulator import DATE, DRIVE, Settings, Summary, simulate
+from mink_pd.simulator import DATE, DRIVE, Settings, Summary, simulate
 
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Cyclist", "DontCare")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from mink_pd.cli import console, count, parser, run, simulated, simulator_arguments
-from mink_pd.data.simulator.nuscenes import SPLITS, Settings, Summary, simulate
+from mink_pd.simulator.nuscenes import SPLITS, Settings, Summary, simulate
 
 
 def main(options: argparse.Namespace) -> None:

@@ -11,11 +11,11 @@ from mink_pd.config import load_config
 from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
 from mink_pd.data.points import with_columns
-from mink_pd.data.simulator import simulate_frame
+from mink_pd.detect.clouds import PointFiles
+from mink_pd.detect.device import set_threads
 from mink_pd.models import build_detector
 from mink_pd.models.cost import Cost, measure
-from mink_pd.train.environment import set_threads
-from mink_pd.train.inputs import PointFiles
+from mink_pd.simulator import simulate_frame
 
 
 def main(options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mink_pd.cli import parser, run
 from mink_pd.config import load_config
-from mink_pd.train.experiment import train_detector
+from mink_pd.train.start import train_detector
 
 
 def main(options: argparse.Namespace) -> None:

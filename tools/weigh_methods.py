@@ -11,12 +11,12 @@ from mink_pd.cli import console, parser, run
 from mink_pd.config import load_config
 from mink_pd.data import open_dataset
 from mink_pd.data.loader import make_loader
+from mink_pd.detect.device import set_threads
 from mink_pd.distill import Distiller
 from mink_pd.distill.distiller import METHODS
 from mink_pd.distill.weigh import gradient_share
 from mink_pd.models import build_detector
-from mink_pd.train.environment import set_threads
-from mink_pd.train.runs import checkpoint_file, load_detector
+from mink_pd.models.checkpoint import checkpoint_file, load_detector
 
 
 def main(options: argparse.Namespace) -> None:

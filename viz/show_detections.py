@@ -5,6 +5,8 @@ from pathlib import Path
 
 from mink_pd.cli import console, parser, run
 from mink_pd.data import open_dataset
+from mink_pd.detect.predict import detect_frame
+from mink_pd.models.checkpoint import load_detector
 from mink_pd.render import (
     FALSE_POSITIVE,
     MISSED,
@@ -18,8 +20,6 @@ from mink_pd.render import (
     show,
 )
 from mink_pd.report.judge import judge
-from mink_pd.train.predict import detect_frame
-from mink_pd.train.runs import load_detector
 
 
 def main(options: argparse.Namespace) -> None:

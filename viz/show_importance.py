@@ -8,6 +8,7 @@ from mink_pd.cli import console, parser, run
 from mink_pd.data import open_dataset
 from mink_pd.distill.importance import Importance
 from mink_pd.distill.inspect import inspect_importance
+from mink_pd.models.checkpoint import load_detector
 from mink_pd.render import (
     OUTLOOKS,
     check_display,
@@ -19,7 +20,6 @@ from mink_pd.render import (
     show,
 )
 from mink_pd.report.frame import KINDS
-from mink_pd.train.runs import load_detector
 
 
 def main(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mink_pd.boxes.geometry import pairs_in_boxes, wrap_angle
 from mink_pd.boxes.iou import first_free, prepare
-from mink_pd.config import AugmentConfig, ObjectNoise
+from mink_pd.config.data import AugmentConfig, ObjectNoise
 from mink_pd.data.frame import Frame
 from mink_pd.data.sampling import BEV, Database
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from mink_pd.boxes.camera import camera_to_lidar
 from mink_pd.data.calibration import Calibration
-from mink_pd.data.files import whole_file
 from mink_pd.data.frame import Frame
 from mink_pd.data.labels import DONT_CARE, read_all_objects, read_objects
 from mink_pd.data.points import read_points
 from mink_pd.data.projection import detections_to_objects, in_camera_view
 from mink_pd.errors import DataError
+from mink_pd.files import whole_file
 
 __all__ = [
     "IMAGE_SIZE",

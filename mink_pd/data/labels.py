@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mink_pd.data.files import whole_file
 from mink_pd.data.objects import Objects
 from mink_pd.data.parse import parse_lines
 from mink_pd.errors import DataError
+from mink_pd.files import whole_file
 
 DONT_CARE = "DontCare"
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")

@@ -16,9 +16,9 @@ from rich.progress import track
 from mink_pd.boxes.geometry import pairs_in_boxes
 from mink_pd.boxes.iou import bev_intersection
 from mink_pd.data import Dataset
-from mink_pd.data.files import whole_file
 from mink_pd.data.frame import Frame
 from mink_pd.errors import DataError
+from mink_pd.files import whole_file
 
 BEV = [0, 1, 3, 4, 6]  # columns of a box that its rectangle from above consists of
 _VERSION = 2  # of the file; another one is built anew

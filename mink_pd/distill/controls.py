@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mink_pd.distill.pairs import TapPair
 from mink_pd.models import Detector, build_detector
-from mink_pd.sparse import Tap
+from mink_pd.models.taps import Tap
 
 
 def averaged(teacher: Detector, share: float) -> Detector:

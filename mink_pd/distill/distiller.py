@@ -10,8 +10,8 @@ from mink_pd.data.batch import Batch
 from mink_pd.distill.controls import averaged, shuffled
 from mink_pd.distill.initialise import inherit_weights
 from mink_pd.distill.methods import OTHERS, Method
+from mink_pd.distill.methods.pointdistiller.method import PointDistiller
 from mink_pd.distill.pairs import pair_taps
-from mink_pd.distill.pointdistiller import PointDistiller
 from mink_pd.errors import ConfigError, DistillError
 from mink_pd.models import Detector, Prediction
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.errors import DistillError
-from mink_pd.sparse import Tap
+from mink_pd.models.taps import Tap
 
 Importance = Literal["points", "channel_max", "score"]
 

@@ -8,7 +8,7 @@ from mink_pd.data.batch import Batch
 from mink_pd.distill.importance import Importance, importance
 from mink_pd.errors import DistillError
 from mink_pd.models import Prediction
-from mink_pd.sparse import Tap
+from mink_pd.models.taps import Tap
 
 
 @dataclass

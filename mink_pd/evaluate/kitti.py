@@ -13,11 +13,11 @@ import numpy as np
 from mink_pd.data.labels import read_all_objects
 from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
+from mink_pd.evaluate.candidates import Scene, collect
 from mink_pd.evaluate.curves import OperatingPoint, curves, operating_point
 from mink_pd.evaluate.matching import make_task
 from mink_pd.evaluate.overlaps import OVERLAPS
 from mink_pd.evaluate.rules import LEVELS, MIN_IOU
-from mink_pd.evaluate.scene import Scene, collect
 
 METRICS = ("bbox", "aos", "bev", "3d")
 RECALLS = ("R40", "R11")

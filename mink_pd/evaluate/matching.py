@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from mink_pd.data.objects import Objects
+from mink_pd.evaluate.candidates import Candidates, Scene, collect
 from mink_pd.evaluate.rules import (
     ABSENT,
     COUNTED,
@@ -21,7 +22,6 @@ from mink_pd.evaluate.rules import (
     label_roles,
     level_of,
 )
-from mink_pd.evaluate.scene import Candidates, Scene, collect
 
 
 @dataclass

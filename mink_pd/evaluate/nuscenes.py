@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from mink_pd.data.devkit import devkit, open_tables, scenes_of_split
-from mink_pd.data.files import whole_file
 from mink_pd.data.nuscenes import to_map
 from mink_pd.errors import DataError
+from mink_pd.files import whole_file
 
 ERRORS = {"trans_err": "mATE", "scale_err": "mASE", "orient_err": "mAOE", "vel_err": "mAVE", "attr_err": "mAAE"}
 RESULTS = "results_nusc.json"

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.config import Config
-from mink_pd.config_models import AnchorDetectorConfig
+from mink_pd.config.models import AnchorDetectorConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.anchors import anchor_places, place_anchors
 from mink_pd.models.bev import BevNetwork, DenseBev, SparseBev
@@ -13,7 +13,8 @@ from mink_pd.models.decode import detect
 from mink_pd.models.detector import AnchorPrediction, Detections, Detector
 from mink_pd.models.head import AnchorHead
 from mink_pd.models.losses import detection_loss
-from mink_pd.sparse import ME, SiteTap, Voxels
+from mink_pd.models.taps import SiteTap
+from mink_pd.sparse import ME, Voxels
 from mink_pd.sparse.voxels import grid_shape, in_grid
 
 _SOME = 1024  # points that are looked at together: the first ones nearly always tell

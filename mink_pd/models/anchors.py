@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mink_pd.config_models import AnchorConfig, HeadConfig
+from mink_pd.config.models import AnchorConfig, HeadConfig
 from mink_pd.sparse import Voxels
 
 LARGEST = math.log(50)  # of log sizes: an untrained network must not give infinite boxes

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.boxes.nms import nms
-from mink_pd.config_models import NMSConfig
+from mink_pd.config.models import NMSConfig
 from mink_pd.models.anchors import decode, with_direction
 from mink_pd.models.detector import AnchorPrediction, Detections
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mink_pd.config import Config
 from mink_pd.data.batch import Batch
-from mink_pd.sparse import Tap
+from mink_pd.models.taps import Tap
 
 
 @dataclass

@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from mink_pd.models.bev import Level
 from mink_pd.models.detector import AnchorPrediction
-from mink_pd.sparse import LevelsTap, SiteTap, Voxels, with_features
+from mink_pd.models.taps import LevelsTap, SiteTap
+from mink_pd.sparse import Voxels, with_features
 
 PRIOR = 0.01  # score of every anchor before training (RetinaNet, Lin et al. 2017, section 4.1)
 

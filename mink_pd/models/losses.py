@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mink_pd.config_models import AnchorConfig, HeadConfig, LossConfig
+from mink_pd.config.models import AnchorConfig, HeadConfig, LossConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.anchors import direction_class, encode, match
 from mink_pd.models.detector import AnchorPrediction

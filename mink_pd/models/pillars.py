@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mink_pd.processes import sum_over_processes
 from mink_pd.sparse import Voxels, segment_linear_max, segment_mean
 from mink_pd.sparse.layers import EPSILON, MOMENTUM
-from mink_pd.sparse.norm import BatchNorm, sum_over_processes
+from mink_pd.sparse.norm import BatchNorm
 
 _ROWS_A_SUM = 1024  # of a product of moments, in float32
 

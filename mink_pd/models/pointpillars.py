@@ -1,13 +1,14 @@
 """PointPillars (Lang et al., CVPR 2019) on sparse tensors, from points to boxes."""
 
 from mink_pd.config import Config
-from mink_pd.config_models import PointPillarsConfig
+from mink_pd.config.models import PointPillarsConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.compress import width
 from mink_pd.models.detector import AnchorPrediction
 from mink_pd.models.pillars import PillarFeatureNet
-from mink_pd.sparse import SiteTap, Voxels, voxelise
+from mink_pd.models.taps import SiteTap
+from mink_pd.sparse import Voxels, voxelise
 
 
 class PointPillars(AnchorDetector):

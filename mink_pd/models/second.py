@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mink_pd.config import Config
-from mink_pd.config_models import SecondConfig
+from mink_pd.config.models import SecondConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.compress import width

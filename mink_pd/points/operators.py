@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mink_pd.sparse.operators import operators
+from mink_pd.native.operators import operators
 
 _CHUNK = 1 << 24  # distances held at once by the torch path
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.points.operators import ball_query, farthest_points
-from mink_pd.sparse import Tap, knn
+from mink_pd.sparse import knn
 
 
 class Stage(Protocol):
@@ -70,57 +70,6 @@ class PointSample:
     def frame(self) -> Tensor:
         """int64 (F * N,), the frame of each row"""
         return self.present.repeat_interleave(self.points.shape[1])
-
-
-@dataclass
-class PointTap(Tap):
-    """Features (F * N, C) of the points of a sample."""
-
-    values: Tensor
-    sample: PointSample
-
-    @property
-    def features(self) -> Tensor:
-        return self.values
-
-    @property
-    def frame(self) -> Tensor:
-        return self.sample.frame
-
-    @property
-    def frames(self) -> int:
-        return self.sample.frames
-
-    @property
-    def centres(self) -> Tensor:
-        return self.points[:, :3]
-
-    @property
-    def points(self) -> Tensor:
-        return self.sample.rows
-
-    def __str__(self) -> str:
-        return f"{len(self.values)} points"
-
-    def shares_rows(self, other: Tap) -> bool:
-        return isinstance(other, PointTap) and self.sample is other.sample
-
-    def order(self) -> Tensor:
-        return torch.arange(len(self.values), device=self.values.device)
-
-    def counts(self) -> Tensor:
-        """All 1: each row is one point."""
-        return torch.ones_like(self.values[:, 0])
-
-    def carry(self, values: Tensor, target: Tap) -> Tensor:
-        assert self.shares_rows(target)
-        return values
-
-    def on_points(self, values: Tensor) -> Tensor:
-        return values
-
-    def places(self, rows: Tensor) -> Tensor:
-        return self.centres[rows]
 
 
 def choose_points(

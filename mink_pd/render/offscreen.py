@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mink_pd.data.files import whole_file
 from mink_pd.errors import DataError, MinkPDError
+from mink_pd.files import whole_file
 from mink_pd.render.camera import Camera
 from mink_pd.render.scene import Scene
 

@@ -26,7 +26,7 @@ def show(scene: Scene, camera: Camera, title: str, size: tuple[int, int] = (1600
     check_display()
     import open3d as o3d  # late: importing it takes seconds and needs the display's libraries
 
-    from mink_pd.render.geometry import drawable
+    from mink_pd.render.drawables import drawable
 
     application = o3d.visualization.gui.Application.instance
     application.initialize()

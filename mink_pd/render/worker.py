@@ -14,7 +14,7 @@ import open3d as o3d
 
 from mink_pd.render.camera import Camera
 from mink_pd.render.colours import encode_srgb
-from mink_pd.render.geometry import drawable
+from mink_pd.render.drawables import drawable
 from mink_pd.render.scene import Scene
 
 rendering = o3d.visualization.rendering

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mink_pd.experiments.groups import Group, references
+from mink_pd.experiments.runs import Row
+from mink_pd.experiments.statistics import Estimate, over_seeds
 from mink_pd.models.cost import Cost
 from mink_pd.report.charts import COLOURS, Series, chart
-from mink_pd.report.groups import Group, references
-from mink_pd.report.runs import Row
 from mink_pd.report.statements import main_figures, name_of
-from mink_pd.report.statistics import Estimate, over_seeds
 
 KEYS = {"neighbours": "K, neighbours", "rows": "N, selected rows", "temperature": "τ, temperature", "weight": "weight"}
 _CLOCK = ("split", "epoch", "step", "loss", "frames_per_second", "seconds")

@@ -12,18 +12,18 @@ from PIL import Image
 from mink_pd.boxes.geometry import corners
 from mink_pd.data import open_dataset
 from mink_pd.data.frame import Frame
+from mink_pd.detect.predict import detect_frame
 from mink_pd.distill.importance import Importance
 from mink_pd.distill.inspect import ImportanceView, inspect_importance
 from mink_pd.errors import MinkPDError
+from mink_pd.experiments.groups import Group
+from mink_pd.experiments.runs import Run
+from mink_pd.models.checkpoint import load_detector
 from mink_pd.render import OUTLOOKS, Panel, choose_frame, detections_figure, importance_figure
 from mink_pd.render.colours import colour_map, scale_of
 from mink_pd.render.detections import COLOURS
 from mink_pd.render.outlook import Outlook
-from mink_pd.report.groups import Group
 from mink_pd.report.judge import judge
-from mink_pd.report.runs import Run
-from mink_pd.train.predict import detect_frame
-from mink_pd.train.runs import load_detector
 
 KINDS: dict[Importance, str] = {
     "points": "number of points",

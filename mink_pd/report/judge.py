@@ -6,11 +6,11 @@ from mink_pd.boxes.camera import camera_to_lidar
 from mink_pd.config import DataConfig
 from mink_pd.data.frame import Frame
 from mink_pd.data.loader import keep_boxes
+from mink_pd.detect.predict import FrameDetections, to_objects
 from mink_pd.errors import DataError
 from mink_pd.evaluate.centres import match_centres
 from mink_pd.evaluate.matching import match_frame
 from mink_pd.render import FALSE_POSITIVE, IGNORED, MISSED, TRUE_POSITIVE, Panel
-from mink_pd.train.predict import FrameDetections, to_objects
 
 
 def judge(frame: Frame, found: FrameDetections, score: float, title: str, data: DataConfig) -> Panel:

@@ -13,16 +13,16 @@ from PIL import Image
 from mink_pd.data import open_dataset
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
-from mink_pd.data.simulator import simulate_frame
 from mink_pd.errors import MinkPDError
+from mink_pd.experiments.groups import Group, make_groups
+from mink_pd.experiments.runs import Row, make_rows, read_runs
+from mink_pd.experiments.statistics import gain, over_seeds
+from mink_pd.files import make_folder, write_text
+from mink_pd.models.checkpoint import load_detector
 from mink_pd.models.cost import Cost, measure
 from mink_pd.report import curves, frame, tables
-from mink_pd.report.groups import Group, make_groups
-from mink_pd.report.runs import Row, make_rows, read_runs
 from mink_pd.report.statements import finding, main_figures
-from mink_pd.report.statistics import gain, over_seeds
-from mink_pd.train.files import make_folder, write_text
-from mink_pd.train.runs import load_detector
+from mink_pd.simulator import simulate_frame
 
 COST_FRAMES = 4
 

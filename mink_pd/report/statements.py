@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from mink_pd.report.groups import Group
-from mink_pd.report.runs import Row
-from mink_pd.report.statistics import Estimate, gain
-from mink_pd.train.scorers import headline
+from mink_pd.evaluate.scorers import headline
+from mink_pd.experiments.groups import Group
+from mink_pd.experiments.runs import Row
+from mink_pd.experiments.statistics import Estimate, gain
 
 NAMES = {
     "pointdistiller": "PointDistiller",

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import mean
 
+from mink_pd.experiments.groups import Group, differences, references
+from mink_pd.experiments.runs import Row, Run
+from mink_pd.experiments.statistics import Estimate, gain, over_seeds
 from mink_pd.models.cost import Cost
-from mink_pd.report.groups import Group, differences, references
-from mink_pd.report.runs import Row, Run
 from mink_pd.report.statements import CONTROLS, main_figures, name_of
-from mink_pd.report.statistics import Estimate, gain, over_seeds
 
 LEVELS = ("easy", "moderate", "hard")
 OVERLAPS = {"bev": "BEV", "3d": "3D"}

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mink_pd.native.operators import operators
 from mink_pd.sparse.kernel_map import KernelMap, PairList, kernel_map, kernel_offsets
 from mink_pd.sparse.minkowski import ME
-from mink_pd.sparse.operators import operators
 from mink_pd.sparse.sites import grown_sites, strided_sites
 
 Sites = Any  # ME.CoordinateMapKey, ME.SparseTensor or Tensor, which have no types: what ME's layers take

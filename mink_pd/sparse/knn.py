@@ -5,7 +5,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from mink_pd.sparse.operators import operators
+from mink_pd.native.operators import operators
 
 
 def knn(queries: Tensor, references: Tensor, k: int) -> Tensor:

@@ -1,49 +1,13 @@
-"""Batch norm whose statistics may be those of all processes, and the sums that it takes over them."""
+"""Batch norm whose statistics may be those of all processes."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mink_pd.errors import ConfigError
-
-_absent = False  # of the whole process: on a GPU the backward pass runs in another thread
-
-
-def processes() -> int:
-    """How many processes work together; 1 without a process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-@contextmanager
-def absent() -> Iterator[None]:
-    """Inside, this process takes part in all sums over processes and adds nothing to them.
-
-    A process without points of its own must still answer the others: it computes on any batch in here, forward and
-    backward, and throws its gradients away.
-    """
-    global _absent
-    _absent = True
-    try:
-        yield
-    finally:
-        _absent = False
-
-
-def sum_over_processes(sums: Tensor) -> Tensor:
-    """The sum of a small tensor over all processes, the same bits on each; not differentiable.
-
-    The identity without a process group. Every process must call it equally often and in the same order.
-    """
-    if processes() == 1:
-        return sums
-    total = torch.zeros_like(sums) if _absent else sums.detach().clone()
-    dist.all_reduce(total)
-    return total
+from mink_pd.processes import processes, sum_over_processes
 
 
 class BatchNorm(nn.BatchNorm1d):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mink_pd.sparse.operators import operators
+from mink_pd.native.operators import operators
 
 
 def segment_mean(values: Tensor, rows: Tensor, counts: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mink_pd.native.operators import operators
 from mink_pd.sparse.kernel_map import coordinates_of, hashable, insert_sites, kernel_offsets
 from mink_pd.sparse.minkowski import ME
-from mink_pd.sparse.operators import operators
 from mink_pd.sparse.voxels import Voxels, unique_sites
 
 Bounds = tuple[tuple[int, ...], tuple[int, ...]]  # lowest and highest coordinate of each axis

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from mink_pd.native.operators import operators
 from mink_pd.sparse.minkowski import ME
-from mink_pd.sparse.operators import operators
 
 MOST_CELLS = 2**35  # of a batch's grid in the compiled path, whose bits then take 100 MB
 

@@ -1,1 +1,1 @@
-"""Training: the loop, optimiser and schedule, checkpoints, run folders, and running a trained detector."""
+"""Training: from a configuration to a run folder."""

@@ -1,8 +1,5 @@
 """What a result depends on beside the configuration: versions, commit, device, threads, command line."""
 
-import ctypes
-import ctypes.util
-import functools
 import os
 import platform
 import shlex
@@ -11,11 +8,8 @@ import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
-
-from mink_pd.config import TrainConfig
 
 PACKAGES = (
     "mink_pd",
@@ -27,48 +21,6 @@ PACKAGES = (
     "numba",
     "safetensors",
 )
-
-
-def set_threads(config: TrainConfig) -> None:
-    """Give torch (and the OpenMP it shares with MinkowskiEngine) the configured number of threads.
-
-    By default processes on one machine share its cores.
-    """
-    most = max(1, (os.cpu_count() or 1) // config.devices)
-    torch.set_num_threads(config.threads or min(torch.get_num_threads(), most))
-
-
-# glibc's mallopt: requests from this size on get pages of their own, and free memory above this size at the heap's end
-# goes back to the system at once.
-_OWN_PAGES, _KEPT_FREE = (-3, 2**28), (-1, 2**29)
-
-
-def keep_memory() -> None:
-    """Keep the memory of freed tensors for the next ones.
-
-    With glibc's defaults a training step of small batches fetches and returns 2,000 to 8,000 pages, up to a tenth of
-    a detection's time.
-    """
-    libc = _libc()
-    if hasattr(libc, "mallopt"):
-        for setting in (_OWN_PAGES, _KEPT_FREE):
-            libc.mallopt(*setting)
-
-
-def trim_memory() -> None:
-    """Give freed memory back to the system.
-
-    Tensors of sparse frames differ in size at every step; glibc keeps the holes between them, 0.1 to 0.4 MB a step.
-    """
-    libc = _libc()
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
-
-
-@functools.cache
-def _libc() -> Any:
-    name = ctypes.util.find_library("c")
-    return ctypes.CDLL(name) if name else None
 
 
 def describe(device: torch.device) -> str:

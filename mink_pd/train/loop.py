@@ -14,15 +14,17 @@ from torch import Tensor, nn
 from mink_pd.config import Config
 from mink_pd.data.batch import Batch
 from mink_pd.errors import MinkPDError
+from mink_pd.memory import trim_memory
 from mink_pd.models import Detector
-from mink_pd.sparse.norm import processes, sum_over_processes, synchronise
-from mink_pd.train.checkpoint import random_state, save_state, save_weights, set_random_state
-from mink_pd.train.environment import trim_memory
+from mink_pd.models.checkpoint import save_weights
+from mink_pd.processes import gather, processes, stop_together, sum_over_processes
+from mink_pd.sparse.norm import synchronise
 from mink_pd.train.objective import Objective
 from mink_pd.train.optimiser import MovingAverage, make_optimiser, make_schedule
-from mink_pd.train.processes import add_gradients, gather, share_state, spare_batch, standing_by, stop_together
-from mink_pd.train.report import Reporter
+from mink_pd.train.parallel import add_gradients, share_state, spare_batch, standing_by
+from mink_pd.train.reporter import Reporter
 from mink_pd.train.runs import RunFolder
+from mink_pd.train.state import random_state, save_state, set_random_state
 from mink_pd.train.validate import Validation
 
 TRIM_EVERY = 50  # steps

@@ -4,15 +4,14 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mink_pd.config import Config, TrainConfig, dump_config, load_config
-from mink_pd.errors import CheckpointError, ConfigError
-from mink_pd.models import Detector, build_detector
-from mink_pd.train.checkpoint import load_state, load_weights, read_config
-from mink_pd.train.files import make_folder, write_text
+from mink_pd.errors import ConfigError
+from mink_pd.files import make_folder, write_text
+from mink_pd.models.checkpoint import WEIGHTS, Which
+from mink_pd.train.state import load_state
 
-Which = Literal["last", "best"]
 Files = dict[str, dict[str, str]]  # what the file is -> its path and sha256
 
 # Keys that may differ when a run is resumed: they move it or change its speed, not its result.
@@ -54,7 +53,7 @@ class RunFolder:
 
     def weights(self, which: Which) -> Path:
         """The exported detector: ``last`` or ``best``."""
-        return self.checkpoints / f"{which}.safetensors"
+        return self.path / WEIGHTS.format(which)
 
     @property
     def exists(self) -> bool:
@@ -140,33 +139,6 @@ def identify(files: dict[str, Path]) -> Files:
         name: {"path": str(path.resolve()), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         for name, path in files.items()
     }
-
-
-def checkpoint_file(path: Path, which: Which = "last") -> Path:
-    """The weights file of a run folder, or ``path`` itself if it is a file.
-
-    Raises CheckpointError if there is none.
-    """
-    if not path.is_dir():
-        return path
-    file = RunFolder(path).weights(which)
-    if not file.is_file():
-        raise CheckpointError(f"{file}: no such checkpoint; is {path} a run folder, and has it finished an epoch?")
-    return file
-
-
-def load_detector(path: Path, config: Config | None = None, which: Which = "last") -> tuple[Detector, Config]:
-    """A trained detector in evaluation mode on the CPU, and the configuration that describes it.
-
-    path: run folder or ``.safetensors`` file. config: the detector that it must be; None: the one that the
-    file says it is. Neither depends on where the run folder or the data were at the time of training.
-    Raises CheckpointError if the file is missing, damaged, or of another architecture.
-    """
-    file = checkpoint_file(path, which)
-    config = read_config(file) if config is None else config
-    detector = build_detector(config)
-    load_weights(file, detector, config)
-    return detector.eval(), config
 
 
 def _same_batches(one: TrainConfig, other: TrainConfig) -> bool:

@@ -8,11 +8,11 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from mink_pd.data.batch import Batch
+from mink_pd.detect.predict import detect_batches
 from mink_pd.errors import MinkPDError
+from mink_pd.evaluate.scorers import Scorer
 from mink_pd.models import Detector
-from mink_pd.train.predict import detect_batches
-from mink_pd.train.processes import gather, stop_together
-from mink_pd.train.scorers import Scorer
+from mink_pd.processes import gather, stop_together
 
 
 @dataclass

@@ -7,8 +7,8 @@ import yaml
 from rich.console import Console
 from tiny_kitti import settings, write_data
 
-from mink_pd.benchmark import loading
-from mink_pd.benchmark.loading import Stretches, table
+from benchmarks import loading
+from benchmarks.loading import Stretches, table
 from mink_pd.config import load_config
 
 

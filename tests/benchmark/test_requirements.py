@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mink_pd.benchmark.rows import ROWS
+from benchmarks.rows import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
 

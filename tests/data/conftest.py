@@ -1,4 +1,4 @@
-"""A tiny data set in KITTI's layout, and the five real frames under a root that may be written."""
+"""A tiny data set in KITTI's layout, and real frames under a root that may be written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +85,7 @@ def kitti_root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def real_root(shared: Callable[[str], Path], tmp_path: Path) -> Path:
-    """The five real frames; the folder around them may be written, they may not."""
+    """Real frames; the folder around them may be written, they may not."""
     (tmp_path / "training").symlink_to(shared("kitti_real") / "training")
     return tmp_path
 

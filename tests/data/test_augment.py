@@ -5,7 +5,7 @@ import pytest
 from shapely.geometry import Polygon
 
 from mink_pd.boxes.geometry import bev_corners, corners, points_in_boxes
-from mink_pd.config import AugmentConfig, ObjectNoise
+from mink_pd.config.data import AugmentConfig, ObjectNoise
 from mink_pd.data.augment import augment, mirror, mirror_ahead, move_objects, rotate, scale
 from mink_pd.data.frame import Frame
 

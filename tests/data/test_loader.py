@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from mink_pd.config import AugmentConfig, DataConfig, ObjectNoise
+from mink_pd.config import DataConfig
+from mink_pd.config.data import AugmentConfig, ObjectNoise
 from mink_pd.data import open_dataset
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame

@@ -26,7 +26,7 @@ from mink_pd.evaluate.nuscenes import (
     submission_rows,
     write_submission,
 )
-from mink_pd.evaluate.report import nuscenes_table
+from mink_pd.evaluate.tables import nuscenes_table
 
 pytest.importorskip("nuscenes")
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from mink_pd.config import Config
-from mink_pd.config_models import AnchorDetectorConfig, PointPillarsConfig, SecondConfig
+from mink_pd.config.models import AnchorDetectorConfig, PointPillarsConfig, SecondConfig
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
 

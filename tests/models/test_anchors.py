@@ -8,7 +8,7 @@ import torch
 from shapely.geometry import box as rectangle
 
 from mink_pd.config import Config
-from mink_pd.config_models import AnchorConfig
+from mink_pd.config.models import AnchorConfig
 from mink_pd.models.anchors import (
     aligned_iou,
     decode,

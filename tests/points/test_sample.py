@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from mink_pd.points import PointTap, abstract, choose_points, farthest_points, interpolate
+from mink_pd.models.taps import PointTap
+from mink_pd.points import abstract, choose_points, farthest_points, interpolate
 
 BOUNDS = (0.0, -40.0, -3.0, 70.0, 40.0, 1.0)
 

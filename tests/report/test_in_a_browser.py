@@ -12,9 +12,9 @@ import pytest
 from headless_browser import Browser
 from made_up_runs import made_up_frame, write_matrix
 
-from mink_pd.report.groups import make_groups
+from mink_pd.experiments.groups import make_groups
+from mink_pd.experiments.runs import make_rows, read_runs
 from mink_pd.report.page import Report, write_page
-from mink_pd.report.runs import make_rows, read_runs
 
 pytestmark = pytest.mark.skipif(
     headless_browser.find() is None, reason="no Chromium or Chrome here; on Debian: apt-get install chromium"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mink_pd.sparse import native
+from mink_pd.native import build as native
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ from sparse_layers import close, coordinates, on, ours_and_peer, sparse, values_
 from torch import Tensor
 from torch.nn import functional
 
-from mink_pd.sparse import ME, native
+from mink_pd.native import build as native
+from mink_pd.sparse import ME
 from mink_pd.sparse.conv import GenerativeConvTranspose, SparseConv, SparseConvTranspose
 
 pytestmark = pytest.mark.usefixtures("compiled")

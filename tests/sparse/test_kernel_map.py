@@ -4,7 +4,8 @@ import pytest
 import torch
 from sparse_layers import coordinates, sparse
 
-from mink_pd.sparse import kernel_map, native
+from mink_pd.native import build as native
+from mink_pd.sparse import kernel_map
 from mink_pd.sparse.conv import SparseConv, SparseConvTranspose
 
 pytestmark = pytest.mark.usefixtures("compiled")

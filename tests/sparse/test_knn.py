@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mink_pd.sparse import knn, native
+from mink_pd.native import build as native
+from mink_pd.sparse import knn
 
 
 def normal(count: int, dimension: int, seed: int = 0) -> Tensor:

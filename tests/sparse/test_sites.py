@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from mink_pd.sparse import ME, ConvBlock, Voxels, native, reached_sites, strided_sites, voxelise
+from mink_pd.native import build as native
+from mink_pd.sparse import ME, ConvBlock, Voxels, reached_sites, strided_sites, voxelise
 from mink_pd.sparse.kernel_map import kernel_offsets
 from mink_pd.sparse.voxels import unique_sites
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mink_pd.config import Config
+from mink_pd.native.operators import operators
 from mink_pd.sparse import segment_linear_max, segment_max, segment_mean, voxelise
-from mink_pd.sparse.operators import operators
 from mink_pd.sparse.voxels import grid_shape, in_grid, sort_into_cells
 
 BOUNDS = (0.0, -4.0, -3.0, 8.0, 4.0, 1.0)

@@ -11,7 +11,7 @@ import torch
 import yaml
 from convert import names, point_reference
 
-from mink_pd.train.runs import load_detector
+from mink_pd.models.checkpoint import load_detector
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "configs" / "published"
 Tool = Callable[..., CompletedProcess]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mink_pd.config import load_config
 from mink_pd.models import build_detector
-from mink_pd.train.checkpoint import save_weights
+from mink_pd.models.checkpoint import save_weights
 
 pytest.importorskip("nuscenes")
 Tool = Callable[..., CompletedProcess]

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from mink_pd.config import load_config
 from mink_pd.errors import ConfigError
+from mink_pd.models.checkpoint import load_detector
 from mink_pd.train.loop import Trainer
-from mink_pd.train.runs import load_detector
 
 ROOT = Path(__file__).resolve().parents[2]
 Tool = Callable[..., CompletedProcess]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mink_pd.config import Config
 from mink_pd.models import build_detector
-from mink_pd.train.checkpoint import save_weights
+from mink_pd.models.checkpoint import save_weights
 
 Tool = Callable[..., CompletedProcess]
 RANGE = [0, -12.8, -3, 32, 12.8, 1]

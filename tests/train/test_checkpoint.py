@@ -9,19 +9,11 @@ import torch
 from safetensors.torch import save_file
 
 from mink_pd.config import Config
-from mink_pd.config_models import PointPillarsConfig
+from mink_pd.config.models import PointPillarsConfig
 from mink_pd.errors import CheckpointError
 from mink_pd.models import build_detector
-from mink_pd.train.checkpoint import (
-    load_state,
-    load_weights,
-    random_state,
-    read_config,
-    save_state,
-    save_weights,
-    set_random_state,
-)
-from mink_pd.train.runs import load_detector
+from mink_pd.models.checkpoint import load_detector, load_weights, read_config, save_weights
+from mink_pd.train.state import load_state, random_state, save_state, set_random_state
 
 
 def small(**model: object) -> Config:

@@ -19,13 +19,16 @@ from torch import Tensor
 from mink_pd.config import load_config
 from mink_pd.data import open_dataset
 from mink_pd.data.loader import make_loader
+from mink_pd.detect.device import launch
 from mink_pd.errors import ConfigError
+from mink_pd.evaluate.scorers import KittiScorer
 from mink_pd.models import build_detector
-from mink_pd.sparse.norm import BatchNorm, sum_over_processes, synchronise
-from mink_pd.train.experiment import distil, launch, train_detector
+from mink_pd.models.checkpoint import checkpoint_file, load_detector
+from mink_pd.processes import sum_over_processes
+from mink_pd.sparse.norm import BatchNorm, synchronise
 from mink_pd.train.loop import Trainer
-from mink_pd.train.runs import RunFolder, checkpoint_file, load_detector
-from mink_pd.train.scorers import KittiScorer
+from mink_pd.train.runs import RunFolder
+from mink_pd.train.start import distil, train_detector
 from mink_pd.train.validate import validate
 
 WORKER = Path(__file__).parents[1] / "processes_worker.py"

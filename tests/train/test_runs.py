@@ -7,8 +7,9 @@ from stand_in import make_trainer
 
 from mink_pd.config import Config, DataConfig, load_config
 from mink_pd.errors import CheckpointError, ConfigError
-from mink_pd.train.report import keep_epochs, read_metrics
-from mink_pd.train.runs import RunFolder, checkpoint_file, identify
+from mink_pd.models.checkpoint import checkpoint_file
+from mink_pd.train.reporter import keep_epochs, read_metrics
+from mink_pd.train.runs import RunFolder, identify
 
 
 @pytest.fixture

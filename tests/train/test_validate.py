@@ -12,9 +12,9 @@ from mink_pd.config import Config, DataConfig
 from mink_pd.data.calibration import Calibration
 from mink_pd.data.frame import Frame
 from mink_pd.data.objects import Objects
+from mink_pd.detect.predict import detect_batches, detect_frame, write_results
 from mink_pd.errors import ConfigError, DataError
-from mink_pd.train.predict import detect_batches, detect_frame, write_results
-from mink_pd.train.scorers import KittiScorer, check_metric, kitti_figures, labels_of
+from mink_pd.evaluate.scorers import KittiScorer, check_metric, kitti_figures, labels_of
 from mink_pd.train.validate import validate
 
 

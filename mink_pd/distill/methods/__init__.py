@@ -1,6 +1,6 @@
 """The methods that PointDistiller is compared and combined with: one module each (table: docs/methods.md).
 
-Adding one is a subclass of ``Method`` here, a section in ``mink_pd/config_methods.py`` and a line in ``OTHERS``.
+Adding one is a subclass of ``Method`` here, a section in ``mink_pd/config/methods.py`` and a line in ``OTHERS``.
 """
 
 from mink_pd.distill.methods.attention_guided import AttentionGuided

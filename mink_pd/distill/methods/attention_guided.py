@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mink_pd.config_methods import AttentionGuidedConfig
+from mink_pd.config.methods import AttentionGuidedConfig
 from mink_pd.distill.methods.adapters import AdaptedMethod
 from mink_pd.distill.methods.rows import all_rows, frame_mean, important_rows
 from mink_pd.distill.pairs import TapPair

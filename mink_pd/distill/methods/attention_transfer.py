@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mink_pd.config_methods import AttentionTransferConfig
+from mink_pd.config.methods import AttentionTransferConfig
 from mink_pd.distill.methods.method import Method
 from mink_pd.distill.methods.rows import all_rows, frame_mean
 from mink_pd.distill.pairs import TapPair

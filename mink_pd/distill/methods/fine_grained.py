@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mink_pd.config_methods import FineGrainedConfig
+from mink_pd.config.methods import FineGrainedConfig
 from mink_pd.distill.methods.adapters import AdaptedMethod
 from mink_pd.distill.methods.regions import near_objects
 from mink_pd.distill.pairs import TapPair

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from mink_pd.config_methods import FitNetsConfig
+from mink_pd.config.methods import FitNetsConfig
 from mink_pd.distill.methods.adapters import AdaptedMethod
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from mink_pd.config_methods import LocalisationConfig
+from mink_pd.config.methods import LocalisationConfig
 from mink_pd.distill.methods.heads import BOX, HeadMethod, anchor_scores, relative
 from mink_pd.distill.methods.regions import near_objects
 from mink_pd.distill.pairs import TapPair

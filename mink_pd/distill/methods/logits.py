@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from mink_pd.config_methods import LogitsConfig
+from mink_pd.config.methods import LogitsConfig
 from mink_pd.distill.importance import tap_of
 from mink_pd.distill.methods.heads import HeadMethod
 from mink_pd.distill.pairs import TapPair

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from mink_pd.config_methods import OverhaulConfig
+from mink_pd.config.methods import OverhaulConfig
 from mink_pd.distill.methods.adapters import AdaptedMethod
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mink_pd.config_methods import RelationalConfig
+from mink_pd.config.methods import RelationalConfig
 from mink_pd.distill.methods.method import Method
 from mink_pd.distill.methods.rows import frame_mean, important_rows
 from mink_pd.distill.pairs import TapPair

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mink_pd.config_methods import RowsConfig
+from mink_pd.config.methods import RowsConfig
 from mink_pd.distill.importance import select
 from mink_pd.distill.pairs import TapPair
 

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from mink_pd.config_methods import SimilarityConfig
+from mink_pd.config.methods import SimilarityConfig
 from mink_pd.distill.methods.method import Method
 from mink_pd.distill.methods.rows import frame_mean, important_rows
 from mink_pd.distill.pairs import TapPair

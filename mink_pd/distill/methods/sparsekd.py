@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mink_pd.config_methods import SparseKDConfig
+from mink_pd.config.methods import SparseKDConfig
 from mink_pd.distill.importance import select
 from mink_pd.distill.methods.heads import BOX, HeadMethod, anchor_scores, relative
 from mink_pd.distill.pairs import TapPair

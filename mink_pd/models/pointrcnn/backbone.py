@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mink_pd.config_pointrcnn import SetAbstractionConfig
+from mink_pd.config.pointrcnn import SetAbstractionConfig
 from mink_pd.models.pointrcnn.layers import GroupedMLP, InterpolatedLayer, mlp
 from mink_pd.points import Interpolation, Level, PointSample
 

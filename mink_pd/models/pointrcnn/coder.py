@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mink_pd.config_pointrcnn import BinConfig
+from mink_pd.config.pointrcnn import BinConfig
 from mink_pd.models.anchors import LARGEST
 
 QUARTER = math.pi / 4  # headings of the second stage lie this near to the region's

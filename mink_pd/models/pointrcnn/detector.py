@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.config import Config
-from mink_pd.config_pointrcnn import PointRCNNConfig
+from mink_pd.config.pointrcnn import PointRCNNConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.compress import whole_width
 from mink_pd.models.decode import suppress
@@ -20,7 +20,8 @@ from mink_pd.models.pointrcnn.layers import GroupedLayer, InterpolatedLayer
 from mink_pd.models.pointrcnn.points import assign_points, point_loss
 from mink_pd.models.pointrcnn.regions import Regions, propose, sample_regions
 from mink_pd.models.pointrcnn.roi import RegionHead, boxes_from_frame, pool, region_loss
-from mink_pd.points import PointSample, PointTap, abstract, choose_points, interpolate
+from mink_pd.models.taps import PointTap
+from mink_pd.points import PointSample, abstract, choose_points, interpolate
 
 
 @dataclass(kw_only=True)

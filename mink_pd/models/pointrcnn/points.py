@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.boxes.geometry import points_in_boxes
-from mink_pd.config_pointrcnn import PointLossConfig
+from mink_pd.config.pointrcnn import PointLossConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.losses import focal_loss
 from mink_pd.models.pointrcnn.coder import BoxCoder

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.boxes.iou import iou_3d
-from mink_pd.config_pointrcnn import ProposalConfig, RoIConfig
+from mink_pd.config.pointrcnn import ProposalConfig, RoIConfig
 from mink_pd.models.decode import suppress
 
 # Largest random move of a region in training; PointRCNN names the augmentation and leaves its size open.

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mink_pd.config_pointrcnn import PointLossConfig, RoIConfig
+from mink_pd.config.pointrcnn import PointLossConfig, RoIConfig
 from mink_pd.models.pointrcnn.backbone import PointHead, SetAbstraction, Width
 from mink_pd.models.pointrcnn.coder import BoxCoder
 from mink_pd.models.pointrcnn.layers import MLPLayer, mlp

@@ -3,7 +3,7 @@
 import pytest
 from random_taps import RandomTaps
 
-from mink_pd.config_methods import FitNetsConfig
+from mink_pd.config.methods import FitNetsConfig
 from mink_pd.distill.methods.fitnets import FitNets
 
 

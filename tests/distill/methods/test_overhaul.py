@@ -4,7 +4,7 @@ import pytest
 import torch
 from random_taps import RandomTaps
 
-from mink_pd.config_methods import OverhaulConfig
+from mink_pd.config.methods import OverhaulConfig
 from mink_pd.distill.methods.overhaul import Overhaul, margin
 
 

@@ -5,7 +5,7 @@ import torch
 from random_taps import RandomTaps, best_rows
 from torch import Tensor
 
-from mink_pd.config_methods import RelationalConfig
+from mink_pd.config.methods import RelationalConfig
 from mink_pd.distill.methods.relational import Relational
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mink_pd.config_pointrcnn import BinConfig
+from mink_pd.config.pointrcnn import BinConfig
 from mink_pd.models.pointrcnn.coder import BinCoder, BoxCoder, ResidualCoder, half_turn
 
 FIRST, SECOND = BinConfig(search=3.0, headings=12), BinConfig(search=1.5, headings=9)

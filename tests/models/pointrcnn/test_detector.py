@@ -10,8 +10,8 @@ import torch
 
 from mink_pd.boxes.iou import iou_3d
 from mink_pd.config import Config, load_config
-from mink_pd.config_models import NMSConfig
-from mink_pd.config_pointrcnn import PointRCNNConfig, RoIConfig, SetAbstractionConfig
+from mink_pd.config.models import NMSConfig
+from mink_pd.config.pointrcnn import PointRCNNConfig, RoIConfig, SetAbstractionConfig
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
 from mink_pd.distill import Distiller

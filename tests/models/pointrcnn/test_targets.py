@@ -7,7 +7,7 @@ from torch import Tensor
 from mink_pd.boxes.iou import iou_3d
 from mink_pd.boxes.nms import nms
 from mink_pd.config import load_config
-from mink_pd.config_pointrcnn import PointRCNNConfig, ProposalConfig, RoIConfig
+from mink_pd.config.pointrcnn import PointRCNNConfig, ProposalConfig, RoIConfig
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
 from mink_pd.models.pointrcnn.points import assign_points

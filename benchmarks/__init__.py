@@ -1,0 +1,5 @@
+"""What the speed claims rest on: each beside a peer that does the same work, measured side by side.
+
+One module a theme holds the rows of the table (:mod:`benchmarks.rows` lists them); ``tools/benchmark.py`` runs
+them. docs/performance.md says how to repeat each figure.
+"""

@@ -1,0 +1,189 @@
+"""PointDistiller's loss, a step of distillation, and two networks on one coordinate manager."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.agreement import GRADIENT_TOLERANCE, same
+from benchmarks.harness import Pair, Side
+from benchmarks.inputs import Inputs
+from benchmarks.published import published_loss
+from benchmarks.row import Row
+from benchmarks.threads import OURS
+from mink_pd.config import Config
+from mink_pd.config.methods import PointDistillerConfig
+from mink_pd.config.models import PointPillarsConfig
+from mink_pd.data.batch import Batch
+from mink_pd.data.frame import Frame
+from mink_pd.distill import Distiller
+from mink_pd.distill.importance import select
+from mink_pd.distill.methods.pointdistiller.method import PointDistiller, weights
+from mink_pd.distill.pairs import TapPair
+from mink_pd.models import Detector, build_detector
+from mink_pd.models.taps import SiteTap
+from mink_pd.sparse import knn, voxelise
+from mink_pd.train.objective import DetectionObjective, Objective
+from mink_pd.train.optimiser import make_optimiser
+
+TAP, TEACHER_CHANNELS, STUDENT_CHANNELS = "pillars", 64, 32
+ALL_ROUND = (-69.12, -39.68, -3.0, 69.12, 39.68, 1.0)  # PointPillars' range, and as much behind the car [m]
+
+
+class Compared:
+    """A frame's pillars with features of a teacher and a student, and both forms of the loss on them.
+
+    Importance, selection, weights and nearest neighbours are the same code in both: what differs is the graph.
+    """
+
+    def __init__(self, inputs: Inputs) -> None:
+        sizes = inputs.sizes
+        self.settings = PointDistillerConfig(
+            taps=[TAP], rows=sizes.selected, neighbours=sizes.neighbours, importance="points",
+            teacher_adapter="trained",
+        )  # fmt: skip
+        torch.manual_seed(0)
+        self.method = PointDistiller("pointdistiller", self.settings, {TAP: (TEACHER_CHANNELS, STUDENT_CHANNELS)})
+        points = torch.from_numpy(inputs.sweep)
+        frame = torch.zeros(len(points), dtype=torch.int64)
+        model = inputs.config.model
+        assert isinstance(model, PointPillarsConfig)
+        self.voxels = voxelise(points, frame, 1, model.voxel_size, ALL_ROUND, dimensions=2)
+        rows = len(self.voxels)
+        self.teacher = torch.rand(rows, TEACHER_CHANNELS)
+        self.student = torch.rand(rows, STUDENT_CHANNELS, requires_grad=True)
+        self.batch = Batch(points, frame, [torch.zeros(0, 7)], [frame[:0]], [Frame("sweep", inputs.sweep)])
+        self.maps = [_linear_map(adapters) for adapters in (self.method.teacher, self.method.student)]
+
+    def ours(self) -> Tensor:
+        """One forward and backward through the method as the distiller calls it."""
+        self.forget()
+        losses, _ = self.method([self.pair()])
+        return self.finish(sum(losses.values(), torch.zeros(())))
+
+    def published(self) -> Tensor:
+        self.forget()
+        pair = self.pair()
+        score = pair.importance(self.settings.importance)  # (M,)
+        (selected,) = select(score, pair.teacher.frame, 1, self.settings.rows)  # (N,)
+        places = pair.teacher.centres  # (M, 2)
+        near = knn(places[selected], places, self.settings.neighbours)  # (N, K)
+        phi = weights(score, [selected], self.settings)  # (N,)
+        loss = published_loss(pair.teacher.features, pair.student.features, near, phi, *self.maps)
+        return self.finish(self.settings.weight * loss)
+
+    def pair(self) -> TapPair:
+        teacher, student = (SiteTap(self.voxels.tensor(x), self.voxels) for x in (self.teacher, self.student))
+        return TapPair(TAP, teacher, student, {TAP: teacher}, self.batch)
+
+    def forget(self) -> None:
+        self.student.grad = None
+        self.method.zero_grad(set_to_none=True)
+
+    @staticmethod
+    def finish(loss: Tensor) -> Tensor:
+        loss.backward()
+        return loss.detach()
+
+    def check(self) -> None:
+        results: list[Any] = []
+        for work in (self.ours, self.published):
+            loss = work()
+            assert self.student.grad is not None
+            results.append((loss, self.student.grad, [x.grad for x in self.maps]))
+        (loss, of_student, of_maps), (loss2, of_student2, of_maps2) = results
+        same(loss, loss2, "losses")
+        for a, b in zip([of_student, *of_maps], [of_student2, *of_maps2], strict=True):
+            same(a, b, "gradients", GRADIENT_TOLERANCE)
+
+
+def _linear_map(adapters: nn.Module) -> Tensor:
+    """The adapter's (C', 2C) matrix."""
+    return next(parameter for parameter in adapters.parameters() if parameter.dim() == 2)
+
+
+def pointdistiller_loss(inputs: Inputs) -> Pair:
+    compared = Compared(inputs)
+    sizes, rows = inputs.sizes, len(compared.voxels)
+    note = f"N {sizes.selected}, K {sizes.neighbours}, {rows} pillars of a full turn of {sizes.sweep} points"
+    ours, peer = Side(compared.ours, OURS), Side(compared.published, OURS)
+    return Pair(ours, peer, compared.check, memory=1 / 4, notes=[note])
+
+
+def student_config(config: Config, compression: float = 4) -> Config:
+    """The same with a smaller network."""
+    model = config.model.model_copy(update={"compression": compression})
+    return config.model_copy(update={"model": model})
+
+
+def networks(inputs: Inputs) -> tuple[Detector, Detector]:
+    """Teacher and 4x student."""
+    torch.manual_seed(0)
+    return build_detector(inputs.config), build_detector(student_config(inputs.config))
+
+
+class Step:
+    """One training step as the loop does it: loss, backward, clipped gradients, optimiser."""
+
+    def __init__(self, objective: Objective, config: Config) -> None:
+        self.objective, self.settings = objective, config.train
+        self.parameters = list(objective.parameters())
+        self.optimiser = make_optimiser(self.parameters, config.train)
+
+    def __call__(self, batch: Batch) -> float:
+        terms, _ = self.objective(batch)  # type: ignore[operator]
+        total = sum(terms.values())
+        self.backward(total)
+        self.clip()
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        return float(total.detach())
+
+    def backward(self, total: Tensor) -> None:
+        total.backward()
+
+    def clip(self) -> None:
+        nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+
+
+def distillation_step(inputs: Inputs) -> Pair:
+    """Both students learn for the few runs, which does not change what a step costs."""
+    teacher, student = networks(inputs)
+    alone = networks(inputs)[1]
+    batch = inputs.batch(inputs.sizes.batch)
+    config = student_config(inputs.config)
+    distilled = Step(Distiller(student, teacher, config).train(), config)
+    plain = Step(DetectionObjective(alone).train(), config)
+    note = f"{len(batch)} frames a step, teacher, loss and optimiser included; PointDistiller's default settings"
+    return Pair(Side(partial(distilled, batch), OURS), Side(partial(plain, batch), OURS), notes=[note])
+
+
+def shared_maps(inputs: Inputs) -> Pair:
+    teacher, student = (network.eval() for network in networks(inputs))
+    batch = inputs.batch()
+
+    @torch.inference_mode()
+    def together() -> list[Tensor]:
+        voxels = teacher.voxelise(batch)
+        return [network(batch, voxels).scores for network in (teacher, student)]
+
+    @torch.inference_mode()
+    def apart() -> list[Tensor]:
+        return [network(batch, network.voxelise(batch)).scores for network in (teacher, student)]
+
+    def check() -> None:
+        for ours, theirs in zip(together(), apart(), strict=True):
+            same(ours, theirs, "scores")
+
+    return Pair(Side(together, OURS), Side(apart, OURS), check, notes=["forward in eval mode, one frame"])
+
+
+ROWS = [
+    Row("pointdistiller-loss", "PointDistiller's loss, forward and backward", "the published formulation", 4.0,
+        pointdistiller_loss),
+    Row("distillation-step", "one distillation step of the 4x student", "one plain training step of it", 0.5,
+        distillation_step),
+    Row("shared-maps", "teacher and 4x student, forward, on one manager", "the same on separate managers", None,
+        shared_maps),
+]  # fmt: skip

@@ -1,0 +1,118 @@
+"""Times two callables that do the same work, in one process, turn by turn."""
+
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median, quantiles
+from typing import Any
+
+from benchmarks.memory import peak_growth
+from benchmarks.threads import UNCHANGED, Threads
+
+Work = Callable[[], Any]
+
+
+@dataclass
+class Side:
+    """One side of a row: what is timed and on which threads.
+
+    runs: at most so many timed runs, and no warm-up, where a run takes seconds; None: as many as are asked for.
+    """
+
+    work: Work
+    threads: Threads = UNCHANGED
+    runs: int | None = None
+
+
+@dataclass
+class Pair:
+    """Ours and the peer. The peer is a side, a fixed time [ms] (a figure measured elsewhere, or a rate to be kept),
+    or None where it is not installed. ``check`` compares the results of both once, untimed, and raises
+    AssertionError where they are not the same work. ``memory``: measure the peaks too; ours may take this share.
+    """
+
+    ours: Side
+    peer: Side | float | None
+    check: Callable[[], object] | None = None
+    memory: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Timing:
+    """Medians [ms] of both sides, the peer's over ours, and the quartiles' distance of that ratio over itself."""
+
+    ours_ms: float | None = None
+    peer_ms: float | None = None
+    ratio: float | None = None
+    spread: float | None = None
+    runs: tuple[int, int] = (0, 0)
+
+
+@dataclass
+class Memory:
+    """How far one run of each side raises the process's memory [MB], and the share that is allowed."""
+
+    ours_mb: float
+    peer_mb: float
+    share: float
+    target: float
+
+
+def measure(pair: Pair, repeats: int, warm_up: int = 2, clock: Callable[[], float] = time.perf_counter) -> Timing:
+    """Check, warm up, then run ours, peer, ours, peer ... ``repeats`` times each."""
+    if pair.check is not None:
+        pair.check()
+    sides = [side for side in (pair.ours, pair.peer) if isinstance(side, Side)]
+    for side in sides:
+        for _ in range(warm_up if side.runs is None else 0):
+            _once(side, clock)
+    times: list[list[float]] = [[] for _ in sides]
+    for turn in range(repeats):
+        for side, taken in zip(sides, times, strict=True):
+            if side.runs is None or turn < side.runs:
+                taken.append(_once(side, clock))
+    if pair.peer is None:
+        return Timing(median(times[0]), None, None, relative_spread(times[0]), (len(times[0]), 0))
+    theirs = times[1] if isinstance(pair.peer, Side) else [pair.peer]
+    return compare(times[0], theirs)
+
+
+def compare(ours: list[float], theirs: list[float]) -> Timing:
+    """Medians of both, and how far the ratio moves from one pair of neighbouring runs to the next.
+
+    Where a side has fewer runs than the other its median stands for each.
+    """
+    ours_ms, peer_ms = median(ours), median(theirs)
+    count = max(len(ours), len(theirs))
+    a, b = (x if len(x) == count else [median(x)] * count for x in (ours, theirs))
+    ratios = [peer / mine for mine, peer in zip(a, b, strict=True)]
+    return Timing(ours_ms, peer_ms, peer_ms / ours_ms, relative_spread(ratios), (len(ours), len(theirs)))
+
+
+def relative_spread(values: list[float]) -> float:
+    """Distance of the quartiles over the median; 0 for a single value."""
+    if len(values) < 2:
+        return 0.0
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return (high - low) / middle
+
+
+def measure_memory(pair: Pair) -> Memory | None:
+    """Peaks of one run of each side, after the timed runs have warmed everything up."""
+    if pair.memory is None or not isinstance(pair.peer, Side):
+        return None
+    ours, peer = (peak_growth(side.work, side.threads.applied) for side in (pair.ours, pair.peer))
+    return Memory(ours, peer, ours / peer, pair.memory)
+
+
+def _once(side: Side, clock: Callable[[], float]) -> float:
+    """Milliseconds of one run, its result thrown away and rubbish collected outside the time."""
+    with side.threads.applied():
+        gc.collect()
+        start = clock()
+        result = side.work()
+        taken = clock() - start
+        del result
+    return 1e3 * taken

@@ -1,0 +1,18 @@
+"""All rows, in the order of the table."""
+
+from benchmarks import bf16, detectors, distillation, encoder, evaluation, geometry, second
+from benchmarks.row import Row
+from mink_pd.errors import ConfigError
+
+ROWS: list[Row] = [
+    *encoder.ROWS, *distillation.ROWS, *detectors.ROWS, *second.ROWS, *bf16.ROWS, *geometry.ROWS, *evaluation.ROWS
+]  # fmt: skip
+
+
+def choose(names: list[str] | None) -> list[Row]:
+    """The rows of these names, all for None. Raises ConfigError for a name that there is not."""
+    known = {row.name: row for row in ROWS}
+    unknown = [name for name in names or [] if name not in known]
+    if unknown:
+        raise ConfigError(f"--only: no row '{unknown[0]}'; choose from {', '.join(known)}")
+    return ROWS if not names else [row for row in ROWS if row.name in names]

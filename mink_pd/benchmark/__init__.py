@@ -1,5 +1,0 @@
-"""What the speed claims rest on: each beside a peer that does the same work, measured side by side.
-
-One module a theme holds the rows of the table (:mod:`mink_pd.benchmark.rows` lists them); ``tools/benchmark.py`` runs
-them. docs/performance.md says how to repeat each figure.
-"""

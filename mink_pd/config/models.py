@@ -1,0 +1,137 @@
+"""Settings of detectors: what all have, what those with anchors share, and each one's own."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mink_pd.config.section import Section, Vector3
+
+
+class AnchorConfig(Section):
+    """Anchors of one class or shape, at every site, at two headings (0 and 90 degrees)."""
+
+    size: Vector3  # l, w, h [m]
+    z: float  # height of the anchor's centre [m]
+    matched: float  # IoU from which an anchor is positive
+    unmatched: float  # IoU below which it is negative
+
+
+class NMSConfig(Section):
+    """Turning head outputs into detections."""
+
+    score: float = Field(0.1, ge=0, le=1)
+    iou: float = Field(0.1, ge=0, le=1)
+    before: int = Field(1024, ge=1)  # per class
+    after: int = Field(100, ge=1)  # per frame
+
+
+class LossConfig(Section):
+    """Weights of the detection loss (SECOND, Yan et al. 2018, section 3.3); velocity: of a component, in m/s."""
+
+    classification: float = 1.0
+    box: float = 2.0
+    direction: float = 0.2
+    velocity: float = 0.2
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+
+
+class HeadConfig(Section):
+    """Where anchors stand, whose they are, and what the angles of a head mean; imported weights need those they were
+    trained with.
+
+    any_class: an anchor answers for objects of all classes, not of its own alone.
+    scales: how many times larger anchors are at each level of an fpn neck, the finest first; one number: at all.
+    """
+
+    places: Literal["centres", "ends"] = "centres"  # of cells; or spread evenly from end to end of the range
+    headings: tuple[float, float] = (0.0, 1.57079633)  # of each class's two anchors [rad]
+    direction_offset: float = 0.78539816  # where the two direction classes meet [rad]
+    any_class: bool = False
+    scales: list[float] = Field([1.0], min_length=1)
+    velocity: bool = False  # predict velocities
+
+
+class DetectorConfig(Section):
+    """What every detector has; ``compression`` divides parameters and multiply-adds, channels by its square root."""
+
+    name: str
+    compression: float = Field(1.0, ge=1)
+    nms: NMSConfig = NMSConfig()
+
+    def check(self, classes: list[str], velocities: bool) -> None:
+        """Raise ValueError where the detector cannot be built for these classes, or wants velocities that the data set
+        has not."""
+
+
+class AnchorDetectorConfig(DetectorConfig):
+    """What detectors with a backbone and anchors in the bird's-eye view share.
+
+    bev: sparse, convolutions at occupied sites only; dense, on the whole grid, as published.
+    neck: second, the stages side by side at the first one's resolution; fpn, one level a stage, each with what the
+    coarser ones saw added, and one head for all.
+    anchors: of each class; with ``head.any_class`` shapes under names of their own.
+    """
+
+    voxel_size: Vector3
+    max_points: int | None = Field(None, ge=1)  # of a voxel that count, the first ones in the file; None: all
+    bev: Literal["sparse", "dense"] = "sparse"
+    channels: list[int]  # of the stages
+    strides: list[int]
+    layers: list[int]  # convolutions a stage after the strided one
+    neck: Literal["second", "fpn"] = "second"
+    neck_channels: int = Field(ge=1)  # that each stage brings into the neck; of every level of an fpn
+    head: HeadConfig = HeadConfig()
+    anchors: dict[str, AnchorConfig] = {
+        "Car": AnchorConfig(size=(3.9, 1.6, 1.56), z=-1.0, matched=0.6, unmatched=0.45),
+        "Pedestrian": AnchorConfig(size=(0.8, 0.6, 1.73), z=-0.6, matched=0.5, unmatched=0.35),
+        "Cyclist": AnchorConfig(size=(1.76, 0.6, 1.73), z=-0.6, matched=0.5, unmatched=0.35),
+    }
+    loss: LossConfig = LossConfig()
+
+    @model_validator(mode="after")
+    def _stages_agree(self) -> "AnchorDetectorConfig":
+        if not len(self.channels) == len(self.strides) == len(self.layers) > 0:
+            raise ValueError("channels, strides and layers must have one number a stage")
+        return self
+
+    def check(self, classes: list[str], velocities: bool) -> None:
+        missing = [name for name in classes if name not in self.anchors]
+        if missing and not self.head.any_class:
+            raise ValueError(f"model.anchors has no entry for {missing[0]}, which data.classes lists")
+        if self.head.velocity and not velocities:
+            raise ValueError("model.head.velocity needs a data set with velocities; set data.kind=nuscenes")
+        levels = len(self.channels) if self.neck == "fpn" else 1
+        if len(self.head.scales) not in (1, levels):
+            raise ValueError(f"model.head.scales must have one number, or one for each of the neck's {levels} levels")
+
+
+class PointPillarsConfig(AnchorDetectorConfig):
+    """PointPillars (Lang et al., CVPR 2019)."""
+
+    name: Literal["pointpillars"] = "pointpillars"
+    voxel_size: Vector3 = (0.16, 0.16, 4.0)
+    pillar_channels: int = Field(64, ge=1)
+    empty_slots: bool = False  # a pillar of fewer than max_points points pools zero points as well, as published
+    channels: list[int] = [64, 128, 256]
+    strides: list[int] = [2, 2, 2]
+    layers: list[int] = [3, 5, 5]
+    neck_channels: int = Field(128, ge=1)
+
+    @model_validator(mode="after")
+    def _slots_are_bounded(self) -> "PointPillarsConfig":
+        if self.empty_slots and self.max_points is None:
+            raise ValueError("empty_slots needs max_points, the number of slots; published: 32")
+        return self
+
+
+class SecondConfig(AnchorDetectorConfig):
+    """SECOND (Yan et al., Sensors 2018)."""
+
+    name: Literal["second"] = "second"
+    voxel_size: Vector3 = (0.05, 0.05, 0.1)
+    encoder_channels: list[int] = Field([16, 32, 64, 64, 128], min_length=5, max_length=5)  # four stages, height
+    channels: list[int] = [128, 256]
+    strides: list[int] = [1, 2]
+    layers: list[int] = [5, 5]
+    neck_channels: int = Field(256, ge=1)

@@ -1,0 +1,28 @@
+"""Settings of the training."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from mink_pd.config.section import Section
+
+
+class TrainConfig(Section):
+    """Optimiser, schedule and what is written when."""
+
+    epochs: int = Field(80, ge=1)
+    batch_size: int = Field(4, ge=1)  # frames a process; a step sees batch_size x devices x nodes x accumulate
+    accumulate: int = Field(1, ge=1)  # batches a step
+    sync_norm: bool = False  # batch norm over the rows of all processes, else over each one's own
+    learning_rate: float = Field(3e-3, gt=0)  # the peak of the one-cycle schedule
+    weight_decay: float = Field(0.01, ge=0)
+    warm_up: float = Field(0.4, gt=0, lt=1)  # share of the steps before the peak
+    max_grad_norm: float = Field(10.0, gt=0)
+    ema: float | None = Field(None, gt=0, lt=1)  # decay of the moving average of the weights
+    validate_every: int = Field(5, ge=0)  # epochs, 0: only after the last
+    best_metric: str = "mAP_3d"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    accelerator: str = "auto"
+    devices: int = Field(1, ge=1)  # processes a node
+    nodes: int = Field(1, ge=1)
+    threads: int | None = Field(None, ge=1)  # of torch and OpenMP; None: all cores

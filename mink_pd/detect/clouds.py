@@ -1,0 +1,143 @@
+"""What tools/detect.py is given: point cloud files and folders, as frames; and what it writes for each."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from mink_pd.data.frame import Frame
+from mink_pd.data.kitti import IMAGE_SIZE, png_size, read_calibration
+from mink_pd.data.labels import write_objects
+from mink_pd.data.nuscenes import Sweep, read_sweep
+from mink_pd.data.points import read_points, with_columns
+from mink_pd.data.projection import in_camera_view
+from mink_pd.detect.predict import FrameDetections, to_objects
+from mink_pd.errors import DataError
+from mink_pd.files import whole_file
+
+SUFFIXES = (".bin", ".pcd", ".ply")
+SWEEP = ".pcd.bin"  # nuScenes: one turn of the LiDAR
+SCANS = ("velodyne", "velodyne_reduced")  # folders of KITTI's layout, beside calib/ and image_2/
+
+
+class Frames(Protocol):
+    """Frames by index; ``ids`` name the output files."""
+
+    ids: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Frame: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """One point cloud file, with its calib file and image (only its size is read) where they are known."""
+
+    path: Path
+    calibration: Path | None
+    image: Path | None
+
+
+class PointFiles:
+    """Point cloud files as frames; their ids are the files' names.
+
+    camera_view: keep only the points that the camera sees, of frames with a calibration. columns: of a point that the
+    detector sees; a file is one turn of the LiDAR, so its time lag is 0.
+    Raises DataError, before any cloud is read, for a path that is not there, two files of one name, or a bad
+    calibration.
+    """
+
+    def __init__(self, inputs: Sequence[Path], calibration: Path | None, camera_view: bool, columns: int = 4) -> None:
+        paths = [file for path in inputs for file in _files(path)]
+        self.sources = [_source(path, calibration) for path in paths]
+        self.ids = [path.name.removesuffix(SWEEP) if path.name.endswith(SWEEP) else path.stem for path in paths]
+        self.camera_view, self.columns = camera_view, columns
+        first: dict[str, Path] = {}
+        for id, path in zip(self.ids, paths, strict=True):
+            other = first.setdefault(id, path)
+            if other is not path:
+                raise DataError(f"{path}: has the same name as {other}; detect in one of them at a time")
+        for source in self.sources:
+            if source.calibration is not None:
+                read_calibration(source.calibration)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: int) -> Frame:
+        """Read file ``index``. Raises DataError naming the file if it is malformed."""
+        source = self.sources[index]
+        frame = Frame(self.ids[index], with_columns(_points(source.path), self.columns))
+        if source.calibration is not None:
+            frame.calibration = read_calibration(source.calibration)
+            frame.image_size = png_size(source.image) if source.image else IMAGE_SIZE
+            if self.camera_view:
+                frame.points = frame.points[in_camera_view(frame.points, frame.calibration, frame.image_size)]
+        return frame
+
+
+def _points(path: Path) -> np.ndarray:
+    """(P, 4 or more)"""
+    if path.name.endswith(SWEEP):
+        return read_sweep(Sweep(path, lag=0.0, to_keyframe=np.eye(4)))
+    return read_points(path)
+
+
+def write_detections(out: Path, frame: Frame, found: FrameDetections) -> None:
+    """Write the detections of a frame: ID.txt (KITTI) with a calibration, else ID.json (LiDAR frame).
+
+    Boxes that the camera does not see have no place in KITTI's format.
+    """
+    if frame.calibration is None:
+        write_json(out / f"{frame.id}.json", found)
+    else:
+        write_objects(out / f"{frame.id}.txt", to_objects(frame, found))
+
+
+def write_json(path: Path, found: FrameDetections) -> None:
+    """boxes: x, y, z of the centre, l, w, h [m], yaw [rad], LiDAR frame; names; scores; velocities x, y [m/s] of
+    detectors that predict them; row i for box i."""
+    rows = {"boxes": found.boxes.tolist(), "names": found.names.tolist(), "scores": found.scores.tolist()}
+    if found.velocities is not None:
+        rows["velocities"] = found.velocities.tolist()
+    with whole_file(path) as file:
+        json.dump(rows, file, indent=1)
+        file.write("\n")
+
+
+def _files(path: Path) -> list[Path]:
+    """The point cloud files that one argument names."""
+    if path.is_file():
+        if path.suffix.lower() not in SUFFIXES:
+            raise DataError(f"{path}: not a point cloud; give {', '.join(SUFFIXES)} files or folders of them")
+        return [path]
+    if not path.is_dir():
+        raise DataError(f"{path}: no such file or folder; give {', '.join(SUFFIXES)} files or folders of them")
+    halves = [half for half in (path / "training", path / "testing") if half.is_dir()]
+    if len(halves) > 1:
+        raise DataError(f"{path}: holds training and testing, whose frames have the same names; give one of them")
+    path = halves[0] if halves else path
+    folder = next((path / name for name in SCANS if (path / name).is_dir()), path)
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not files:
+        raise DataError(f"{folder}: holds no {', '.join(SUFFIXES)} file; give a folder of point clouds")
+    return files
+
+
+def _source(path: Path, calibration: Path | None) -> Source:
+    """The calib file of a cloud: as given, or where KITTI's layout has it."""
+    home = path.resolve().parents[1] if path.resolve().parent.name in SCANS else None
+    image = home / "image_2" / f"{path.stem}.png" if home else None
+    if calibration is not None:
+        file = calibration / f"{path.stem}.txt" if calibration.is_dir() else calibration
+        if not file.is_file():
+            raise DataError(
+                f"{file}: no such calib file; give --calib a file for all clouds, or a folder with one each"
+            )
+        return Source(path, file, image)
+    beside = home / "calib" / f"{path.stem}.txt" if home else None
+    return Source(path, beside if beside and beside.is_file() else None, image)

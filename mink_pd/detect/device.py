@@ -1,0 +1,92 @@
+"""The device, precision, processes and threads that this process works with."""
+
+import logging
+import os
+import warnings
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch import nn
+
+from mink_pd.config import TrainConfig
+from mink_pd.errors import ConfigError
+from mink_pd.memory import keep_memory
+from mink_pd.processes import place
+from mink_pd.sparse import ME
+
+
+class DataParallel(DDPStrategy):
+    """Lightning's processes without torch's wrapper around the module, whose work is done in this file."""
+
+    def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
+        """The module itself: its state keeps its names."""
+        return module
+
+
+def launch(config: TrainConfig) -> Fabric:
+    """Device, precision and processes, by Lightning Fabric; its own messages are kept quiet.
+
+    Raises ConfigError if this machine has not what the configuration asks for, or torchrun has started another number
+    of processes.
+    """
+    started, wanted = place()[1], config.devices * config.nodes
+    if started not in (1, wanted):
+        raise ConfigError(
+            f"torchrun started {started} processes, and train.devices x train.nodes is {wanted};"
+            " set train.devices to its --nproc-per-node and train.nodes to its --nnodes"
+        )
+    set_threads(config)
+    fabric = _fabric(config)
+    fabric.launch()
+    return fabric
+
+
+def own_device(config: TrainConfig) -> torch.device:
+    """The device of a process that works for itself, which may be one of several on this machine."""
+    set_threads(config.model_copy(update={"devices": int(os.environ.get("LOCAL_WORLD_SIZE", "1"))}))
+    device = _fabric(config.model_copy(update={"devices": 1, "nodes": 1})).device
+    if device.type != "cuda":
+        return device
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    torch.cuda.set_device(device)  # MinkowskiEngine works on the current one, wherever its tensors are
+    return device
+
+
+def accelerator(wanted: str) -> str:
+    """What Lightning is asked for: ``auto`` is the CPU where MinkowskiEngine is built for it, whatever torch could do.
+
+    Raises ConfigError for a GPU that MinkowskiEngine is not built for.
+    """
+    if ME.is_cuda_available():
+        return wanted
+    if wanted in ("cuda", "gpu"):
+        raise ConfigError(f"'train.accelerator': MinkowskiEngine is not built for {wanted}; run make setup CUDA=1")
+    return "cpu" if wanted == "auto" else wanted
+
+
+def _fabric(config: TrainConfig) -> Fabric:
+    keep_memory()
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning_fabric")
+    try:
+        return Fabric(
+            accelerator=accelerator(config.accelerator),
+            devices=config.devices,
+            num_nodes=config.nodes,
+            precision=config.precision,
+            strategy=DataParallel() if config.devices * config.nodes > 1 else "auto",
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"'train.accelerator', 'train.devices' or 'train.precision' do not fit: {reason}") from None
+
+
+def set_threads(config: TrainConfig) -> None:
+    """Give torch (and the OpenMP it shares with MinkowskiEngine) the configured number of threads.
+
+    By default processes on one machine share its cores.
+    """
+    most = max(1, (os.cpu_count() or 1) // config.devices)
+    torch.set_num_threads(config.threads or min(torch.get_num_threads(), most))

@@ -1,0 +1,1 @@
+"""PointDistiller (Zhang et al., CVPR 2023)."""

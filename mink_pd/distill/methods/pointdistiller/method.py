@@ -1,0 +1,90 @@
+"""PointDistiller (Zhang, Dong, Tai, Ma; CVPR 2023): local distillation with reweighted learning."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from mink_pd.config.methods import PointDistillerConfig
+from mink_pd.distill.importance import select
+from mink_pd.distill.methods.method import Channels, Method
+from mink_pd.distill.methods.pointdistiller.edges import compare_edges
+from mink_pd.distill.methods.pointdistiller.graph import GraphConv, LocalGraph, local_graph
+from mink_pd.distill.pairs import TapPair
+from mink_pd.distill.watch import watch
+from mink_pd.processes import processes, sum_over_processes
+
+
+class PointDistiller(Method):
+    """Selects the important voxels, compares local graphs around them, and weighs each by its importance.
+
+    loss = weight * mean over rows, neighbours, channels of phi_i (G_t - G_s)^2 (section 3, equations 2 and 3).
+    """
+
+    settings: PointDistillerConfig
+
+    def __init__(self, name: str, settings: PointDistillerConfig, channels: Channels) -> None:
+        super().__init__(name, settings, channels)
+        frozen = settings.teacher_adapter == "frozen"
+        self.teacher = nn.ModuleDict({
+            tap: GraphConv(channels[tap][0], channels[tap][1], settings.edge, frozen=frozen) for tap in settings.taps
+        })  # fmt: skip
+        self.student = nn.ModuleDict(
+            {tap: GraphConv(channels[tap][1], channels[tap][1], settings.edge) for tap in settings.taps}
+        )
+
+    def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of one tap (a scalar) and what to watch: largest phi, share inside objects, adapters' magnitudes."""
+        selected, phi, graph = self.choose(pair)
+        compared = compare_edges(
+            cast(GraphConv, self.teacher[pair.name]),
+            cast(GraphConv, self.student[pair.name]),
+            (pair.teacher.features, pair.student.features),
+            graph,
+            phi / (graph.degree * mean_rows(graph)),  # (n,): the mean over rows and over each row's neighbours
+        )
+        magnitudes = {"teacher_rms": compared.teacher_rms, "student_rms": compared.student_rms}
+        return compared.loss, watch(pair, selected=selected, phi=phi) | magnitudes
+
+    def choose(self, pair: TapPair) -> tuple[list[Tensor], Tensor, LocalGraph]:
+        """The selected rows of each frame, phi (n,) of all of them, and the graph around them.
+
+        Rows are looked at in an order of their own, so that whom a tie prefers does not depend on the other frames of
+        the batch: coordinate maps order a frame's rows differently in every batch. Centres come in that order too: near
+        ones share cache.
+        """
+        settings, tap = self.settings, pair.teacher
+        order = tap.order()  # (M,)
+        frame, score = tap.frame[order], pair.importance(settings.importance)[order]
+        selected = [rows.sort().values for rows in select(score, frame, tap.frames, settings.rows)]
+        phi = weights(score, selected, settings)  # (n,)
+        places = (tap.centres if settings.knn_space == "coordinates" else tap.features)[order]
+        graph = local_graph(selected, frame, places, settings.neighbours if settings.local_distillation else 1)
+        graph.selected, graph.neighbour = order[graph.selected], order[graph.neighbour]
+        return [order[rows] for rows in selected], phi, graph
+
+
+def mean_rows(graph: LocalGraph) -> float:
+    """Selected rows, on average over the processes: their losses' mean is then that over all rows."""
+    if processes() == 1:
+        return len(graph.selected)
+    own = torch.tensor(float(len(graph.selected)), device=graph.selected.device)
+    return max(float(sum_over_processes(own)), 1) / processes()
+
+
+def weights(importance: Tensor, selected: list[Tensor], settings: PointDistillerConfig) -> Tensor:
+    """phi (n,): N softmax(s / tau) over the N selected rows of each frame, 1 on average.
+
+    With ``normalise`` s is the importance over its mean among these rows, so that tau means the same for every kind of
+    importance: counts of points as published, with tau = 0.01, would give one voxel all the weight. All 1 without
+    ``reweighting``.
+    """
+    return torch.cat([importance.new_zeros(0), *(_weights(importance[rows], settings) for rows in selected)])
+
+
+def _weights(scores: Tensor, settings: PointDistillerConfig) -> Tensor:
+    if not settings.reweighting or len(scores) == 0:
+        return torch.ones_like(scores)
+    if settings.normalise:
+        scores = scores / scores.mean().clamp(min=1e-12)
+    return len(scores) * torch.softmax(scores / settings.temperature, dim=0)

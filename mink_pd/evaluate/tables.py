@@ -1,0 +1,70 @@
+"""Figures as tables for people and as JSON for programs."""
+
+import json
+from collections.abc import Mapping
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from mink_pd.evaluate.curves import OperatingPoint
+from mink_pd.evaluate.kitti import RECALLS, Result
+from mink_pd.evaluate.rules import LEVELS, MIN_IOU
+from mink_pd.files import whole_file
+
+
+def kitti_table(result: Result) -> Table:
+    """Rows: class and metric; columns: easy, moderate, hard with 40, then with 11 recall points."""
+    table = Table(title="KITTI AP [%]")
+    table.add_column("class (IoU)")
+    table.add_column("metric")
+    for recall in RECALLS:
+        for level in LEVELS:
+            table.add_column(f"{recall}\n{level.name}", justify="right")
+    for name, metrics in result.items():
+        heading = f"{name} ({MIN_IOU[name]})"
+        for metric, figures in metrics.items():
+            values = [value for recall in RECALLS for value in figures[recall]]
+            cells = ["–" if value is None else f"{value:.2f}" for value in values]
+            table.add_row(heading, metric, *cells, end_section=metric == list(metrics)[-1])
+            heading = ""
+    return table
+
+
+def operating_table(points: Mapping[str, OperatingPoint | None]) -> Table:
+    """Rows: class; columns: score cut, precision, recall, F1 and false positives per frame."""
+    table = Table(title="operating point (3D, moderate)")
+    table.add_column("class (IoU)")
+    for heading in ("score", "precision", "recall", "F1", "false positives\na frame"):
+        table.add_column(heading, justify="right")
+    for name, point in points.items():
+        cells = ["–"] * 5
+        if point is not None:
+            values = (point.score, point.precision, point.recall, point.f1, point.false_positives_per_frame)
+            cells = [f"{value:.3f}" for value in values]
+        table.add_row(f"{name} ({MIN_IOU[name]})", *cells)
+    return table
+
+
+def nuscenes_table(summary: Mapping[str, Any]) -> Table:
+    """Rows: class, and their mean; columns: AP [%], the mean of four distances, and the five errors."""
+    table = Table("class", title="nuScenes AP [%] and errors of true positives")
+    errors = {"trans_err": "ATE\n[m]", "scale_err": "ASE\n1-IoU", "orient_err": "AOE\n[rad]"}
+    errors |= {"vel_err": "AVE\n[m/s]", "attr_err": "AAE\n1-acc"}
+    for heading in ("AP", *errors.values()):
+        table.add_column(heading, justify="right")
+    for name, ap in summary["mean_dist_aps"].items():
+        own = [summary["label_tp_errors"][name][error] for error in errors]
+        table.add_row(name, f"{100 * ap:.1f}", *("–" if isnan(value) else f"{value:.2f}" for value in own))
+    table.add_section()
+    means = [f"{summary['tp_errors'][error]:.2f}" for error in errors]
+    table.add_row("mean", f"{100 * summary['mean_ap']:.1f}", *means)
+    return table
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` as JSON, whole or not at all. Raises DataError where the file cannot be written."""
+    text = json.dumps(content, indent=1, allow_nan=False)
+    with whole_file(path) as file:
+        file.write(text + "\n")

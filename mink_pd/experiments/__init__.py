@@ -1,0 +1,1 @@
+"""Matrices of trainings: planning, running and comparing them."""

@@ -1,0 +1,126 @@
+"""Which runs belong together: a student, its teacher, and the same student taught by each method and its controls."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from mink_pd.config import Config
+from mink_pd.experiments.runs import Row
+from mink_pd.train.runs import flat
+
+Settings = dict[str, Any]
+_DEFAULTS = flat(Config())
+_CONTROL = ("distill.control", "distill.control_share")
+
+
+@dataclass
+class Group:
+    """Rows whose settings are the same but for distillation. student: trained alone; taught: all others."""
+
+    student: Row | None
+    teacher: Row | None
+    taught: list[Row] = field(default_factory=list)
+
+    @property
+    def first(self) -> Row:
+        return self.taught[0] if self.taught else self.alone
+
+    @property
+    def alone(self) -> Row:
+        assert self.student is not None
+        return self.student
+
+    @property
+    def title(self) -> str:
+        """``PointPillars, 4x student``."""
+        return f"{self.detector}, {self.size} student"
+
+    @property
+    def detector(self) -> str:
+        name = self.first.first.config.model.name
+        return {"pointpillars": "PointPillars", "second": "SECOND", "pointrcnn": "PointRCNN"}[name]
+
+    @property
+    def size(self) -> str:
+        return f"{self.first.first.config.model.compression:g}x"
+
+    @property
+    def compared(self) -> list[Row]:
+        """Honest rows without those that only vary a setting of another one, which has the most such variants."""
+        variants = [
+            row
+            for reference in references(self)
+            for _, row in self.varied(reference)
+            if len(self.varied(row)) < len(self.varied(reference))
+        ]
+        return [row for row in self.honest if row not in variants]
+
+    @property
+    def honest(self) -> list[Row]:
+        """Rows that were taught by a real teacher."""
+        return [row for row in self.taught if row.control is None]
+
+    @property
+    def main(self) -> Row | None:
+        """The row that the finding is about: PointDistiller's most central one, or without it any method's."""
+        return max(self.honest, key=lambda row: (row.methods == "pointdistiller", *self.centrality(row)), default=None)
+
+    def centrality(self, row: Row) -> tuple[int, int, int]:
+        """How much a row is the one that others are variants of: by its settings and theirs, never by figures.
+
+        Rows that vary one of its settings, its controls, and how few settings depart from the defaults.
+        """
+        departures = sum(_DEFAULTS.get(key) != value for key, value in row.part(distill=True).items())
+        return len(self.varied(row)), len(self.controls(row)), -departures
+
+    def controls(self, row: Row) -> list[Row]:
+        """The same method and settings with something else in the teacher's place."""
+        own = _without(row.part(distill=True), _CONTROL)
+        return [other for other in self.taught if other.control and _without(other.part(True), _CONTROL) == own]
+
+    def varied(self, row: Row) -> list[tuple[str, Row]]:
+        """Honest rows of the same methods that differ from this one in a single key, and the key."""
+        found = []
+        for other in self.honest:
+            keys = differences(row, other)
+            if len(keys) == 1 and "distill.methods" not in keys:
+                found.append((keys[0], other))
+        return found
+
+
+def make_groups(rows: list[Row]) -> list[Group]:
+    """One group a student, the one with the most rows first; where nothing was distilled, one for each row."""
+    alone = [row for row in rows if not row.taught]
+    groups: dict[str, Group] = {}
+    for row in [row for row in rows if row.taught]:
+        key = json.dumps(row.part(distill=False), sort_keys=True)
+        if key not in groups:
+            student = next((one for one in alone if one.part(False) == row.part(False)), None)
+            groups[key] = Group(student, _teacher(row, alone))
+        groups[key].taught.append(row)
+    if groups:
+        return sorted(groups.values(), key=lambda group: (-len(group.taught), float(group.size[:-1])))
+    return [Group(row, None) for row in alone]
+
+
+def references(group: Group) -> list[Row]:
+    """For each method (or mixture) its most central row, where others vary it."""
+    methods = dict.fromkeys(row.methods for row in group.honest)
+    best = [max((row for row in group.honest if row.methods == method), key=group.centrality) for method in methods]
+    return [row for row in best if group.varied(row)]
+
+
+def differences(one: Row, other: Row) -> list[str]:
+    """Keys of distillation in which two rows differ."""
+    a, b = one.part(distill=True), other.part(distill=True)
+    return [key for key in {**a, **b} if a.get(key) != b.get(key)]
+
+
+def _teacher(row: Row, alone: list[Row]) -> Row | None:
+    """The row that holds the weights that taught."""
+    wanted = {run.teacher for run in row.runs.values()}
+    return next((one for one in alone if any(run.weights in wanted for run in one.runs.values())), None)
+
+
+def _without(settings: Settings, keys: tuple[str, ...]) -> Settings:
+    return {key: value for key, value in settings.items() if key not in keys}

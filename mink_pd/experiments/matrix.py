@@ -1,0 +1,198 @@
+"""A matrix of runs: several settings by several seeds, resumable run by run, and what came out of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import yaml
+from pydantic import Field, ValidationError
+from rich import box
+from rich.table import Column, Table
+from scipy import stats
+
+from mink_pd.config import Config, Section, load_config
+from mink_pd.errors import CheckpointError, ConfigError, DataError
+from mink_pd.models.checkpoint import checkpoint_file
+from mink_pd.train.reporter import read_metrics
+from mink_pd.train.runs import RunFolder, identify
+from mink_pd.train.start import distil, train_detector
+
+
+class RunSpec(Section):
+    """One row of the matrix: settings over the configuration's, and what it is compared with."""
+
+    config: Path | None = None  # instead of the matrix's
+    set: list[str] = Field(default_factory=list)
+    teacher: str | None = None  # the run that teaches; None: trained alone
+    once: bool = False  # one seed serves all others, as a teacher may
+    against: str | None = None  # the run that its gain is counted from, paired by seed
+
+
+class Matrix(Section):
+    """A YAML file in configs/experiments; ``set`` holds for all its runs.
+
+    folder: of the run folders, below that for runs; matrices that name the same one share runs of the same name.
+    """
+
+    config: Path
+    folder: str = ""  # the file's name
+    set: list[str] = Field(default_factory=list)
+    runs: dict[str, RunSpec]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: the run's name in the matrix, its seed, its configuration, and the run that teaches it."""
+
+    run: str
+    seed: int
+    config: Config
+    teacher: RunFolder | None
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder.of(self.config)
+
+
+def load_matrix(path: Path) -> Matrix:
+    """Read a matrix. Raises ConfigError naming the file and key."""
+    try:
+        matrix = Matrix.model_validate(yaml.safe_load(path.read_text()))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); see configs/experiments") from None
+    except yaml.YAMLError:
+        raise ConfigError(f"{path}: not valid YAML; mend the file") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{path}: '{'.'.join(map(str, first['loc']))}': {first['msg']}") from None
+    for name, spec in matrix.runs.items():
+        for other in (spec.teacher, spec.against):
+            if other is not None and other not in matrix.runs:
+                raise ConfigError(f"{path}: run '{name}' names '{other}', which is not a run of the matrix")
+    matrix.config = path.parent / matrix.config
+    for spec in matrix.runs.values():
+        spec.config = spec.config and path.parent / spec.config
+    matrix.folder = matrix.folder or path.stem
+    return matrix
+
+
+def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str]) -> list[Job]:
+    """All trainings of a matrix into ``folder``, in an order that has every teacher before its students."""
+
+    def job(name: str, seed: int) -> Job:
+        spec = matrix.runs[name]
+        seed = seeds[0] if spec.once else seed
+        changes = [f"runs={folder}", f"name={name}-seed{seed}", f"seed={seed}"]
+        config = load_config(spec.config or matrix.config, [*matrix.set, *overrides, *spec.set, *changes])
+        return Job(name, seed, config, None if spec.teacher is None else job(spec.teacher, seed).folder)
+
+    names = sorted(matrix.runs, key=lambda name: matrix.runs[name].teacher is not None)
+    jobs = [job(name, seed) for seed in seeds for name in names]
+    return list({str(item.folder): item for item in jobs}.values())
+
+
+def execute(job: Job) -> None:
+    """Train, go on where it was left, or do nothing if it is done; other settings than before start it afresh."""
+    teacher = _teacher_file(job)
+    same = _is_same(job, teacher)
+    if teacher is None:
+        train_detector(job.config, resume=same, force=not same)
+    else:
+        distil(job.config, teacher, resume=same, force=not same)
+
+
+def is_finished(job: Job) -> bool:
+    """Whether ``execute`` would find nothing to do."""
+    try:
+        state = job.folder.read_state() if _is_same(job, _teacher_file(job)) else None
+    except CheckpointError:
+        return False
+    return state is not None and state["epoch"] >= job.config.train.epochs
+
+
+def _teacher_file(job: Job) -> Path | None:
+    """Its weights. Raises CheckpointError if it has not been trained."""
+    if job.teacher is None:
+        return None
+    if not job.teacher.exists:
+        raise CheckpointError(f"{job.teacher}: no such run folder; train the teacher of {job.run} first")
+    return checkpoint_file(job.teacher.path)
+
+
+def _is_same(job: Job, teacher: Path | None) -> bool:
+    """Whether the run folder holds this training, finished or not."""
+    return job.folder.matches(job.config, identify({} if teacher is None else {"teacher": teacher}))
+
+
+class Training(Protocol):
+    """Anything with a run folder and the settings that fill it."""
+
+    @property
+    def folder(self) -> RunFolder: ...
+
+    @property
+    def config(self) -> Config: ...
+
+
+def is_done(job: Training) -> bool:
+    """Whether the run has been validated after its last epoch."""
+    try:
+        figures(job)
+    except DataError:
+        return False
+    return True
+
+
+def figures(job: Training) -> dict[str, float]:
+    """Metrics of the validation after the last epoch. Raises DataError if the run has none."""
+    for row in reversed(read_metrics(job.folder.metrics)):
+        if row["split"] == "val" and row["epoch"] == job.config.train.epochs:
+            return {key: value for key, value in row.items() if isinstance(value, float | int)}
+    raise DataError(f"{job.folder.metrics}: has no validation of epoch {job.config.train.epochs}; run it first")
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Mean and half the width of its 95 % interval (Student's t); nan for a single value."""
+    if len(values) < 2:
+        return float(np.mean(values)), float("nan")
+    spread = float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1)) * spread
+
+
+def compare(matrix: Matrix, jobs: list[Job], metrics: list[str]) -> Table:
+    """A table of mean and 95 % interval over the seeds, with the gain over ``against``, paired by seed.
+
+    Runs that are not done yet are left out; the column ``seeds`` says how many there are.
+    """
+    found = {(job.run, job.seed): figures(job) for job in jobs if is_done(job)}
+    titles = [*metrics, *(f"gain {metric}" for metric in metrics)]
+    # Without lines four figures with their intervals fit into 80 columns.
+    table = Table(Column("run", no_wrap=True), "seeds", *titles, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    for name, spec in matrix.runs.items():
+        seeds = [seed for run, seed in found if run == name]
+        if not seeds:
+            continue
+        cells = [_plus_minus([found[name, seed][metric] for seed in seeds]) for metric in metrics]
+        for metric in metrics:
+            gains = [
+                found[name, seed][metric] - other[metric]
+                for seed in seeds
+                if (other := _partner(found, spec.against, seed)) is not None
+            ]
+            cells.append(_plus_minus(gains, sign=True) if gains else "")
+        table.add_row(name, str(len(seeds)), *cells)
+    return table
+
+
+def _partner(found: dict[tuple[str, int], dict[str, float]], run: str | None, seed: int) -> dict[str, float] | None:
+    """The other run's figures at this seed, or its only ones if it runs once."""
+    others = {key: value for key, value in found.items() if key[0] == run}
+    only = next(iter(others.values())) if len(others) == 1 else None
+    return others.get((run or "", seed), only)
+
+
+def _plus_minus(values: list[float], sign: bool = False) -> str:
+    mean, half = interval(values)
+    text = f"{mean:+.1f}" if sign else f"{mean:.1f}"
+    return text if np.isnan(half) else f"{text} ± {half:.1f}"

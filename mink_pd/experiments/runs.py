@@ -1,0 +1,148 @@
+"""Finished runs, read from their folders alone, and rows of them: one setting over several seeds."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mink_pd.config import Config, load_config
+from mink_pd.errors import ConfigError, DataError
+from mink_pd.experiments.matrix import figures
+from mink_pd.train.reporter import read_metrics
+from mink_pd.train.runs import MOVABLE, PROCESSES, RunFolder, flat, identify
+
+_ELSEWHERE = ("name", "runs", "seed", *MOVABLE, *PROCESSES)  # keys that do not tell rows apart
+
+
+@dataclass
+class Run:
+    """A run that was validated after its last epoch. teacher: sha256 of the weights that taught it."""
+
+    folder: RunFolder
+    config: Config
+    teacher: str | None
+    figures: dict[str, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.figures = figures(self)
+
+    @cached_property
+    def epochs(self) -> list[dict[str, Any]]:
+        """Means over each training epoch, in order."""
+        return [row for row in read_metrics(self.folder.metrics) if row["split"] == "train"]
+
+    @cached_property
+    def validations(self) -> list[dict[str, Any]]:
+        """Figures of each validation, in order."""
+        return [row for row in read_metrics(self.folder.metrics) if row["split"] == "val"]
+
+    @cached_property
+    def weights(self) -> str | None:
+        """sha256 of its last weights; None where they are gone."""
+        file = self.folder.weights("last")
+        return identify({"own": file})["own"]["sha256"] if file.is_file() else None
+
+    @property
+    def row(self) -> str:
+        """Its name without the seed."""
+        return re.sub(rf"-seed{self.config.seed}$", "", self.folder.path.name)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Dotted key -> value of what tells rows apart; of the methods' sections those of the methods in use."""
+        keys = {key: value for key, value in flat(self.config).items() if key not in _ELSEWHERE}
+        used = {"methods", "taps", "control", "control_share", "initialise", *self.config.distill.methods}
+        if self.teacher is None:
+            used = set()
+        return {key: v for key, v in keys.items() if not key.startswith("distill.") or key.split(".")[1] in used}
+
+    @property
+    def commit(self) -> str:
+        """The code's commit at the start of the run."""
+        lines = self.folder.environment.read_text().splitlines() if self.folder.environment.exists() else []
+        return next((line.split(": ", 1)[1] for line in lines if line.startswith("commit: ")), "unknown")
+
+
+@dataclass(eq=False)
+class Row:
+    """Runs that differ by their seed alone."""
+
+    name: str
+    runs: dict[int, Run]
+
+    @property
+    def first(self) -> Run:
+        return next(iter(self.runs.values()))
+
+    @property
+    def taught(self) -> bool:
+        return self.first.teacher is not None
+
+    @property
+    def control(self) -> str | None:
+        """What replaced the teacher's features; None for an honest teacher."""
+        control = self.first.config.distill.control
+        return control if self.taught and control != "none" else None
+
+    @property
+    def methods(self) -> str:
+        return " + ".join(self.first.config.distill.methods) if self.taught else ""
+
+    def part(self, distill: bool) -> dict[str, Any]:
+        """The settings of distillation, or all others."""
+        return {key: v for key, v in self.first.settings.items() if key.startswith("distill.") == distill}
+
+
+def read_runs(paths: list[Path]) -> tuple[list[Run], list[str]]:
+    """Finished runs of run folders or folders of them, and a line for each that is left out.
+
+    Raises DataError for a path without run folders, or where no run is finished.
+    """
+    runs, left_out = [], []
+    for folder in dict.fromkeys(folder.resolve() for path in paths for folder in _folders(path)):
+        try:
+            runs.append(_read(RunFolder(folder)))
+        except (ConfigError, DataError, json.JSONDecodeError) as error:
+            left_out.append(f"{folder.name}: {_short(str(error), folder)}")
+    if not runs:
+        raise DataError(f"{paths[0]}: no run there is finished ({left_out[0]}); let one finish first")
+    return runs, left_out
+
+
+def make_rows(runs: list[Run]) -> tuple[list[Row], list[str]]:
+    """Gather runs into rows, in the order of their names' first appearance, and say which are there twice."""
+    rows: dict[str, Row] = {}
+    twice = []
+    for run in sorted(runs, key=lambda run: run.config.seed):
+        row = rows.setdefault(json.dumps([run.row, run.settings], sort_keys=True), Row(run.row, {}))
+        if run.config.seed in row.runs:
+            twice.append(f"{run.folder}: the same settings and seed as {row.runs[run.config.seed].folder}")
+        row.runs.setdefault(run.config.seed, run)
+    named = sorted(rows.values(), key=lambda row: (row.taught, str(row.first.folder)))
+    for row in named:
+        if sum(other.first.row == row.name for other in named) > 1:  # of two experiments
+            row.name = f"{row.first.folder.path.parent.name}/{row.name}"
+    return named, twice
+
+
+def _folders(path: Path) -> list[Path]:
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder; give run folders, or folders that hold them")
+    if (path / "config.yaml").is_file():
+        return [path]
+    found = sorted(child.parent for child in path.glob("*/config.yaml"))
+    if not found:
+        raise DataError(f"{path}: no run folders in it (none has a config.yaml); give runs/NAME")
+    return found
+
+
+def _read(folder: RunFolder) -> Run:
+    files = json.loads(folder.files.read_text()) if folder.files.exists() else {}
+    return Run(folder, load_config(folder.config), files.get("teacher", {}).get("sha256"))
+
+
+def _short(text: str, folder: Path) -> str:
+    """An error without the folder, which stands before it."""
+    return text.replace(f"{folder}/", "").removesuffix("; run it first")

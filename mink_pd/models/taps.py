@@ -1,0 +1,292 @@
+"""Taps: named intermediate features that a detector exposes for distillation."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from mink_pd.points import PointSample
+from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.voxels import Voxels
+
+GROUND = -1.6  # z of a site without points, about the road's height below KITTI's LiDAR [m]
+
+
+class Tap(ABC):
+    """Features with a place for each row. What distillation knows of a detector: sites of a map, or points."""
+
+    @property
+    @abstractmethod
+    def features(self) -> Tensor:
+        """(M, C)"""
+
+    @property
+    @abstractmethod
+    def frame(self) -> Tensor:
+        """int64 (M,), the frame of each row"""
+
+    @property
+    @abstractmethod
+    def frames(self) -> int:
+        """How many frames the batch has, empty ones included."""
+
+    @property
+    @abstractmethod
+    def centres(self) -> Tensor:
+        """(M, D) [m]"""
+
+    @property
+    @abstractmethod
+    def points(self) -> Tensor:
+        """(P, 4 or more), the points that the detector saw"""
+
+    @abstractmethod
+    def shares_rows(self, other: "Tap") -> bool:
+        """Whether row i is the same place in both."""
+
+    @abstractmethod
+    def order(self) -> Tensor:
+        """int64 (M,), the rows in an order that is a frame's own, whatever other frames the batch has"""
+
+    @abstractmethod
+    def counts(self) -> Tensor:
+        """(M,), how many points lie at each row's place"""
+
+    @abstractmethod
+    def carry(self, values: Tensor, target: "Tap") -> Tensor:
+        """Values (M,) of these rows at the places of another tap of the network; the largest where several meet."""
+
+    @abstractmethod
+    def on_points(self, values: Tensor) -> Tensor:
+        """Values (M,) of these rows at each of the points (P,)."""
+
+    @abstractmethod
+    def places(self, rows: Tensor) -> Tensor:
+        """(n, 3) [m], where to show rows (n,)"""
+
+
+@dataclass
+class SiteTap(Tap):
+    """Sparse features on a coordinate map, and the voxels that they came from."""
+
+    tensor: "ME.SparseTensor"
+    voxels: Voxels
+
+    @property
+    def features(self) -> Tensor:
+        return self.tensor.F
+
+    @property
+    def coordinates(self) -> Tensor:
+        """int32 (M, 1 + D), frame first"""
+        return self.tensor.C
+
+    @property
+    def key(self) -> "ME.CoordinateMapKey":
+        return self.tensor.coordinate_map_key
+
+    @property
+    def stride(self) -> int:
+        return self.tensor.tensor_stride[0]
+
+    @property
+    def frame(self) -> Tensor:
+        return self.coordinates[:, 0].long()
+
+    @property
+    def frames(self) -> int:
+        return self.voxels.frames
+
+    @property
+    def centres(self) -> Tensor:
+        return self.voxels.centres(self.coordinates, self.stride)
+
+    @property
+    def points(self) -> Tensor:
+        return self.voxels.points
+
+    def __str__(self) -> str:
+        return str(self.key)
+
+    def shares_rows(self, other: Tap) -> bool:
+        if not isinstance(other, SiteTap):
+            return False
+        return self.key == other.key and self.tensor.coordinate_manager is other.tensor.coordinate_manager
+
+    def order(self) -> Tensor:
+        return _cell_codes(self.coordinates, 1).argsort()
+
+    def counts(self) -> Tensor:
+        voxels = self.voxels
+        counts = voxels.counts.to(self.features.dtype)
+        return pool(counts, voxels.coordinates, 1, self.coordinates, self.stride, "sum")
+
+    def carry(self, values: Tensor, target: Tap) -> Tensor:
+        if isinstance(target, LevelsTap):
+            return torch.cat([self.carry(values, level) for level in target.levels])
+        assert isinstance(target, SiteTap)
+        if self.shares_rows(target):
+            return values
+        return pool(values, self.coordinates, self.stride, target.coordinates, target.stride, "amax")
+
+    def on_points(self, values: Tensor) -> Tensor:
+        cells = pool(values, self.coordinates, self.stride, self.voxels.coordinates, 1, "amax")  # (voxels,)
+        return cells[self.voxels.rows]
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Centres; a pillar's height is that of its highest point."""
+        centres = self.centres[rows]
+        if centres.shape[1] == 3:
+            return centres
+        voxels = self.voxels
+        top = torch.full((len(voxels),), -torch.inf, device=centres.device)
+        top.scatter_reduce_(0, voxels.rows, voxels.points[:, 2], "amax")
+        heights = pool(top - GROUND, voxels.coordinates, 1, self.coordinates, self.stride, "amax")[rows] + GROUND
+        return torch.cat([centres, heights[:, None]], dim=1)
+
+
+@dataclass
+class LevelsTap(Tap):
+    """Features of several resolutions as one tap, the rows of one level after those of another."""
+
+    levels: list[SiteTap]
+
+    def __post_init__(self) -> None:
+        self._features = torch.cat([level.features for level in self.levels])
+
+    @property
+    def features(self) -> Tensor:
+        return self._features
+
+    @property
+    def frame(self) -> Tensor:
+        return torch.cat([level.frame for level in self.levels])
+
+    @property
+    def frames(self) -> int:
+        return self.levels[0].frames
+
+    @property
+    def centres(self) -> Tensor:
+        return torch.cat([level.centres for level in self.levels])
+
+    @property
+    def points(self) -> Tensor:
+        return self.levels[0].points
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.levels))
+
+    def shares_rows(self, other: Tap) -> bool:
+        if not isinstance(other, LevelsTap) or len(other.levels) != len(self.levels):
+            return False
+        return all(ours.shares_rows(theirs) for ours, theirs in zip(self.levels, other.levels, strict=True))
+
+    def order(self) -> Tensor:
+        order = torch.cat([
+            level.order() + start for level, start in zip(self.levels, self._starts(), strict=True)
+        ])  # fmt: skip
+        return order[self.frame[order].argsort(stable=True)]
+
+    def counts(self) -> Tensor:
+        return torch.cat([level.counts() for level in self.levels])
+
+    def carry(self, values: Tensor, target: Tap) -> Tensor:
+        """A row of the same levels keeps its own value."""
+        if self.shares_rows(target):
+            return values
+        return torch.stack([level.carry(part, target) for level, part in self._parts(values)]).amax(dim=0)
+
+    def on_points(self, values: Tensor) -> Tensor:
+        return torch.stack([level.on_points(part) for level, part in self._parts(values)]).amax(dim=0)
+
+    def places(self, rows: Tensor) -> Tensor:
+        result = rows.new_zeros((len(rows), 3), dtype=self.levels[0].centres.dtype)
+        for level, start in zip(self.levels, self._starts(), strict=True):
+            here = (rows >= start) & (rows < start + len(level.features))
+            result[here] = level.places(rows[here] - start)
+        return result
+
+    def _parts(self, values: Tensor) -> list[tuple[SiteTap, Tensor]]:
+        parts = values.split([len(level.features) for level in self.levels])
+        return list(zip(self.levels, parts, strict=True))
+
+    def _starts(self) -> list[int]:
+        """Where each level's rows begin."""
+        return list(accumulate((len(level.features) for level in self.levels[:-1]), initial=0))
+
+
+@dataclass
+class PointTap(Tap):
+    """Features (F * N, C) of the points of a sample."""
+
+    values: Tensor
+    sample: PointSample
+
+    @property
+    def features(self) -> Tensor:
+        return self.values
+
+    @property
+    def frame(self) -> Tensor:
+        return self.sample.frame
+
+    @property
+    def frames(self) -> int:
+        return self.sample.frames
+
+    @property
+    def centres(self) -> Tensor:
+        return self.points[:, :3]
+
+    @property
+    def points(self) -> Tensor:
+        return self.sample.rows
+
+    def __str__(self) -> str:
+        return f"{len(self.values)} points"
+
+    def shares_rows(self, other: Tap) -> bool:
+        return isinstance(other, PointTap) and self.sample is other.sample
+
+    def order(self) -> Tensor:
+        return torch.arange(len(self.values), device=self.values.device)
+
+    def counts(self) -> Tensor:
+        """All 1: each row is one point."""
+        return torch.ones_like(self.values[:, 0])
+
+    def carry(self, values: Tensor, target: Tap) -> Tensor:
+        assert self.shares_rows(target)
+        return values
+
+    def on_points(self, values: Tensor) -> Tensor:
+        return values
+
+    def places(self, rows: Tensor) -> Tensor:
+        return self.centres[rows]
+
+
+def pool(values: Tensor, source: Tensor, source_stride: int, target: Tensor, target_stride: int, how: str) -> Tensor:
+    """Carry values (S,) at sites ``source`` (S, 1 + D) to sites ``target`` (M, 1 + D) of another stride.
+
+    Values that share the coarser of the two cells are joined by ``how`` (sum, amax); a target without any gets 0.
+    """
+    stride = max(source_stride, target_stride)
+    codes = _cell_codes(torch.cat([source, target]), stride)
+    have, group = torch.unique(codes[: len(source)], return_inverse=True)
+    joined = values.new_zeros(len(have)).scatter_reduce(0, group, values, how, include_self=False)
+    wanted = codes[len(source) :]
+    place = torch.searchsorted(have, wanted).clamp(max=len(have) - 1)
+    return torch.where(have[place] == wanted, joined[place], 0)
+
+
+def _cell_codes(coordinates: Tensor, stride: int) -> Tensor:
+    """One number (M,) int64 for the cell of edge ``stride`` that each coordinate (M, 1 + D) >= 0 lies in."""
+    code = coordinates[:, 0].long()
+    for axis in range(1, coordinates.shape[1]):
+        cell = torch.div(coordinates[:, axis], stride, rounding_mode="floor").long()
+        code = code * (cell.max() + 1) + cell
+    return code

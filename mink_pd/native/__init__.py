@@ -1,0 +1,1 @@
+"""Compiled code: building it, and the operators that it gives torch."""

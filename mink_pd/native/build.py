@@ -1,0 +1,146 @@
+"""The compiled fast paths (``csrc/``): built once a machine, with the compiler that is there.
+
+``python -m mink_pd.native.build`` builds it at set-up; otherwise it is built at first use. Without a compiler, or
+with ``MINK_PD_NATIVE=0``, MinkowskiEngine's own layers and torch do the work: the same results, slower.
+"""
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mink_pd.errors import MinkPDError
+
+SOURCES = Path(__file__).parent / "csrc"
+TUNE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
+# Contraction stands here because results must not depend on a compiler's default.
+FLAGS = ["-O3", TUNE, "-std=c++20", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-w"]
+
+
+@functools.cache
+def library() -> Any | None:
+    """The compiled operators, or None where MinkowskiEngine and torch are to do the work."""
+    if os.environ.get("MINK_PD_NATIVE", "1") == "0":
+        return None
+    try:
+        path = library_path()
+        if not path.exists():
+            print("mink_pd: compiling its fast paths, once; this takes about a minute", file=sys.stderr)
+            build()
+        torch.ops.load_library(str(path))
+    except (MinkPDError, OSError) as error:
+        print(f"mink_pd: warning: {error}; using slower ones of MinkowskiEngine and torch", file=sys.stderr)
+        return None
+    return torch.ops.mink_pd
+
+
+def library_path() -> Path:
+    """Where the library for this torch, Python, processor, compiler and source is or will be."""
+    digest = hashlib.sha256()
+    for source in sorted(SOURCES.iterdir()):
+        digest.update(source.read_bytes())
+    digest.update(" ".join([*FLAGS, str(compiler()), _processor()]).encode())
+    cache = os.environ.get("MINK_PD_CACHE")
+    folder = Path(cache) if cache else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "mink_pd"
+    version = f"torch{torch.__version__}-{sys.implementation.cache_tag}-{digest.hexdigest()[:16]}"
+    return folder / "native" / version / "mink_pd.so"
+
+
+def compiler() -> str | None:
+    """The C++ compiler's path: ``CXX``, c++, g++ or clang++; None if there is none."""
+    candidates = [os.environ.get("CXX", ""), "c++", "g++", "clang++"]
+    return next((path for name in candidates if name and (path := shutil.which(name))), None)
+
+
+def build() -> Path:
+    """Compile the library unless another process just did; returns its path.
+
+    Raises MinkPDError if there is no compiler or it fails (its output is kept in build.log beside the library).
+    """
+    path = library_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.parent / "lock"):
+        if not path.exists():
+            _compile(path)
+    return path
+
+
+def _compile(path: Path) -> None:
+    from torch.utils import cpp_extension  # slow to import, and needed here only
+
+    cxx = compiler()
+    if cxx is None:
+        raise MinkPDError("no C++ compiler found; install g++ or set CXX")
+    abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
+    includes = [f"-isystem{folder}" for folder in cpp_extension.include_paths()]
+    folders = [Path(folder) for folder in cpp_extension.library_paths()]
+    # torch's own OpenMP, which may not be the system's: two thread pools in one process fight over the cores.
+    openmp = [str(file) for folder in folders for file in folder.glob("libgomp*.so*")][:1] or ["-fopenmp"]
+    libraries = [*(f"-L{folder}" for folder in folders), "-ltorch_cpu", "-lc10", *openmp]
+    for stale in path.parent.glob("building-*"):  # left by a process that was killed; we hold the lock
+        shutil.rmtree(stale, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix="building-") as scratch:
+        sources = sorted(SOURCES.glob("*.cpp"))
+        commands = [[cxx, *FLAGS, abi, *includes, "-c", str(source)] for source in sources]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(partial(_run, folder=Path(scratch)), commands))
+        objects = [f"{source.stem}.o" for source in sources]
+        _run([cxx, "-shared", *objects, "-o", path.name, *libraries], Path(scratch))
+        os.replace(Path(scratch) / path.name, path)
+
+
+def _run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        log = folder.parent / "build.log"
+        log.write_text(" ".join(command) + "\n" + done.stdout + done.stderr)
+        raise MinkPDError(f"{log}: mink_pd's fast paths did not compile; see there")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One builder at a time; the system lifts the lock of a process that dies."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _processor() -> str:
+    """What -march=native looks at, so that a shared home directory serves several kinds of machine."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    wanted = ("flags", "Features", "model name", "CPU part")
+    return platform.machine() + "".join(sorted({line for line in lines if line.startswith(wanted)}))
+
+
+def main() -> None:
+    """Build at set-up, saying what is done."""
+    path = library_path()
+    if path.exists():
+        print(f"fast paths: {path} is there")
+        return
+    print(f"fast paths: compiling with {compiler() or 'no compiler'} ...", flush=True)
+    start = time.monotonic()
+    try:
+        build()
+    except MinkPDError as error:
+        raise SystemExit(f"error: {error}") from None
+    print(f"fast paths: {path} in {time.monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

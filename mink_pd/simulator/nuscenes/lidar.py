@@ -1,0 +1,109 @@
+"""The LiDAR of nuScenes, 32 beams at 20 turns a second, on its car: where it sits, what it casts, what comes back.
+
+Beams, firings a turn and mounting are those of a real keyframe. A turn takes no time here; the seven lowest beams,
+which meet the car's own roof, are left out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from mink_pd.simulator.draws import Rng
+from mink_pd.simulator.mesh import Mesh, merge
+from mink_pd.simulator.scene import Scene, Thing
+from mink_pd.simulator.sensor import MAX_RANGE, caster, echo, to_tensor
+
+RINGS = 32
+ROOF_RINGS = 7  # the lowest ones
+FIRINGS = 1084  # a turn
+PERIOD = 0.05  # [s]
+
+# LIDAR_TOP in the frame of the car (rear axle, x forward, y left, z up): y forward, x right, z up, slightly tilted.
+TRANSLATION = (0.944, 0.0, 1.840)  # [m]
+ROTATION = Rotation.from_euler("zyx", (-90.0, 0.4, -0.6), degrees=True)
+
+
+def ego_from_lidar() -> np.ndarray:
+    """(4, 4), LiDAR frame -> frame of the car."""
+    return _matrix(ROTATION.as_matrix(), TRANSLATION)
+
+
+def world_from_ego(scene: Scene, pose: tuple[float, float, float]) -> np.ndarray:
+    """(4, 4) of the car at x, y, yaw: it leans with the ground under its wheels."""
+    x, y, yaw = pose
+    ahead, left = np.array([np.cos(yaw), np.sin(yaw)]), np.array([-np.sin(yaw), np.cos(yaw)])
+    height = scene.ground.height
+    wheels = np.array([x, y]) + np.array([3.0 * ahead, 0 * ahead, 0.8 * left, -0.8 * left])  # (4, 2)
+    front, rear, port, starboard = height(wheels[:, 0], wheels[:, 1])
+    forward = np.array([*ahead, (front - rear) / 3.0])
+    sideways = np.array([*left, (port - starboard) / 1.6])
+    up = np.cross(forward, sideways)
+    axes = [forward / np.linalg.norm(forward), np.cross(up, forward), up / np.linalg.norm(up)]
+    axes[1] /= np.linalg.norm(axes[1])
+    return _matrix(np.stack(axes, 1), (x, y, rear))
+
+
+def _matrix(rotation: np.ndarray, translation: tuple[float, float, float]) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = rotation, translation
+    return matrix
+
+
+def directions(start: float) -> tuple[np.ndarray, np.ndarray]:
+    """float32 (R, 3) unit vectors in the LiDAR frame, firing by firing, the turn clockwise from ``start`` [rad]; and
+    each one's ring, float32 (R,)."""
+    azimuth = start - np.arange(FIRINGS)[:, None] * (2 * np.pi / FIRINGS)  # (firings, 1)
+    ring = np.arange(ROOF_RINGS, RINGS)
+    elevation = np.radians(-30.67 + 4 / 3 * ring)[None]  # (1, rings)
+    level = np.cos(elevation)
+    rays = np.stack(np.broadcast_arrays(level * np.cos(azimuth), level * np.sin(azimuth), np.sin(elevation)), -1)
+    return rays.reshape(-1, 3).astype(np.float32), np.tile(ring, FIRINGS).astype(np.float32)
+
+
+@dataclass
+class _Solid:
+    """A mesh in the world frame, ready to be met by rays."""
+
+    mesh: Mesh
+
+    def __post_init__(self) -> None:
+        self.caster = caster(self.mesh.vertices, self.mesh.triangles)
+
+    def meet(self, rays: np.ndarray) -> tuple[np.ndarray, ...]:
+        """For rays (R, 6): distance [m], infinite for none, |cosine| to the normal, surface, reflectance, each (R,)."""
+        hits = self.caster.cast_rays(to_tensor(rays), nthreads=1)
+        distance = hits["t_hit"].numpy()
+        triangle = np.where(np.isfinite(distance), hits["primitive_ids"].numpy().astype(np.int64), 0)
+        cosine = np.abs(np.einsum("rc,rc->r", hits["primitive_normals"].numpy(), rays[:, 3:]))
+        return distance, cosine, self.mesh.surface[triangle], self.mesh.reflectance[triangle]
+
+
+class Lidar:
+    """Casts into a scene, whose resting part is prepared once."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        still = [self._mesh(thing, 0.0) for thing in scene.things if not thing.speed]
+        self.still = _Solid(merge(scene.ground.mesh(*scene.grid), *still))
+        self.moving = [thing for thing in scene.things if thing.speed]
+
+    def scan(self, time: float, world_from_lidar: np.ndarray, rng: Rng) -> np.ndarray:
+        """float32 (P, 5): x, y, z [m, LiDAR frame], intensity [0..255], ring; only what came back."""
+        rays, ring = directions(rng.uniform(-np.pi, np.pi))
+        origin = np.broadcast_to(world_from_lidar[:3, 3], rays.shape)
+        cast = np.concatenate([origin, rays @ world_from_lidar[:3, :3].T], 1).astype(np.float32)  # (R, 6)
+        found = self.still.meet(cast)
+        if self.moving:
+            other = _Solid(merge(*(self._mesh(thing, time) for thing in self.moving))).meet(cast)
+            nearer = other[0] < found[0]
+            found = tuple(np.where(nearer, b, a) for a, b in zip(found, other, strict=True))
+        hit = found[0] < MAX_RANGE
+        distance, cosine, surface, reflectance = (values[hit] for values in found)
+        measured, intensity, kept = echo(rng, distance, cosine, surface.astype(np.int64), reflectance)
+        points = np.column_stack([rays[hit] * measured[:, None], np.round(255 * intensity), ring[hit]])
+        return points[kept].astype(np.float32)
+
+    def _mesh(self, thing: Thing, time: float) -> Mesh:
+        x, y, yaw = thing.at(time)
+        return thing.mesh.moved(x, y, float(self.scene.ground.height(np.array(x), np.array(y))), yaw)

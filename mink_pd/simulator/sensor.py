@@ -1,0 +1,189 @@
+"""A Velodyne HDL-64E: which rays it casts, which come back, how far and how bright they seem."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import open3d as o3d
+
+from mink_pd.boxes.geometry import corners
+from mink_pd.data.projection import in_camera_view
+from mink_pd.simulator.draws import Rng
+from mink_pd.simulator.mesh import Surface
+from mink_pd.simulator.rig import IMAGE_SIZE, calibration
+from mink_pd.simulator.scene import Snapshot
+
+AZIMUTH_STEP = np.radians(0.18)  # 2,000 firings a turn
+MAX_RANGE = 80.0  # [m], as far as KITTI's scans reach
+RANGE_NOISE = 0.02  # standard deviation [m]
+BLOCK_HEIGHTS = (0.207, 0.12)  # of the upper and lower lasers above the LiDAR frame's origin [m]
+
+
+class Response(NamedTuple):
+    """How a surface answers: exponent of the cosine of the incidence angle, relative spread of the intensity,
+    share of pulses lost at any range, mean depth to which the pulse enters before it returns [m]."""
+
+    exponent: float
+    spread: float
+    lost: float
+    depth: float
+
+
+RESPONSES = {
+    Surface.MATT: Response(0.3, 0.35, 0.01, 0.0),
+    Surface.PAINT: Response(1.5, 0.6, 0.03, 0.0),  # a mirror: little comes back at an angle
+    Surface.GLASS: Response(1.0, 0.5, 0.65, 0.3),  # most go through; some return from the seats
+    Surface.FOLIAGE: Response(0.1, 0.9, 0.12, 0.3),
+    Surface.ROAD: Response(0.05, 0.14, 0.01, 0.0),
+}
+_TABLE = np.array([RESPONSES[surface] for surface in Surface])  # (surfaces, 4)
+WEAK_SIGNAL = 0.015  # reflectance x cosine x (50 m / range)^2; two in three echoes as weak as this return
+
+
+@dataclass
+class Scan:
+    """points float32 (P, 4); owner int64 (P,) the thing each point lies on, -1 for the ground.
+
+    reached, possible int64 (N,): the rays inside the image whose first surface is thing i, and those that
+    would have it as first surface were it alone (camera view only, else 0).
+    """
+
+    points: np.ndarray
+    owner: np.ndarray
+    reached: np.ndarray
+    possible: np.ndarray
+
+
+def elevations() -> np.ndarray:
+    """(64,) elevation of each beam [rad]: 32 by 1/3 degree from +2 degrees, 32 by about 1/2 down to -24.9."""
+    return np.radians(np.concatenate([np.linspace(2, -8.45, 32), np.linspace(-8.87, -24.9, 32)]))
+
+
+@lru_cache(maxsize=2)
+def beams(camera_view: bool) -> np.ndarray:
+    """float32 (R, 6) origin and unit vector of each ray, beam by beam: all, or those towards the image.
+
+    The two blocks of lasers sit above the origin of the LiDAR frame: by 0.207 m and 0.12 m, says a fit of
+    tan(elevation) to 1 / range over each ring of real scans. Each beam has an azimuth offset of its own.
+    """
+    azimuth = np.arange(0, 2 * np.pi - AZIMUTH_STEP / 2, AZIMUTH_STEP) - np.pi
+    elevation = elevations()
+    offset = np.random.default_rng(64).uniform(0, AZIMUTH_STEP, len(elevation))
+    a, e = (
+        azimuth[None, :] + offset[:, None],
+        np.broadcast_to(elevation[:, None], (len(elevation), len(azimuth))),
+    )
+    rays = np.zeros((*a.shape, 6))
+    rays[..., 2] = np.repeat(BLOCK_HEIGHTS, 32)[:, None]
+    rays[..., 3:] = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], -1)
+    rays = rays.reshape(-1, 6)
+    if camera_view:
+        # The camera sits 0.3 m from the LiDAR, so what a ray's point projects to depends on its range. A
+        # degree is added on each side: a turn may start up to one step later.
+        ends = [rays[:, :3] + length * rays[:, 3:] for length in (2.5, 10.0, MAX_RANGE)]
+        rays = rays[np.any([in_image(_turn(end, turn)) for end in ends for turn in (-0.02, 0, 0.02)], axis=0)]
+    return rays.astype(np.float32)
+
+
+def in_image(points: np.ndarray) -> np.ndarray:
+    """Which points (P, 3) of the LiDAR frame the camera sees: bool (P,)."""
+    return in_camera_view(points, calibration(), IMAGE_SIZE)
+
+
+def scan(snapshot: Snapshot, rng: Rng, camera_view: bool = True) -> Scan:
+    """One turn of the sensor; with ``camera_view`` only the points that the camera sees."""
+    rays = beams(camera_view).copy()
+    rays[:, 3:] = _turn(rays[:, 3:], rng.uniform(0, AZIMUTH_STEP))  # the turn starts anywhere
+    mesh, count = snapshot.mesh, len(snapshot.boxes)
+    hits = caster(mesh.vertices, mesh.triangles).cast_rays(to_tensor(rays), nthreads=1)
+    distance = hits["t_hit"].numpy()
+    hit = np.flatnonzero(distance < MAX_RANGE)
+    distance, triangle = distance[hit], hits["primitive_ids"].numpy()[hit].astype(np.int64)
+    origin, direction, owner = rays[hit, :3], rays[hit, 3:], snapshot.owner[triangle]
+    on_thing = np.flatnonzero(owner >= 0)
+    seen = on_thing[in_image(origin[on_thing] + direction[on_thing] * distance[on_thing, None])]
+    cosine = np.abs(np.einsum("rc,rc->r", hits["primitive_normals"].numpy()[hit], direction))
+    measured, intensity, kept = echo(
+        rng, distance, cosine, mesh.surface[triangle].astype(np.int64), mesh.reflectance[triangle]
+    )
+    points = np.column_stack([origin + direction * measured[:, None], intensity]).astype(np.float32)
+    kept &= in_image(points) if camera_view else True
+    reached = np.bincount(owner[seen], minlength=count)
+    possible = _possible(snapshot, rays) if camera_view else np.zeros(count, np.int64)
+    return Scan(points[kept], owner[kept], reached, possible)
+
+
+def echo(
+    rng: Rng, distance: np.ndarray, cosine: np.ndarray, surface: np.ndarray, reflectance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Measured range [m], intensity [0..1] and whether the echo was strong enough, each (R,)."""
+    exponent, spread, lost, depth = _TABLE[surface].T
+    count = len(distance)
+    measured = distance + rng.normal(0, RANGE_NOISE, count) + depth * rng.exponential(1, count)
+    brightness = reflectance * cosine**exponent
+    signal = brightness * cosine * (50 / distance) ** 2
+    kept = rng.random(count) < (1 - lost) * (1 - np.exp(-signal / WEAK_SIGNAL))
+    intensity = brightness * (1 + spread * rng.normal(0, 1, count)) + rng.normal(0, 0.02, count)
+    # The sensor reports hundredths, and nothing below its threshold.
+    intensity = np.floor(np.clip(intensity - 0.02, 0, 0.99) * 100) / 100
+    return measured, intensity, kept
+
+
+def _possible(snapshot: Snapshot, rays: np.ndarray) -> np.ndarray:
+    """(N,) rays inside the image that meet each labelled thing when it stands alone.
+
+    Each thing is lifted, with the rays towards it, to a height of its own: one cast then serves them all.
+    """
+    lift = np.array([0, 0, 2.5 * MAX_RANGE])
+    azimuth, elevation = np.arctan2(rays[:, 4], rays[:, 3]), np.arcsin(rays[:, 5])
+    rows = np.flatnonzero(snapshot.labelled)
+    towards = [np.flatnonzero(_towards(snapshot.boxes[row], azimuth, elevation)) for row in rows]
+    level = np.repeat(np.arange(len(rows)), [len(chosen) for chosen in towards])
+    if not len(level):
+        return np.zeros(len(snapshot.boxes), np.int64)
+    cast = rays[np.concatenate(towards)]
+    lifted = cast.copy()
+    lifted[:, 2] += level * lift[2]
+    triangles = np.flatnonzero(np.append(snapshot.labelled, False)[snapshot.owner])  # -1, the ground: False
+    corner = snapshot.mesh.triangles[triangles]  # (T, 3)
+    height = np.searchsorted(rows, snapshot.owner[triangles])[:, None, None] * lift  # (T, 1, 3)
+    vertices = (snapshot.mesh.vertices[corner] + height).reshape(-1, 3)
+    alone = caster(vertices, np.arange(len(vertices)).reshape(-1, 3))
+    distance = alone.cast_rays(to_tensor(lifted), nthreads=1)["t_hit"].numpy()
+    met = distance < MAX_RANGE
+    met[met] = in_image(cast[met, :3] + cast[met, 3:] * distance[met, None])
+    return np.bincount(rows[level[met]], minlength=len(snapshot.boxes))
+
+
+def _towards(box: np.ndarray, azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
+    """Which rays, by azimuth and elevation (R,), may meet the box (7,): bool (R,)."""
+    eight = corners(box[None])[0]
+    distance = np.hypot(eight[:, 0], eight[:, 1])
+    bearing = np.arctan2(box[1], box[0])
+    spread = np.abs(np.arctan2(eight[:, 1], eight[:, 0]) - bearing).max()
+    # The lasers sit above the frame's origin, the lower by less; a face may come nearer than the corners.
+    cos, sin = np.cos(box[6]), np.sin(box[6])
+    beside = np.abs([box[0] * cos + box[1] * sin, box[1] * cos - box[0] * sin]) - box[3:5] / 2
+    reach = np.array([max(np.hypot(*np.maximum(beside, 0)), 0.5), distance.max()])
+    heights = box[2] + np.array([-0.5, 0.5]) * box[5] - np.array([[BLOCK_HEIGHTS[0]], [BLOCK_HEIGHTS[1]]])
+    levels = np.arctan2(heights[..., None], reach)  # (2 blocks, bottom and top, nearest and farthest)
+    low, high = levels.min(), levels.max()
+    return (np.abs(azimuth - bearing) <= spread) & (elevation >= low) & (elevation <= high)
+
+
+def caster(vertices: np.ndarray, triangles: np.ndarray) -> o3d.t.geometry.RaycastingScene:
+    """What rays are cast against: vertices (V, 3), triangles (T, 3)."""
+    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
+    scene.add_triangles(to_tensor(vertices.astype(np.float32)), to_tensor(triangles.astype(np.uint32)))
+    return scene
+
+
+def to_tensor(array: np.ndarray) -> o3d.core.Tensor:
+    """The array as Open3D takes it."""
+    return o3d.core.Tensor.from_numpy(np.ascontiguousarray(array))
+
+
+def _turn(vectors: np.ndarray, angle: float) -> np.ndarray:
+    cos, sin = np.cos(angle), np.sin(angle)
+    return vectors @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]], vectors.dtype)

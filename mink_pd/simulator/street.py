@@ -1,0 +1,279 @@
+"""Fills a scene: a street with its traffic, parked rows, passers-by and furniture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mink_pd.simulator.actors import build, draw_size
+from mink_pd.simulator.clutter import SMALL, facade, thicket
+from mink_pd.simulator.draws import Rng
+from mink_pd.simulator.ground import Road, random_ground
+from mink_pd.simulator.mesh import Mesh
+from mink_pd.simulator.scene import Footprints, Scene, Thing
+
+
+@dataclass
+class Region:
+    """What part of the street is filled.
+
+    start, end [m along the road]; camera_view: only what the camera can see from the origin; crowd: a factor
+    on the number of everything; path: the car drives so far along its lane [m], which stays free.
+    """
+
+    start: float
+    end: float
+    camera_view: bool
+    crowd: float = 1.0
+    path: float = 0.0
+
+    def holds(self, x: float, y: float) -> bool:
+        """Whether a place is to be filled."""
+        return not self.camera_view or (x > 2.5 and abs(y) < 0.88 * x + 0.5)
+
+
+FRAME = Region(3.0, 72.0, camera_view=True)
+
+
+def drive_region(path: float) -> Region:
+    """All around a car that drives ``path`` metres, with a frame's density of things."""
+    start, end = -50.0, path + 75.0
+    return Region(start, end, camera_view=False, crowd=1.4 * (end - start) / 72, path=path)
+
+
+# Mean number of attempts a frame of each kind; about two in three find a free place in view.
+CARS, PEDESTRIANS, CYCLISTS, LARGE = 9.0, 6.2, 4.9, 0.9
+
+
+# [m/s], our own lane first; one speed a lane, so that nobody runs into the car ahead.
+LANE_SPEEDS = (8.0, 8.0, 9.0, 7.0)
+
+
+@dataclass
+class Layout:
+    """The street's cross-section [m to the left of the ego lane's middle]."""
+
+    lanes: tuple[tuple[float, bool], ...]  # place, and whether traffic comes towards us
+    parking: tuple[float, float]
+    parking_across: bool  # cars stand across the road, as in a car park
+    pavements: tuple[tuple[float, float], tuple[float, float]]
+    verges: tuple[tuple[float, float], tuple[float, float]]  # where trees, poles and boxes stand
+    walls: tuple[float, float]
+    green: float  # share of thickets in place of houses
+    busy: float  # factor on pedestrians and cyclists
+
+
+def random_layout(rng: Rng) -> Layout:
+    """A residential street, a city street, a wide road, or an open square."""
+    kind = rng.choice(["residential", "city", "road", "square"], p=[0.35, 0.3, 0.15, 0.2])
+    lane, wide = rng.uniform(2.9, 3.6), kind in ("road", "city") and rng.random() < 0.5
+    lanes: list[tuple[float, bool]] = [(0.0, False), (lane, True)]
+    if kind == "residential" and rng.random() < 0.4:
+        lanes = [(0.0, False)]  # a one-way street: parked cars pass close by
+    if wide:
+        lanes += [(-lane, False), (2 * lane, True)]
+    left, right = max(n for n, _ in lanes) + lane / 2, min(n for n, _ in lanes) - lane / 2
+    across = kind == "square" or rng.random() < 0.12
+    row = 2.6 if across else 1.1
+    pavement, verge = rng.uniform(1.0, 3.2), row * 2 + 0.3
+    outer = (right - verge - pavement, left + verge + pavement)
+    back = {
+        "residential": rng.uniform(0.3, 3),
+        "city": rng.uniform(0.3, 2),
+        "road": rng.uniform(1, 6),
+        "square": rng.uniform(3, 12),
+    }[str(kind)]
+    return Layout(
+        lanes=tuple(lanes),
+        parking=(right - row, left + row),
+        parking_across=across,
+        pavements=((outer[0], right - verge), (left + verge, outer[1])),
+        verges=((outer[0] - back, right - 0.6), (left + 0.6, outer[1] + back)),
+        walls=(outer[0] - back - 1.0, outer[1] + back + 1.0),
+        green={"residential": 0.35, "city": 0.1, "road": 0.85, "square": 0.5}[str(kind)],
+        busy={"residential": 0.9, "city": 1.15, "road": 0.7, "square": 1.25}[str(kind)],
+    )
+
+
+def random_scene(rng: Rng, region: Region = FRAME) -> Scene:
+    """A street scene. Objects never intersect, neither each other nor the clutter."""
+    road = Road(heading=rng.normal(0, 0.06), curvature=rng.normal(0, 0.0025))
+    layout = random_layout(rng)
+    lanes = [n for n, _ in layout.lanes]
+    ground = random_ground(rng, road, (min(lanes) - 1.8, max(lanes) + 1.8))
+    filler = Filler(rng, road, layout, region)
+    filler.fill()
+    return Scene(ground, _grid(region), filler.things)
+
+
+def _grid(region: Region) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes of the ground's mesh, closer together near the sensor."""
+    stretch = np.linspace(0, 1, 28) ** 1.5
+    if region.camera_view:
+        return np.concatenate([[-1.0], 1 + 95 * stretch]), np.concatenate([-80 * stretch[:0:-1], 80 * stretch])
+    return np.arange(region.start - 100, region.end + 100, 2.0), np.arange(-100.0, 101.0, 2.0)
+
+
+class Filler:
+    """Draws things and keeps those that find a free place."""
+
+    def __init__(self, rng: Rng, road: Road, layout: Layout, region: Region) -> None:
+        self.rng, self.road, self.layout, self.region = rng, road, layout, region
+        self.things: list[Thing] = []
+        self.taken = Footprints()
+        if not region.camera_view:
+            for s in np.arange(-3.0, region.path + 8.0, 4.0):  # the car's own way
+                x, y, yaw = road.at(s, 0.0)
+                self.taken.take(x, y, 3.7, 2.4, yaw)
+
+    def fill(self) -> None:
+        """Large things first: they need the most room."""
+        self._walls()
+        crowd, busy = self.region.crowd, self.layout.busy
+        for _ in range(self._number(LARGE)):
+            self._vehicle(str(self.rng.choice(["Van", "Truck"], p=[0.65, 0.35])))
+        left = self._number(CARS * self.rng.uniform(0.5, 1.5))
+        while left > 0:
+            if self.rng.random() < 0.2:
+                left -= self._parked_row(int(self.rng.integers(2, 5)))
+            else:
+                self._vehicle("Car")
+                left -= 1
+        left = self._number(PEDESTRIANS * busy * self.rng.uniform(0.4, 1.6))
+        while left > 0:
+            left -= self._group(int(self.rng.choice([1, 2, 3], p=[0.6, 0.27, 0.13])))
+        for _ in range(self._number(CYCLISTS * busy * self.rng.uniform(0.4, 1.6))):
+            self._cyclist()
+        kinds, shares = list(SMALL), np.array([share for _, share in SMALL.values()])
+        wanted = int(self.rng.integers(14, 34) * crowd)
+        for kind in self.rng.choice(kinds, 4 * wanted, p=shares / shares.sum()):
+            wanted -= self._furniture(str(kind), SMALL[str(kind)][0])
+            if not wanted:
+                break
+
+    def _number(self, mean: float) -> int:
+        return int(self.rng.poisson(mean * self.region.crowd))
+
+    def _along(self) -> float:
+        """A place along the road, far ones somewhat likelier than near ones as the view widens."""
+        share = self.rng.random() ** 0.85
+        return float(self.region.start + (self.region.end - self.region.start) * share)
+
+    def _actor(
+        self,
+        name: str,
+        size: tuple[float, float, float],
+        place: tuple[float, float, float],
+        speed: float = 0.0,
+    ) -> bool:
+        """Add an instance of a class if the place is free; it is built only then."""
+        x, y, yaw = place
+        if not self.region.holds(x, y) or not self.taken.take(x, y, size[0], size[1], yaw):
+            return False
+        self.things.append(Thing(name, build(self.rng, name, size), size, x, y, yaw, speed, labelled=True))
+        return True
+
+    def _walls(self) -> None:
+        """Houses and thickets on both sides of the street, with gaps, and at times one across its end."""
+        for n, turn in zip(self.layout.walls, (np.pi, 0.0), strict=True):
+            s = self.region.start + self.rng.uniform(0, 4)
+            while s < self.region.end:
+                s += self._wall(s, n + self.rng.uniform(-0.5, 0.5), turn) + self.rng.choice([0.5, 2.0, 6.0])
+            if self.rng.random() < 0.3:
+                self._wall(self.region.end + 3, n * 0.5, np.pi / 2)
+
+    def _wall(self, s: float, n: float, turn: float) -> float:
+        """One piece that begins s along the road; returns its length [m]."""
+        green = self.rng.random() < self.layout.green
+        mesh = thicket(self.rng) if green else facade(self.rng)
+        length, depth, height = (float(v) for v in 2 * np.abs(mesh.vertices).max(0))
+        x, y, yaw = self.road.at(s + length / 2, n)
+        if self.rng.random() < 0.85 and self.taken.take(x, y, length, depth, yaw + turn):
+            kind = "thicket" if green else "facade"
+            self.things.append(Thing(kind, mesh, (length, depth, height), x, y, yaw + turn))
+        return length
+
+    def _vehicle(self, name: str) -> None:
+        """Driving, parked, or crossing the road; a second try if the place is taken."""
+        size = draw_size(self.rng, name)
+        for _ in range(3):
+            s, kind = self._along(), self.rng.random()
+            if kind < 0.4:
+                lane = self.rng.integers(len(self.layout.lanes))
+                n, oncoming = self.layout.lanes[lane]
+                x, y, yaw = self.road.at(max(s, self.region.start + 5), n + self.rng.normal(0, 0.25))
+                place = (x, y, yaw + self.rng.normal(0, 0.04) + np.pi * oncoming)
+                speed = LANE_SPEEDS[lane] if self.rng.random() < 0.8 else 0.0
+            elif kind < 0.85:
+                place, speed = self._parked(s, int(self.rng.integers(2))), 0.0
+            else:
+                x, y, yaw = self.road.at(s, self.rng.uniform(-14, 16))
+                place, speed = (
+                    (x, y, yaw + self.rng.choice([-1, 1]) * np.pi / 2 + self.rng.normal(0, 0.3)),
+                    0.0,
+                )
+            if self._actor(name, size, place, speed):
+                return
+
+    def _parked(self, s: float, side: int) -> tuple[float, float, float]:
+        n = self.layout.parking[side] + self.rng.normal(0, 0.15)
+        x, y, yaw = self.road.at(s, n)
+        yaw += np.pi * self.rng.integers(2) + self.rng.normal(0, 0.05)
+        return x, y, yaw + (np.pi / 2 if self.layout.parking_across else 0.0)
+
+    def _parked_row(self, count: int) -> int:
+        s, side = self._along(), int(self.rng.integers(2))
+        for _ in range(count):
+            size = draw_size(self.rng, "Car")
+            self._actor("Car", size, self._parked(s, side))
+            s += (size[1] if self.layout.parking_across else size[0]) + self.rng.uniform(0.5, 1.3)
+        return count
+
+    def _group(self, count: int) -> int:
+        """People walking side by side, on a pavement, across the road, or standing about."""
+        s, kind = self._along() * 0.95, self.rng.random()
+        side = self.rng.integers(2)
+        n = self.rng.uniform(*self.layout.pavements[side]) if kind < 0.65 else self.rng.uniform(-10, 11)
+        x, y, yaw = self.road.at(s, n)
+        if kind < 0.65:
+            yaw += np.pi * self.rng.integers(2)
+        else:
+            yaw += self.rng.uniform(-np.pi, np.pi)
+        for member in range(count):
+            gap = member * self.rng.uniform(0.8, 1.2) + self.rng.normal(0, 0.1)
+            place = (
+                x - gap * np.sin(yaw) + self.rng.normal(0, 0.2),
+                y + gap * np.cos(yaw) + self.rng.normal(0, 0.2),
+                yaw + self.rng.normal(0, 0.25),
+            )
+            self._actor("Pedestrian", draw_size(self.rng, "Pedestrian"), place, 1.3)
+        return count
+
+    def _cyclist(self) -> None:
+        size = draw_size(self.rng, "Cyclist")
+        for _ in range(2):
+            side = int(self.rng.integers(2))
+            edge = self.layout.pavements[side][1 - side]
+            n, across = edge + self.rng.normal(0, 1.5), self.rng.random() < 0.2
+            x, y, yaw = self.road.at(self._along() * 0.95, self.rng.uniform(-8, 9) if across else n)
+            yaw += self.rng.normal(0, 0.12) + (np.pi * side if self.rng.random() < 0.8 else np.pi * (1 - side))
+            if self._actor("Cyclist", size, (x, y, yaw + np.pi / 2 * across), 4.0):
+                return
+
+    def _furniture(self, kind: str, make: Callable[[Rng], Mesh]) -> bool:
+        n = self.rng.uniform(*self.layout.verges[int(self.rng.integers(2))])
+        # Nearer than traffic: what is far is hidden or of no account.
+        share = self.rng.random() ** (1.3 if self.region.camera_view else 1.0)
+        x, y, yaw = self.road.at(self.region.start + (self.region.end - self.region.start) * share, n)
+        if not self.region.holds(x, y):
+            return False
+        yaw += self.rng.normal(0, 0.1) if kind in ("hedge", "fence", "skip") else self.rng.uniform(0, 2 * np.pi)
+        mesh = make(self.rng)
+        # The footprint is about the origin, so that it can be turned: no smaller than the mesh.
+        length, width, height = (float(v) for v in 2 * np.abs(mesh.vertices).max(0))
+        if kind == "tree":  # people and cars may stand under a crown
+            length = width = 0.8
+        if not self.taken.take(x, y, length, width, yaw):
+            return False
+        self.things.append(Thing(kind, mesh, (length, width, height), x, y, yaw))
+        return True

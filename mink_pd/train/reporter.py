@@ -1,0 +1,135 @@
+"""What a training tells: a progress bar, one line an epoch, metrics.jsonl and TensorBoard events."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from mink_pd.cli import console as standard
+from mink_pd.files import write_text
+from mink_pd.train.runs import RunFolder
+
+TENSORBOARD_EVERY = 10  # steps
+
+
+class Reporter:
+    """Reports of one training, written by the first process only (``active``).
+
+    The bar is drawn on a terminal; elsewhere only the lines are printed. Use as a context manager.
+    """
+
+    def __init__(self, run: RunFolder, epochs: int, active: bool = True, console: Console = standard) -> None:
+        self.run = run
+        self.epochs = epochs
+        self.active = active
+        self.console = console
+        self.writer: SummaryWriter | None = None
+        self.progress: Progress | None = None
+
+    def start(self, epoch: int, step: int, steps: int) -> None:
+        """Begin after ``epoch`` epochs and ``step`` of all ``steps``; reports of later ones are forgotten."""
+        if not self.active:
+            return
+        keep_epochs(self.run.metrics, epoch)
+        self.writer = SummaryWriter(str(self.run.path), purge_step=step + 1 if step else None)
+        if self.console.is_terminal:
+            self.progress = _bar(self.console)
+            self.task = self.progress.add_task("", total=steps, completed=step, text="")
+            self.progress.start()
+
+    def step(self, epoch: int, step: int, losses: dict[str, float], rate: float, learning_rate: float) -> None:
+        """One optimiser step: ``losses`` are the last batch's, ``rate`` is in frames/s."""
+        if self.progress is not None:
+            text = f"{rate:.1f} frames/s  {_terms(losses)}"
+            self.progress.update(self.task, completed=step, description=f"epoch {epoch}/{self.epochs}", text=text)
+        if self.writer is not None and step % TENSORBOARD_EVERY == 0:
+            values = {f"train/{name}": value for name, value in losses.items()}
+            self._scalars({**values, "train/learning_rate": learning_rate}, step)
+
+    def epoch(self, epoch: int, step: int, means: dict[str, float], rate: float, seconds: float) -> None:
+        """The end of an epoch: ``means`` over its batches."""
+        if not self.active:
+            return
+        clock = {"frames_per_second": round(rate, 2), "seconds": round(seconds, 2)}
+        self._append({"split": "train", "epoch": epoch, "step": step, **means, **clock})
+        self._scalars(
+            {f"epoch/{name}": value for name, value in means.items()} | {"epoch/frames_per_second": rate},
+            step,
+        )
+        text = f"epoch {epoch}/{self.epochs}  {_terms(means)}  {rate:.1f} frames/s  {seconds:.0f} s"
+        self.console.print(text, soft_wrap=True, markup=False)
+
+    def validation(self, epoch: int, step: int, metrics: dict[str, float], best: bool, seconds: float) -> None:
+        """Figures of a validation; ``best`` says that they are the best so far."""
+        if not self.active:
+            return
+        self._append({"split": "val", "epoch": epoch, "step": step, **metrics, "seconds": round(seconds, 2)})
+        self._scalars({f"val/{name}": value for name, value in metrics.items()}, step)
+        means = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items() if "/" not in name)
+        text = f"epoch {epoch}/{self.epochs}  validation  {means or 'nothing to find'}" + "  (best)" * best
+        self.console.print(text, soft_wrap=True, markup=False)
+
+    def say(self, text: str) -> None:
+        """One line of plain text."""
+        if self.active:
+            self.console.print(text, soft_wrap=True, markup=False)
+
+    def __enter__(self) -> "Reporter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+        if self.writer is not None:
+            self.writer.close()
+
+    def _append(self, row: dict) -> None:
+        with self.run.metrics.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def _scalars(self, values: dict[str, float], step: int) -> None:
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """The rows of a metrics.jsonl; a last line that was cut off by a kill is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def keep_epochs(path: Path, epoch: int) -> None:
+    """Remove the rows after ``epoch`` from a metrics.jsonl: they will be written again."""
+    if path.exists():
+        write_text(path, "".join(json.dumps(row) + "\n" for row in read_metrics(path) if row["epoch"] <= epoch))
+
+
+def _terms(losses: dict[str, float]) -> str:
+    """Loss terms for people; other logs have a slash in their name and go to the files only."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in losses.items() if "/" not in name)
+
+
+def _bar(console: Console) -> Progress:
+    """Epoch, bar, steps, time left, and what room there is for the loss terms."""
+    return Progress(
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=12, table_column=Column(no_wrap=True)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        TextColumn("left  {task.fields[text]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        console=console,
+        transient=True,
+        expand=True,
+    )

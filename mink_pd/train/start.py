@@ -1,0 +1,95 @@
+"""One training from configuration to run folder: what tools/train.py and tools/distill.py call."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+
+from mink_pd.config import Config
+from mink_pd.data import open_dataset
+from mink_pd.data.loader import make_loader
+from mink_pd.detect.device import launch
+from mink_pd.distill import Distiller
+from mink_pd.errors import MinkPDError
+from mink_pd.evaluate.scorers import check_metric, make_scorer
+from mink_pd.models import Detector, build_detector
+from mink_pd.models.checkpoint import load_detector
+from mink_pd.processes import is_lost_process
+from mink_pd.train.environment import describe
+from mink_pd.train.loop import Trainer
+from mink_pd.train.objective import DetectionObjective, Objective
+from mink_pd.train.reporter import Reporter
+from mink_pd.train.runs import RunFolder, identify
+from mink_pd.train.validate import Validation, validate
+
+
+def train(
+    config: Config,
+    make_objective: Callable[[Config], Objective],
+    resume: bool = False,
+    force: bool = False,
+    files: dict[str, Path] | None = None,
+) -> RunFolder:
+    """Train what ``make_objective`` builds (its weights follow ``config.seed``) and fill the run folder.
+
+    resume: continue the run if it has been started. force: replace it. files: others that the result depends
+    on, such as the teacher's checkpoint; the run folder records them, and a resumed run needs the same ones.
+    Raises ConfigError, before anything is written, if the folder is taken or the settings do not fit.
+    """
+    run = RunFolder.of(config)
+    identified = identify(files or {})
+    first = getattr(rank_zero_only, "rank", 0) == 0  # known from torchrun's environment before the launch
+    if first:
+        run.check(config, identified, resume, force)
+    check_metric(config.train.best_metric, config.data)
+    state = run.read_state() if resume else None
+    if state is not None and state["epoch"] >= config.train.epochs:
+        text = f"{run}: all {state['epoch']} epochs are done; nothing to resume"
+        Reporter(run, config.train.epochs, first).say(text)
+        return run
+    datasets = [open_dataset(config.data, split) for split in (config.data.train_split, config.data.val_split)]
+    scorer = make_scorer(datasets[1])
+    fabric = launch(config.train)
+    fabric.seed_everything(config.seed, verbose=False)
+    objective = make_objective(config)
+    share = {"rank": fabric.global_rank, "world": fabric.world_size, "seed": config.seed}
+    with fabric.rank_zero_first(local=True):  # which builds the database of objects, if there is none; others read it
+        loader = make_loader(datasets[0], config.data, batch_size=config.train.batch_size, training=True, **share)
+    validation = make_loader(datasets[1], config.data, batch_size=1, training=False, **share)
+
+    def evaluate(detector: Detector) -> Validation:
+        return validate(detector, validation.epoch(0), scorer, fabric)
+
+    if fabric.is_global_zero:
+        run.prepare(config, identified, describe(fabric.device), fresh=state is None)
+    with Reporter(run, config.train.epochs, fabric.is_global_zero) as reporter:
+        trainer = Trainer(objective, loader, evaluate, config, run, fabric, reporter)
+        if state is not None:
+            trainer.restore(state)
+            reporter.say(f"{run}: continues after epoch {trainer.epoch}")
+        try:
+            trainer.fit()
+        except KeyboardInterrupt:
+            reporter.say(f"{run}: stopped after epoch {trainer.epoch}; --resume continues it")
+            raise
+        except RuntimeError as error:
+            if not is_lost_process(error):
+                raise
+            text = f"{run}: another process of this training has ended; --resume continues after epoch {trainer.epoch}"
+            lost = MinkPDError(text)
+            lost.told = not fabric.is_global_zero
+            raise lost from error
+        reporter.say(f"{run}: done")
+    return run
+
+
+def train_detector(config: Config, resume: bool = False, force: bool = False) -> RunFolder:
+    """Train the configured detector alone."""
+    return train(config, lambda c: DetectionObjective(build_detector(c)), resume, force)
+
+
+def distil(config: Config, teacher: Path, resume: bool = False, force: bool = False) -> RunFolder:
+    """Train the configured student with the teacher of a ``.safetensors`` file beside it."""
+    network, _ = load_detector(teacher)
+    files = {"teacher": teacher}
+    return train(config, lambda c: Distiller(build_detector(c), network, c), resume, force, files)

@@ -1,0 +1,119 @@
+"""Which clouds an argument names, and which calibration belongs to each."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stand_in import MeanDetector
+
+from mink_pd.config import Config
+from mink_pd.data.calibration import Calibration
+from mink_pd.data.kitti import write_calibration
+from mink_pd.data.labels import read_objects
+from mink_pd.detect.bulk import Bulk
+from mink_pd.detect.clouds import PointFiles
+from mink_pd.errors import DataError
+
+AHEAD = np.array([[10, 0, 0, 0.5], [-10, 0, 0, 0.5]], np.float32)  # one point before the camera, one behind it
+
+
+@pytest.fixture
+def calibration() -> Calibration:
+    p2 = np.array([[721.5, 0, 609.6, 0], [0, 721.5, 172.9, 0], [0, 0, 1, 0]])
+    return Calibration(p2, np.eye(3), np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0]]))
+
+
+@pytest.fixture
+def kitti(tmp_path: Path, calibration: Calibration) -> Path:
+    """A folder in KITTI's layout; the second frame has no calib file."""
+    root = tmp_path / "training"
+    for name in ("velodyne", "calib"):
+        (root / name).mkdir(parents=True)
+    for frame in ("000000", "000001"):
+        AHEAD.tofile(root / "velodyne" / f"{frame}.bin")
+    write_calibration(root / "calib" / "000000.txt", calibration)
+    return root
+
+
+@pytest.mark.parametrize("given", ["", "..", "velodyne", "velodyne/000000.bin"])
+def test_kittis_layout_brings_its_calibration(kitti: Path, given: str) -> None:
+    frames = PointFiles([kitti / given], None, camera_view=True)
+    assert frames.ids == (["000000"] if given.endswith(".bin") else ["000000", "000001"])
+    assert frames[0].calibration is not None
+    assert frames[0].image_size == (1242, 375)
+    assert len(frames[0].points) == 1  # what the camera does not see is cut where the calibration is known
+    if len(frames) > 1:
+        assert frames[1].calibration is None
+        assert len(frames[1].points) == 2
+
+
+def test_without_camera_view_nothing_is_cut(kitti: Path) -> None:
+    assert len(PointFiles([kitti], None, camera_view=False)[0].points) == 2
+
+
+def test_calibration_for_all_or_for_each(kitti: Path, tmp_path: Path) -> None:
+    cloud = tmp_path / "000000.bin"
+    AHEAD.tofile(cloud)
+    assert PointFiles([cloud], None, True)[0].calibration is None
+    for calib in (kitti / "calib", kitti / "calib" / "000000.txt"):
+        assert PointFiles([cloud], calib, True)[0].calibration is not None
+    with pytest.raises(DataError, match=r"calib/000001\.txt"):
+        PointFiles([kitti / "velodyne" / "000001.bin"], kitti / "calib", True)
+
+
+def test_wrong_paths_are_named_before_any_cloud_is_read(kitti: Path, tmp_path: Path) -> None:
+    AHEAD.tofile(tmp_path / "000000.bin")
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "empty").mkdir()
+    both = tmp_path / "both"
+    for half in ("training", "testing"):
+        (both / half).mkdir(parents=True)
+    bad = {
+        tmp_path / "absent.bin": "no such",
+        tmp_path / "notes.txt": "not a point cloud",
+        tmp_path / "empty": "holds no",
+        both: "training and testing",
+        tmp_path / "000000.bin": "same name",
+    }
+    for path, reason in bad.items():
+        with pytest.raises(DataError, match=reason) as error:
+            PointFiles([kitti / "velodyne" / "000000.bin", path], None, True)
+        assert str(error.value).startswith(str(path))
+        assert "\n" not in str(error.value)
+
+
+def test_kitti_files_with_a_calibration_and_json_without(kitti: Path, tmp_path: Path) -> None:
+    detector = MeanDetector(Config()).eval()
+    for parameter in detector.parameters():
+        parameter.data.zero_()
+    detector.layers[-1].bias.data[:] = detector.layers[-1].bias.new_tensor([15, 1, -1, 4, 2, 1.5, 0.3])
+    out = tmp_path / "deep" / "out"
+    bulk = Bulk(PointFiles([kitti], None, True), out, {})
+    bulk.open(force=False)
+    assert list(bulk.detect(detector, Config())) == [2]
+    assert bulk.objects() == 2
+    assert sorted(file.name for file in out.iterdir()) == ["000000.txt", "000001.json", "detect.yaml"]
+    rows = json.loads((out / "000001.json").read_text())
+    assert rows["names"] == ["Car"]
+    assert rows["scores"] == [1.0]
+    assert rows["boxes"][0] == pytest.approx([15, 1, -1, 4, 2, 1.5, 0.3])
+    objects = read_objects(out / "000000.txt")
+    assert objects.names.tolist() == ["Car"]
+    # The camera of this calibration sits in the LiDAR: x right, y down to the bottom face, z ahead.
+    assert objects.location[0] == pytest.approx([-1, 1 + 0.75, 15], abs=1e-5)
+    assert objects.dimensions[0] == pytest.approx([1.5, 2, 4], abs=1e-5)
+
+
+def test_a_turn_of_nuscenes_and_what_a_detector_sees_of_it(tmp_path: Path) -> None:
+    """Five columns in the file, the last of which is the ring; a detector of five sees the time lag there, 0."""
+    turn = np.array([[10, 1, 0, 51, 7], [0.5, 0.5, 1, 255, 3], [-10, 2, 0, 255, 31]], np.float32)
+    turn.tofile(tmp_path / "scene.pcd.bin")
+    frames = PointFiles([tmp_path / "scene.pcd.bin"], None, camera_view=True, columns=5)
+    assert frames.ids == ["scene"]
+    expected = np.array([[10, 1, 0, 0.2, 0], [-10, 2, 0, 1, 0]], np.float32)  # the car's own point is left out
+    np.testing.assert_allclose(frames[0].points, expected)
+    AHEAD.tofile(tmp_path / "four.bin")
+    five = PointFiles([tmp_path / "four.bin"], None, True, columns=5)[0].points
+    np.testing.assert_array_equal(five, np.pad(AHEAD, ((0, 0), (0, 1))))
+    np.testing.assert_array_equal(PointFiles([tmp_path / "scene.pcd.bin"], None, True)[0].points, expected[:, :4])

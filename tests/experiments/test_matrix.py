@@ -1,0 +1,109 @@
+"""Matrices of runs: their plan, their statistics, and what they refuse."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mink_pd.errors import ConfigError, DataError
+from mink_pd.experiments.matrix import compare, figures, interval, load_matrix, plan
+
+TEXT = """
+config: small.yaml
+set: [train.epochs=2]
+runs:
+  distilled: {set: [model.compression=4], teacher: teacher, against: student}
+  teacher: {once: true}
+  student: {set: [model.compression=4]}
+"""
+
+
+@pytest.fixture
+def matrix_file(tmp_path: Path) -> Path:
+    (tmp_path / "small.yaml").write_text("data: {root: nowhere}\n")
+    path = tmp_path / "matrix.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_plan_has_teachers_first_and_once(matrix_file: Path, tmp_path: Path) -> None:
+    jobs = plan(load_matrix(matrix_file), [0, 1], tmp_path / "runs", ["train.batch_size=3"])
+    names = [job.config.name for job in jobs]
+    assert names == ["teacher-seed0", "student-seed0", "distilled-seed0", "student-seed1", "distilled-seed1"]
+    last = jobs[-1]
+    assert (last.config.seed, last.config.train.epochs, last.config.train.batch_size) == (1, 2, 3)
+    assert last.config.model.compression == 4
+    assert last.teacher is not None
+    assert last.teacher.path == tmp_path / "runs" / "teacher-seed0"
+
+
+def test_compare_pairs_by_seed(matrix_file: Path, tmp_path: Path) -> None:
+    matrix = load_matrix(matrix_file)
+    jobs = plan(matrix, [0, 1], tmp_path / "runs", [])
+    values = dict(zip([str(job.config.name) for job in jobs], [50.0, 30.0, 34.0, 40.0, 46.0], strict=True))
+    for job in jobs:
+        job.folder.path.mkdir(parents=True)
+        last = values[str(job.config.name)]
+        rows = [{"split": "val", "epoch": epoch, "mAP_3d": last - 9 * (2 - epoch)} for epoch in (1, 2)]
+        job.folder.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(compare(matrix, jobs, ["mAP_3d"]))
+    text = console.export_text()
+    # students 30, 40; distilled 34, 46: gains 4 and 6. t(0.975, 1) = 12.706, so +- 12.706 * sd / sqrt(2).
+    assert "+5.0 ± 12.7" in text
+    assert "35.0 ± 63.5" in text
+    assert "50.0" in text
+
+
+def test_figures_are_the_last_epochs(matrix_file: Path, tmp_path: Path) -> None:
+    job = plan(load_matrix(matrix_file), [0], tmp_path / "runs", [])[0]
+    with pytest.raises(DataError, match="run it first"):
+        figures(job)
+    job.folder.path.mkdir(parents=True)
+    job.folder.metrics.write_text(json.dumps({"split": "val", "epoch": 1, "mAP_3d": 1.0}) + "\n")
+    with pytest.raises(DataError, match="epoch 2"):
+        figures(job)
+
+
+def test_interval_of_known_numbers() -> None:
+    mean, half = interval([1.0, 2.0, 3.0])
+    assert mean == 2
+    assert half == pytest.approx(4.302653 / 3**0.5, rel=1e-5)  # t(0.975, 2) from tables, sd 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [("teacher: teacher", "teacher: master", "names 'master'"), ("once:", "onec:", r"runs\.teacher\.onec"),
+     ("runs:", "runs: [", "not valid YAML")],
+)  # fmt: skip
+def test_errors_name_the_file(matrix_file: Path, old: str, new: str, says: str) -> None:
+    matrix_file.write_text(TEXT.replace(old, new))
+    with pytest.raises(ConfigError, match=rf"matrix\.yaml.*{says}"):
+        load_matrix(matrix_file)
+
+
+EXPERIMENTS = sorted((Path(__file__).resolve().parents[2] / "configs" / "experiments").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_the_projects_experiments_can_be_planned(path: Path, tmp_path: Path) -> None:
+    jobs = plan(load_matrix(path), [0, 1], tmp_path / "runs", [])
+    assert len({str(job.folder) for job in jobs}) == len(jobs) > 2
+    for job in jobs:  # a teacher is of the student's kind and sees what it sees
+        teachers = [other for other in jobs if job.teacher is not None and str(other.folder) == str(job.teacher)]
+        assert len(teachers) == (job.teacher is not None)
+        for other in teachers:
+            assert other.config.model.name == job.config.model.name
+            assert other.config.data.range == job.config.data.range
+            assert other.config.model.compression < job.config.model.compression
+
+
+def test_a_run_may_have_its_own_configuration_and_matrices_may_share_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("data: {root: nowhere}\n")
+    (tmp_path / "two.yaml").write_text("model: {name: second}\n")
+    path = tmp_path / "matrix.yaml"
+    path.write_text("config: one.yaml\nfolder: common\nruns:\n  a: {}\n  b: {config: two.yaml}\n")
+    matrix = load_matrix(path)
+    assert matrix.folder == "common"
+    assert [job.config.model.name for job in plan(matrix, [0], tmp_path / "runs", [])] == ["pointpillars", "second"]

@@ -1,0 +1,61 @@
+"""Several resolutions as one tap."""
+
+import pytest
+import torch
+
+from mink_pd.models.taps import LevelsTap, SiteTap
+from mink_pd.sparse import Voxels, reached_sites, voxelise
+from mink_pd.sparse.sites import on_sites
+
+
+def levels(seed: int = 0) -> tuple[LevelsTap, Voxels]:
+    """Two levels, strides 1 and 2, of two frames, each with the values 0, 1, 2 ... of its rows."""
+    torch.manual_seed(seed)
+    points = torch.rand(50, 4) * torch.tensor([8.0, 8.0, 1.0, 1.0])
+    voxels = voxelise(points, torch.arange(50) % 2, 2, (1, 1, 1), (0, 0, 0, 8, 8, 1), 2)
+    taps = []
+    for stride in (1, 2):
+        key = voxels.key if stride == 1 else reached_sites(voxels, voxels.manager.stride(voxels.key, 2), (1, 1), (2, 2))
+        rows = torch.arange(len(voxels.manager.get_coordinates(key))).float()
+        taps.append(SiteTap(on_sites(rows[:, None], key, voxels), voxels))
+    return LevelsTap(taps), voxels
+
+
+def test_rows_are_those_of_the_levels_in_turn() -> None:
+    tap, _ = levels()
+    fine, coarse = tap.levels
+    assert len(tap.features) == len(fine.features) + len(coarse.features) == len(tap.frame) == len(tap.counts())
+    torch.testing.assert_close(tap.centres, torch.cat([fine.centres, coarse.centres]))
+    chosen = torch.tensor([len(fine.features) + 1, 0, len(fine.features)])
+    wanted = [level.places(torch.tensor([row])) for level, row in ((coarse, 1), (fine, 0), (coarse, 0))]
+    torch.testing.assert_close(tap.places(chosen), torch.cat(wanted))
+    assert float(tap.counts().sum()) == 2 * 50
+
+
+def test_order_is_by_frame_and_each_row_once() -> None:
+    tap, _ = levels()
+    order = tap.order()
+    assert torch.equal(order.sort().values, torch.arange(len(order)))
+    assert (tap.frame[order].diff() >= 0).all()
+
+
+def test_values_are_carried_by_the_level_with_the_largest() -> None:
+    tap, voxels = levels()
+    fine, coarse = tap.levels
+    values = torch.rand(len(tap.features))
+    of_cell = dict(zip(map(tuple, coarse.coordinates.tolist()), values[len(fine.features) :], strict=True))
+    parents = [of_cell[f, x // 2 * 2, y // 2 * 2] for f, x, y in fine.coordinates.tolist()]
+    wanted = torch.maximum(values[: len(fine.features)], torch.stack(parents))
+    torch.testing.assert_close(tap.carry(values, fine), wanted)
+    torch.testing.assert_close(tap.on_points(values), wanted[voxels.rows])
+    assert torch.equal(tap.carry(values, tap), values)
+    back = fine.carry(values[: len(fine.features)], tap)
+    torch.testing.assert_close(back[: len(fine.features)], values[: len(fine.features)])
+
+
+@pytest.mark.parametrize("other", ["fine", "fewer", "elsewhere"])
+def test_rows_are_not_shared_with(other: str) -> None:
+    tap, _ = levels()
+    stranger = {"fine": tap.levels[0], "fewer": LevelsTap(tap.levels[:1]), "elsewhere": levels(1)[0]}[other]
+    assert tap.shares_rows(LevelsTap(list(tap.levels)))
+    assert not tap.shares_rows(stranger)
