@@ -1,9 +1,14 @@
 """What all command-line tools share: one-line errors, ``--debug``, exit codes."""
 
 import argparse
+import contextlib
+import io
 import os
+import shlex
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mink_pd.errors import DataError, MinkPDError
+from mink_pd.files import reason
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -76,20 +82,76 @@ def simulated(
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
     """Parse the command line and call ``main``.
 
-    A :class:`MinkPDError` becomes one line on stderr and exit code 2; Ctrl-C becomes exit code 130. What all
-    processes of a training on one machine meet is told by the first.
+    A :class:`MinkPDError`, or a file or memory that the system refuses, becomes one line on stderr and exit code 2;
+    Ctrl-C becomes exit code 130; any other exception is a fault of mink_pd: a line that asks for a report, its
+    traceback in a file, and exit code 1. What all processes of a training on one machine meet is told by the first.
     """
     first = os.environ.get("LOCAL_RANK", "0") == "0"
+    _print_anything()
     options = arguments.parse_intermixed_args()  # key=value may stand before and after the options
     try:
         main(options)
-    except MinkPDError as error:
-        if options.debug:
-            raise
-        if not error.told and (first or isinstance(error, DataError)):
-            errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, markup=True)
-        sys.exit(2)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         if first:
             errors.print("interrupted")
         sys.exit(130)
+    except BrokenPipeError:  # whoever read the output has gone, as ``| head`` does
+        _close_output()
+        sys.exit(141)
+    except Exception as error:
+        if options.debug:
+            raise
+        told = getattr(error, "told", False) or not (first or isinstance(error, DataError))
+        if not told:
+            errors.print(f"[bold red]error:[/] {escape(_one_line(error))}", soft_wrap=True, markup=True)
+        if isinstance(error, OSError) and error.filename is None:
+            _close_output()
+        sys.exit(2 if _is_users(error) else 1)
+
+
+def _print_anything() -> None:
+    """Print ``?`` for a character that the terminal's encoding lacks: a result must not be lost to it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _close_output() -> None:
+    """Standard output takes no more; Python must not try again at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether the user can mend the cause; else it is our own fault."""
+    return isinstance(error, MinkPDError | OSError | MemoryError) or _is_out_of_memory(error)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error))
+
+
+def _one_line(error: Exception) -> str:
+    """What the user is told."""
+    if isinstance(error, MinkPDError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'standard output'}: {reason(error)}; check the file, the disk and their rights"
+    if isinstance(error, MemoryError) or _is_out_of_memory(error):
+        return "not enough memory; lower train.batch_size or data.cache_mb, or use a larger machine"
+    text = "".join(traceback.format_exception(error))
+    kept = _keep(text)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__} in {Path(place.filename).name}:{place.lineno}: {reason(error)}"
+    return f"a fault of mink_pd itself ({what}); please report it, with {kept or 'the output of --debug'}"
+
+
+def _keep(text: str) -> str | None:
+    """Write a traceback to a file of its own; returns its path."""
+    with contextlib.suppress(OSError):
+        handle, path = tempfile.mkstemp(prefix="mink_pd-fault-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
+            file.write(f"{shlex.join(sys.argv)}\n{text}")
+        return path
+    return None
