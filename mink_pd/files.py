@@ -119,9 +119,9 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO]:
     /dev/null is written to. Raises DataError where it cannot be written.
     """
     goal = Path(os.path.realpath(path))
-    options = {} if "b" in mode else {"encoding": "utf-8"}
+    encoding = None if "b" in mode else "utf-8"
     if goal.exists() and not goal.is_file() and not goal.is_dir():
-        with writing(path), goal.open(mode, **options) as file:
+        with writing(path), goal.open(mode, encoding=encoding) as file:
             yield file
         return
     with writing(path, "choose a folder that exists and is writable"):
@@ -130,7 +130,7 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO]:
         handle, temporary = _open_part(goal.parent)
     try:
         with writing(path):
-            with os.fdopen(handle, mode, **options) as file:
+            with os.fdopen(handle, mode, encoding=encoding) as file:
                 yield file
             os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are for their owner alone
             os.replace(temporary, goal)
