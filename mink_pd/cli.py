@@ -7,12 +7,10 @@ import os
 import shlex
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,7 +21,6 @@ from mink_pd.files import reason
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
-S = TypeVar("S")
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -33,18 +30,14 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default in (None, False, []) else super()._get_help_string(action)
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """An argument parser with ``--debug``; defaults are shown in the help text."""
-    result = argparse.ArgumentParser(description=description, formatter_class=_Help)
+def parser(description: str, program: str | None = None) -> argparse.ArgumentParser:
+    """An argument parser with ``--debug``; defaults are shown in the help text.
+
+    program: the name in the help text; the script's if None.
+    """
+    result = argparse.ArgumentParser(program, description=description, formatter_class=_Help)
     result.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return result
-
-
-def count(text: str) -> int:
-    """An argument that is a whole number from 0 on."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 on")
-    return int(text)
 
 
 @contextmanager
@@ -56,39 +49,19 @@ def progress(text: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def simulator_arguments(arguments: argparse.ArgumentParser) -> None:
-    """What every tool takes that writes a simulated data set."""
-    add = arguments.add_argument
-    add("out", type=Path, help="folder to write; nothing is done if it already holds this very data set")
-    add("--seed", type=count, default=0, help="the same seed gives the same bytes")
-    add("--workers", type=count, default=1, help="processes; the data do not depend on it")
-    add("--force", action="store_true", help="replace a data set made with other settings")
-
-
-def simulated(
-    options: argparse.Namespace, simulate: Callable[..., list[S] | None], settings: object, what: str, steps: int
-) -> tuple[list[S], float] | None:
-    """Simulate with a bar of so many steps: the summaries, and the seconds it took. None, and a line that says so, if
-    the data set is there already."""
-    start = time.perf_counter()
-    with progress(f"simulating {what}", steps) as advance:
-        summaries = simulate(options.out, settings, options.workers, options.force, advance)
-    if summaries is None:
-        console.print(f"{options.out} is already there, made with the same settings: nothing to do")
-        return None
-    return summaries, time.perf_counter() - start
-
-
-def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
-    """Parse the command line and call ``main``.
+def run(
+    main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser, words: list[str] | None = None
+) -> None:
+    """Parse ``words`` (None: the words of the command line) and call ``main``.
 
     A :class:`MinkPDError`, or a file or memory that the system refuses, becomes one line on stderr and exit code 2;
     Ctrl-C becomes exit code 130; any other exception is a fault of mink_pd: a line that asks for a report, its
-    traceback in a file, and exit code 1. What all processes of a training on one machine meet is told by the first.
+    traceback in a file, and exit code 1. Of several processes on one machine only the first prints an error that all
+    of them have.
     """
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     _print_anything()
-    options = arguments.parse_intermixed_args()  # key=value may stand before and after the options
+    options = arguments.parse_intermixed_args(words)  # key=value may stand before and after the options
     try:
         main(options)
         sys.stdout.flush()

@@ -1,35 +1,6 @@
-"""Which labelled objects of a few frames a detector finds, one by one."""
+"""``mink-pd find-objects`` as a script: list which labelled objects a detector finds."""
 
-import argparse
-from pathlib import Path
-
-from rich.table import Table
-
-from mink_pd.cli import console, parser, run
-from mink_pd.data import open_dataset
-from mink_pd.detect.find import search
-from mink_pd.models.checkpoint import load_detector
-
-
-def main(options: argparse.Namespace) -> None:
-    """Print every object of the class with its best overlap, and how many are found."""
-    detector, config = load_detector(options.checkpoint)
-    data = config.data.model_copy(update={"root": options.root})
-    found = search(detector, config, open_dataset(data, options.split), options.name)
-    table = Table("frame", "x, y [m]", "best IoU BEV", "best IoU 3D", "score")
-    for one in found:
-        place = f"{one.box[0]:.1f}, {one.box[1]:.1f}"
-        table.add_row(one.frame, place, f"{one.bev:.2f}", f"{one.iou:.2f}", f"{one.score:.2f}")
-    console.print(table)
-    for title, values in (("3D", [one.iou for one in found]), ("BEV", [one.bev for one in found])):
-        counts = ", ".join(f"{sum(v > iou for v in values)} at {title} IoU {iou}" for iou in (0.5, 0.7))
-        console.print(f"of {len(found)} labelled {options.name}s within range found: {counts}")
-
+from mink_pd.commands import run_command
 
 if __name__ == "__main__":
-    arguments = parser("Look for the labelled objects of a KITTI folder one by one.")
-    arguments.add_argument("checkpoint", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder or .safetensors file")
-    arguments.add_argument("root", type=Path, help="KITTI folder that holds training/")
-    arguments.add_argument("--split", default="all", help="split, or all")
-    arguments.add_argument("--class", dest="name", default="Car", help="class of the objects")
-    run(main, arguments)
+    run_command("find-objects")

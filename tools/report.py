@@ -1,37 +1,6 @@
-"""Make a page about finished runs: tables, curves, pictures, and one frame in 3D."""
+"""``mink-pd report`` as a script: make a page about finished runs."""
 
-import argparse
-from pathlib import Path
-
-from mink_pd.cli import console, parser, run
-from mink_pd.report.page import make_report, write_page
-from mink_pd.report.statements import finding
-
-
-def main(options: argparse.Namespace) -> None:
-    """Read, measure, draw, write; say what is left out or missing."""
-    report = make_report(options.runs, options.data, options.frame)
-    page = write_page(report, options.out)
-    for group in report.groups:
-        console.print(f"{group.title}: {finding(group)}", soft_wrap=True, markup=False)
-    for line in report.left_out:
-        console.print(f"left out: {line}", soft_wrap=True, markup=False)
-    for line in report.missing:
-        console.print(line, soft_wrap=True, markup=False)
-    console.print(f"{page}", soft_wrap=True, markup=False)
-
+from mink_pd.commands import run_command
 
 if __name__ == "__main__":
-    arguments = parser(
-        "One page about finished runs, a file that needs nothing but a browser: mean and 95 % interval over seeds,"
-        " gains paired by seed with their controls, curves, cost, pictures, and one validation frame in 3D."
-    )
-    arguments.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="run folders, or folders that hold them")
-    arguments.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for index.html")
-    arguments.add_argument(
-        "--data", type=Path, metavar="ROOT", help="data set for cost and pictures; else the runs' own"
-    )
-    arguments.add_argument(
-        "--frame", metavar="ID", help="frame; else the one of the first twenty with about eight objects"
-    )
-    run(main, arguments)
+    run_command("report")

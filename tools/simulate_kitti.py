@@ -1,46 +1,6 @@
-"""Simulate a data set in KITTI's object layout: point clouds, calibration, labels and splits."""
+"""``mink-pd simulate-kitti`` as a script: simulate a data set in KITTI's layout."""
 
-import argparse
-from collections import Counter
-from pathlib import Path
-
-from rich.table import Table
-
-from mink_pd.cli import console, count, parser, run, simulated, simulator_arguments
-from mink_pd.simulator import DATE, DRIVE, Settings, Summary, simulate
-
-CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Cyclist", "DontCare")
-
-
-def main(options: argparse.Namespace) -> None:
-    """Simulate, then say what was made."""
-    settings = Settings(options.train, options.val, options.seed, options.drive)
-    if made := simulated(options, simulate, settings, "frames", settings.train + settings.val + settings.drive):
-        report(options.out, settings, *made)
-
-
-def report(out: Path, settings: Settings, summaries: list[Summary], seconds: float) -> None:
-    """Frames, objects of each class, points and speed."""
-    frames = max(len(summaries), 1)
-    total = sum((summary.names for summary in summaries), Counter())
-    points = sum(summary.points for summary in summaries)
-    table = Table("class", "objects", "a frame")
-    for name in CLASSES:
-        table.add_row(name, f"{total[name]:,}", f"{total[name] / frames:.2f}")
-    console.print(f"{out}: {settings.train} frames in train, {settings.val} in val")
-    console.print(table)
-    speed = (len(summaries) + settings.drive) / seconds
-    console.print(f"{points / frames:,.0f} points a frame; {speed:.1f} frames/s")
-    if settings.drive:
-        console.print(f"raw drive of {settings.drive} scans: --raw {out / 'raw'} {DATE} {DRIVE}")
-
+from mink_pd.commands import run_command
 
 if __name__ == "__main__":
-    arguments = parser("Simulate a LiDAR data set in KITTI's object layout: labelled street scenes of an HDL-64E.")
-    simulator_arguments(arguments)
-    add = arguments.add_argument
-    add("--train", type=count, default=240, help="frames in the train split")
-    add("--val", type=count, default=80, help="frames in the val split")
-    scans = "also write a raw drive, as pykitti reads it, of SCANS full turns (20 if no number is given)"
-    add("--drive", type=count, nargs="?", const=20, default=0, metavar="SCANS", help=scans)
-    run(main, arguments)
+    run_command("simulate-kitti")

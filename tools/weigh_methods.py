@@ -1,51 +1,6 @@
-"""How strongly each distillation method pulls on the student, and the weight that would make them pull alike."""
+"""``mink-pd weigh-methods`` as a script: compare the gradients of distillation methods."""
 
-import argparse
-from itertools import islice
-from pathlib import Path
-
-import torch
-from rich.table import Table
-
-from mink_pd.cli import console, parser, run
-from mink_pd.config import load_config
-from mink_pd.data import open_dataset
-from mink_pd.data.loader import make_loader
-from mink_pd.detect.device import set_threads
-from mink_pd.distill import Distiller
-from mink_pd.distill.distiller import METHODS
-from mink_pd.distill.weigh import gradient_share
-from mink_pd.models import build_detector
-from mink_pd.models.checkpoint import checkpoint_file, load_detector
-
-
-def main(options: argparse.Namespace) -> None:
-    """One row a method, each with an untrained student of the same weights on the same batches."""
-    teacher, _ = load_detector(checkpoint_file(options.teacher))
-    table = Table("method", "weight", "loss", "gradient share", f"weight for {options.share:g}")
-    for name in options.methods:
-        config = load_config(options.config, [*options.overrides, f"distill.methods=[{name}]"])
-        set_threads(config.train)
-        data = open_dataset(config.data, config.data.train_split)
-        loader = make_loader(data, config.data, batch_size=config.train.batch_size, training=True, seed=config.seed)
-        torch.manual_seed(config.seed)
-        distiller = Distiller(build_detector(config), teacher, config).train()
-        share, loss = gradient_share(distiller, islice(loader.epoch(0), options.batches))
-        weight = getattr(config.distill, name).weight
-        wanted = f"{weight * options.share / share:.3g}" if share else "-"
-        table.add_row(name, f"{weight:g}", f"{loss:.4g}", f"{share:.3g}", wanted)
-    console.print(table)
-
+from mink_pd.commands import run_command
 
 if __name__ == "__main__":
-    arguments = parser(
-        "For each distillation method the norm of its gradient on an untrained student over that of the detection"
-        " loss, and the weight (distill.METHOD.weight) that would bring it to --share."
-    )
-    arguments.add_argument("config", type=Path, help="YAML file of the student, as in configs/")
-    arguments.add_argument("overrides", nargs="*", metavar="key=value", help="settings over the file's")
-    arguments.add_argument("--teacher", type=Path, required=True, metavar="RUN_OR_CHECKPOINT", help="of the teacher")
-    arguments.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), metavar="METHOD")
-    arguments.add_argument("--share", type=float, default=0.3, help="gradient share to aim at")
-    arguments.add_argument("--batches", type=int, default=4, help="batches to take means over")
-    run(main, arguments)
+    run_command("weigh-methods")

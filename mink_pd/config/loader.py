@@ -8,15 +8,17 @@ import yaml
 from pydantic import ValidationError
 
 from mink_pd.config.root import DETECTORS, Config
+from mink_pd.config.shipped import find_config
 from mink_pd.errors import ConfigError
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     """Read a YAML file, follow its ``base`` files, apply ``key=value`` overrides (dotted keys, YAML values).
 
+    path: of the file, or the name of a shipped configuration, e.g. ``pointpillars_kitti``.
     Raises ConfigError naming the key, the file and the nearest valid key.
     """
-    path = Path(path)
+    path = find_config(path)
     tree, origin = _read_tree(path, ())
     tree.setdefault("name", path.stem)
     for text in overrides or []:

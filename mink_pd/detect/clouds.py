@@ -1,4 +1,4 @@
-"""What tools/detect.py is given: point cloud files and folders, as frames; and what it writes for each."""
+"""What mink-pd detect is given: point cloud files and folders, as frames; and what it writes for each."""
 
 import json
 from collections.abc import Sequence

@@ -31,4 +31,4 @@ def _stop_at_end_of_input() -> None:
 
 
 if __name__ == "__main__":
-    run(lambda _: main(), parser("Train the job that is read from standard input; tools/experiment.py calls this."))
+    run(lambda _: main(), parser("Train the job that is read from standard input; mink-pd experiment calls this."))

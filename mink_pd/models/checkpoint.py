@@ -40,7 +40,7 @@ def read_config(path: Path) -> Config:
     except (OSError, SafetensorError):
         raise CheckpointError(_unreadable(path)) from None
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: holds no mink_pd configuration; give a checkpoint that tools/train.py wrote")
+        raise CheckpointError(f"{path}: holds no mink_pd configuration; give a checkpoint that mink-pd train wrote")
     try:
         return validate(json.loads(metadata["config"]), {}, str(path))
     except (KeyError, ValueError, ConfigError) as error:

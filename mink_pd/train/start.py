@@ -1,4 +1,4 @@
-"""One training from configuration to run folder: what tools/train.py and tools/distill.py call."""
+"""One training from configuration to run folder: what mink-pd train and mink-pd distill call."""
 
 from collections.abc import Callable
 from pathlib import Path

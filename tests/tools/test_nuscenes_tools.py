@@ -84,9 +84,9 @@ def test_the_other_benchmarks_figures_are_refused(settings: list[str], tool: Too
     assert result.returncode == 2
     assert "nuscenes has no figure called 'mAP_3d'; write NDS" in result.stderr
     result = tool("eval_nuscenes.py", CONFIG.with_name("pointpillars_kitti.yaml"), "--checkpoint", "x")
-    assert "use tools/eval_kitti.py" in result.stderr
+    assert "use mink-pd eval-kitti" in result.stderr
     result = tool("eval_kitti.py", CONFIG, *settings, "--checkpoint", "x")
-    assert "use tools/eval_nuscenes.py" in result.stderr
+    assert "use mink-pd eval-nuscenes" in result.stderr
 
 
 def test_a_part_of_a_split_is_not_scored(settings: list[str], tool: Tool) -> None:

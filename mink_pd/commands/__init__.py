@@ -1,0 +1,54 @@
+"""The commands of ``mink-pd``: one file each, with DESCRIPTION, ``add_arguments(parser)`` and ``main(options)``."""
+
+import argparse
+import sys
+from importlib import import_module
+
+from mink_pd import __version__
+from mink_pd.cli import parser, run
+
+# The summaries stand here and not in the modules, whose imports take seconds: `mink-pd --help` must not wait for them.
+COMMANDS = {
+    "demo": "simulate, train, distil, evaluate and render: the main job end to end",
+    "simulate-kitti": "simulate a data set in KITTI's layout",
+    "simulate-nuscenes": "simulate a data set in nuScenes' schema",
+    "train": "train a detector",
+    "distill": "train a student with a teacher beside it",
+    "detect": "detect objects in point clouds",
+    "eval-kitti": "KITTI figures of a detector, or of detections in files",
+    "eval-nuscenes": "nuScenes figures of a detector, or of a results file",
+    "experiment": "run a matrix of trainings and compare them over seeds",
+    "report": "make a page about finished runs",
+    "summary": "parameters, multiply-adds and time per frame of detectors",
+    "import-checkpoint": "convert weights of OpenPCDet or MMDetection3D",
+    "find-objects": "list which labelled objects a detector finds",
+    "weigh-methods": "compare the gradients of distillation methods",
+    "show-importance": "show where a teacher looks in a frame",
+    "show-detections": "show the detections of two detectors side by side",
+}
+
+
+def run_command(name: str, words: list[str] | None = None, program: str | None = None) -> None:
+    """Parse ``words`` (None: the words of the command line) and run the command ``name``.
+
+    program: what the help text calls it; the script's name if None.
+    """
+    command = import_module(f"mink_pd.commands.{name.replace('-', '_')}")
+    arguments = parser(command.DESCRIPTION, program)
+    command.add_arguments(arguments)
+    run(command.main, arguments, words)
+
+
+def main() -> None:
+    """The console script ``mink-pd``: its first word names the command, the rest belong to the command."""
+    arguments = argparse.ArgumentParser(
+        prog="mink-pd",
+        description="PointDistiller on MinkowskiEngine: small LiDAR 3D detectors trained from large ones.",
+        epilog="mink-pd COMMAND --help lists the options of a command.",
+    )
+    arguments.add_argument("--version", action="version", version=f"mink_pd {__version__}")
+    commands = arguments.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    for name, summary in COMMANDS.items():
+        commands.add_parser(name, help=summary, add_help=False)
+    command = arguments.parse_args(sys.argv[1:2]).command
+    run_command(command, sys.argv[2:], f"mink-pd {command}")

@@ -1,0 +1,76 @@
+"""The main job from nothing: simulate, train, distil, evaluate, render, and one table."""
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.table import Table
+
+from mink_pd.cli import console
+from mink_pd.commands.options import add_overrides, count
+from mink_pd.config.shipped import find_config
+from mink_pd.errors import MinkPDError
+from mink_pd.experiments.matrix import load_matrix, plan
+from mink_pd.experiments.queue import run_all
+from mink_pd.render import save_png
+from mink_pd.report.page import Report, make_report, write_page
+
+DESCRIPTION = "Run the main job end to end on simulated frames; a second run reuses what has not changed."
+
+TITLES = {"teacher": "teacher", "student": "4x student", "distilled": "distilled"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments and options of the command."""
+    add_overrides(parser, "settings for all trainings")
+    parser.add_argument("--train", type=count, default=240, help="simulated training frames")
+    parser.add_argument("--val", type=count, default=80, help="simulated validation frames")
+    parser.add_argument("--runs", type=Path, default=Path("runs/demo"), help="folder for the run folders")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Each step says what it does; trainings that are done already are not done again."""
+    start = time.perf_counter()
+    matrix = load_matrix(find_config("demo", "experiments"))
+    jobs = {job.run: job for job in plan(matrix, [0], options.runs, options.overrides)}
+    data = jobs["teacher"].config.data
+    call("simulate-kitti", data.root, "--train", options.train, "--val", options.val)
+    if failed := run_all(list(jobs.values()), console):
+        raise MinkPDError("\n".join(f"{run} failed: {why}" for run, why in failed.items()))
+    report = make_report([job.folder.path for job in jobs.values()])
+    page = write_page(report, options.runs / "report")
+    figures = jobs["distilled"].folder.figures
+    for name, picture in report.pictures.items():
+        save_png(picture, figures / f"{name}.png")
+    console.print(table(report, data.classes))
+    for line in [*report.missing, f"pictures: {figures}", f"report, for a browser: {page}"]:
+        console.print(line, soft_wrap=True, markup=False)
+    console.print(f"{time.perf_counter() - start:.0f} s")
+
+
+def call(command: str, *arguments: object) -> None:
+    """Run another command and show how a user would call it. Raises MinkPDError if it fails."""
+    words = [command, *map(str, arguments)]
+    console.print(f"[dim]$ mink-pd {shlex.join(words)}[/]", soft_wrap=True)
+    if subprocess.run([sys.executable, "-m", "mink_pd", *words], check=False).returncode:
+        raise MinkPDError(f"mink-pd {command} failed; its own message is above")
+
+
+def table(report: Report, classes: list[str]) -> Table:
+    """Cost and figures of teacher, student and distilled student, and what distillation gains."""
+    keys = ["mAP_bev", "mAP_3d", *(f"{name}/{metric}/moderate" for name in classes for metric in ("bev", "3d"))]
+    titles = ["mAP BEV", "mAP 3D", *(f"{name} {metric}" for name in classes for metric in ("BEV", "3D"))]
+    found = {row.name: row.first.figures for row in report.rows}
+    cost = [report.costs[name] for name in TITLES]
+    result = Table("", *TITLES.values(), "gain", title="AP in percent: moderate, R40")
+    result.add_row("parameters", *(f"{c.parameters / 1e6:.2f} M" for c in cost))
+    result.add_row("multiply-adds a frame", *(f"{c.multiply_adds / 1e9:.2f} G" for c in cost))
+    result.add_row("ms a frame", *(f"{c.milliseconds:.0f}" for c in cost), end_section=True)
+    for title, key in zip(titles, keys, strict=True):
+        values = {name: found[name].get(key, 0.0) for name in TITLES}
+        gain = f"{values['distilled'] - values['student']:+.1f}"
+        result.add_row(title, *(f"{value:.1f}" for value in values.values()), gain)
+    return result

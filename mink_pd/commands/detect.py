@@ -1,0 +1,104 @@
+"""Detect objects in point clouds."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from rich.progress import Progress
+
+from mink_pd.cli import console
+from mink_pd.commands.options import add_checkpoint, add_data, add_which, probability
+from mink_pd.config import DataConfig
+from mink_pd.data import open_dataset
+from mink_pd.data.kitti_raw import open_raw
+from mink_pd.detect.bulk import Bulk
+from mink_pd.detect.clouds import Frames, PointFiles
+from mink_pd.detect.device import own_device
+from mink_pd.errors import ConfigError
+from mink_pd.models.checkpoint import checkpoint_file, load_detector
+from mink_pd.processes import place
+from mink_pd.sparse import multiplies_bf16
+from mink_pd.train.runs import identify
+
+DESCRIPTION = (
+    "Detect objects in point clouds. Writes NAME.txt in KITTI's format where the calibration is known,"
+    " else NAME.json with boxes in the LiDAR frame (x, y, z of the centre, l, w, h, yaw), and velocities where the"
+    " detector predicts them. Clouds that are done are skipped, so a call that was stopped can be repeated;"
+    " torchrun shares them among processes."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments and options of the command."""
+    add = parser.add_argument
+    add_checkpoint(parser)
+    inputs = ".bin, .pcd or .ply files, nuScenes' .pcd.bin, folders of them, or a folder in KITTI's layout"
+    add("inputs", type=Path, nargs="*", metavar="INPUT", help=inputs)
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    split = "the frames of a split of the run's data set; for nuScenes keyframes with the sweeps before them"
+    add("--split", metavar="NAME", help=split)
+    add_data(parser, "of the run", "with --split: ")
+    drive = "a drive of KITTI's raw data, e.g. data/raw 2011_09_26 0001"
+    add("--raw", nargs=3, metavar=("BASE", "DATE", "DRIVE"), help=drive)
+    calib = "KITTI calib file for all clouds, or a folder with NAME.txt for each; not needed in KITTI's layout"
+    add("--calib", type=Path, metavar="FILE_OR_DIR", help=calib)
+    add("--score", type=probability, help="lowest score to report; that of the configuration if not given")
+    bf16 = "convolve in bfloat16: faster on Intel processors with AMX, slightly less exact"
+    add("--bf16", action="store_true", help=bf16)
+    add("--force", action="store_true", help="detect again where DIR holds detections already")
+    add_which(parser)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Check the inputs, then detect and write one file a cloud; what an earlier call has written stays."""
+    checkpoint = checkpoint_file(options.checkpoint, options.which)
+    detector, config = load_detector(checkpoint)
+    device = own_device(config.train)
+    if options.bf16:
+        check_bf16(config.model.name, device)
+    if options.score is not None:
+        config.model.nms.score = options.score
+    settings = {
+        "checkpoint": identify({"": checkpoint})[""]["sha256"],
+        "score": config.model.nms.score,
+        "calib": None if options.calib is None else str(options.calib.resolve()),
+        "bf16": options.bf16,
+    }
+    frames = open_frames(options, config.data)
+    rank, world = place()
+    bulk = Bulk(frames, options.out, settings, rank, world)
+    bulk.open(options.force)
+    detector.to(device)
+    before = sum(bulk.done(index) for index in range(len(frames)))
+    with Progress(console=console, transient=True, disable=rank > 0 or not console.is_terminal) as progress:
+        task = progress.add_task("detecting", total=len(frames), completed=before)
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
+            for done in bulk.detect(detector, config):
+                progress.update(task, completed=done)
+    if rank == 0:
+        earlier = f", {before} of them found earlier" if before and world == 1 else ""
+        console.print(f"{options.out}: {bulk.objects()} objects in {len(frames)} point clouds{earlier}", soft_wrap=True)
+
+
+def open_frames(options: argparse.Namespace, data: DataConfig) -> Frames:
+    """The point clouds that the command line names."""
+    if sum(map(bool, (options.inputs, options.raw, options.split))) != 1:
+        raise ConfigError("command line: give either point clouds, --split NAME or --raw BASE DATE DRIVE")
+    if options.data and not options.split:
+        raise ConfigError("command line: --data goes with --split; without it, give the point clouds themselves")
+    if options.inputs:
+        return PointFiles(options.inputs, options.calib, data.camera_view, data.point_features)
+    if options.calib:
+        raise ConfigError("command line: --calib goes with point clouds; a data set or drive has its own calibration")
+    if options.split:
+        return open_dataset(data.model_copy(update={"root": options.data or data.root}), options.split)
+    base, date, drive = options.raw
+    return open_raw(base, date, drive, camera_view=data.camera_view)
+
+
+def check_bf16(detector: str, device: torch.device) -> None:
+    """Raise ConfigError where bfloat16 would make nothing faster."""
+    if detector == "pointrcnn":
+        raise ConfigError("command line: --bf16 is for sparse convolutions, which pointrcnn has not; leave it out")
+    if device.type != "cpu" or not multiplies_bf16():
+        raise ConfigError("command line: --bf16 needs a processor with Intel AMX, and the compiled path; leave it out")

@@ -1,0 +1,86 @@
+"""Turn weights that OpenPCDet or MMDetection3D published into a checkpoint of ours."""
+
+import argparse
+from pathlib import Path
+
+from rich.table import Table
+
+from mink_pd.cli import console
+from mink_pd.commands.options import add_overrides
+from mink_pd.config import load_config
+from mink_pd.convert import (
+    DIALECTS,
+    Difference,
+    MisfitError,
+    convert,
+    published_detector,
+    read_tensors,
+    serves_training,
+    verify,
+)
+from mink_pd.errors import CheckpointError
+from mink_pd.models.checkpoint import save_weights
+
+DESCRIPTION = (
+    "Turn PointPillars, SECOND or PointRCNN weights of OpenPCDet or MMDetection3D (also PointDistiller's) into a"
+    " checkpoint that detect, eval-kitti and distill --teacher take. Nothing in the file is executed."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments and options of the command."""
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE", help="checkpoint that the framework wrote (.pth)")
+    add_overrides(parser, "settings over those of the configuration, e.g. model.compression=4")
+    add("--format", choices=tuple(DIALECTS), required=True, help="framework that wrote it")
+    geometry = "its geometry: a YAML file, or a name like published/openpcdet_second"
+    add("--config", required=True, metavar="CONFIG", help=geometry)
+    add("--out", type=Path, required=True, metavar="OUT", help="checkpoint to write (.safetensors)")
+    case = (
+        "folder with points.bin and the framework's own answers, expected.npz: compare stage by stage, and"
+        " write nothing where any differs (PointPillars and SECOND)"
+    )
+    add("--verify", type=Path, metavar="CASE", help=case)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Convert, verify where a case is given, and only then write."""
+    config = load_config(options.config, options.overrides)
+    dialect = DIALECTS[options.format]
+    found = read_tensors(options.file, dialect.weights)
+    try:
+        tensors = convert(found, published_detector(config), dialect, str(options.file))
+    except MisfitError as error:
+        console.print(misfit_table(error))
+        raise
+    if options.verify:
+        differences = verify(tensors, config, dialect, options.verify)
+        console.print(table(differences))
+        wrong = [difference.stage for difference in differences if not difference.agrees]
+        if wrong:
+            raise CheckpointError(f"{options.file}: disagrees with {options.verify} in {', '.join(wrong)}")
+    save_weights(options.out, tensors, config, epoch=0)
+    dropped = sum(serves_training(name) for name in found)
+    folded = len(found) - dropped - len(tensors)
+    notes = f", {dropped} that only serve training left out" if dropped else ""
+    notes += f", {folded} biases taken into the norms behind them" if folded else ""
+    console.print(f"{options.out}: {len(tensors)} tensors{notes}", soft_wrap=True)
+
+
+def misfit_table(error: MisfitError) -> Table:
+    """One row a tensor."""
+    result = Table("tensor", "", "in the file", "in the detector")
+    for one in error.misfits:
+        shapes = (str(tuple(shape)) if shape is not None else "–" for shape in (one.in_file, one.ours))
+        result.add_row(one.name, one.kind, *shapes)
+    return result
+
+
+def table(differences: list[Difference]) -> Table:
+    """One row a stage."""
+    result = Table("stage", "compared", "largest difference", "")
+    for one in differences:
+        kind = "sites" if one.sites else "numbers"
+        largest = f"{one.largest:.0f} sites" if one.sites else f"{one.largest:.1e}"
+        result.add_row(one.stage, f"{one.compared:,} {kind}", largest, "agrees" if one.agrees else "[red]DIFFERS[/]")
+    return result

@@ -1,0 +1,91 @@
+"""The options that several commands share, and the types of their values."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_config(parser: argparse.ArgumentParser, example: str, what: str = "", optional: bool = False) -> None:
+    """``config`` and ``overrides``: a configuration and settings over it.
+
+    example: overrides that make sense for the command.
+    what: whose configuration it is.
+    """
+    text = f"{what or 'configuration'}: a YAML file, or the name of one in configs/, e.g. pointpillars_kitti"
+    parser.add_argument("config", nargs="?" if optional else None, help=text)
+    add_overrides(parser, f"settings over those of the file, e.g. {example}")
+
+
+def add_overrides(parser: argparse.ArgumentParser, text: str) -> None:
+    """``overrides``: any number of ``key=value``."""
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=text)
+
+
+def add_checkpoint(parser: argparse.ArgumentParser, name: str = "checkpoint", what: str = "", **more: Any) -> None:
+    """A run folder or checkpoint: an argument or, where ``name`` starts with ``--``, an option.
+
+    what: which detector it holds. more: passed on to ``add_argument``.
+    """
+    text = f"{what}{what and ': '}run folder or .safetensors file"
+    parser.add_argument(name, type=Path, metavar="RUN_OR_CHECKPOINT", help=text, **more)
+
+
+def add_which(parser: argparse.ArgumentParser) -> None:
+    """``--which``: the last or the best checkpoint."""
+    parser.add_argument("--which", choices=("last", "best"), default="last", help="checkpoint of a run folder")
+
+
+def add_again(parser: argparse.ArgumentParser) -> None:
+    """``--resume`` and ``--force``: what to do where a run folder is there already."""
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="continue the run, or start it if there is none")
+    again.add_argument("--force", action="store_true", help="replace the run if there is one")
+
+
+def add_frame(parser: argparse.ArgumentParser, run: str = "the run") -> None:
+    """``--data``, ``--split`` and ``--frame``: the frame to look at."""
+    add_data(parser, f"of {run}")
+    parser.add_argument("--split", help=f"split that holds the frame; the validation split of {run} if not given")
+    add_frame_id(parser)
+
+
+def add_data(parser: argparse.ArgumentParser, default: str, when: str = "") -> None:
+    """``--data``: a data set in place of the one that a run was trained on."""
+    parser.add_argument("--data", type=Path, metavar="ROOT", help=f"{when}data set; that {default} if not given")
+
+
+def add_frame_id(parser: argparse.ArgumentParser) -> None:
+    """``--frame``: a frame's ID."""
+    text = "frame; if not given, the one of the first twenty whose number of objects is closest to eight"
+    parser.add_argument("--frame", metavar="ID", help=text)
+
+
+def add_save(parser: argparse.ArgumentParser) -> None:
+    """``--save``: a picture instead of a window."""
+    parser.add_argument("--save", type=Path, metavar="PNG", help="write a picture instead of opening a window")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``: figures for programs."""
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write the figures as JSON")
+
+
+def count(text: str) -> int:
+    """A whole number >= 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number >= 0")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """A whole number >= 1."""
+    if count(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is less than 1")
+    return int(text)
+
+
+def probability(text: str) -> float:
+    """A number from 0 to 1."""
+    if not 0 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return float(text)

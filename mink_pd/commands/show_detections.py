@@ -1,0 +1,67 @@
+"""Show two detectors on one frame, side by side: what they find, what they invent, what they miss."""
+
+import argparse
+
+from mink_pd.cli import console
+from mink_pd.commands.options import add_checkpoint, add_frame, add_save, add_which, probability
+from mink_pd.data import open_dataset
+from mink_pd.detect.predict import detect_frame
+from mink_pd.models.checkpoint import load_detector
+from mink_pd.render import (
+    FALSE_POSITIVE,
+    MISSED,
+    OUTLOOKS,
+    TRUE_POSITIVE,
+    check_display,
+    choose_frame,
+    detections_figure,
+    detections_side_by_side,
+    save_png,
+    show,
+)
+from mink_pd.report.judge import judge
+
+DESCRIPTION = (
+    "Show the detections of two detectors on one frame side by side: true positives, false positives and"
+    " misses, with counts. Opens a window, or saves a picture with --save."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments and options of the command."""
+    add_checkpoint(parser, "run_a", "detector on the left")
+    add_checkpoint(parser, "run_b", "detector on the right")
+    add_which(parser)
+    parser.add_argument("--names", nargs=2, metavar=("A", "B"), help="titles; the runs' names if not given")
+    add_frame(parser, "the left run")
+    parser.add_argument("--score", type=probability, default=0.3, help="detections below this score are left out")
+    add_save(parser)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Detect with both, judge, then save the picture or open the window."""
+    if options.save is None:
+        check_display()
+    runs = (options.run_a, options.run_b)
+    detectors = [load_detector(path, which=options.which) for path in runs]
+    data = detectors[0][1].data.model_copy(update={"root": options.data or detectors[0][1].data.root})
+    dataset = open_dataset(data, options.split or ("all" if options.frame else data.val_split))
+    frame = choose_frame(dataset, data.range, options.frame)
+    names = options.names or [path.stem for path in runs]
+    left, right = (
+        judge(frame, detect_frame(detector, frame, config), options.score, name, config.data)
+        for name, (detector, config) in zip(names, detectors, strict=True)
+    )
+    outlook = OUTLOOKS[data.kind]
+    for panel in (left, right):
+        console.print(
+            f"{panel.title}, frame {frame.id}: {panel.count(TRUE_POSITIVE)} true positives, "
+            f"{panel.count(FALSE_POSITIVE)} false positives, {panel.count(MISSED)} missed",
+            soft_wrap=True,
+        )
+    title = f"Detections of {left.title} and {right.title}, frame {frame.id}"
+    if options.save is None:
+        show(*detections_side_by_side(frame.points, left, right, outlook), title)
+        return
+    save_png(detections_figure(frame.points, left, right, title, outlook=outlook), options.save)
+    console.print(f"{options.save}", soft_wrap=True)

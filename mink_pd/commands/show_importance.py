@@ -1,0 +1,70 @@
+"""Show where the teacher looks: its importance over the points, and what distillation would select."""
+
+import argparse
+from typing import get_args
+
+from mink_pd.cli import console
+from mink_pd.commands.options import add_checkpoint, add_frame, add_save, add_which, positive
+from mink_pd.data import open_dataset
+from mink_pd.distill.importance import Importance
+from mink_pd.distill.inspect import inspect_importance
+from mink_pd.models.checkpoint import load_detector
+from mink_pd.render import (
+    OUTLOOKS,
+    check_display,
+    choose_frame,
+    importance_camera,
+    importance_figure,
+    importance_scene,
+    save_png,
+    show,
+)
+from mink_pd.report.frame import KINDS
+
+DESCRIPTION = (
+    "Show the teacher's importance over the points of one frame, the rows that distillation selects, the"
+    " labelled boxes, and the share of selected rows inside them. Opens a window, or saves a picture"
+    " with --save."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments and options of the command."""
+    add_checkpoint(parser, what="the teacher")
+    add_which(parser)
+    add_frame(parser)
+    parser.add_argument("--tap", default="neck", help="the features that distillation would pair")
+    importances = get_args(Importance)
+    parser.add_argument("--importance", choices=importances, default="score", help="what makes a row important")
+    parser.add_argument("--rows", type=positive, default=64, metavar="N", help="how many rows are selected")
+    add_save(parser)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Save the picture or open the window."""
+    if options.save is None:
+        check_display()
+    detector, config = load_detector(options.checkpoint, which=options.which)
+    data = config.data.model_copy(update={"root": options.data or config.data.root})
+    dataset = open_dataset(data, options.split or ("all" if options.frame else data.val_split))
+    frame = choose_frame(dataset, data.range, options.frame)
+    view = inspect_importance(detector, frame, options.tap, options.importance, options.rows)
+    boxes, velocities = view.boxes, view.velocities
+    outlook = OUTLOOKS[config.data.kind]
+    console.print(
+        f"frame {frame.id}, tap {options.tap}: {view.inside:.0%} of the {len(view.selected)} selected places "
+        f"lie inside {len(boxes)} labelled objects",
+        soft_wrap=True,
+    )
+    title = "Where the teacher looks"
+    subtitle = f"Frame {frame.id}. Points coloured by importance: {KINDS[options.importance]} ({options.tap})."
+    if options.save is None:
+        scene, _ = importance_scene(view.points, view.importance, view.selected, boxes, velocities, outlook)
+        camera = importance_camera(view.points, view.selected, boxes, outlook=outlook)
+        show(scene, camera, f"{title}: {subtitle}")
+        return
+    figure = importance_figure(
+        view.points, view.importance, view.selected, boxes, view.inside, title, subtitle, velocities, outlook
+    )
+    save_png(figure, options.save)
+    console.print(f"{options.save}", soft_wrap=True)

@@ -1,0 +1,85 @@
+"""What detectors and their students cost: parameters, multiply-adds and time a frame."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from rich.table import Table
+
+from mink_pd.cli import console
+from mink_pd.commands.options import positive
+from mink_pd.config import load_config
+from mink_pd.data.batch import collate
+from mink_pd.data.frame import Frame
+from mink_pd.data.points import with_columns
+from mink_pd.detect.clouds import PointFiles
+from mink_pd.detect.device import set_threads
+from mink_pd.models import build_detector
+from mink_pd.models.cost import Cost, measure
+from mink_pd.simulator import simulate_frame
+
+DESCRIPTION = (
+    "Parameters, multiply-adds and milliseconds a frame of detectors and their students, and the ratio to the"
+    " first compression. Sparse layers are counted from the frame's kernel maps, dense ones by their cells."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments and options of the command."""
+    add = parser.add_argument
+    configs = "configurations: YAML files, or names of those in configs/, e.g. pointpillars_kitti"
+    add("configs", nargs="+", metavar="CONFIG", help=configs)
+    add("--set", nargs="+", default=[], metavar="key=value", help="settings over the files', e.g. model.bev=dense")
+    add("--frame", type=Path, metavar="CLOUD", help="point cloud to count on; a simulated one if not given")
+    add("--compressions", type=compressions, default="1,2,4,8,16", metavar="LIST", help="model.compression of the rows")
+    add("--repeats", type=positive, default=5, help="number of runs; the median time is shown")
+
+
+def main(options: argparse.Namespace) -> None:
+    """One table a configuration."""
+    configs = {path: load_config(path, options.set) for path in options.configs}
+    for path, config in configs.items():
+        set_threads(config.train)
+        frame, what = choose_frame(options.frame, config.data.point_features)
+        costs = {}
+        for compression in options.compressions:
+            own = config.model_copy(update={"model": config.model.model_copy(update={"compression": compression})})
+            torch.manual_seed(config.seed)
+            batch = collate([frame], own.data.classes)
+            costs[compression] = measure(build_detector(own), [batch], options.repeats)
+        heading = f"{path}: {config.model.name} on {what} of {len(frame.points):,} points"
+        console.print(heading, soft_wrap=True)
+        console.print(table(costs))
+    console.print("Weights are random; ms is the median from points to boxes.", soft_wrap=True)
+
+
+def choose_frame(path: Path | None, columns: int) -> tuple[Frame, str]:
+    """The cloud at ``path``, or a simulated one, with so many columns a point; and what to call it."""
+    if path is not None:
+        return PointFiles([path], None, camera_view=False, columns=columns)[0], str(path)
+    points = simulate_frame(seed=0, frame=0)[0].points
+    return Frame("simulated", with_columns(points, columns)), "a simulated frame"
+
+
+def table(costs: dict[float, Cost]) -> Table:
+    """A row a compression, with ratios to the first row, the teacher."""
+    result = Table("compression")
+    for heading in ("parameters", "ratio", "multiply-adds", "ratio", "ms", "ratio"):
+        result.add_column(heading, justify="right")
+    teacher = next(iter(costs.values()))
+    for compression, cost in costs.items():
+        result.add_row(
+            f"{compression:g}x",
+            f"{cost.parameters / 1e6:.3f} M", f"{teacher.parameters / cost.parameters:.1f}x",
+            f"{cost.multiply_adds / 1e9:.3f} G", f"{teacher.multiply_adds / cost.multiply_adds:.1f}x",
+            f"{cost.milliseconds:.0f}", f"{teacher.milliseconds / cost.milliseconds:.1f}x",
+        )  # fmt: skip
+    return result
+
+
+def compressions(text: str) -> list[float]:
+    """Numbers from 1, separated by commas."""
+    values = [float(part) for part in text.split(",")]
+    if min(values) < 1:
+        raise argparse.ArgumentTypeError(f"{min(values):g} is less than 1")
+    return values
