@@ -165,12 +165,12 @@ def shared_maps(inputs: Inputs) -> Pair:
 
     @torch.inference_mode()
     def together() -> list[Tensor]:
-        voxels = teacher.voxelise(batch)
+        voxels = teacher.shared_input(batch)
         return [network(batch, voxels).scores for network in (teacher, student)]
 
     @torch.inference_mode()
     def apart() -> list[Tensor]:
-        return [network(batch, network.voxelise(batch)).scores for network in (teacher, student)]
+        return [network(batch, network.shared_input(batch)).scores for network in (teacher, student)]
 
     def check() -> None:
         for ours, theirs in zip(together(), apart(), strict=True):

@@ -24,7 +24,7 @@ IOU = 0.1
 
 
 def knn_row(inputs: Inputs) -> Pair:
-    voxels = build_detector(inputs.config).voxelise(inputs.batch())
+    voxels = build_detector(inputs.config).shared_input(inputs.batch())
     places, k = voxels.centres(voxels.coordinates, 1), inputs.sizes.neighbours  # (M, 2)
 
     def peer() -> Tensor:

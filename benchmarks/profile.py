@@ -103,8 +103,11 @@ def _prepare(kind: Kind, inputs: Inputs) -> tuple[Callable[[], Any], list[tuple[
 
 
 def _parts(detector: Detector) -> list[tuple[Any, str, str]]:
-    """Voxelisation and the modules that a detector is made of, under their own names."""
-    return [(detector, "voxelise", "voxelise"), *((part, "forward", name) for name, part in detector.named_children())]
+    """The shared input (voxels or sampled points) and the modules of a detector, under their own names."""
+    return [
+        (detector, "shared_input", "shared input"),
+        *((part, "forward", name) for name, part in detector.named_children()),
+    ]
 
 
 def _learning(detector: Detector, step: Step) -> list[tuple[Any, str, str]]:

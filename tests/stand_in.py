@@ -28,13 +28,13 @@ class MeanDetector(Detector):
         noise = [nn.BatchNorm1d(8), nn.Dropout(0.3)] if noisy else []
         self.layers = nn.Sequential(nn.Linear(4, 8), *noise, nn.Linear(8, 7))
 
-    def voxelise(self, batch: Batch):  # type: ignore[no-untyped-def]
+    def shared_input(self, batch: Batch):  # type: ignore[no-untyped-def]
         return None
 
     def tap_channels(self) -> dict[str, int]:
         return {}
 
-    def forward(self, batch: Batch, voxels=None) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def forward(self, batch: Batch, shared=None) -> Tensor:  # type: ignore[no-untyped-def, override]
         means = [batch.points[batch.frame == i].mean(dim=0) for i in range(len(batch))]
         return self.layers(torch.stack(means))  # (frames, 7)
 

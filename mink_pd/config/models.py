@@ -64,13 +64,12 @@ class DetectorConfig(Section):
         has not."""
 
 
-class AnchorDetectorConfig(DetectorConfig):
-    """What detectors with a backbone and anchors in the bird's-eye view share.
+class BevDetectorConfig(DetectorConfig):
+    """What detectors with a backbone in the bird's-eye view share.
 
     bev: sparse, convolutions at occupied sites only; dense, on the whole grid, as published.
     neck: second, the stages side by side at the first one's resolution; fpn, one level a stage, each with what the
     coarser ones saw added, and one head for all.
-    anchors: of each class; with ``head.any_class`` shapes under names of their own.
     """
 
     voxel_size: Vector3
@@ -81,6 +80,49 @@ class AnchorDetectorConfig(DetectorConfig):
     layers: list[int]  # convolutions a stage after the strided one
     neck: Literal["second", "fpn"] = "second"
     neck_channels: int = Field(ge=1)  # that each stage brings into the neck; of every level of an fpn
+
+    @model_validator(mode="after")
+    def _stages_agree(self) -> "BevDetectorConfig":
+        if not len(self.channels) == len(self.strides) == len(self.layers) > 0:
+            raise ValueError("channels, strides and layers must have one number a stage")
+        return self
+
+
+class PillarEncoderConfig(BevDetectorConfig):
+    """A detector that sees pillars, and the backbone of PointPillars (Lang et al., CVPR 2019)."""
+
+    voxel_size: Vector3 = (0.16, 0.16, 4.0)
+    pillar_channels: int = Field(64, ge=1)
+    empty_slots: bool = False  # a pillar of fewer than max_points points pools zero points as well, as published
+    channels: list[int] = [64, 128, 256]
+    strides: list[int] = [2, 2, 2]
+    layers: list[int] = [3, 5, 5]
+    neck_channels: int = Field(128, ge=1)
+
+    @model_validator(mode="after")
+    def _slots_are_bounded(self) -> "PillarEncoderConfig":
+        if self.empty_slots and self.max_points is None:
+            raise ValueError("empty_slots needs max_points, the number of slots; published: 32")
+        return self
+
+
+class VoxelEncoderConfig(BevDetectorConfig):
+    """A detector that sees voxels, and the encoder and backbone of SECOND (Yan et al., Sensors 2018)."""
+
+    voxel_size: Vector3 = (0.05, 0.05, 0.1)
+    encoder_channels: list[int] = Field([16, 32, 64, 64, 128], min_length=5, max_length=5)  # four stages, height
+    channels: list[int] = [128, 256]
+    strides: list[int] = [1, 2]
+    layers: list[int] = [5, 5]
+    neck_channels: int = Field(256, ge=1)
+
+
+class AnchorDetectorConfig(BevDetectorConfig):
+    """What detectors with anchors in the bird's-eye view share.
+
+    anchors: of each class; with ``head.any_class`` shapes under names of their own.
+    """
+
     head: HeadConfig = HeadConfig()
     anchors: dict[str, AnchorConfig] = {
         "Car": AnchorConfig(size=(3.9, 1.6, 1.56), z=-1.0, matched=0.6, unmatched=0.45),
@@ -88,12 +130,6 @@ class AnchorDetectorConfig(DetectorConfig):
         "Cyclist": AnchorConfig(size=(1.76, 0.6, 1.73), z=-0.6, matched=0.5, unmatched=0.35),
     }
     loss: LossConfig = LossConfig()
-
-    @model_validator(mode="after")
-    def _stages_agree(self) -> "AnchorDetectorConfig":
-        if not len(self.channels) == len(self.strides) == len(self.layers) > 0:
-            raise ValueError("channels, strides and layers must have one number a stage")
-        return self
 
     def check(self, classes: list[str], velocities: bool) -> None:
         missing = [name for name in classes if name not in self.anchors]
@@ -106,32 +142,13 @@ class AnchorDetectorConfig(DetectorConfig):
             raise ValueError(f"model.head.scales must have one number, or one for each of the neck's {levels} levels")
 
 
-class PointPillarsConfig(AnchorDetectorConfig):
+class PointPillarsConfig(PillarEncoderConfig, AnchorDetectorConfig):
     """PointPillars (Lang et al., CVPR 2019)."""
 
     name: Literal["pointpillars"] = "pointpillars"
-    voxel_size: Vector3 = (0.16, 0.16, 4.0)
-    pillar_channels: int = Field(64, ge=1)
-    empty_slots: bool = False  # a pillar of fewer than max_points points pools zero points as well, as published
-    channels: list[int] = [64, 128, 256]
-    strides: list[int] = [2, 2, 2]
-    layers: list[int] = [3, 5, 5]
-    neck_channels: int = Field(128, ge=1)
-
-    @model_validator(mode="after")
-    def _slots_are_bounded(self) -> "PointPillarsConfig":
-        if self.empty_slots and self.max_points is None:
-            raise ValueError("empty_slots needs max_points, the number of slots; published: 32")
-        return self
 
 
-class SecondConfig(AnchorDetectorConfig):
+class SecondConfig(VoxelEncoderConfig, AnchorDetectorConfig):
     """SECOND (Yan et al., Sensors 2018)."""
 
     name: Literal["second"] = "second"
-    voxel_size: Vector3 = (0.05, 0.05, 0.1)
-    encoder_channels: list[int] = Field([16, 32, 64, 64, 128], min_length=5, max_length=5)  # four stages, height
-    channels: list[int] = [128, 256]
-    strides: list[int] = [1, 2]
-    layers: list[int] = [5, 5]
-    neck_channels: int = Field(256, ge=1)

@@ -7,9 +7,9 @@ from typing import Literal
 from mink_pd.convert.point_names import MMDET3D, OPENPCDET, PointNames
 from mink_pd.models import Detector
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.pointpillars import PointPillars
+from mink_pd.models.pillars import PillarFeatureNet
 from mink_pd.models.pointrcnn import PointRCNN
-from mink_pd.models.second import Second
+from mink_pd.models.sparse_encoder import SparseEncoder
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Dialect:
                     yield f"{theirs}.bias", f"{ours}.norm.running_mean"
 
     def _anchor_modules(self, detector: AnchorDetector) -> Iterator[tuple[str, str]]:
-        if isinstance(detector, PointPillars):
-            yield f"{self.pillars}.linear", "pillars.linear"
-            yield f"{self.pillars}.norm", "pillars.norm"
-        if isinstance(detector, Second):
+        if isinstance(detector.encoder, PillarFeatureNet):
+            yield f"{self.pillars}.linear", "encoder.linear"
+            yield f"{self.pillars}.norm", "encoder.norm"
+        if isinstance(detector.encoder, SparseEncoder):
             yield from _block(f"{self.encoder}.conv_input", "encoder.first.0")
             yield from _block(f"{self.encoder_stage}1.0", "encoder.first.1")
             for stage in range(len(detector.encoder.down)):

@@ -20,7 +20,7 @@ from mink_pd.models import AnchorPrediction
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.bev import BevFeatures
 from mink_pd.models.decode import decoded_boxes
-from mink_pd.models.second import Second
+from mink_pd.models.sparse_encoder import SparseEncoder
 from mink_pd.sparse import ME, Voxels
 
 TOLERANCE = 1e-3
@@ -95,17 +95,15 @@ def _run(detector: AnchorDetector, points: np.ndarray) -> _Run:
     hooks = [module.register_forward_hook(keep(name)) for name, module in detector.named_children()]
     try:
         batch = collate([Frame("case", points)], detector.classes)
-        voxels = detector.voxelise(batch)
+        voxels = detector.shared_input(batch)
         prediction = detector(batch, voxels)
     finally:
         for hook in hooks:
             hook.remove()
+    inputs, features = kept["encoder"]
     encoded: list[Any] = []
-    if "encoder" in kept:
-        (first, _), encoded = kept["encoder"]
-        features = first.F
-    else:
-        features = kept["pillars"][1]
+    if isinstance(detector.encoder, SparseEncoder):
+        features, encoded = inputs[0].F, features
     return _Run(detector, voxels, features, encoded, kept["bev"][1], prediction)
 
 
@@ -120,8 +118,8 @@ class _Answers:
         if "voxel_coords" not in self.expected:
             return
         ours = run.voxels.coordinates[:, 1:].clone()  # (M, D)
-        if isinstance(run.detector, Second):
-            ours[:, 2] -= run.detector.encoder.bounds((1, 1, 1))[0][2]
+        if run.voxels.coordinates.shape[1] == 4:
+            ours[:, 2] -= run.detector.encoder.first_cell[2]
         wanted = self.expected["voxel_coords"][:, ::-1][:, : ours.shape[1]]  # x, y[, z]
         yield from self._sites("voxel_coords", ours, wanted)
         for name in ("voxel_features", "pillar_features", "pillar_features_legacy"):
@@ -130,14 +128,15 @@ class _Answers:
 
     def encoder(self, run: _Run) -> Iterator[Difference]:
         """Sites and features of the sparse encoder's stages."""
-        if not isinstance(run.detector, Second):
+        encoder = run.detector.encoder
+        if not isinstance(encoder, SparseEncoder):
             return
         names = [f"x_conv{i + 1}" for i in range(4)] + ["encoded_spconv_tensor"]
         for name, tensor in zip(names, run.encoded, strict=True):
             if f"{name}_coords" not in self.expected:
                 continue
             stride = torch.tensor(tensor.tensor_stride)
-            low = torch.tensor(run.detector.encoder.bounds(tuple(tensor.tensor_stride))[0])
+            low = torch.tensor(encoder.bounds(tuple(tensor.tensor_stride))[0])
             ours = torch.div(tensor.C[:, 1:] - low, stride, rounding_mode="floor")
             wanted = self.expected[f"{name}_coords"][:, ::-1]
             yield from self._sites(f"{name}_coords", ours, wanted)

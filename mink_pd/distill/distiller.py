@@ -60,13 +60,13 @@ class Distiller(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss terms, which are summed, and values to log."""
-        voxels = self.detector.voxelise(batch)
+        shared = self.detector.shared_input(batch)
         with torch.no_grad():
-            guide, *others = (module(batch, voxels) for module in self._outside)
-        student: Prediction = self.detector(batch, voxels)
+            guide, *others = (module(batch, shared) for module in self._outside)
+        student: Prediction = self.detector(batch, shared)
         losses = {name: batch.weight * loss for name, loss in self.detector.loss(student, batch).items()}
         logs: dict[str, Tensor] = {}
-        if len(voxels) == 0:
+        if len(shared) == 0:
             return losses, logs
         teacher = others[0] if others else guide
         orders: dict[int, Tensor] = {}

@@ -80,8 +80,8 @@ class Detector(nn.Module, ABC, Generic[S, P]):
         self.classes = list(config.data.classes)
 
     @abstractmethod
-    def voxelise(self, batch: Batch) -> S:
-        """The batch's points on a coordinate map, or a sample of them, which several detectors may share."""
+    def shared_input(self, batch: Batch) -> S:
+        """The batch's points on a coordinate map, or a sample of them: what several detectors of one geometry share."""
 
     def sees(self, batch: Batch) -> bool:
         """Whether any point of the batch reaches the network; without one there is nothing to learn."""
@@ -97,8 +97,8 @@ class Detector(nn.Module, ABC, Generic[S, P]):
         return {}
 
     @abstractmethod
-    def forward(self, batch: Batch, voxels: S | None = None) -> P:
-        """Predict; ``voxels``, where given, are those of another detector of the same geometry."""
+    def forward(self, batch: Batch, shared: S | None = None) -> P:
+        """Predict; ``shared``, where given, is the ``shared_input`` of another detector of the same geometry."""
 
     @abstractmethod
     def loss(self, prediction: P, batch: Batch) -> dict[str, Tensor]:

@@ -5,15 +5,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mink_pd.config import Config
+from mink_pd.config.models import PillarEncoderConfig
+from mink_pd.models.compress import width
+from mink_pd.models.encoder import BevEncoder
 from mink_pd.processes import sum_over_processes
-from mink_pd.sparse import Voxels, segment_linear_max, segment_mean
+from mink_pd.sparse import ME, Voxels, segment_linear_max, segment_mean
 from mink_pd.sparse.layers import EPSILON, MOMENTUM
 from mink_pd.sparse.norm import BatchNorm
 
 _ROWS_A_SUM = 1024  # of a product of moments, in float32
 
 
-class PillarFeatureNet(nn.Module):
+class PillarFeatureNet(BevEncoder):
     """Points of each pillar -> one feature (PointPillars, Lang et al. 2019, section 2.1).
 
     Dynamic (Zhou et al. 2019): every point counts, none is padded or dropped. A point is described by x, y, z,
@@ -23,6 +27,10 @@ class PillarFeatureNet(nn.Module):
     Published networks hold a pillar in ``max_points`` slots: more points are dropped, and with ``empty_slots`` the
     zeros in the slots of a pillar with fewer take part in the maximum. Weights that were trained so need it.
     """
+
+    dimensions = 2
+    stride = 1
+    tap = "pillars"
 
     def __init__(
         self,
@@ -38,6 +46,21 @@ class PillarFeatureNet(nn.Module):
         self.point_features = point_features
         self.linear = LargestNormalised(point_features + 6, channels)
         self.norm = BatchNorm(channels, eps=EPSILON, momentum=MOMENTUM)
+
+    @classmethod
+    def of(cls, config: Config) -> "PillarFeatureNet":
+        """The pillar net that ``config.model`` describes."""
+        model, bounds = config.model, config.data.range
+        assert isinstance(model, PillarEncoderConfig)
+        channels, height = width(model.pillar_channels, model.compression), (bounds[2] + bounds[5]) / 2
+        return cls(channels, height, model.max_points, model.empty_slots, config.data.point_features)
+
+    @property
+    def channels_out(self) -> int:
+        return self.linear.out_features
+
+    def encode(self, voxels: Voxels) -> tuple["ME.SparseTensor", Voxels]:
+        return voxels.tensor(self(voxels)), voxels
 
     def forward(self, voxels: Voxels) -> Tensor:
         """Features (M, C) of the M pillars."""

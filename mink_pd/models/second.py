@@ -1,107 +1,13 @@
 """SECOND (Yan et al., Sensors 2018) on sparse tensors, from points to boxes."""
 
-from functools import partial
-from itertools import pairwise
-
-import torch
-from torch import Tensor, nn
-
 from mink_pd.config import Config
-from mink_pd.config.models import SecondConfig
-from mink_pd.data.batch import Batch
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.compress import width
-from mink_pd.models.detector import AnchorPrediction
-from mink_pd.sparse import ME, Bounds, ConvBlock, Voxels, reached_sites, seen_from_above, segment_mean, voxelise
-from mink_pd.sparse.voxels import grid_shape
-
-# The published encoder pads its last two halvings of z by nothing and the earlier ones by one cell: the kernels of
-# the last two stages are centred half a stride higher. On a grid that begins four cells below the range all of them
-# are centred on multiples of their stride, as MinkowskiEngine's are.
-LIFT = 4
+from mink_pd.models.sparse_encoder import SparseEncoder
 
 
 class Second(AnchorDetector):
-    """Mean of each voxel -> sparse 3D encoder (stride 8) -> heights stacked -> two stages -> neck -> anchors."""
+    """Mean of each voxel (M, 4) -> sparse 3D encoder (E, 128), stride 8 -> heights stacked (S, 256) -> two stages
+    (S, 128), (S2, 256) at strides 8, 16 -> neck (N, 512) at stride 8 -> anchors."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        model = config.model
-        assert isinstance(model, SecondConfig)
-        channels = [width(c, model.compression) for c in model.encoder_channels]
-        self.encoder = SparseEncoder(
-            channels, grid_shape(config.data.range, model.voxel_size), config.data.point_features
-        )
-        self.build_bev(self.encoder.levels * channels[-1], stride=8)
-
-    def voxelise(self, batch: Batch) -> Voxels:
-        data, size = self.config.data, self.settings.voxel_size
-        return voxelise(batch.points, batch.frame, len(batch), size, data.range, dimensions=3, first=(0, 0, LIFT))
-
-    def input_groups(self) -> dict[str, Tensor]:
-        """The levels: channel c of level l is input c * levels + l of the first convolution seen from above."""
-        kind = "weight" if self.settings.bev == "dense" else "kernel"
-        inputs = torch.arange(self.encoder.levels * self.encoder.out)
-        return {f"bev.backbone.0.0.convolution.{kind}": inputs % self.encoder.levels}
-
-    def forward(self, batch: Batch, voxels: Voxels | None = None) -> AnchorPrediction:
-        voxels = self.voxelise(batch) if voxels is None else voxels
-        if len(voxels) == 0:
-            return self.head.nothing(len(batch), batch.points.device)
-        x = voxels.tensor(mean_features(voxels, self.settings.max_points, self.encoder.point_features))  # (M, 4)
-        encoded = self.encoder(x, voxels)[-1]  # (E, 128), stride 8, 16 along z
-        flat = voxels.columns()
-        bev = seen_from_above(encoded, flat, self.encoder.levels, lowest=16)  # (S, 256), stride 8
-        return self.predict(bev, flat)  # stages (S, 128), (S2, 256), strides 8, 16; neck (N, 512), stride 8
-
-
-def mean_features(voxels: Voxels, limit: int | None, columns: int = 4) -> Tensor:
-    """Mean x, y, z, intensity (M, columns) of each voxel's points, of its first ``limit`` ones if that is given."""
-    voxels = voxels if limit is None else voxels.limited(limit)
-    return segment_mean(voxels.points[:, :columns], voxels.rows, voxels.counts)
-
-
-class SparseEncoder(nn.Module):
-    """Four stages at strides 1, 2, 4, 8 and a last halving of z, with the sites of the published encoder.
-
-    A strided convolution writes to every place of the grid that any input reaches (spconv's SparseConv3d); the others
-    keep their input's sites (submanifold, Graham et al. 2018).
-    """
-
-    def __init__(self, channels: list[int], cells: tuple[int, ...], point_features: int = 4) -> None:
-        """``channels``: of the four stages and of the output; ``cells``: of the grid along x, y, z."""
-        super().__init__()
-        self.point_features = point_features
-        block = partial(ConvBlock, dimension=3)
-        first, *_, last, out = channels
-        self.out = out
-        self.first = nn.Sequential(block(point_features, first), block(first, first))
-        self.down = nn.ModuleList(block(c_in, c_out, stride=2) for c_in, c_out in pairwise(channels[:-1]))
-        self.same = nn.ModuleList(nn.Sequential(block(c, c), block(c, c)) for c in channels[1:-1])
-        self.height = block(last, out, kernel=(1, 1, 3), stride=(1, 1, 2))
-        self.cells = cells
-        # Levels that the last convolution leaves: 41 layers (one more than cells) -> 21 -> 11 -> 5 -> 2. Other
-        # heights are made up with empty layers until the unpadded halvings come out even.
-        self.levels = max(1, -(-(cells[2] // 4 + 1 - 3) // 4))
-
-    def forward(self, x: "ME.SparseTensor", voxels: Voxels) -> list["ME.SparseTensor"]:
-        """x: (M, 4); the outputs of the four stages and the last one, (E, 128) at stride 8, 16 along z."""
-        x = self.first(x)  # (M, 16), the voxels' own sites
-        outputs = [x]
-        for stride, down, same in zip((2, 4, 8), self.down, self.same, strict=True):
-            x = same(down(x, self.sites(x, voxels, (3, 3, 3), (stride,) * 3)))
-            outputs.append(x)  # (M2, 32), (M3, 64), (M4, 64)
-        return [*outputs, self.height(x, self.sites(x, voxels, (1, 1, 3), (8, 8, 16)))]
-
-    def sites(
-        self, x: "ME.SparseTensor", voxels: Voxels, kernel: tuple[int, ...], stride: tuple[int, ...]
-    ) -> "ME.CoordinateMapKey":
-        """The places of a stride within the grid that a kernel reaches from the sites of x."""
-        return reached_sites(voxels, x.coordinate_map_key, kernel, stride, self.bounds(stride))
-
-    def bounds(self, stride: tuple[int, ...]) -> Bounds:
-        """Lowest and highest coordinates of the published grid at a stride: cells / stride, rounded up, along x and y;
-        along z from the first to the last place whose kernel lies within the layers."""
-        low = (0, 0, max(LIFT, stride[2]))
-        high = tuple((-(-n // step) - 1) * step for n, step in zip(self.cells[:2], stride[:2], strict=True))
-        return low, (*high, 16 * (self.levels + 1) - stride[2])
+        super().__init__(config, SparseEncoder.of(config))

@@ -125,7 +125,7 @@ def test_sweeps_have_the_points_that_are_asked_for(inputs: Inputs) -> None:
 def test_stages_add_up_to_the_whole(kind: str, inputs: Inputs) -> None:
     stages = profile(kind, inputs, repeats=1, warm_up=1)  # type: ignore[arg-type]
     who = "student: " if kind == "distil" else ""
-    assert {"voxelise", f"{who}pillars", f"{who}head"} <= stages.keys()
+    assert {"shared input", f"{who}encoder", f"{who}head"} <= stages.keys()
     assert all(value >= 0 for value in stages.values())
     assert ("backward" in stages) == (kind != "detect")
     assert ("NMS" in stages) == (kind == "detect")

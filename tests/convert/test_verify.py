@@ -117,7 +117,7 @@ def test_a_case_made_of_our_own_answers(tmp_path: Path) -> None:
     points.tofile(tmp_path / "points.bin")
     with torch.inference_mode():
         batch = collate([Frame("x", points)], detector.classes)
-        prediction, voxels = detector(batch), detector.voxelise(batch)
+        prediction, voxels = detector(batch), detector.shared_input(batch)
     answers = {
         "voxel_coords": voxels.coordinates[:, [3, 2, 1]].numpy() - [4, 0, 0],
         "cls_preds": prediction.scores.view(16, 16, 18).numpy(),

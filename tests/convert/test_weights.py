@@ -88,13 +88,13 @@ def test_mmdet3d_names_give_the_same_tensors() -> None:
         theirs = convert(mmdet3d_names(tensors), detector, MMDET3D, "x.pth")
         ours = convert(tensors, detector, OPENPCDET, "x.pth")
         assert theirs.keys() == ours.keys()
-        assert all(torch.equal(theirs[name], ours[name]) for name in ours if name != "pillars.linear.weight")
+        assert all(torch.equal(theirs[name], ours[name]) for name in ours if name != "encoder.linear.weight")
 
 
 def test_legacy_pillar_channels_are_folded() -> None:
     config, tensors = small_pointpillars("mmdet3d")
     weight = tensors["vfe.pfn_layers.0.linear.weight"].double()  # (8, 10)
-    ours = convert(mmdet3d_names(tensors), published_detector(config), MMDET3D, "x.pth")["pillars.linear.weight"]
+    ours = convert(mmdet3d_names(tensors), published_detector(config), MMDET3D, "x.pth")["encoder.linear.weight"]
     xyz, intensity, mean, centre = torch.randn(5, 3), torch.randn(5, 1), torch.randn(5, 3), torch.randn(5, 3)
     legacy = torch.cat([xyz - centre, intensity, xyz - mean, xyz - centre], dim=1).double()
     plain = torch.cat([xyz, intensity, xyz - mean, xyz - centre], dim=1).double()

@@ -69,7 +69,7 @@ def test_channels_stay_with_their_inputs_where_layers_are_joined(kind: str) -> N
     silence(teacher)
     inherit_weights(student, teacher)
     batch = random_batch(300)
-    shared = teacher.eval().voxelise(batch)
+    shared = teacher.eval().shared_input(batch)
     ours, theirs = student.eval()(batch, shared), teacher(batch, shared)
     torch.testing.assert_close(ours.taps["neck"].features, theirs.taps["neck"].features[:, ::2])
     for name in ("scores", "boxes"):

@@ -103,7 +103,7 @@ def test_either_form_teaches_either(detector: str, teacher_form: str, student_fo
     student = build_detector(config)
     inputs = batch(300, 200)
     for first, second_ in ((teacher, student), (student, teacher)):  # whoever makes the sites
-        voxels = student.voxelise(inputs)
+        voxels = student.shared_input(inputs)
         a, b = first(inputs, voxels), second_(inputs, voxels)
         assert a.taps.keys() == b.taps.keys() == student.tap_channels().keys()
         for name, tap in a.taps.items():

@@ -30,8 +30,8 @@ def dense_block(block: ConvBlock, image: torch.Tensor, stride: int) -> torch.Ten
 def test_backbone_against_dense_convolutions() -> None:
     detector = build_detector(pointpillars()).eval()
     inputs = batch(400, 300)
-    voxels = detector.voxelise(inputs)
-    x = voxels.tensor(detector.pillars(voxels))
+    voxels = detector.shared_input(inputs)
+    x = voxels.tensor(detector.encoder(voxels))
     for stage in detector.bev.backbone:
         for index, block in enumerate(stage):
             y = block(x)
@@ -46,8 +46,8 @@ def test_backbone_against_dense_convolutions() -> None:
 @torch.no_grad()
 def test_pillar_features_against_a_loop() -> None:
     detector = build_detector(pointpillars()).eval()
-    voxels = detector.voxelise(batch(200))
-    net = detector.pillars
+    voxels = detector.shared_input(batch(200))
+    net = detector.encoder
     for row in range(0, len(voxels), 17):
         points = voxels.points[voxels.rows == row]
         x, y = (voxels.coordinates[row, 1:] * 0.2 + 0.1 + torch.tensor([0.0, -3.2])).tolist()
@@ -60,8 +60,8 @@ def test_pillar_features_against_a_loop() -> None:
 @torch.no_grad()
 def test_bounded_pillars_with_empty_slots_against_a_loop() -> None:
     detector = build_detector(pointpillars(voxel_size=(0.8, 0.8, 4.0), max_points=4, empty_slots=True)).eval()
-    voxels = detector.voxelise(batch(200, 90))
-    net = detector.pillars
+    voxels = detector.shared_input(batch(200, 90))
+    net = detector.encoder
     for module in (net.norm, net.linear):
         torch.nn.init.normal_(module.weight)
     torch.nn.init.normal_(net.norm.bias)
@@ -83,7 +83,7 @@ def test_neck_covers_every_cell_around_the_points() -> None:
     inputs = batch(60)
     prediction = detector(inputs)
     sites = {tuple(c) for c in (prediction.taps["neck"].coordinates[:, 1:] // 2).tolist()}
-    occupied = {tuple(c) for c in (detector.voxelise(inputs).coordinates[:, 1:] // 8).tolist()}
+    occupied = {tuple(c) for c in (detector.shared_input(inputs).coordinates[:, 1:] // 8).tolist()}
     assert sites == {(4 * x + i, 4 * y + j) for x, y in occupied for i in range(4) for j in range(4)}
 
 

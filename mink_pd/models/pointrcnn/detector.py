@@ -69,7 +69,7 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
         layers = ((name, m) for name, m in self.named_modules() if isinstance(m, GroupedLayer | InterpolatedLayer))
         return {f"{name}.weight": layer.input_groups() for name, layer in layers}
 
-    def voxelise(self, batch: Batch) -> PointSample:
+    def shared_input(self, batch: Batch) -> PointSample:
         """The sampled points with all groups; in evaluation the same ones for the same frame."""
         settings = self.settings
         seeds = None if self.training else [zlib.crc32(frame.id.encode()) for frame in batch.frames]
@@ -84,8 +84,8 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
                 xyz = level.xyz
         return sample
 
-    def forward(self, batch: Batch, voxels: PointSample | None = None) -> PointPrediction:
-        sample = self.voxelise(batch) if voxels is None else voxels
+    def forward(self, batch: Batch, shared: PointSample | None = None) -> PointPrediction:
+        sample = self.shared_input(batch) if shared is None else shared
         if len(sample) == 0:
             return self.nothing(sample)
         features = self.backbone(sample)  # (F * N, 128)

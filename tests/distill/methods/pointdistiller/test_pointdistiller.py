@@ -67,7 +67,7 @@ def test_loss_is_the_papers(edge: str, teacher_adapter: str, reweighting: bool) 
     teacher, student = networks(settings)
     distiller = Distiller(student, teacher, settings)
     inputs = batch(300, 250)
-    voxels = student.voxelise(inputs)
+    voxels = student.shared_input(inputs)
     predictions = teacher(inputs, voxels), student(inputs, voxels)
     method = distiller.methods["pointdistiller"]
     assert isinstance(method, PointDistiller)

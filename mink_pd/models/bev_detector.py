@@ -1,0 +1,100 @@
+"""What detectors with a backbone in the bird's-eye view share, whatever their head is."""
+
+from abc import abstractmethod
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from mink_pd.config import Config
+from mink_pd.config.models import BevDetectorConfig
+from mink_pd.data.batch import Batch
+from mink_pd.models.bev import BevFeatures, BevNetwork, DenseBev, SparseBev
+from mink_pd.models.compress import width
+from mink_pd.models.detector import Detector, Prediction
+from mink_pd.models.encoder import BevEncoder
+from mink_pd.models.taps import SiteTap
+from mink_pd.sparse import ME, Voxels, voxelise
+from mink_pd.sparse.voxels import grid_shape, in_grid
+
+P = TypeVar("P", bound=Prediction)
+
+_FIRST_POINTS = 1024  # tested together; nearly always one of the first block is in range
+
+
+class BevDetector(Detector[Voxels, P]):
+    """Points -> voxels -> encoder -> backbone and neck in the bird's-eye view -> head.
+
+    A subclass adds the head: what it predicts from the neck's features, the loss and the boxes.
+    """
+
+    settings: BevDetectorConfig
+
+    def __init__(self, config: Config, encoder: BevEncoder) -> None:
+        super().__init__(config)
+        assert isinstance(config.model, BevDetectorConfig)
+        self.settings = model = config.model
+        self.encoder = encoder
+        fpn = model.neck == "fpn"
+        stages = [width(c, model.compression) for c in model.channels]
+        neck = width(model.neck_channels, model.compression)
+        shape = [encoder.channels_out, *stages], model.strides, model.layers, neck
+        cells_x, cells_y, _ = grid_shape(config.data.range, model.voxel_size)
+        grid = (-(-cells_x // encoder.stride), -(-cells_y // encoder.stride))
+        self.bev: BevNetwork = SparseBev(*shape, fpn) if model.bev == "sparse" else DenseBev(*shape, grid, fpn)
+        self.neck_channels = neck if fpn else len(stages) * neck  # of the features that the head gets
+        self._levels = len(stages) if fpn else 1
+        self._stage_channels = {f"bev{i + 1}": channels for i, channels in enumerate(stages)}
+
+    def shared_input(self, batch: Batch) -> Voxels:
+        bounds, size = self.config.data.range, self.settings.voxel_size
+        dimensions, first = self.encoder.dimensions, self.encoder.first_cell
+        return voxelise(batch.points, batch.frame, len(batch), size, bounds, dimensions, first)
+
+    def sees(self, batch: Batch) -> bool:
+        bounds, size = self.config.data.range, self.settings.voxel_size
+        blocks = batch.points.split(_FIRST_POINTS)
+        return any(bool(in_grid(block, size, bounds).any()) for block in blocks if len(block))
+
+    def tap_channels(self) -> dict[str, int]:
+        """Of the encoder's output, the stages and the neck's levels; a subclass adds those of its head."""
+        first = {} if self.encoder.tap is None else {self.encoder.tap: self.encoder.channels_out}
+        return first | self._stage_channels | dict.fromkeys(neck_names(self._levels), self.neck_channels)
+
+    def input_groups(self) -> dict[str, Tensor]:
+        """Of the first convolution of the backbone, where the encoder stacks several layers of height."""
+        groups = self.encoder.groups()
+        kind = "weight" if self.settings.bev == "dense" else "kernel"
+        return {} if groups is None else {f"bev.backbone.0.0.convolution.{kind}": groups}
+
+    def forward(self, batch: Batch, shared: Voxels | None = None) -> P:
+        voxels = self.shared_input(batch) if shared is None else shared
+        if len(voxels) == 0:
+            return self.nothing(len(batch), batch.points.device)
+        encoded, columns = self.encoder.encode(voxels)  # (S, C)
+        prediction = self.predict(encoded, columns)
+        if self.encoder.tap is not None:
+            prediction.taps[self.encoder.tap] = SiteTap(encoded, columns)
+        return prediction
+
+    def predict(self, x: "ME.SparseTensor", voxels: Voxels) -> P:
+        """From features (S, C) on sites of two dimensions to the prediction, with the taps of stages, neck and head."""
+        features = self.bev(x, voxels)
+        prediction = self.read(features, voxels)
+        prediction.taps |= {f"bev{i + 1}": SiteTap(stage, voxels) for i, stage in enumerate(features.stages)}
+        for name, level in zip(neck_names(len(features.levels)), features.levels, strict=True):
+            prediction.taps[name] = SiteTap(level.neck, voxels)
+        return prediction
+
+    @abstractmethod
+    def read(self, features: BevFeatures, voxels: Voxels) -> P:
+        """What the head says of the neck's features, with the head's taps."""
+
+    @abstractmethod
+    def nothing(self, frames: int, device: torch.device) -> P:
+        """The prediction for a batch without any point in range; its loss must be 0 and reach the head's weights."""
+
+
+def neck_names(levels: int) -> list[str]:
+    """Taps of the neck's levels: neck, and of coarser ones neck2, neck3."""
+    return ["neck", *(f"neck{number}" for number in range(2, levels + 1))]
