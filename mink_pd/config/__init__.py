@@ -1,10 +1,21 @@
 """Typed configuration: one file a section, and the loader."""
 
 from mink_pd.config.data import DataConfig
-from mink_pd.config.loader import dump_config, load_config, validate
+from mink_pd.config.loader import assignment, dump_config, load_config, override, validate
 from mink_pd.config.methods import DistillConfig
 from mink_pd.config.root import Config
 from mink_pd.config.section import Section
 from mink_pd.config.train import TrainConfig
 
-__all__ = ["Config", "DataConfig", "DistillConfig", "Section", "TrainConfig", "dump_config", "load_config", "validate"]
+__all__ = [
+    "Config",
+    "DataConfig",
+    "DistillConfig",
+    "Section",
+    "TrainConfig",
+    "assignment",
+    "dump_config",
+    "load_config",
+    "override",
+    "validate",
+]

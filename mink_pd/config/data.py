@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mink_pd.config.section import Range, Section, Vector3
+from mink_pd.config.section import Folder, Range, Section, Vector3
 
 
 class ObjectNoise(Section):
@@ -32,7 +32,7 @@ class DataConfig(Section):
     """Where frames come from and how they are read."""
 
     kind: Literal["kitti", "nuscenes"] = "kitti"
-    root: Path = Path("data/kitti")
+    root: Folder = Path("data/kitti")
     version: str = "v1.0-trainval"  # nuScenes: folder of the tables
     sweeps: int = Field(10, ge=1)  # nuScenes: turns of the LiDAR joined a frame, the keyframe's own included
     train_split: str = "train"

@@ -1,15 +1,20 @@
 """Reading a configuration: YAML files with inheritance (``base: other.yaml``) and ``key=value`` overrides."""
 
 import difflib
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mink_pd.config.root import DETECTORS, Config
+from mink_pd.config.settings_yaml import Scalar, parse_value, plain, read_yaml
 from mink_pd.config.shipped import find_config
 from mink_pd.errors import ConfigError
+
+S = TypeVar("S", bound=BaseModel)
+FILES = 100  # that one configuration may be made of
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
@@ -18,28 +23,79 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     path: of the file, or the name of a shipped configuration, e.g. ``pointpillars_kitti``.
     Raises ConfigError naming the key, the file and the nearest valid key.
     """
-    path = find_config(path)
-    tree, origin = _read_tree(path, ())
+    path = find_config(Path(path).expanduser())
+    tree, origin = _read_tree(path, (), [FILES])
     tree.setdefault("name", path.stem)
-    for text in overrides or []:
+    return apply(tree, origin, overrides or [], str(path))
+
+
+def override(config: Config, overrides: list[str]) -> Config:
+    """Another configuration with ``key=value`` over its settings. Raises ConfigError naming the key."""
+    return apply(config.model_dump(mode="json"), {}, overrides, "command line")
+
+
+def apply(tree: dict[str, Any], origin: dict[str, str], overrides: list[str], path: str) -> Config:
+    """The configuration of a tree of settings with ``key=value`` laid over it. Raises ConfigError naming the key."""
+    for text in overrides:
         key, separator, value = text.partition("=")
         if not separator:
             raise ConfigError(f"command line: '{text}' is not key=value; write for example train.epochs=10")
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"command line: the value of '{key}' is not YAML: {value}") from None
+            parsed = parse_value(value)
+        except yaml.YAMLError as error:
+            what = " ".join((getattr(error, "problem", None) or str(error)).split())
+            raise ConfigError(f"command line: the value of '{key}' is not YAML ({what}): {value}") from None
         _set(tree, key, parsed)
         origin[key] = "command line"
-    return validate(tree, origin, str(path))
+    return validate(tree, origin, path)
+
+
+def assignment(key: str, value: str | Path) -> str:
+    """``key=value`` of a text, whatever characters it holds."""
+    return f"{key}={json.dumps(str(value), ensure_ascii=False)}"
 
 
 def validate(tree: dict[str, Any], origin: dict[str, str], path: str) -> Config:
-    """Check a tree of settings; ``origin`` says which file a dotted key came from."""
+    """Check a tree of settings; ``origin`` says which file a dotted key came from. Raises ConfigError."""
     try:
-        return Config.model_validate(tree)
+        return make_section(Config, tree)
     except ValidationError as error:
         raise ConfigError(_explain(error, origin, path)) from None
+
+
+def make_section(kind: type[S], tree: Any) -> S:
+    """A section of a tree from :func:`read_yaml`; where text is wanted it is what was written: ``name: 0123``.
+
+    Raises pydantic's ValidationError.
+    """
+    values = plain(tree)
+    while True:
+        try:
+            return kind.model_validate(values)
+        except ValidationError as error:
+            if not _take_texts(error, tree, values):
+                raise
+
+
+def _take_texts(error: ValidationError, tree: Any, values: Any) -> bool:
+    """Put what was written where text is wanted. Returns whether there was such a place."""
+    found = False
+    for one in error.errors():
+        if one["type"] not in ("string_type", "path_type"):
+            continue
+        branch, holder, last = tree, values, None
+        for part in one["loc"]:
+            if isinstance(branch, dict) and part not in branch:
+                continue  # pydantic's word for which detector it is
+            if last is not None:
+                holder = holder[last]
+            if not isinstance(branch, dict | list):
+                break
+            branch, last = branch[part], part  # type: ignore[index]
+        if isinstance(branch, Scalar) and branch.text not in ("", "null") and last is not None:
+            found |= holder[last] != branch.text or type(holder[last]) is not str
+            holder[last] = branch.text
+    return found
 
 
 def dump_config(config: Config) -> str:
@@ -47,31 +103,31 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
-def _read_tree(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+def _read_tree(path: Path, seen: tuple[Path, ...], left: list[int]) -> tuple[dict[str, Any], dict[str, str]]:
+    """A file's tree laid over those of its bases; ``left`` counts down how many more files may be read."""
     if path.resolve() in seen:
         raise ConfigError(f"{path}: 'base' comes back to the same file; remove the loop")
-    try:
-        tree = yaml.safe_load(path.read_text()) or {}
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}); give the path of a YAML file, as in configs/"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = getattr(error, "problem_mark", None)
-        line = f"line {place.line + 1}: " if place else ""
-        raise ConfigError(f"{path}: {line}not valid YAML; mend the file") from None
+    left[0] -= 1
+    if left[0] < 0:
+        raise ConfigError(f"{path}: 'base' names more than {FILES} files in all; remove some")
+    tree = read_yaml(path) or {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: must hold keys and values, not a {type(tree).__name__}")
-    base = tree.pop("base", None)
+        raise ConfigError(f"{path}: must hold keys and values, not {_kind(tree)}")
+    base = plain(tree.pop("base", None))
     origin = {key: str(path) for key in _leaves(tree)}
-    if base is None:
-        return tree, origin
+    files = [] if base is None else base if isinstance(base, list) else [base]
     below: dict[str, Any] = {}
     below_origin: dict[str, str] = {}
-    for file in base if isinstance(base, list) else [base]:  # a later file is laid over an earlier one
-        more, more_origin = _read_tree(path.parent / file, (*seen, path.resolve()))
+    for file in files:  # a later file is laid over an earlier one
+        if not isinstance(file, str) or not file or "\0" in file:
+            raise ConfigError(f"{path}: 'base' must be the path of a YAML file or a list of them, got {file!r}")
+        more, more_origin = _read_tree(path.parent / Path(file).expanduser(), (*seen, path.resolve()), left)
         below, below_origin = _merge(below, more), {**below_origin, **more_origin}
     return _merge(below, tree), {**below_origin, **origin}
+
+
+def _kind(tree: Any) -> str:
+    return "a list" if isinstance(tree, list) else f"the single value {tree.text!r}"
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from mink_pd.config.data import DataConfig
 from mink_pd.config.methods import DistillConfig
 from mink_pd.config.models import PointPillarsConfig, SecondConfig
 from mink_pd.config.pointrcnn import PointRCNNConfig
-from mink_pd.config.section import Section
+from mink_pd.config.section import Folder, Section
 from mink_pd.config.train import TrainConfig
 
 DETECTORS = ("pointpillars", "pointrcnn", "second")
@@ -32,8 +32,8 @@ class Config(Section):
     """One experiment: everything that the result depends on."""
 
     name: str | None = None  # of the run folder; None: the file's name
-    runs: Path = Path("runs")
-    seed: int = 0
+    runs: Folder = Path("runs")
+    seed: int = Field(0, ge=0, lt=2**32)
     data: DataConfig = DataConfig()
     model: ModelConfig = PointPillarsConfig()
     train: TrainConfig = TrainConfig()

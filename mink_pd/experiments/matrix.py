@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import yaml
 from pydantic import Field, ValidationError
 from rich import box
 from rich.table import Column, Table
 from scipy import stats
 
-from mink_pd.config import Config, Section, load_config
+from mink_pd.config import Config, Section, assignment, load_config
+from mink_pd.config.loader import make_section
+from mink_pd.config.settings_yaml import read_yaml
 from mink_pd.errors import CheckpointError, ConfigError, DataError
 from mink_pd.models.checkpoint import checkpoint_file
 from mink_pd.train.reporter import read_metrics
@@ -57,12 +58,9 @@ class Job:
 
 def load_matrix(path: Path) -> Matrix:
     """Read a matrix. Raises ConfigError naming the file and key."""
+    tree = read_yaml(path)
     try:
-        matrix = Matrix.model_validate(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); see configs/experiments") from None
-    except yaml.YAMLError:
-        raise ConfigError(f"{path}: not valid YAML; mend the file") from None
+        matrix = make_section(Matrix, tree)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"{path}: '{'.'.join(map(str, first['loc']))}': {first['msg']}") from None
@@ -83,7 +81,7 @@ def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str]) -
     def job(name: str, seed: int) -> Job:
         spec = matrix.runs[name]
         seed = seeds[0] if spec.once else seed
-        changes = [f"runs={folder}", f"name={name}-seed{seed}", f"seed={seed}"]
+        changes = [assignment("runs", folder), assignment("name", f"{name}-seed{seed}"), f"seed={seed}"]
         config = load_config(spec.config or matrix.config, [*matrix.set, *overrides, *spec.set, *changes])
         return Job(name, seed, config, None if spec.teacher is None else job(spec.teacher, seed).folder)
 
