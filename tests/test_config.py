@@ -10,7 +10,7 @@ from mink_pd.errors import ConfigError
 from mink_pd.models import DETECTORS, build_detector
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = sorted([*ROOT.glob("configs/*.yaml"), *ROOT.glob("configs/published/*_[ps]*.yaml")])
+CONFIGS = sorted([*ROOT.glob("configs/*.yaml"), *ROOT.glob("configs/published/*_[!h]*.yaml")])
 
 
 def load(folder: Path, text: str, *overrides: str) -> Config:
