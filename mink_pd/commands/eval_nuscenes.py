@@ -9,7 +9,7 @@ from mink_pd.commands.options import add_checkpoint, add_config, add_json, add_w
 from mink_pd.config import Config, load_config
 from mink_pd.data import open_dataset
 from mink_pd.data.loader import make_loader
-from mink_pd.data.nuscenes import NuScenes
+from mink_pd.data.nuscenes import NuScenes, NuScenesConfig
 from mink_pd.detect.device import launch
 from mink_pd.detect.predict import detect_batches
 from mink_pd.errors import ConfigError
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Evaluate, print the table, write the JSON."""
     config = load_config(options.config, [*options.overrides, "train.devices=1", "train.nodes=1"])
-    if config.data.kind != "nuscenes":
+    if not isinstance(config.data, NuScenesConfig):
         raise ConfigError(f"'data.kind': {config.data.kind} has a benchmark of its own; use mink-pd eval-kitti")
     if bool(options.checkpoint) == bool(options.results):
         raise ConfigError("command line: give --checkpoint or --results, and not both")

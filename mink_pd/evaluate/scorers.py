@@ -18,6 +18,7 @@ from mink_pd.evaluate import nuscenes
 from mink_pd.evaluate.kitti import METRICS, Result, evaluate_kitti, mean_average_precision
 from mink_pd.evaluate.rules import LEVELS, MIN_IOU
 from mink_pd.files import replacing_folder
+from mink_pd.registry import DATASETS, SCORERS
 
 Kept = Mapping[str, Any]  # frame id -> what a scorer keeps of the frame
 
@@ -30,6 +31,11 @@ class Scorer(ABC):
 
     headline: ClassVar[dict[str, str]]
     examples: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def of(cls, dataset: Any) -> "Scorer":
+        """The scorer of this data set. Raises ConfigError for one that it cannot score."""
 
     @classmethod
     @abstractmethod
@@ -50,11 +56,16 @@ class Scorer(ABC):
         """Write the detections as the benchmark takes them into ``folder``, which then holds nothing else."""
 
 
+@SCORERS.register("kitti")
 class KittiScorer(Scorer):
     """KITTI (R40, percent): ``mAP_3d``, ``mAP_bev``, ``Car/3d/moderate`` and so on. Keeps (labels, detections)."""
 
     headline: ClassVar = {"mAP_bev": "mAP BEV", "mAP_3d": "mAP 3D"}
     examples = "mAP_3d, mAP_bev or Car/3d/moderate"
+
+    @classmethod
+    def of(cls, dataset: Any) -> "KittiScorer":
+        return cls()
 
     @classmethod
     def figures(cls) -> set[str]:
@@ -72,12 +83,17 @@ class KittiScorer(Scorer):
         write_results(folder, split(kept)[1])
 
 
+@SCORERS.register("nuscenes")
 class NuScenesScorer(Scorer):
     """nuScenes, by the devkit: ``NDS``, ``mAP``, ``car/AP`` and so on in percent; the five mean errors and
     ``car/trans_err`` and so on as the devkit has them. Keeps the rows of the official results file."""
 
     headline: ClassVar = {"mAP": "mAP", "NDS": "NDS"}
     examples = "NDS, mAP or car/AP"
+
+    @classmethod
+    def of(cls, dataset: Any) -> "NuScenesScorer":
+        return cls(dataset)
 
     def __init__(self, dataset: NuScenes) -> None:
         if not dataset.whole_split:
@@ -107,22 +123,24 @@ class NuScenesScorer(Scorer):
             nuscenes.write_submission(temporary / nuscenes.RESULTS, kept)
 
 
-_SCORERS: dict[str, type[Scorer]] = {"kitti": KittiScorer, "nuscenes": NuScenesScorer}
-
-
 def make_scorer(dataset: Dataset) -> Scorer:
-    """The scorer of a data set's kind."""
-    return NuScenesScorer(dataset) if isinstance(dataset, NuScenes) else KittiScorer()
+    """The scorer that the data set names."""
+    return SCORERS[dataset.scorer].of(dataset)
+
+
+def scorer_of(config: DataConfig) -> type[Scorer]:
+    """The scorer of the configured data set."""
+    return SCORERS[DATASETS[config.kind].scorer]
 
 
 def headline(data: DataConfig) -> dict[str, str]:
     """The figures that sum up a run on this data set, and what people call them."""
-    return _SCORERS[data.kind].headline
+    return scorer_of(data).headline
 
 
 def check_metric(name: str, data: DataConfig) -> None:
     """Raise ConfigError if ``name`` is not among the figures of the data set's benchmark."""
-    scorer = _SCORERS[data.kind]
+    scorer = scorer_of(data)
     if name not in scorer.figures():
         raise ConfigError(f"'train.best_metric': {data.kind} has no figure called {name!r}; write {scorer.examples}")
 

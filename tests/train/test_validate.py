@@ -8,9 +8,10 @@ import torch
 from lightning_fabric import Fabric
 from stand_in import MeanDetector, Memory
 
-from mink_pd.config import Config, DataConfig
+from mink_pd.config import Config
 from mink_pd.data.calibration import Calibration
 from mink_pd.data.frame import Frame
+from mink_pd.data.kitti import KittiConfig
 from mink_pd.data.objects import Objects
 from mink_pd.detect.predict import detect_batches, detect_frame, write_results
 from mink_pd.errors import ConfigError, DataError
@@ -45,9 +46,9 @@ def test_figures_by_name() -> None:
     assert logged["Car/bev/easy"] == 90
     assert "Cyclist/3d/easy" not in logged
     for name in logged:
-        check_metric(name, DataConfig())
+        check_metric(name, KittiConfig())
     with pytest.raises(ConfigError, match="mAP3d"):
-        check_metric("mAP3d", DataConfig())
+        check_metric("mAP3d", KittiConfig())
 
 
 def frames_with_labels() -> Memory:
