@@ -2,7 +2,15 @@
 
 from mink_pd.config import Config
 from mink_pd.models.detector import AnchorPrediction, Detections, Detector, Prediction
-from mink_pd.registry import DETECTORS
+from mink_pd.models.pointpillars import PointPillars
+from mink_pd.models.pointrcnn import PointRCNN
+from mink_pd.models.second import Second
+
+DETECTORS: dict[str, type[Detector]] = {
+    "pointpillars": PointPillars,
+    "pointrcnn": PointRCNN,
+    "second": Second,
+}
 
 
 def build_detector(config: Config) -> Detector:
@@ -10,4 +18,4 @@ def build_detector(config: Config) -> Detector:
     return DETECTORS[config.model.name](config)
 
 
-__all__ = ["AnchorPrediction", "Detections", "Detector", "Prediction", "build_detector"]
+__all__ = ["DETECTORS", "AnchorPrediction", "Detections", "Detector", "Prediction", "build_detector"]

@@ -42,11 +42,9 @@ def read_config(path: Path) -> Config:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: holds no mink_pd configuration; give a checkpoint that mink-pd train wrote")
     try:
-        tree = json.loads(metadata["config"])
-        return validate(tree, {}, str(path), load_plugins=False)
+        return validate(json.loads(metadata["config"]), {}, str(path))
     except (KeyError, ValueError, ConfigError) as error:
-        remedy = f"give --plugin {' '.join(tree['plugins'])}" if tree.get("plugins") else "train it again"
-        text = f"{path}: its configuration does not fit this version of mink_pd ({error}); {remedy}"
+        text = f"{path}: its configuration does not fit this version of mink_pd ({error}); train it again"
         raise CheckpointError(text) from None
 
 

@@ -1,11 +1,10 @@
 """What a method is: a module from pairs of taps to loss terms and logs, which knows nothing of detectors."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
-from mink_pd.config.section import Section
 from mink_pd.distill.pairs import TapPair
 
 Channels = dict[str, tuple[int, int]]  # of each tap of a method: the teacher's, the student's
@@ -18,8 +17,7 @@ class Method(nn.Module, ABC):
     Trained with the student, dropped at inference. The teacher's features carry no gradient.
     """
 
-    Settings: ClassVar[type[Section]]  # the method's section of the configuration
-    settings: Any
+    settings: Any  # the method's own section
 
     def __init__(self, name: str, settings: Any, channels: Channels) -> None:
         """``channels``: of the taps that will come. Raises DistillError for taps that the method cannot compare."""

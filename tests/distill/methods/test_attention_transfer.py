@@ -4,7 +4,8 @@ import pytest
 import torch
 from random_taps import RandomTaps
 
-from mink_pd.distill.methods.attention_transfer import AttentionTransfer, AttentionTransferConfig
+from mink_pd.config.methods import AttentionTransferConfig
+from mink_pd.distill.methods.attention_transfer import AttentionTransfer
 
 
 def test_loss_is_the_papers() -> None:

@@ -3,7 +3,8 @@
 import pytest
 from random_taps import RandomTaps
 
-from mink_pd.distill.methods.fitnets import FitNets, FitNetsConfig
+from mink_pd.config.methods import FitNetsConfig
+from mink_pd.distill.methods.fitnets import FitNets
 
 
 def test_loss_is_the_papers() -> None:

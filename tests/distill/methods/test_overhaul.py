@@ -4,7 +4,8 @@ import pytest
 import torch
 from random_taps import RandomTaps
 
-from mink_pd.distill.methods.overhaul import Overhaul, OverhaulConfig, margin
+from mink_pd.config.methods import OverhaulConfig
+from mink_pd.distill.methods.overhaul import Overhaul, margin
 
 
 def test_margin_is_the_mean_of_what_the_relu_hid() -> None:

@@ -5,7 +5,8 @@ import torch
 from random_taps import RandomTaps, best_rows
 from torch import Tensor
 
-from mink_pd.distill.methods.relational import Relational, RelationalConfig
+from mink_pd.config.methods import RelationalConfig
+from mink_pd.distill.methods.relational import Relational
 
 
 def huber(a: float, b: float) -> float:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from random_taps import RandomTaps, best_rows
 
-from mink_pd.distill.methods.similarity import Similarity, SimilarityConfig
+from mink_pd.config.methods import SimilarityConfig
+from mink_pd.distill.methods.similarity import Similarity
 
 
 def test_loss_is_the_papers() -> None:
