@@ -13,12 +13,12 @@ from benchmarks.published import published_loss
 from benchmarks.row import Row
 from benchmarks.threads import OURS
 from mink_pd.config import Config
-from mink_pd.config.methods import PointDistillerConfig
 from mink_pd.config.models import PointPillarsConfig
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
 from mink_pd.distill import Distiller
 from mink_pd.distill.importance import select
+from mink_pd.distill.methods.pointdistiller import PointDistillerConfig
 from mink_pd.distill.methods.pointdistiller.method import PointDistiller, weights
 from mink_pd.distill.pairs import TapPair
 from mink_pd.models import Detector, build_detector

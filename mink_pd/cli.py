@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mink_pd.errors import DataError, MinkPDError
 from mink_pd.files import reason
+from mink_pd.registry import load_plugin
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -37,6 +38,8 @@ def parser(description: str, program: str | None = None) -> argparse.ArgumentPar
     """
     result = argparse.ArgumentParser(program, description=description, formatter_class=_Help)
     result.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    text = "Python file that registers own detectors, data sets or methods; may be given several times"
+    result.add_argument("--plugin", type=Path, action="append", default=[], metavar="FILE", help=text)
     return result
 
 
@@ -63,6 +66,8 @@ def run(
     _print_anything()
     options = arguments.parse_intermixed_args(words)  # key=value may stand before and after the options
     try:
+        for plugin in options.plugin:
+            load_plugin(plugin)
         main(options)
         sys.stdout.flush()
     except KeyboardInterrupt:

@@ -9,11 +9,11 @@ from mink_pd.commands.options import add_checkpoint, add_config, add_json, add_w
 from mink_pd.config import Config, load_config
 from mink_pd.data import open_dataset
 from mink_pd.data.loader import make_loader
-from mink_pd.data.nuscenes import NuScenes
+from mink_pd.data.nuscenes import NuScenes, NuScenesConfig
 from mink_pd.detect.device import launch
 from mink_pd.detect.predict import detect_batches
 from mink_pd.errors import ConfigError
-from mink_pd.evaluate.nuscenes import evaluate_submission, headline, of_classes, score_rows, write_submission
+from mink_pd.evaluate.nuscenes import evaluate_submission, headline, score_rows, write_submission
 from mink_pd.evaluate.scorers import NuScenesScorer
 from mink_pd.evaluate.tables import nuscenes_table, write_json
 from mink_pd.models.checkpoint import load_detector
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Evaluate, print the table, write the JSON."""
     config = load_config(options.config, [*options.overrides, "train.devices=1", "train.nodes=1"])
-    if config.data.kind != "nuscenes":
+    if not isinstance(config.data, NuScenesConfig):
         raise ConfigError(f"'data.kind': {config.data.kind} has a benchmark of its own; use mink-pd eval-kitti")
     if bool(options.checkpoint) == bool(options.results):
         raise ConfigError("command line: give --checkpoint or --results, and not both")
@@ -61,7 +61,7 @@ def of_checkpoint(options: argparse.Namespace, config: Config, split: str) -> di
     detector, _ = load_detector(options.checkpoint, config, options.which)
     dataset = open_dataset(config.data.model_copy(update={"max_frames": None}), split)
     assert isinstance(dataset, NuScenes)
-    scorer = NuScenesScorer(dataset, config.data.classes)
+    scorer = NuScenesScorer(dataset)
     size = config.train.batch_size
     loader = make_loader(dataset, config.data, batch_size=size, training=False, seed=config.seed)
     detector.to(launch(config.train).device)
@@ -69,9 +69,7 @@ def of_checkpoint(options: argparse.Namespace, config: Config, split: str) -> di
     if options.submission:
         write_submission(options.submission, rows)
         console.print(f"written: {options.submission}", soft_wrap=True)
-    if scorer.note:
-        console.print(scorer.note, soft_wrap=True)
-    return of_classes(score_rows(rows, dataset.root, dataset.version, split), scorer.classes)
+    return score_rows(rows, dataset.root, dataset.version, split)
 
 
 def without_nan(value: Any) -> Any:

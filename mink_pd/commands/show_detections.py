@@ -4,14 +4,14 @@ import argparse
 
 from mink_pd.cli import console
 from mink_pd.commands.options import add_checkpoint, add_frame, add_save, add_which, probability
-from mink_pd.data import open_dataset
+from mink_pd.data import open_dataset, view_of
 from mink_pd.detect.predict import detect_frame
 from mink_pd.models.checkpoint import load_detector
 from mink_pd.render import (
     FALSE_POSITIVE,
     MISSED,
-    OUTLOOKS,
     TRUE_POSITIVE,
+    Outlook,
     check_display,
     choose_frame,
     detections_figure,
@@ -52,7 +52,7 @@ def main(options: argparse.Namespace) -> None:
         judge(frame, detect_frame(detector, frame, config), options.score, name, config.data)
         for name, (detector, config) in zip(names, detectors, strict=True)
     )
-    outlook = OUTLOOKS[data.kind]
+    outlook = Outlook(view_of(data))
     for panel in (left, right):
         console.print(
             f"{panel.title}, frame {frame.id}: {panel.count(TRUE_POSITIVE)} true positives, "

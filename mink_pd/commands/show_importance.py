@@ -1,16 +1,16 @@
 """Show where the teacher looks: its importance over the points, and what distillation would select."""
 
 import argparse
-from typing import get_args
 
 from mink_pd.cli import console
 from mink_pd.commands.options import add_checkpoint, add_frame, add_save, add_which, positive
-from mink_pd.data import open_dataset
-from mink_pd.distill.importance import Importance
+from mink_pd.data import open_dataset, view_of
+from mink_pd.distill.importance import importance_title
 from mink_pd.distill.inspect import inspect_importance
 from mink_pd.models.checkpoint import load_detector
+from mink_pd.registry import IMPORTANCES
 from mink_pd.render import (
-    OUTLOOKS,
+    Outlook,
     check_display,
     choose_frame,
     importance_camera,
@@ -19,7 +19,6 @@ from mink_pd.render import (
     save_png,
     show,
 )
-from mink_pd.report.frame import KINDS
 
 DESCRIPTION = (
     "Show the teacher's importance over the points of one frame, the rows that distillation selects, the"
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_which(parser)
     add_frame(parser)
     parser.add_argument("--tap", default="neck", help="the features that distillation would pair")
-    importances = get_args(Importance)
+    importances = tuple(IMPORTANCES)
     parser.add_argument("--importance", choices=importances, default="score", help="what makes a row important")
     parser.add_argument("--rows", type=positive, default=64, metavar="N", help="how many rows are selected")
     add_save(parser)
@@ -50,14 +49,15 @@ def main(options: argparse.Namespace) -> None:
     frame = choose_frame(dataset, data.range, options.frame)
     view = inspect_importance(detector, frame, options.tap, options.importance, options.rows)
     boxes, velocities = view.boxes, view.velocities
-    outlook = OUTLOOKS[config.data.kind]
+    outlook = Outlook(view_of(config.data))
     console.print(
         f"frame {frame.id}, tap {options.tap}: {view.inside:.0%} of the {len(view.selected)} selected places "
         f"lie inside {len(boxes)} labelled objects",
         soft_wrap=True,
     )
     title = "Where the teacher looks"
-    subtitle = f"Frame {frame.id}. Points coloured by importance: {KINDS[options.importance]} ({options.tap})."
+    meaning = importance_title(options.importance)
+    subtitle = f"Frame {frame.id}. Points coloured by importance: {meaning} ({options.tap})."
     if options.save is None:
         scene, _ = importance_scene(view.points, view.importance, view.selected, boxes, velocities, outlook)
         camera = importance_camera(view.points, view.selected, boxes, outlook=outlook)

@@ -13,10 +13,10 @@ from mink_pd.data import open_dataset
 from mink_pd.data.loader import make_loader
 from mink_pd.detect.device import set_threads
 from mink_pd.distill import Distiller
-from mink_pd.distill.distiller import METHODS
 from mink_pd.distill.weigh import gradient_share
 from mink_pd.models import build_detector
 from mink_pd.models.checkpoint import checkpoint_file, load_detector
+from mink_pd.registry import METHODS
 
 DESCRIPTION = (
     "For each distillation method the norm of its gradient on an untrained student over that of the detection"

@@ -1,7 +1,6 @@
 """Settings of the data: where frames come from, how they are read and augmented."""
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
@@ -29,29 +28,30 @@ class AugmentConfig(Section):
 
 
 class DataConfig(Section):
-    """Where frames come from and how they are read."""
+    """Where frames come from and how they are read: what the sections of all kinds of data sets share.
 
-    kind: Literal["kitti", "nuscenes"] = "kitti"
+    A data set's own file derives from it.
+    """
+
+    kind: str
     root: Folder = Path("data/kitti")
-    version: str = "v1.0-trainval"  # nuScenes: folder of the tables
-    sweeps: int = Field(10, ge=1)  # nuScenes: turns of the LiDAR joined a frame, the keyframe's own included
     train_split: str = "train"
     val_split: str = "val"
     max_frames: int | None = Field(None, ge=1)  # of the training split, None: all
     classes: list[str] = ["Car", "Pedestrian", "Cyclist"]
     range: Range = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)  # x, y, z from, x, y, z to [m]
     class_balanced: bool = False  # training frames repeated so that every class is in equally many (CBGS)
-    camera_view: bool = True  # KITTI: keep only the points that the camera sees, as the benchmark's labels do
+    camera_view: bool = True  # of clouds with a camera's calibration, keep only the points that the camera sees
     workers: int = Field(1, ge=0)
     cache_mb: float = Field(1000, ge=0)  # memory for decoded training frames, all workers together; 0: read them anew
     augment: AugmentConfig = AugmentConfig()
 
     @property
     def point_features(self) -> int:
-        """Columns of a point that a detector sees: x, y, z [m], intensity [0..1]; of nuScenes the time lag [s] too."""
-        return 5 if self.kind == "nuscenes" else 4
+        """Columns of a point that a detector sees: x, y, z [m], intensity [0..1] and more where the data have it."""
+        return 4
 
     @property
     def has_velocities(self) -> bool:
         """Whether objects have velocities."""
-        return self.kind == "nuscenes"
+        return False

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from mink_pd.config.root import DETECTORS, Config
+from mink_pd.config.root import Config, choose_data, choose_model
 from mink_pd.config.settings_yaml import Scalar, parse_value, plain, read_yaml
 from mink_pd.config.shipped import find_config
 from mink_pd.errors import ConfigError
+from mink_pd.registry import load_plugin
 
 S = TypeVar("S", bound=BaseModel)
 FILES = 100  # that one configuration may be made of
@@ -55,12 +56,22 @@ def assignment(key: str, value: str | Path) -> str:
     return f"{key}={json.dumps(str(value), ensure_ascii=False)}"
 
 
-def validate(tree: dict[str, Any], origin: dict[str, str], path: str) -> Config:
-    """Check a tree of settings; ``origin`` says which file a dotted key came from. Raises ConfigError."""
+def validate(tree: dict[str, Any], origin: dict[str, str], path: str, load_plugins: bool = True) -> Config:
+    """Check a tree of settings; ``origin`` says which file a dotted key came from.
+
+    load_plugins: run the Python files that ``plugins`` lists; never for a tree out of a file that is data, such as a
+    checkpoint. Raises ConfigError.
+    """
+    plugins = plain(tree.get("plugins", []))
+    if load_plugins and plugins and isinstance(plugins, list) and all(isinstance(plugin, str) for plugin in plugins):
+        below = Path(origin.get("plugins", path)).parent  # a plugin is sought beside the file that names it
+        tree = tree | {"plugins": [str(below / Path(plugin).expanduser()) for plugin in plugins]}
+        for plugin in tree["plugins"]:
+            load_plugin(Path(plugin))
     try:
         return make_section(Config, tree)
     except ValidationError as error:
-        raise ConfigError(_explain(error, origin, path)) from None
+        raise ConfigError(_explain(error, tree, origin, path)) from None
 
 
 def make_section(kind: type[S], tree: Any) -> S:
@@ -156,35 +167,35 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
     tree[last] = value
 
 
-def _explain(error: ValidationError, origin: dict[str, str], path: str) -> str:
+def _explain(error: ValidationError, tree: dict[str, Any], origin: dict[str, str], path: str) -> str:
+    """One line: the file that a key stands in, the key, and what is wrong."""
     first = error.errors()[0]
     location = [str(part) for part in first["loc"]]
-    detector = "pointpillars"
-    if location[:1] == ["model"] and set(location[1:2]) & set(DETECTORS):
-        detector = location.pop(1)  # pydantic's word for which one it is; not a key
-    if first["type"].startswith("union_tag"):
-        location.append("name")
     key = ".".join(location)
     file = next(
         (origin[".".join(location[:n])] for n in range(len(location), 0, -1) if ".".join(location[:n]) in origin),
         path,
     )
     if first["type"] == "extra_forbidden":
-        nearest = _nearest(key, detector)
-        return f"{file}: unknown key '{key}'" + (
-            f"; did you mean '{nearest}'?" if nearest else "; see mink_pd/config.py"
-        )
+        nearest = _nearest(key, plain(tree))
+        hint = f"did you mean '{nearest}'?" if nearest else "see mink_pd/config"
+        return f"{file}: unknown key '{key}'; {hint}"
     message = first["msg"].removeprefix("Value error, ")
-    if first["type"].startswith("union_tag"):
-        message = f"must be one of {', '.join(DETECTORS)}"
     if not location:
         return f"{path}: {message}"
-    shown = "" if first["type"] == "value_error" else f", got {first.get('ctx', {}).get('tag', first['input'])!r}"
+    shown = "" if first["type"] == "value_error" else f", got {first['input']!r}"
     return f"{file}: '{key}': {message[0].lower()}{message[1:]}{shown}"
 
 
-def _nearest(key: str, detector: str) -> str | None:
-    keys = _leaves(Config.model_validate({"model": {"name": detector}}).model_dump())
+def _nearest(key: str, tree: dict[str, Any]) -> str | None:
+    """The valid key that is spelt most like ``key``, for the data set and detector that the tree names."""
+    chosen = {}
+    for section, name in (("data", "kind"), ("model", "name")):
+        given = tree.get(section)
+        chosen[section] = {name: given[name]} if isinstance(given, dict) and name in given else {}
+    keys = _leaves(
+        Config.model_construct(data=choose_data(chosen["data"]), model=choose_model(chosen["model"])).model_dump()
+    )
     match = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
     if match:
         return match[0]

@@ -1,32 +1,22 @@
 """The whole configuration of one experiment."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from mink_pd.config.data import DataConfig
-from mink_pd.config.evaluate import EvaluateConfig
 from mink_pd.config.methods import DistillConfig
-from mink_pd.config.models import PointPillarsConfig, SecondConfig
-from mink_pd.config.pointrcnn import PointRCNNConfig
-from mink_pd.config.section import Folder, Section
+from mink_pd.config.models import DetectorConfig
+from mink_pd.config.section import Folder, Section, section_of
 from mink_pd.config.train import TrainConfig
+from mink_pd.registry import DATASETS, DETECTORS
 
-DETECTORS = ("pointpillars", "pointrcnn", "second")
-
-
-def _detector_name(section: Any) -> str:
-    """Which detector a model section is of: a section without a name describes PointPillars."""
-    return section.get("name", "pointpillars") if isinstance(section, dict) else getattr(section, "name", "")
-
-
-ModelConfig = Annotated[
-    Annotated[PointPillarsConfig, Tag("pointpillars")]
-    | Annotated[PointRCNNConfig, Tag("pointrcnn")]
-    | Annotated[SecondConfig, Tag("second")],
-    Discriminator(_detector_name),
-]
+DEFAULT_DATA, DEFAULT_MODEL = "kitti", "pointpillars"
+choose_data = section_of(DATASETS, "kind", DEFAULT_DATA)
+choose_model = section_of(DETECTORS, "name", DEFAULT_MODEL)
+DataSection = Annotated[SerializeAsAny[DataConfig], BeforeValidator(choose_data)]
+ModelSection = Annotated[SerializeAsAny[DetectorConfig], BeforeValidator(choose_model)]
 
 
 class Config(Section):
@@ -34,22 +24,14 @@ class Config(Section):
 
     name: str | None = None  # of the run folder; None: the file's name
     runs: Folder = Path("runs")
+    plugins: list[Path] = Field(default_factory=list)  # Python files that register data sets, detectors or methods
     seed: int = Field(0, ge=0, lt=2**32)
-    data: DataConfig = DataConfig()
-    model: ModelConfig = PointPillarsConfig()
-    train: TrainConfig = TrainConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
-    distill: DistillConfig = DistillConfig()
+    data: DataSection = Field(default_factory=lambda: DATASETS[DEFAULT_DATA].Settings())
+    model: ModelSection = Field(default_factory=lambda: DETECTORS[DEFAULT_MODEL].Settings())
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    distill: DistillConfig = Field(default_factory=DistillConfig)
 
     @model_validator(mode="after")
     def _model_fits_data(self) -> "Config":
         self.model.check(self.data.classes, self.data.has_velocities)
-        return self
-
-    @model_validator(mode="after")
-    def _thresholds_are_of_classes(self) -> "Config":
-        unknown = [name for name in self.evaluate.min_iou if name not in self.data.classes]
-        if unknown:
-            classes = ", ".join(self.data.classes)
-            raise ValueError(f"evaluate.min_iou.{unknown[0]}: not in data.classes; name one of {classes}")
         return self

@@ -1,9 +1,13 @@
-"""What every section of the configuration is."""
+"""What every section of the configuration is, and how a section is chosen by name."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
+
+from mink_pd.registry import Registry
 
 
 class Section(BaseModel):
@@ -25,3 +29,24 @@ def _expand(path: Path) -> Path:
 Folder = Annotated[Path, AfterValidator(_expand)]
 Vector3 = tuple[float, float, float]
 Range = tuple[float, float, float, float, float, float]  # x, y, z from, x, y, z to [m]
+
+
+def section_of(registry: Registry, key: str, default: str) -> Callable[[Any], Any]:
+    """A validator that turns a mapping into the ``Settings`` of the registry's entry which its ``key`` names.
+
+    Settings that exist already pass. A mapping without the key describes ``default``.
+    """
+
+    def choose(value: Any) -> Any:
+        if isinstance(value, Section):
+            return value
+        if not isinstance(value, dict):
+            raise ValueError(f"must hold keys and values, got {value!r}")
+        name = value.get(key, default)
+        if not isinstance(name, str) or name not in registry:
+            text = f"must be one of {', '.join(registry)}, got {name!r}"
+            unknown = PydanticCustomError("value_error", "{text}", {"text": text})
+            raise ValidationError.from_exception_data("Settings", [{"type": unknown, "loc": (key,), "input": name}])
+        return registry[name].Settings.model_validate({key: name, **value})
+
+    return choose

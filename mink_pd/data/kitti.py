@@ -11,17 +11,21 @@ import struct
 from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from mink_pd.boxes.camera import camera_to_lidar
+from mink_pd.config import DataConfig
 from mink_pd.data.calibration import Calibration
+from mink_pd.data.dataset import Dataset
 from mink_pd.data.frame import Frame
 from mink_pd.data.labels import DONT_CARE, read_all_objects, read_objects
 from mink_pd.data.points import read_points
 from mink_pd.data.projection import detections_to_objects, in_camera_view
 from mink_pd.errors import DataError
 from mink_pd.files import whole_file
+from mink_pd.registry import DATASETS
 
 __all__ = [
     "IMAGE_SIZE",
@@ -78,7 +82,14 @@ def write_calibration(path: str | Path, calibration: Calibration) -> None:
             file.write(f"{key}: {' '.join(f'{value:.12e}' for value in matrix.ravel())}\n")
 
 
-class Kitti:
+class KittiConfig(DataConfig):
+    """KITTI's settings."""
+
+    kind: Literal["kitti"] = "kitti"
+
+
+@DATASETS.register("kitti")
+class Kitti(Dataset):
     """The frames of one split.
 
     split: "train", "val" or "test" (ImageSets/<split>.txt in the root, else the official lists), any other
@@ -90,6 +101,13 @@ class Kitti:
     Boxes hold every labelled object, whatever its class; DontCare regions are in ``Frame.dont_care``.
     Raises DataError at once when the layout is not as expected or files of the split are missing.
     """
+
+    Settings = KittiConfig
+    scorer = "kitti"
+
+    @classmethod
+    def open(cls, config: Any, split: str, max_frames: int | None) -> "Kitti":
+        return cls(config.root, split, classes=config.classes, camera_view=config.camera_view, max_frames=max_frames)
 
     def __init__(
         self,

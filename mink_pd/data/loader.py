@@ -85,10 +85,11 @@ def make_loader(
                 f" ({', '.join(config.classes)})"
             )
         database = load_database(dataset)
+    frames: Dataset | CachedFrames = dataset
     if training and config.cache_mb:  # all workers together
-        dataset = CachedFrames(dataset, config.cache_mb / max(1, config.workers))
+        frames = CachedFrames(dataset, config.cache_mb / max(1, config.workers))
     loader: DataLoader = DataLoader(
-        _Frames(dataset, config, training, seed, database),
+        _Frames(frames, config, training, seed, database),
         batch_sampler=order,  # type: ignore[arg-type]  # its keys are triples
         num_workers=config.workers,
         collate_fn=partial(_collate, classes=config.classes),
@@ -140,7 +141,7 @@ class _Frames(TorchDataset):
     """
 
     def __init__(
-        self, dataset: Dataset, config: DataConfig, training: bool, seed: int, database: Database | None
+        self, dataset: Dataset | CachedFrames, config: DataConfig, training: bool, seed: int, database: Database | None
     ) -> None:
         self._dataset, self._config, self._training = dataset, config, training
         self._seed, self._database = seed, database

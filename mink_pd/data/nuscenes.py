@@ -9,16 +9,20 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 from scipy.spatial.transform import Rotation
 
+from mink_pd.config import DataConfig
+from mink_pd.data.dataset import Dataset, View
 from mink_pd.data.devkit import devkit, explain, open_tables, scenes_of_split, table_files
 from mink_pd.data.frame import Frame
-from mink_pd.errors import DataError
+from mink_pd.errors import ConfigError, DataError
+from mink_pd.registry import DATASETS
 
 CLASSES = (
     "car",
@@ -64,7 +68,25 @@ class Keyframe:
     global_from_lidar: np.ndarray
 
 
-class NuScenes:
+class NuScenesConfig(DataConfig):
+    """nuScenes' settings."""
+
+    kind: Literal["nuscenes"] = "nuscenes"
+    version: str = "v1.0-trainval"  # folder of the tables
+    sweeps: int = Field(10, ge=1)  # turns of the LiDAR joined per frame, the keyframe's own included
+
+    @property
+    def point_features(self) -> int:
+        """x, y, z [m], intensity [0..1] and time lag [s]"""
+        return 5
+
+    @property
+    def has_velocities(self) -> bool:
+        return True
+
+
+@DATASETS.register("nuscenes")
+class NuScenes(Dataset):
     """The keyframes of one split; ids are the samples' tokens.
 
     version: the tables' folder, such as v1.0-trainval. split: one of the devkit's (train, val, mini_train, ...), or of
@@ -77,6 +99,17 @@ class NuScenes:
     Raises DataError at once: a table or a sweep's file is missing, a token does not resolve, timestamps are not in
     order, the split is unknown; or, without the devkit, what to install.
     """
+
+    Settings = NuScenesConfig
+    scorer = "nuscenes"
+    view = View(all_around=True, front=90.0)  # x points to the right, y ahead
+
+    @classmethod
+    def open(cls, config: Any, split: str, max_frames: int | None) -> "NuScenes":
+        unknown = next((name for name in config.classes if name not in CLASSES), None)
+        if unknown is not None:
+            raise ConfigError(f"'data.classes': nuScenes has no class '{unknown}'; use {', '.join(CLASSES)}")
+        return cls(config.root, split, version=config.version, sweeps=config.sweeps, max_frames=max_frames)
 
     def __init__(
         self, root: str | Path, split: str, *, version: str, sweeps: int = 10, max_frames: int | None = None

@@ -74,14 +74,11 @@ def detect_frames(
     return detect_batches(detector, (collate(group, config.data.classes) for group in groups))
 
 
-def to_objects(frame: Frame, found: FrameDetections, unseen: bool = False) -> Objects:
-    """Detections as rows of a KITTI file; the frame's calibration must be known.
-
-    unseen: keep also the detections that the camera does not see.
-    """
+def to_objects(frame: Frame, found: FrameDetections) -> Objects:
+    """Detections as rows of a KITTI file; the frame's calibration must be known."""
     assert frame.calibration is not None
     size = frame.image_size or IMAGE_SIZE
-    return detections_to_objects(found.boxes, found.names, found.scores, frame.calibration, size, unseen)
+    return detections_to_objects(found.boxes, found.names, found.scores, frame.calibration, size)
 
 
 def write_results(folder: Path, detections: dict[str, Objects]) -> None:

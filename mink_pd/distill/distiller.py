@@ -9,13 +9,11 @@ from mink_pd.config import Config
 from mink_pd.data.batch import Batch
 from mink_pd.distill.controls import averaged, shuffled
 from mink_pd.distill.initialise import inherit_weights
-from mink_pd.distill.methods import OTHERS, Method
-from mink_pd.distill.methods.pointdistiller.method import PointDistiller
+from mink_pd.distill.methods import Method
 from mink_pd.distill.pairs import pair_taps
-from mink_pd.errors import ConfigError, DistillError
+from mink_pd.errors import DistillError
 from mink_pd.models import Detector, Prediction
-
-METHODS: dict[str, type[Method]] = {"pointdistiller": PointDistiller} | OTHERS
+from mink_pd.registry import METHODS
 
 
 class Distiller(nn.Module):
@@ -40,9 +38,8 @@ class Distiller(nn.Module):
         self.methods = nn.ModuleDict()
         self._taps: dict[str, list[str]] = {}
         for name in config.distill.methods:
-            if name not in METHODS:
-                raise ConfigError(f"distill.methods: unknown method '{name}'; choose from {', '.join(METHODS)}")
-            settings = getattr(config.distill, name)
+            method: type[Method] = METHODS[name]
+            settings = config.distill.section(name)
             key, taps = f"distill.{name}.taps", settings.taps
             if taps is None:
                 key, taps = "distill.taps", config.distill.taps
@@ -50,7 +47,7 @@ class Distiller(nn.Module):
             if getattr(settings, "importance", None) == "score":
                 tap_channels(f"distill.{name}.importance", ["scores"], teacher, teacher)
             self._taps[name] = list(channels)
-            self.methods[name] = METHODS[name](name, settings, channels)
+            self.methods[name] = method(name, settings, channels)
 
     def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
         """Moves the teacher with the student (``to``, ``cuda``)."""

@@ -1,30 +1,48 @@
-"""How much each voxel or point should weigh in distillation (PointDistiller, Zhang et al. 2023, section 3.2)."""
+"""How much each voxel or point should weigh in distillation (PointDistiller, Zhang et al. 2023, section 3.2).
 
-from typing import Literal
+An importance is a function of the teacher's tap and of all its taps, registered by name. Its docstring is its title in
+pictures.
+"""
 
 import torch
 from torch import Tensor
 
 from mink_pd.errors import DistillError
 from mink_pd.models.taps import Tap
+from mink_pd.registry import IMPORTANCES
 
-Importance = Literal["points", "channel_max", "score"]
+
+@IMPORTANCES.register("points")
+def points_in_cell(tap: Tap, taps: dict[str, Tap]) -> Tensor:
+    """number of points in the cell"""
+    return tap.counts()
 
 
-def importance(kind: Importance, name: str, taps: dict[str, Tap]) -> Tensor:
-    """Importance >= 0 (M,) of each row of the teacher's tap ``name``.
+@IMPORTANCES.register("channel_max")
+def largest_channel(tap: Tap, taps: dict[str, Tap]) -> Tensor:
+    """largest channel of the teacher's feature"""
+    return tap.features.amax(dim=1).clamp(min=0)
 
-    points: how many points lie in the cell (1 for a point); channel_max: the largest channel of the teacher's feature;
-    score: the teacher's highest class score there. Raises DistillError where the teacher lacks the tap it takes.
-    """
-    tap = tap_of(name, taps)
-    if kind == "channel_max":
-        return tap.features.amax(dim=1).clamp(min=0)
-    if kind == "points":
-        return tap.counts()
+
+@IMPORTANCES.register("score")
+def class_score(tap: Tap, taps: dict[str, Tap]) -> Tensor:
+    """teacher's highest class score"""
     scores = tap_of("scores", taps)
     highest = torch.sigmoid(scores.features.amax(dim=1))  # (S,)
     return scores.carry(highest, tap)
+
+
+def importance(kind: str, name: str, taps: dict[str, Tap]) -> Tensor:
+    """Importance >= 0 (M,) of each row of the teacher's tap ``name``; ``kind`` names an entry of IMPORTANCES.
+
+    Raises DistillError where the teacher lacks a tap that it needs.
+    """
+    return IMPORTANCES[kind](tap_of(name, taps), taps)
+
+
+def importance_title(kind: str) -> str:
+    """What an importance measures, in a few words for pictures: the first line of its function's docstring."""
+    return (IMPORTANCES[kind].__doc__ or kind).strip().splitlines()[0].rstrip(".")
 
 
 def select(values: Tensor, frame: Tensor, frames: int, rows: int) -> list[Tensor]:

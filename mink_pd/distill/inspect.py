@@ -7,7 +7,7 @@ import torch
 
 from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
-from mink_pd.distill.importance import Importance, importance, inside_share, select
+from mink_pd.distill.importance import importance, inside_share, select
 from mink_pd.errors import DistillError
 from mink_pd.models import Detector
 
@@ -27,7 +27,7 @@ class ImportanceView:
 
 
 @torch.inference_mode()
-def inspect_importance(detector: Detector, frame: Frame, tap: str, kind: Importance, rows: int) -> ImportanceView:
+def inspect_importance(detector: Detector, frame: Frame, tap: str, kind: str, rows: int) -> ImportanceView:
     """Importance of every point and the ``rows`` sites that distillation would select at ``tap``.
 
     Raises DistillError for a tap that the detector has not, or a frame without points in its range.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mink_pd.data.batch import Batch
-from mink_pd.distill.importance import Importance, importance
+from mink_pd.distill.importance import importance
 from mink_pd.errors import DistillError
 from mink_pd.models import Prediction
 from mink_pd.models.taps import Tap
@@ -25,7 +25,7 @@ class TapPair:
     guide: dict[str, Tap]
     batch: Batch
 
-    def importance(self, kind: Importance) -> Tensor:
+    def importance(self, kind: str) -> Tensor:
         """(M,)"""
         return importance(kind, self.name, self.guide)
 

@@ -12,10 +12,13 @@ import threading
 
 from mink_pd.cli import parser, run
 from mink_pd.experiments.matrix import Job, execute
+from mink_pd.registry import load_plugin
 
 
 def main() -> None:
     """Read the job, then train."""
+    for plugin in pickle.load(sys.stdin.buffer):  # first: they define parts of the job's configuration
+        load_plugin(plugin)
     job: Job = pickle.load(sys.stdin.buffer)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process may have been told to ignore it
     threading.Thread(target=_stop_at_end_of_input, daemon=True).start()

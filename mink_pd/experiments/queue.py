@@ -36,7 +36,7 @@ class Process:
                 env=os.environ | mine,
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
             )
-        self._tell(pickle.dumps(job))
+        self._tell(pickle.dumps(job.config.plugins) + pickle.dumps(job))
 
     def _tell(self, data: bytes) -> None:
         assert self.process.stdin is not None

@@ -2,15 +2,7 @@
 
 from mink_pd.config import Config
 from mink_pd.models.detector import AnchorPrediction, Detections, Detector, Prediction
-from mink_pd.models.pointpillars import PointPillars
-from mink_pd.models.pointrcnn import PointRCNN
-from mink_pd.models.second import Second
-
-DETECTORS: dict[str, type[Detector]] = {
-    "pointpillars": PointPillars,
-    "pointrcnn": PointRCNN,
-    "second": Second,
-}
+from mink_pd.registry import DETECTORS
 
 
 def build_detector(config: Config) -> Detector:
@@ -18,4 +10,4 @@ def build_detector(config: Config) -> Detector:
     return DETECTORS[config.model.name](config)
 
 
-__all__ = ["DETECTORS", "AnchorPrediction", "Detections", "Detector", "Prediction", "build_detector"]
+__all__ = ["AnchorPrediction", "Detections", "Detector", "Prediction", "build_detector"]

@@ -42,9 +42,11 @@ def read_config(path: Path) -> Config:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: holds no mink_pd configuration; give a checkpoint that mink-pd train wrote")
     try:
-        return validate(json.loads(metadata["config"]), {}, str(path))
+        tree = json.loads(metadata["config"])
+        return validate(tree, {}, str(path), load_plugins=False)
     except (KeyError, ValueError, ConfigError) as error:
-        text = f"{path}: its configuration does not fit this version of mink_pd ({error}); train it again"
+        remedy = f"give --plugin {' '.join(tree['plugins'])}" if tree.get("plugins") else "train it again"
+        text = f"{path}: its configuration does not fit this version of mink_pd ({error}); {remedy}"
         raise CheckpointError(text) from None
 
 

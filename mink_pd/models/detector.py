@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mink_pd.config import Config
+from mink_pd.config.models import DetectorConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.taps import Tap
 
@@ -72,6 +73,7 @@ class Detector(nn.Module, ABC, Generic[S, P]):
     geometry: the settings that two networks must agree in to see the same voxels or points.
     """
 
+    Settings: ClassVar[type[DetectorConfig]]
     geometry: ClassVar[tuple[str, ...]] = ("model.voxel_size",)
 
     def __init__(self, config: Config) -> None:

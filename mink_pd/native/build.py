@@ -1,7 +1,8 @@
-"""The compiled fast paths (``csrc/``): built once a machine, with the compiler that is there.
+"""The compiled operators (``csrc/``): built once per machine, with the compiler that is installed.
 
 ``python -m mink_pd.native.build`` builds it at set-up; otherwise it is built at first use. Without a compiler, or
 with ``MINK_PD_NATIVE=0``, MinkowskiEngine's own layers and torch do the work: the same results, slower.
+``MINK_PD_ISA`` limits the instruction set (see ``isa.py``).
 """
 
 import contextlib
@@ -23,17 +24,20 @@ from typing import Any
 
 import torch
 
-from mink_pd.errors import MinkPDError
+from mink_pd.errors import ConfigError, MinkPDError
+from mink_pd.native.isa import compiler_options
 
 SOURCES = Path(__file__).parent / "csrc"
-TUNE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-# Contraction stands here because results must not depend on a compiler's default.
-FLAGS = ["-O3", TUNE, "-std=c++20", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-w"]
+# Contraction is named because results must not depend on a compiler's default.
+FLAGS = ["-O3", "-std=c++20", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-w"]
 
 
 @functools.cache
 def library() -> Any | None:
-    """The compiled operators, or None where MinkowskiEngine and torch are to do the work."""
+    """The compiled operators, or None where MinkowskiEngine and torch are to do the work.
+
+    Raises ConfigError where ``MINK_PD_ISA`` asks for an instruction set that is unknown or not there.
+    """
     if os.environ.get("MINK_PD_NATIVE", "1") == "0":
         return None
     try:
@@ -42,6 +46,8 @@ def library() -> Any | None:
             print("mink_pd: compiling its fast paths, once; this takes about a minute", file=sys.stderr)
             build()
         torch.ops.load_library(str(path))
+    except ConfigError:  # of MINK_PD_ISA: what the user asked for is not to be replaced silently
+        raise
     except (MinkPDError, OSError) as error:
         print(f"mink_pd: warning: {error}; using slower ones of MinkowskiEngine and torch", file=sys.stderr)
         return None
@@ -49,11 +55,11 @@ def library() -> Any | None:
 
 
 def library_path() -> Path:
-    """Where the library for this torch, Python, processor, compiler and source is or will be."""
+    """Where the library for this torch, Python, processor, instruction set, compiler and source is or will be."""
     digest = hashlib.sha256()
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.read_bytes())
-    digest.update(" ".join([*FLAGS, str(compiler()), _processor()]).encode())
+    digest.update(" ".join([*FLAGS, *compiler_options(), str(compiler()), _processor()]).encode())
     cache = os.environ.get("MINK_PD_CACHE")
     folder = Path(cache) if cache else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "mink_pd"
     version = f"torch{torch.__version__}-{sys.implementation.cache_tag}-{digest.hexdigest()[:16]}"
@@ -95,7 +101,7 @@ def _compile(path: Path) -> None:
         shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="building-") as scratch:
         sources = sorted(SOURCES.glob("*.cpp"))
-        commands = [[cxx, *FLAGS, abi, *includes, "-c", str(source)] for source in sources]
+        commands = [[cxx, *FLAGS, *compiler_options(), abi, *includes, "-c", str(source)] for source in sources]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(partial(_run, folder=Path(scratch)), commands))
         objects = [f"{source.stem}.o" for source in sources]
@@ -129,13 +135,13 @@ def _processor() -> str:
 
 def main() -> None:
     """Build at set-up, saying what is done."""
-    path = library_path()
-    if path.exists():
-        print(f"fast paths: {path} is there")
-        return
-    print(f"fast paths: compiling with {compiler() or 'no compiler'} ...", flush=True)
     start = time.monotonic()
     try:
+        path = library_path()
+        if path.exists():
+            print(f"fast paths: {path} is there")
+            return
+        print(f"fast paths: compiling with {compiler() or 'no compiler'} ...", flush=True)
         build()
     except MinkPDError as error:
         raise SystemExit(f"error: {error}") from None

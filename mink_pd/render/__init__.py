@@ -13,7 +13,7 @@ from mink_pd.render.detections import (
 from mink_pd.render.frames import choose_frame
 from mink_pd.render.importance import importance_camera, importance_figure, importance_scene
 from mink_pd.render.offscreen import render_images, render_png, save_png
-from mink_pd.render.outlook import OUTLOOKS
+from mink_pd.render.outlook import Outlook
 from mink_pd.render.scene import Lines, Points, Scene
 from mink_pd.render.window import check_display, show
 
@@ -21,9 +21,9 @@ __all__ = [
     "FALSE_POSITIVE",
     "IGNORED",
     "MISSED",
-    "OUTLOOKS",
     "TRUE_POSITIVE",
     "Lines",
+    "Outlook",
     "Panel",
     "Points",
     "Scene",

@@ -1,24 +1,19 @@
 """Which part of the surroundings a picture shows, and from where."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from mink_pd.data import View
 from mink_pd.render.camera import Camera, fit_camera
 from mink_pd.render.shapes import ahead
 
 _NARROW = 6.0  # vertical angle of view from above [degrees]: hardly any perspective
 
 
-@dataclass(frozen=True)
 class Outlook:
-    """all_around: the whole circle, seen from above; else what lies ahead, from behind the sensor.
+    """What a picture of a data set's frames shows, and from where."""
 
-    front: direction of the vehicle's front, counter-clockwise from x [degrees].
-    """
-
-    all_around: bool
-    front: float
+    def __init__(self, view: View) -> None:
+        self.all_around, self.front = view.all_around, view.front
 
     def points(self, points: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Which points (P, 3 or more) to draw, bool (P,), where the picture must show the targets (T, 3)."""
@@ -34,6 +29,4 @@ class Outlook:
         return fit_camera(targets, size, elevation=90, azimuth=self.front, fov=_NARROW)
 
 
-AHEAD = Outlook(all_around=False, front=0.0)
-# By data.kind. nuScenes' LiDAR has x to the right and y ahead.
-OUTLOOKS = {"kitti": AHEAD, "nuscenes": Outlook(all_around=True, front=90.0)}
+AHEAD = Outlook(View())

@@ -10,26 +10,21 @@ import numpy as np
 from PIL import Image
 
 from mink_pd.boxes.geometry import corners
-from mink_pd.data import open_dataset
+from mink_pd.data import open_dataset, view_of
 from mink_pd.data.frame import Frame
 from mink_pd.detect.predict import detect_frame
-from mink_pd.distill.importance import Importance
+from mink_pd.distill.importance import importance_title
 from mink_pd.distill.inspect import ImportanceView, inspect_importance
 from mink_pd.errors import MinkPDError
 from mink_pd.experiments.groups import Group
 from mink_pd.experiments.runs import Run
 from mink_pd.models.checkpoint import load_detector
-from mink_pd.render import OUTLOOKS, Panel, choose_frame, detections_figure, importance_figure
+from mink_pd.render import Panel, choose_frame, detections_figure, importance_figure
 from mink_pd.render.colours import colour_map, scale_of
 from mink_pd.render.detections import COLOURS
 from mink_pd.render.outlook import Outlook
 from mink_pd.report.judge import judge
 
-KINDS: dict[Importance, str] = {
-    "points": "number of points",
-    "channel_max": "largest channel of the teacher's feature",
-    "score": "teacher's class score",
-}
 SCORE = 0.3  # detections below it are left out
 _STEP = 0.002  # [m] of the scene's coordinates: 65 m fit into 16 bits
 
@@ -67,7 +62,7 @@ def look(group: Group, root: Path | None, id: str | None) -> Shown:
     tap, kind, rows = _selection(row.runs[seed])
     view = inspect_importance(load_detector(teacher.folder.path)[0], frame, tap, kind, rows)
     panels = [_panel(name, run, frame) for name, run in trained.items()]
-    return Shown(frame, view, panels, f"{KINDS[kind]} at tap {tap}", id is not None, OUTLOOKS[data.kind])
+    return Shown(frame, view, panels, f"{importance_title(kind)} at tap {tap}", id is not None, Outlook(view_of(data)))
 
 
 def pictures(shown: Shown) -> dict[str, Image.Image]:
@@ -117,9 +112,9 @@ def _panel(name: str, run: Run, frame: Frame) -> Panel:
     return judge(frame, detect_frame(detector, frame, config), SCORE, name, config.data)
 
 
-def _selection(run: Run) -> tuple[str, Importance, int]:
+def _selection(run: Run) -> tuple[str, str, int]:
     """Tap, importance and number of rows of the run's PointDistiller; its settings where it has another method."""
-    settings = run.config.distill.pointdistiller
+    settings = run.config.distill.section("pointdistiller")
     return settings.taps[-1], settings.importance, settings.rows
 
 

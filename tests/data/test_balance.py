@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mink_pd.config import DataConfig
 from mink_pd.data import open_dataset
 from mink_pd.data.balance import Balance, occurrences
+from mink_pd.data.kitti import KittiConfig
 from mink_pd.data.loader import make_loader
 from mink_pd.errors import DataError
 
@@ -44,7 +44,7 @@ def test_repeated_frames_are_augmented_anew(kitti_root: Path) -> None:
     for id in ("000001", "000002", "000003", "000004", "000005", "000006"):  # a pedestrian in the first frame only
         path = kitti_root / "training" / "label_2" / f"{id}.txt"
         path.write_text("".join(line for line in path.open() if not line.startswith("Pedestrian")))
-    config = DataConfig(root=kitti_root, workers=0, class_balanced=True, range=(-99, -99, -9, 99, 99, 9))
+    config = KittiConfig(root=kitti_root, workers=0, class_balanced=True, range=(-99, -99, -9, 99, 99, 9))
     dataset = open_dataset(config, "train")
     loader = make_loader(dataset, config, batch_size=1, training=True, seed=0)
     assert len(loader) == 8  # 7 frames with cars, 1 with a pedestrian: 4 a class

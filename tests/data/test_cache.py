@@ -3,11 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mink_pd.config import DataConfig
 from mink_pd.data import open_dataset
 from mink_pd.data.cache import CachedFrames
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import Kitti
+from mink_pd.data.kitti import Kitti, KittiConfig
 from mink_pd.data.loader import make_loader
 
 
@@ -71,7 +70,7 @@ def test_a_reader_cannot_change_what_the_next_one_gets(kitti_root: Path) -> None
 def test_training_sees_the_same_frames_with_and_without(kitti_root: Path, workers: int) -> None:
     batches = []
     for megabytes in (0, 0.03, 100):
-        config = DataConfig(root=kitti_root, workers=workers, cache_mb=megabytes)
+        config = KittiConfig(root=kitti_root, workers=workers, cache_mb=megabytes)
         loader = make_loader(open_dataset(config, "train"), config, batch_size=2, training=True, seed=3)
         batches.append([batch for epoch in range(2) for batch in loader.epoch(epoch)])
     for other in batches[1:]:

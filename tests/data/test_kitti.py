@@ -8,10 +8,9 @@ import pytest
 
 from mink_pd.boxes.camera import lidar_to_camera
 from mink_pd.boxes.geometry import corners, points_in_boxes
-from mink_pd.config import DataConfig
 from mink_pd.data import open_dataset
 from mink_pd.data.calibration import Calibration
-from mink_pd.data.kitti import Kitti, detections_to_objects, read_calibration, write_calibration
+from mink_pd.data.kitti import Kitti, KittiConfig, detections_to_objects, read_calibration, write_calibration
 from mink_pd.data.labels import read_objects, write_objects
 from mink_pd.data.projection import in_camera_view, project_boxes
 from mink_pd.errors import DataError
@@ -255,7 +254,7 @@ def test_missing_files_are_counted_at_once(kitti_root: Path, folder: str) -> Non
 
 def test_a_wrong_path_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"training: no such folder; .*velodyne.*calib.*label_2"):
-        open_dataset(DataConfig(root=tmp_path), "train")
+        open_dataset(KittiConfig(root=tmp_path), "train")
 
 
 def test_an_unknown_split_says_which_there_are(kitti_root: Path) -> None:
@@ -275,7 +274,7 @@ def test_a_bad_file_is_named_when_its_frame_is_read(kitti_root: Path) -> None:
 
 
 def test_max_frames_is_for_training_only(kitti_root: Path) -> None:
-    config = DataConfig(root=kitti_root, max_frames=2)
+    config = KittiConfig(root=kitti_root, max_frames=2)
     assert len(open_dataset(config, "train")) == 2
     assert len(open_dataset(config, "val")) == 3
 

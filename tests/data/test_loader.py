@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from mink_pd.config import DataConfig
 from mink_pd.config.data import AugmentConfig, ObjectNoise
 from mink_pd.data import open_dataset
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
+from mink_pd.data.kitti import KittiConfig
 from mink_pd.data.loader import EpochOrder, Loader, crop_points, keep_boxes, make_loader
 from mink_pd.errors import ConfigError, DataError
 
 
 def loader(root: Path, *, training: bool = True, workers: int = 0, rank: int = 0, world: int = 1) -> Loader:
     augment = AugmentConfig(ground_truth_sampling={"Car": 4}, object_noise=ObjectNoise())
-    config = DataConfig(root=root, workers=workers, augment=augment)
+    config = KittiConfig(root=root, workers=workers, augment=augment)
     dataset = open_dataset(config, "train" if training else "val")
     return make_loader(dataset, config, batch_size=2, training=training, seed=3, rank=rank, world=world)
 
@@ -85,7 +85,7 @@ def test_validation_ranks_share_frames_once(count: int, world: int) -> None:
 def test_validation_frames_are_as_they_are_on_disk(kitti_root: Path) -> None:
     batches = list(loader(kitti_root, training=False).epoch(0))
     assert ids(batches) == ["000007", "000008", "000009"]
-    config = DataConfig(root=kitti_root)
+    config = KittiConfig(root=kitti_root)
     frame, original = batches[0].frames[0], open_dataset(config, "val")[0]
     np.testing.assert_array_equal(frame.boxes, original.boxes)
     assert frame.objects is not None
@@ -124,7 +124,7 @@ def test_boxes_without_points_or_outside_are_left_out() -> None:
 
 
 def test_frames_out_of_range_make_empty_ones(kitti_root: Path) -> None:
-    config = DataConfig(root=kitti_root, workers=0, range=(500, -10, -3, 520, 10, 1))
+    config = KittiConfig(root=kitti_root, workers=0, range=(500, -10, -3, 520, 10, 1))
     for training in (True, False):
         dataset = open_dataset(config, "train")
         batches = list(make_loader(dataset, config, batch_size=4, training=training, seed=0).epoch(0))
@@ -134,7 +134,7 @@ def test_frames_out_of_range_make_empty_ones(kitti_root: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_frame_is_one_line_whatever_the_workers(kitti_root: Path, workers: int) -> None:
-    config = DataConfig(root=kitti_root, workers=workers)
+    config = KittiConfig(root=kitti_root, workers=workers)
     (kitti_root / "training" / "velodyne" / "000004.bin").write_bytes(b"12345")
     train = make_loader(open_dataset(config, "train"), config, batch_size=2, training=True, seed=0)
     with pytest.raises(DataError, match=r"000004\.bin: truncated") as error:
@@ -144,6 +144,6 @@ def test_a_bad_frame_is_one_line_whatever_the_workers(kitti_root: Path, workers:
 
 def test_an_unknown_class_to_paste_is_named(kitti_root: Path) -> None:
     augment = AugmentConfig(ground_truth_sampling={"Carr": 4})
-    config = DataConfig(root=kitti_root, augment=augment)
+    config = KittiConfig(root=kitti_root, augment=augment)
     with pytest.raises(ConfigError, match="ground_truth_sampling: unknown class 'Carr'"):
         make_loader(open_dataset(config, "train"), config, batch_size=2, training=True, seed=0)

@@ -11,11 +11,10 @@ from nuscenes_copy import VERSION, change, copy_tables
 from scipy.spatial.transform import Rotation
 
 from mink_pd.boxes.geometry import pairs_in_boxes, wrap_angle
-from mink_pd.config import DataConfig
 from mink_pd.data import devkit as devkit_module
 from mink_pd.data import open_dataset
 from mink_pd.data.devkit import open_tables
-from mink_pd.data.nuscenes import NuScenes, from_map, to_map
+from mink_pd.data.nuscenes import NuScenes, NuScenesConfig, from_map, to_map
 from mink_pd.errors import ConfigError, DataError
 
 pytest.importorskip("nuscenes")
@@ -87,7 +86,7 @@ def test_frame_names_are_of_objects_that_were_seen(nuscenes_root: Path) -> None:
 
 
 def test_configuration_opens_it_and_cuts_the_training_split_only(nuscenes_root: Path) -> None:
-    config = DataConfig(kind="nuscenes", root=nuscenes_root, classes=["car", "bus"], max_frames=1, sweeps=1)
+    config = NuScenesConfig(root=nuscenes_root, classes=["car", "bus"], max_frames=1, sweeps=1)
     assert len(open_dataset(config, "train")) == 1
     assert len(open_dataset(config, "val")) == 4
     assert np.unique(open_dataset(config, "val")[0].points[:, 4]).tolist() == [0]
@@ -95,7 +94,7 @@ def test_configuration_opens_it_and_cuts_the_training_split_only(nuscenes_root: 
 
 def test_classes_of_another_data_set_are_refused(nuscenes_root: Path) -> None:
     with pytest.raises(ConfigError, match=r"no class 'Car'; use car, truck"):
-        open_dataset(DataConfig(kind="nuscenes", root=nuscenes_root), "val")
+        open_dataset(NuScenesConfig(root=nuscenes_root), "val")
 
 
 def test_own_splits_of_the_version_folder(nuscenes_root: Path, tmp_path: Path) -> None:

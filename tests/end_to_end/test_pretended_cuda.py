@@ -13,10 +13,11 @@ from mink_pd.config.models import PointPillarsConfig
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
 from mink_pd.detect.predict import detect_batches
-from mink_pd.distill import METHODS, Distiller
+from mink_pd.distill import Distiller
 from mink_pd.distill.inspect import inspect_importance
 from mink_pd.models import build_detector
 from mink_pd.native import build as native
+from mink_pd.registry import METHODS
 
 OTHERS = [name for name in METHODS if name != "pointdistiller"]
 RANGE = (0.0, -6.4, -3.0, 12.8, 6.4, 1.0)

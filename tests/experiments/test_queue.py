@@ -132,7 +132,7 @@ def test_a_real_training(tmp_path: Path) -> None:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(pickle.dumps(jobs[0]))
+    process.stdin.write(pickle.dumps([]) + pickle.dumps(jobs[0]))
     process.stdin.flush()
     assert b"epoch 1/1000" in process.stdout.readline()
     process.stdin.close()

@@ -13,11 +13,11 @@ from mink_pd.config import Config, load_config
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
 from mink_pd.distill import Distiller
-from mink_pd.distill.distiller import METHODS
 from mink_pd.models import build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.anchors import encode
 from mink_pd.models.losses import assign_targets
+from mink_pd.registry import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -50,17 +50,29 @@ def test_training_and_inference_agree_with_the_plain_layers(native: bool, monkey
         torch.testing.assert_close(ours(voxels).double(), plain(theirs, voxels), rtol=1e-4, atol=2e-5)
 
 
-def test_the_same_bits_whatever_the_threads() -> None:
-    voxels, net = pillars(9000), PillarFeatureNet(16, height=-1.0)
-    before, results = torch.get_num_threads(), []
+def outputs_and_gradients(net: PillarFeatureNet, voxels: Voxels, threads: int) -> list[torch.Tensor]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
-        for threads in (1, 2, 2):
-            torch.set_num_threads(threads)
-            net.zero_grad()
-            y = net(voxels)
-            y.square().sum().backward()
-            results.append([y.detach(), *(p.grad.clone() for p in net.parameters())])
+        net.zero_grad()
+        y = net(voxels)
+        y.square().sum().backward()
+        return [y.detach(), *(p.grad.clone() for p in net.parameters())]
     finally:
         torch.set_num_threads(before)
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_the_same_bits_for_any_number_of_threads() -> None:
+    voxels, net = pillars(9000), PillarFeatureNet(16, height=-1.0).eval()
+    first, *others = [outputs_and_gradients(net, voxels, threads) for threads in (1, 2, 2, 4)]
+    for other in others:
+        assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_training_gives_nearly_the_same_for_any_number_of_threads() -> None:
+    """Not the same bits: without AVX-512, MKL cuts the sums of the moments by the number of threads."""
+    voxels, net = pillars(9000), PillarFeatureNet(16, height=-1.0)
+    first, *others = [outputs_and_gradients(net, voxels, threads) for threads in (1, 2, 4)]
+    for other in others:
+        for a, b in zip(first, other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * float(a.abs().max()))

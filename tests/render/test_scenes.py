@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mink_pd.boxes.geometry import corners
+from mink_pd.data import View
 from mink_pd.errors import DataError
 from mink_pd.render import FALSE_POSITIVE, MISSED, TRUE_POSITIVE, Lines, Panel, Points, choose_frame
 from mink_pd.render import detections as detections_module
@@ -12,7 +13,7 @@ from mink_pd.render.camera import fit_camera
 from mink_pd.render.colours import CLASSES, OKABE_ITO, WHITE, encode_srgb, scale_of
 from mink_pd.render.detections import COLOURS, _scores, detections_figure, detections_scene, detections_side_by_side
 from mink_pd.render.importance import SELECTED, importance_figure, importance_scene
-from mink_pd.render.outlook import OUTLOOKS
+from mink_pd.render.outlook import AHEAD, Outlook
 from mink_pd.render.page import PAGE, SIZE, Page, rgb
 from mink_pd.render.shapes import box_edges, circles, dashes, rings, velocity_arrows, view_targets
 
@@ -168,7 +169,7 @@ def test_figures_are_composed_of_pictures_counts_and_legend(monkeypatch: pytest.
     importance_figure(POINTS, np.ones(len(POINTS)), empty, BOXES, 0.5, velocities=moves, outlook=AROUND)
 
 
-AROUND = OUTLOOKS["nuscenes"]
+AROUND = Outlook(View(all_around=True, front=90))
 
 
 def test_arrows_lead_to_where_the_roof_is_a_second_later() -> None:
@@ -203,7 +204,7 @@ def test_all_around_boxes_are_coloured_by_class_and_nothing_is_cut() -> None:
     assert arrow == pytest.approx(velocity_arrows(BOXES[:1], np.array([[0.0, 40.0]])))
     behind = np.array([[-90.0, 3.0, 0.0]])
     assert AROUND.points(behind, np.zeros((1, 3))).all()
-    assert not OUTLOOKS["kitti"].points(behind, np.zeros((1, 3))).any()
+    assert not AHEAD.points(behind, np.zeros((1, 3))).any()
     whole = rings([10.0], 0.0, whole=True).segments.reshape(-1, 3)
     assert (whole.min(axis=0), whole.max(axis=0)) == (pytest.approx([-10, -10, 0]), pytest.approx([10, 10, 0]))
 

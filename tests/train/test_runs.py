@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from stand_in import make_trainer
 
-from mink_pd.config import Config, DataConfig, load_config
+from mink_pd.config import Config, load_config
+from mink_pd.data.kitti import KittiConfig
 from mink_pd.errors import CheckpointError, ConfigError
 from mink_pd.models.checkpoint import checkpoint_file
 from mink_pd.train.reporter import keep_epochs, read_metrics
@@ -69,7 +70,7 @@ def test_resuming_with_other_settings_names_the_key(config: Config, run: RunFold
 
 def test_resuming_elsewhere_is_allowed(config: Config, run: RunFolder, tmp_path: Path) -> None:
     run.path.rename(tmp_path / "moved")
-    moved = Config(name="moved", runs=tmp_path, data=DataConfig(root=tmp_path / "kitti", workers=0))
+    moved = Config(name="moved", runs=tmp_path, data=KittiConfig(root=tmp_path / "kitti", workers=0))
     RunFolder.of(moved).check(moved, {}, resume=True, force=False)
 
 

@@ -1,15 +1,27 @@
 """Attention-guided and non-local distillation (Zhang & Ma, ICLR 2021)."""
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from mink_pd.config.methods import AttentionGuidedConfig
+from mink_pd.config.methods import RowsConfig
 from mink_pd.distill.methods.adapters import AdaptedMethod
 from mink_pd.distill.methods.rows import all_rows, frame_mean, important_rows
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
+from mink_pd.registry import METHODS
 
 
+class AttentionGuidedConfig(RowsConfig):
+    """Attention-guided and non-local distillation (Zhang & Ma, ICLR 2021); ``rows`` are the non-local module's."""
+
+    attention: float = Field(2e-2, ge=0)  # of the attention maps; this and the next two as for one-stage detectors
+    features: float = Field(4e-4, ge=0)  # of the features under the attention masks
+    non_local: float = Field(4e-4, ge=0)
+    temperature: float = Field(0.5, gt=0)  # of the masks
+
+
+@METHODS.register("attention_guided")
 class AttentionGuided(AdaptedMethod):
     """Features under the attention of both networks, the attention itself, and non-local relations (section 3).
 
@@ -22,6 +34,7 @@ class AttentionGuided(AdaptedMethod):
     Gaussian form without parameters: trained ones on the teacher's side could shrink. No gradient through the masks.
     """
 
+    Settings = AttentionGuidedConfig
     settings: AttentionGuidedConfig
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:

@@ -2,14 +2,23 @@
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
-from mink_pd.config.methods import AttentionTransferConfig
+from mink_pd.config.methods import FeatureConfig
 from mink_pd.distill.methods.method import Method
 from mink_pd.distill.methods.rows import all_rows, frame_mean
 from mink_pd.distill.pairs import TapPair
+from mink_pd.registry import METHODS
 
 
+class AttentionTransferConfig(FeatureConfig):
+    """Attention transfer (Zagoruyko & Komodakis, ICLR 2017): beta is ``weight`` over the sites of a frame."""
+
+    weight: float = Field(1000.0, ge=0)
+
+
+@METHODS.register("attention_transfer")
 class AttentionTransfer(Method):
     """Activation-based attention: beta / 2 || Q_S / ||Q_S|| - Q_T / ||Q_T|| ||_2, Q = sum_c |A_c|^2 (eq. 2).
 
@@ -17,6 +26,7 @@ class AttentionTransfer(Method):
     No adapter: the sum over channels leaves one number a site. Departure: empty cells are not part of the map.
     """
 
+    Settings = AttentionTransferConfig
     settings: AttentionTransferConfig
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,15 +1,25 @@
 """Fine-grained feature imitation (Wang et al., CVPR 2019)."""
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from mink_pd.config.methods import FineGrainedConfig
+from mink_pd.config.methods import FeatureConfig
 from mink_pd.distill.methods.adapters import AdaptedMethod
 from mink_pd.distill.methods.regions import near_objects
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
+from mink_pd.registry import METHODS
 
 
+class FineGrainedConfig(FeatureConfig):
+    """Fine-grained imitation near anchors (Wang et al., CVPR 2019): lambda is ``weight``."""
+
+    weight: float = Field(0.01, ge=0)
+    near: float = Field(0.5, ge=0, le=1)  # psi: a site is near from this share of the object's best IoU
+
+
+@METHODS.register("fine_grained")
 class FineGrained(AdaptedMethod):
     """1 / (2 N_p) sum_ij I_ij sum_c (f(S)_ijc - T_ijc)^2 over the sites near objects (section 3).
 
@@ -18,6 +28,7 @@ class FineGrained(AdaptedMethod):
     sites only: an object without any teaches nothing.
     """
 
+    Settings = FineGrainedConfig
     settings: FineGrainedConfig
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:

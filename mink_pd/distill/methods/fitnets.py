@@ -2,12 +2,18 @@
 
 from torch import Tensor
 
-from mink_pd.config.methods import FitNetsConfig
+from mink_pd.config.methods import FeatureConfig
 from mink_pd.distill.methods.adapters import AdaptedMethod
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
+from mink_pd.registry import METHODS
 
 
+class FitNetsConfig(FeatureConfig):
+    """FitNets (Romero et al., ICLR 2015)."""
+
+
+@METHODS.register("fitnets")
 class FitNets(AdaptedMethod):
     """Hints: 1/2 ||u - r(v)||^2 between the teacher's features u and the student's v through a regressor r (eq. 3).
 
@@ -15,6 +21,7 @@ class FitNets(AdaptedMethod):
     frame has; beside the detection loss from the first step, not in a stage of its own before it.
     """
 
+    Settings = FitNetsConfig
     settings: FitNetsConfig
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:

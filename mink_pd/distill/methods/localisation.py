@@ -1,17 +1,32 @@
 """Localisation distillation (Zheng et al., CVPR 2022)."""
 
 import math
+from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from mink_pd.config.methods import LocalisationConfig
+from mink_pd.config.methods import MethodConfig
 from mink_pd.distill.methods.heads import BOX, HeadMethod, anchor_scores, relative
 from mink_pd.distill.methods.regions import near_objects
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
+from mink_pd.registry import METHODS
 
 
+class LocalisationConfig(MethodConfig):
+    """Localisation distillation (Zheng et al., CVPR 2022)."""
+
+    taps: list[Literal["boxes"]] = ["boxes"]
+    weight: float = Field(0.25, ge=0)
+    near: float = Field(0.25, ge=0, le=1)  # gamma: the valuable region from this share of the object's best IoU
+    bins: int = Field(17, ge=2)
+    reach: float = Field(1.0, gt=0)  # the bins of a residual lie between -reach and reach
+    width: float = Field(0.125, gt=0)  # scale of the Laplace distribution around a residual
+
+
+@METHODS.register("localisation")
 class Localisation(HeadMethod):
     """sum_e KL(p_T^e || p_S^e) over the parameters e of a box, near objects (section 3).
 
@@ -23,6 +38,7 @@ class Localisation(HeadMethod):
     The valuable region is where IoU exceeds ``near`` of the object's best; anchors there weigh by the teacher's score.
     """
 
+    Settings = LocalisationConfig
     settings: LocalisationConfig
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,14 +1,26 @@
 """Soft targets (Hinton, Vinyals & Dean 2015)."""
 
+from typing import Literal
+
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
-from mink_pd.config.methods import LogitsConfig
+from mink_pd.config.methods import MethodConfig
 from mink_pd.distill.importance import tap_of
 from mink_pd.distill.methods.heads import HeadMethod
 from mink_pd.distill.pairs import TapPair
+from mink_pd.registry import METHODS
 
 
+class LogitsConfig(MethodConfig):
+    """Soft targets (Hinton, Vinyals & Dean 2015)."""
+
+    taps: list[Literal["scores"]] = ["scores"]
+    temperature: float = Field(2.0, gt=0)
+
+
+@METHODS.register("logits")
 class Logits(HeadMethod):
     """T^2 KL(p_T || p_S) of the class probabilities at temperature T (section 2).
 
@@ -17,6 +29,7 @@ class Logits(HeadMethod):
     the teacher's highest scores summed over the sites: the positives that it expects.
     """
 
+    Settings = LogitsConfig
     settings: LogitsConfig
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:

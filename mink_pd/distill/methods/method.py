@@ -1,10 +1,11 @@
 """What a method is: a module from pairs of taps to loss terms and logs, which knows nothing of detectors."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from mink_pd.config.section import Section
 from mink_pd.distill.pairs import TapPair
 
 Channels = dict[str, tuple[int, int]]  # of each tap of a method: the teacher's, the student's
@@ -17,7 +18,8 @@ class Method(nn.Module, ABC):
     Trained with the student, dropped at inference. The teacher's features carry no gradient.
     """
 
-    settings: Any  # the method's own section
+    Settings: ClassVar[type[Section]]  # the method's section of the configuration
+    settings: Any
 
     def __init__(self, name: str, settings: Any, channels: Channels) -> None:
         """``channels``: of the taps that will come. Raises DistillError for taps that the method cannot compare."""

@@ -5,12 +5,18 @@ import math
 import torch
 from torch import Tensor
 
-from mink_pd.config.methods import OverhaulConfig
+from mink_pd.config.methods import FeatureConfig
 from mink_pd.distill.methods.adapters import AdaptedMethod
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
+from mink_pd.registry import METHODS
 
 
+class OverhaulConfig(FeatureConfig):
+    """Feature overhaul with margin ReLU (Heo et al., ICCV 2019)."""
+
+
+@METHODS.register("overhaul")
 class Overhaul(AdaptedMethod):
     """d_p(max(T, m), r(S)): margin ReLU on the teacher, 1 x 1 convolution and batch norm r on the student (section 3).
 
@@ -21,6 +27,7 @@ class Overhaul(AdaptedMethod):
     in the batch instead of from the preceding batch norm. The mean over sites and channels, not the sum.
     """
 
+    Settings = OverhaulConfig
     settings: OverhaulConfig
     norm = True
 

@@ -2,15 +2,26 @@
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
-from mink_pd.config.methods import RelationalConfig
+from mink_pd.config.methods import RowsConfig
 from mink_pd.distill.methods.method import Method
 from mink_pd.distill.methods.rows import frame_mean, important_rows
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
+from mink_pd.registry import METHODS
 
 
+class RelationalConfig(RowsConfig):
+    """Relational distillation (Park et al., CVPR 2019)."""
+
+    rows: int = Field(64, ge=1)  # angles are between all triples of them
+    distance: float = Field(25.0, ge=0)
+    angle: float = Field(50.0, ge=0)
+
+
+@METHODS.register("relational")
 class Relational(Method):
     """``distance`` sum_ij l(psi_D(t), psi_D(s)) + ``angle`` sum_ijk l(psi_A(t), psi_A(s)) over pairs and triples.
 
@@ -19,6 +30,7 @@ class Relational(Method):
     Departure: an example is a selected row, not an image, and pairs and triples are of one frame; mean over frames.
     """
 
+    Settings = RelationalConfig
     settings: RelationalConfig
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:

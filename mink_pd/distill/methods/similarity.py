@@ -1,15 +1,24 @@
 """Similarity-preserving distillation (Tung & Mori, ICCV 2019)."""
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
-from mink_pd.config.methods import SimilarityConfig
+from mink_pd.config.methods import RowsConfig
 from mink_pd.distill.methods.method import Method
 from mink_pd.distill.methods.rows import frame_mean, important_rows
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
+from mink_pd.registry import METHODS
 
 
+class SimilarityConfig(RowsConfig):
+    """Similarity-preserving distillation (Tung & Mori, ICCV 2019): gamma is ``weight``."""
+
+    weight: float = Field(3000.0, ge=0)
+
+
+@METHODS.register("similarity")
 class Similarity(Method):
     """1 / b^2 ||G_T - G_S||_F^2 with G = Q Q^T, each row over its L2 norm (section 3); no adapter.
 
@@ -18,6 +27,7 @@ class Similarity(Method):
     are the selected rows of one frame and Q their features; mean over frames.
     """
 
+    Settings = SimilarityConfig
     settings: SimilarityConfig
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,15 +1,29 @@
 """SparseKD: logits at pivotal positions (Yang et al., NeurIPS 2022)."""
 
+from typing import Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from mink_pd.config.methods import SparseKDConfig
+from mink_pd.config.methods import MethodConfig
 from mink_pd.distill.importance import select
 from mink_pd.distill.methods.heads import BOX, HeadMethod, anchor_scores, relative
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
+from mink_pd.registry import METHODS
 
 
+class SparseKDConfig(MethodConfig):
+    """SparseKD's logits at pivotal positions (Yang et al., NeurIPS 2022); distill.initialise is its other half."""
+
+    taps: list[Literal["scores", "boxes"]] = ["scores", "boxes"]
+    rows: int = Field(64, ge=1)  # pivotal positions a frame
+    classification: float = Field(10.0, ge=0)
+    box: float = Field(0.2, ge=0)
+
+
+@METHODS.register("sparsekd")
 class SparseKD(HeadMethod):
     """Class probabilities and boxes at the few sites that the teacher's classification finds pivotal.
 
@@ -19,6 +33,7 @@ class SparseKD(HeadMethod):
     angle's difference, as the detection loss. Teacher-guided initialisation is ``distill.initialise: teacher``.
     """
 
+    Settings = SparseKDConfig
     settings: SparseKDConfig
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:

@@ -22,6 +22,7 @@ from mink_pd.models.pointrcnn.regions import Regions, propose, sample_regions
 from mink_pd.models.pointrcnn.roi import RegionHead, boxes_from_frame, pool, region_loss
 from mink_pd.models.taps import PointTap
 from mink_pd.points import PointSample, abstract, choose_points, interpolate
+from mink_pd.registry import DETECTORS
 
 
 @dataclass(kw_only=True)
@@ -37,6 +38,7 @@ class PointPrediction(Prediction):
     codes: Tensor
 
 
+@DETECTORS.register("pointrcnn")
 class PointRCNN(Detector[PointSample, PointPrediction]):
     """Points -> PointNet++ -> a score and a box from every point -> regions -> their points -> refined boxes.
 
@@ -45,6 +47,8 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
     """
 
     geometry = ("model.geometry",)
+
+    Settings = PointRCNNConfig
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

@@ -5,8 +5,7 @@ import math
 import pytest
 from random_taps import RandomTaps, best_rows
 
-from mink_pd.config.methods import AttentionGuidedConfig
-from mink_pd.distill.methods.attention_guided import AttentionGuided
+from mink_pd.distill.methods.attention_guided import AttentionGuided, AttentionGuidedConfig
 
 Rows = list[list[float]]
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from random_taps import RandomTaps
 
-from mink_pd.config.methods import AttentionTransferConfig
-from mink_pd.distill.methods.attention_transfer import AttentionTransfer
+from mink_pd.distill.methods.attention_transfer import AttentionTransfer, AttentionTransferConfig
 
 
 def test_loss_is_the_papers() -> None:

@@ -8,8 +8,7 @@ from shapely.affinity import translate
 from shapely.geometry import Polygon
 
 from mink_pd.boxes.geometry import bev_corners
-from mink_pd.config.methods import FineGrainedConfig
-from mink_pd.distill.methods.fine_grained import FineGrained
+from mink_pd.distill.methods.fine_grained import FineGrained, FineGrainedConfig
 from mink_pd.distill.methods.regions import near_objects
 
 

@@ -3,8 +3,7 @@
 import pytest
 from random_taps import RandomTaps
 
-from mink_pd.config.methods import FitNetsConfig
-from mink_pd.distill.methods.fitnets import FitNets
+from mink_pd.distill.methods.fitnets import FitNets, FitNetsConfig
 
 
 def test_loss_is_the_papers() -> None:

@@ -6,8 +6,7 @@ import pytest
 import torch
 from random_taps import ANCHORS, RandomTaps
 
-from mink_pd.config.methods import LocalisationConfig
-from mink_pd.distill.methods.localisation import Localisation
+from mink_pd.distill.methods.localisation import Localisation, LocalisationConfig
 from mink_pd.distill.methods.regions import near_objects
 from mink_pd.errors import DistillError
 

@@ -5,8 +5,7 @@ import torch
 from random_taps import RandomTaps
 from torch.distributions import Bernoulli, kl_divergence
 
-from mink_pd.config.methods import LogitsConfig
-from mink_pd.distill.methods.logits import Logits
+from mink_pd.distill.methods.logits import Logits, LogitsConfig
 from mink_pd.errors import DistillError
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from random_taps import RandomTaps
 
-from mink_pd.config.methods import OverhaulConfig
-from mink_pd.distill.methods.overhaul import Overhaul, margin
+from mink_pd.distill.methods.overhaul import Overhaul, OverhaulConfig, margin
 
 
 def test_margin_is_the_mean_of_what_the_relu_hid() -> None:

@@ -5,8 +5,7 @@ import torch
 from random_taps import RandomTaps, best_rows
 from torch import Tensor
 
-from mink_pd.config.methods import RelationalConfig
-from mink_pd.distill.methods.relational import Relational
+from mink_pd.distill.methods.relational import Relational, RelationalConfig
 
 
 def huber(a: float, b: float) -> float:

@@ -4,8 +4,7 @@ import pytest
 import torch
 from random_taps import RandomTaps, best_rows
 
-from mink_pd.config.methods import SimilarityConfig
-from mink_pd.distill.methods.similarity import Similarity
+from mink_pd.distill.methods.similarity import Similarity, SimilarityConfig
 
 
 def test_loss_is_the_papers() -> None:

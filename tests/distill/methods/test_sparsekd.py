@@ -6,8 +6,7 @@ import pytest
 import torch
 from random_taps import ANCHORS, RandomTaps, best_rows
 
-from mink_pd.config.methods import SparseKDConfig
-from mink_pd.distill.methods.sparsekd import SparseKD
+from mink_pd.distill.methods.sparsekd import SparseKD, SparseKDConfig
 
 CHANNELS = {"scores": (ANCHORS * 3, ANCHORS * 3), "boxes": (ANCHORS * 7, ANCHORS * 7)}
 

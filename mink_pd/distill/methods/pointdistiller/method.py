@@ -1,11 +1,12 @@
 """PointDistiller (Zhang, Dong, Tai, Ma; CVPR 2023): local distillation with reweighted learning."""
 
-from typing import cast
+from typing import Literal, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from mink_pd.config.methods import PointDistillerConfig
+from mink_pd.config.methods import SelectionConfig
 from mink_pd.distill.importance import select
 from mink_pd.distill.methods.method import Channels, Method
 from mink_pd.distill.methods.pointdistiller.edges import compare_edges
@@ -13,14 +14,33 @@ from mink_pd.distill.methods.pointdistiller.graph import GraphConv, LocalGraph, 
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
 from mink_pd.processes import processes, sum_over_processes
+from mink_pd.registry import METHODS
 
 
+class PointDistillerConfig(SelectionConfig):
+    """PointDistiller (Zhang et al., CVPR 2023, section 3)."""
+
+    taps: list[str] = ["bev1", "bev2", "neck"]
+    weight: float = Field(1.0, ge=0)
+    rows: int = Field(64, ge=1)  # N, voxels selected a frame
+    neighbours: int = Field(16, ge=1)  # K
+    temperature: float = Field(1.0, gt=0)  # tau
+    normalise: bool = True  # divide the importance by its mean over the selected rows
+    local_distillation: bool = True  # LD: graph features instead of the rows' own
+    reweighting: bool = True  # RL: phi instead of 1
+    edge: Literal["neighbour", "difference"] = "neighbour"  # [x_j ; x_i] or [x_i - x_j ; x_i]
+    knn_space: Literal["coordinates", "features"] = "coordinates"
+    teacher_adapter: Literal["trained", "frozen"] = "frozen"  # frozen: a fixed orthogonal map; trained: as published
+
+
+@METHODS.register("pointdistiller")
 class PointDistiller(Method):
     """Selects the important voxels, compares local graphs around them, and weighs each by its importance.
 
     loss = weight * mean over rows, neighbours, channels of phi_i (G_t - G_s)^2 (section 3, equations 2 and 3).
     """
 
+    Settings = PointDistillerConfig
     settings: PointDistillerConfig
 
     def __init__(self, name: str, settings: PointDistillerConfig, channels: Channels) -> None:

@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from mink_pd.config import Config
-from mink_pd.config.methods import PointDistillerConfig
 from mink_pd.config.models import PointPillarsConfig
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
 from mink_pd.distill import Distiller
 from mink_pd.distill.importance import importance, inside_share
 from mink_pd.distill.inspect import inspect_importance
+from mink_pd.distill.methods.pointdistiller import PointDistillerConfig
 from mink_pd.distill.methods.pointdistiller.graph import GraphConv, local_graph
 from mink_pd.distill.methods.pointdistiller.method import PointDistiller, weights
 from mink_pd.distill.pairs import pair_taps

@@ -1,0 +1,22 @@
+"""What pyproject.toml cannot express: a wheel holds a copy of configs/ inside the package."""
+
+import shutil
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+
+class BuildWithConfigs(build_py):
+    """Builds the package, and copies configs/ to mink_pd/configs, where mink_pd.config.shipped looks first."""
+
+    def run(self) -> None:
+        """Build; an editable install needs no copy, for it finds configs/ beside the package."""
+        super().run()
+        if not self.editable_mode:
+            copy = Path(self.build_lib, "mink_pd", "configs")
+            shutil.rmtree(copy, ignore_errors=True)  # of an earlier build
+            shutil.copytree("configs", copy)
+
+
+setup(cmdclass={"build_py": BuildWithConfigs})
