@@ -84,11 +84,11 @@ class CountScorer(Scorer):
     examples = "found"
 
     @classmethod
-    def of(cls, dataset: Any) -> "CountScorer":
+    def of(cls, dataset: Any, config: Any) -> "CountScorer":
         return cls()
 
     @classmethod
-    def figures(cls) -> set[str]:
+    def figures(cls, classes: list[str]) -> set[str]:
         return {"found"}
 
     def keep(self, frame: Frame, found: Any) -> int:

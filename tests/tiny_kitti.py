@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mink_pd.boxes.camera import camera_to_lidar
 from mink_pd.data.calibration import Calibration
-from mink_pd.data.kitti import write_calibration
+from mink_pd.data.kitti import IMAGE_SIZE, write_calibration
 from mink_pd.data.labels import write_objects
 from mink_pd.data.objects import Objects
+from mink_pd.data.projection import clip_boxes, project_boxes
 
 CALIBRATION = Calibration(
     p2=np.array([[721.5, 0, 609.6, 0], [0, 721.5, 172.9, 0], [0, 0, 1, 0]]),
@@ -26,8 +28,9 @@ def write_frame(folder: Path, frame: str) -> None:
     np.concatenate([ground, *cars]).astype(np.float32).tofile(folder / "velodyne" / f"{frame}.bin")
     write_calibration(folder / "calib" / f"{frame}.txt", CALIBRATION)
     location = np.stack([-place[:, 1], np.full(2, 1.7), place[:, 0]], axis=1)
-    bbox = np.tile([500.0, 150, 560, 210], (2, 1))
     zero, dimensions = np.zeros(2), np.tile([1.5, 1.6, 4.0], (2, 1))
+    boxes = camera_to_lidar(location, dimensions, zero - np.pi / 2, CALIBRATION.camera_from_lidar)
+    bbox = clip_boxes(project_boxes(boxes, CALIBRATION), IMAGE_SIZE)
     names = np.array(["Car", "Car"])
     objects = Objects(names, zero, zero.astype(int), zero, bbox, dimensions, location, zero - np.pi / 2)
     write_objects(folder / "label_2" / f"{frame}.txt", objects)

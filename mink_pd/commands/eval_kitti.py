@@ -1,27 +1,26 @@
 """KITTI figures of a trained detector, or of anyone's detections."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
-from rich.table import Table
-
 from mink_pd.cli import console
-from mink_pd.commands.options import add_checkpoint, add_config, add_json, add_which
+from mink_pd.commands.options import add_checkpoint, add_config, add_json, add_scoring, add_which, class_thresholds
 from mink_pd.config import load_config
 from mink_pd.data import open_dataset
 from mink_pd.data.loader import make_loader
-from mink_pd.data.objects import Objects
 from mink_pd.detect.device import launch
 from mink_pd.errors import ConfigError
-from mink_pd.evaluate.kitti import evaluate_kitti, load_folders, mean_average_precision, operating_points
+from mink_pd.evaluate.camera_fit import detections_fit_labels
+from mink_pd.evaluate.candidates import collect
+from mink_pd.evaluate.kitti import Frames, evaluate_kitti, load_folders, mean_average_precision, operating_points
+from mink_pd.evaluate.rules import MIN_IOU, thresholds
 from mink_pd.evaluate.scorers import KittiScorer, split
-from mink_pd.evaluate.tables import kitti_table, write_json
+from mink_pd.evaluate.tables import kitti_table, operating_table, write_json
 from mink_pd.models.checkpoint import load_detector
 from mink_pd.train.validate import validate
 
 DESCRIPTION = "KITTI figures of a detector (CONFIG --checkpoint) or of files (--labels --detections)."
-
-Rows = dict[str, Objects]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,37 +34,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--detections", type=Path, metavar="DIR", help="KITTI detection files, FRAME.txt")
     frames = "frames to evaluate, one ID per line; those with a detection file if not given"
     add("--frames", type=Path, metavar="FILE", help=frames)
+    add_scoring(parser)
+    rules = "KITTI's limits on image boxes; if not given, they apply where labels have true image boxes"
+    add("--image-rules", choices=("on", "off"), help=rules)
     add_json(parser)
 
 
 def main(options: argparse.Namespace) -> None:
     """Evaluate, print the table, write the JSON."""
-    labels, detections = from_folders(options) if options.labels or options.detections else from_checkpoint(options)
-    result = evaluate_kitti(labels, detections)
-    console.print(kitti_table(result))
-    console.print(operating_table(labels, detections))
-    means = mean_average_precision(result)
-    text = "  ".join(f"{name} {'–' if value is None else f'{value:.2f}'}" for name, value in means.items())
-    console.print(f"mAP over the classes, moderate, R40: {text}   ({len(labels)} frames)")
+    from_files = options.labels or options.detections
+    scorer, labels, detections = score_folders(options) if from_files else score_checkpoint(options)
+    result = evaluate_kitti(labels, detections, scorer.min_iou, scorer.image_rules)
+    points = operating_points(labels, detections, None, scorer.min_iou, scorer.image_rules)
     if options.json:
         write_json(options.json, result)
+    console.print(kitti_table(result, scorer.min_iou))
+    console.print(operating_table(points, scorer.min_iou))
+    if scorer.note:
+        console.print(scorer.note, soft_wrap=True)
+    lacking = [name for name in classes_without(detections, scorer.min_iou) if result[name]["3d"]["R40"][2] is not None]
+    if lacking and not options.classes:
+        text = f"no detection of {', '.join(lacking)}; --classes leaves out what the detector lacks"
+        console.print(text, soft_wrap=True)
+    means = mean_average_precision(result)
+    text = "  ".join(f"{name} {'–' if value is None else f'{value:.2f}'}" for name, value in means.items())
+    over = "the classes" if list(scorer.min_iou) == list(MIN_IOU) else ", ".join(scorer.min_iou)
+    console.print(f"mAP over {over}, moderate, R40: {text}   ({len(labels)} frames)", soft_wrap=True)
+    if options.json:
         console.print(f"written: {options.json}", soft_wrap=True)
 
 
-def from_folders(options: argparse.Namespace) -> tuple[Rows, Rows]:
-    """Labels and detections as KITTI files."""
+def classes_without(detections: Frames, classes: Iterable[str]) -> list[str]:
+    """Those of the classes that no detection has."""
+    found = {str(name).lower() for rows in detections.values() for name in rows.names}
+    return [name for name in classes if name.lower() not in found]
+
+
+def score_folders(options: argparse.Namespace) -> tuple[KittiScorer, Frames, Frames]:
+    """How to score KITTI files, their labels and their detections."""
     if options.config or not (options.labels and options.detections):
         raise ConfigError("command line: give CONFIG and --checkpoint, or --labels and --detections, and not both")
-    return load_folders(options.labels, options.detections, options.frames)
+    min_iou = class_thresholds(options, list(MIN_IOU))
+    labels, detections = load_folders(options.labels, options.detections, options.frames, options.classes or ())
+    rules = image_rules(options)
+    if rules is None:
+        rules = detections_fit_labels(collect(labels, detections))
+    return KittiScorer(min_iou, rules), labels, detections
 
 
-def from_checkpoint(options: argparse.Namespace) -> tuple[Rows, Rows]:
-    """Labels of a split and what the detector finds in it."""
+def score_checkpoint(options: argparse.Namespace) -> tuple[KittiScorer, Frames, Frames]:
+    """How to score the detector, the labels of a split and what the detector finds in it."""
     if not (options.config and options.checkpoint):
         raise ConfigError("command line: give CONFIG and --checkpoint, or --labels and --detections")
     config = load_config(options.config, [*options.overrides, "train.devices=1", "train.nodes=1"])
     if config.data.kind != "kitti":
         raise ConfigError(f"'data.kind': {config.data.kind} has a benchmark of its own; use mink-pd eval-nuscenes")
+    if options.image_rules:
+        config.evaluate.image_rules = image_rules(options)
+    own = thresholds(config.data.classes, config.evaluate.min_iou)
+    min_iou = class_thresholds(options, config.data.classes, own)
     detector, _ = load_detector(options.checkpoint, config, options.which)
     dataset = open_dataset(config.data, options.split or config.data.val_split)
     batches = make_loader(
@@ -78,14 +105,11 @@ def from_checkpoint(options: argparse.Namespace) -> tuple[Rows, Rows]:
         world=1,
     )
     fabric = launch(config.train)
-    return split(validate(detector.to(fabric.device), batches.epoch(0), KittiScorer(), fabric).kept)
+    scorer = KittiScorer.of(dataset, config)
+    scorer.min_iou = min_iou
+    return scorer, *split(validate(detector.to(fabric.device), batches.epoch(0), scorer, fabric).kept)
 
 
-def operating_table(labels: Rows, detections: Rows) -> Table:
-    """Each class at the score of its highest F1."""
-    table = Table("class", "score", "precision", "recall", "false positives a frame")
-    table.title = "at the score of the highest F1 (3D, moderate)"
-    for name, point in operating_points(labels, detections).items():
-        cells = (point.score, point.precision, point.recall, point.false_positives_per_frame) if point else ()
-        table.add_row(name, *(f"{cell:.3f}" for cell in cells))
-    return table
+def image_rules(options: argparse.Namespace) -> bool | None:
+    """What the command line says of them, None: nothing."""
+    return None if options.image_rules is None else options.image_rules == "on"

@@ -13,7 +13,7 @@ from mink_pd.data.nuscenes import NuScenes, NuScenesConfig
 from mink_pd.detect.device import launch
 from mink_pd.detect.predict import detect_batches
 from mink_pd.errors import ConfigError
-from mink_pd.evaluate.nuscenes import evaluate_submission, headline, score_rows, write_submission
+from mink_pd.evaluate.nuscenes import evaluate_submission, headline, of_classes, score_rows, write_submission
 from mink_pd.evaluate.scorers import NuScenesScorer
 from mink_pd.evaluate.tables import nuscenes_table, write_json
 from mink_pd.models.checkpoint import load_detector
@@ -61,7 +61,7 @@ def of_checkpoint(options: argparse.Namespace, config: Config, split: str) -> di
     detector, _ = load_detector(options.checkpoint, config, options.which)
     dataset = open_dataset(config.data.model_copy(update={"max_frames": None}), split)
     assert isinstance(dataset, NuScenes)
-    scorer = NuScenesScorer(dataset)
+    scorer = NuScenesScorer(dataset, config.data.classes)
     size = config.train.batch_size
     loader = make_loader(dataset, config.data, batch_size=size, training=False, seed=config.seed)
     detector.to(launch(config.train).device)
@@ -69,7 +69,9 @@ def of_checkpoint(options: argparse.Namespace, config: Config, split: str) -> di
     if options.submission:
         write_submission(options.submission, rows)
         console.print(f"written: {options.submission}", soft_wrap=True)
-    return score_rows(rows, dataset.root, dataset.version, split)
+    if scorer.note:
+        console.print(scorer.note, soft_wrap=True)
+    return of_classes(score_rows(rows, dataset.root, dataset.version, split), scorer.classes)
 
 
 def without_nan(value: Any) -> Any:

@@ -1,8 +1,12 @@
 """The options that several commands share, and the types of their values."""
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from mink_pd.errors import ConfigError
+from mink_pd.evaluate.rules import thresholds
 
 
 def add_config(parser: argparse.ArgumentParser, example: str, what: str = "", optional: bool = False) -> None:
@@ -68,6 +72,46 @@ def add_save(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """``--json``: figures for programs."""
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write the figures as JSON")
+
+
+def add_scoring(parser: argparse.ArgumentParser) -> None:
+    """``--classes`` and ``--min-iou``: what to score, and the overlap that makes a match."""
+    text = "classes to score, and over which means go; the detector's, or the benchmark's, if not given"
+    parser.add_argument("--classes", nargs="+", metavar="CLASS", help=text)
+    text = (
+        "IoU that a match must exceed, e.g. Forklift=0.5; evaluate.min_iou, or 0.7 for Car and else 0.5, if not given"
+    )
+    parser.add_argument("--min-iou", nargs="+", type=class_iou, default=[], metavar="CLASS=IOU", help=text)
+
+
+def class_thresholds(
+    options: argparse.Namespace, known: Sequence[str], own: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """The classes to score with the IoU that a match must exceed, as the options of :func:`add_scoring` say.
+
+    known: the classes without ``--classes``. own: the detector's classes and their thresholds without ``--min-iou``,
+    where the detector is known. Raises ConfigError for a class that the detector lacks, or that is not scored.
+    """
+    classes = options.classes or list(known)
+    lacking = [name for name in classes if own is not None and name not in own]
+    if lacking:
+        raise ConfigError(f"command line: --classes {lacking[0]}: the detector finds {', '.join(own or ())}")
+    stray = [name for name, _ in options.min_iou if name not in classes]
+    if stray:
+        raise ConfigError(f"command line: --min-iou {stray[0]}: scored are {', '.join(classes)}; add it to --classes")
+    return thresholds(classes, dict(own or {}) | dict(options.min_iou))
+
+
+def class_iou(text: str) -> tuple[str, float]:
+    """CLASS=IOU."""
+    name, separator, value = text.rpartition("=")
+    try:
+        iou = float(value)
+    except ValueError:
+        iou = -1.0
+    if not (separator and name and 0 <= iou < 1):
+        raise argparse.ArgumentTypeError(f"'{text}' is not CLASS=IOU with an IoU from 0 to less than 1")
+    return name, iou
 
 
 def count(text: str) -> int:

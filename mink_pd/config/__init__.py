@@ -1,6 +1,7 @@
 """Typed configuration: one file a section, and the loader."""
 
 from mink_pd.config.data import DataConfig
+from mink_pd.config.evaluate import EvaluateConfig
 from mink_pd.config.loader import assignment, dump_config, load_config, override, validate
 from mink_pd.config.methods import DistillConfig
 from mink_pd.config.root import Config
@@ -11,6 +12,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "DistillConfig",
+    "EvaluateConfig",
     "Section",
     "TrainConfig",
     "assignment",

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from mink_pd.config.data import DataConfig
+from mink_pd.config.evaluate import EvaluateConfig
 from mink_pd.config.methods import DistillConfig
 from mink_pd.config.models import DetectorConfig
 from mink_pd.config.section import Folder, Section, section_of
@@ -29,9 +30,18 @@ class Config(Section):
     data: DataSection = Field(default_factory=lambda: DATASETS[DEFAULT_DATA].Settings())
     model: ModelSection = Field(default_factory=lambda: DETECTORS[DEFAULT_MODEL].Settings())
     train: TrainConfig = Field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     distill: DistillConfig = Field(default_factory=DistillConfig)
 
     @model_validator(mode="after")
     def _model_fits_data(self) -> "Config":
         self.model.check(self.data.classes, self.data.has_velocities)
+        return self
+
+    @model_validator(mode="after")
+    def _thresholds_are_of_classes(self) -> "Config":
+        unknown = [name for name in self.evaluate.min_iou if name not in self.data.classes]
+        if unknown:
+            classes = ", ".join(self.data.classes)
+            raise ValueError(f"evaluate.min_iou.{unknown[0]}: not in data.classes; name one of {classes}")
         return self

@@ -69,7 +69,8 @@ def _read_with_care(path: Path, spelling: dict[str, str], scores: bool | None) -
         if fields[0].lower() not in spelling:
             known = ", ".join(spelling.values())
             raise DataError(
-                f"{path}:{number}: unknown class '{fields[0]}'; mend it, or add it to data.classes (known: {known})"
+                f"{path}:{number}: unknown class '{fields[0]}'; mend it, or name it in data.classes (in eval_kitti by"
+                f" --classes); known are {known}"
             )
         names.append(spelling[fields[0].lower()])
         rows.append(_numbers(fields[1:], f"{path}:{number}"))

@@ -56,16 +56,20 @@ def detections_to_objects(
     scores: np.ndarray,
     calibration: Calibration,
     image_size: tuple[int, int],
+    unseen: bool = False,
 ) -> Objects:
     """Detections in the LiDAR frame as rows of a KITTI detection file.
 
     boxes (B, 7); names (B,); scores (B,); image_size width, height [px]. The image box is that of the eight
     projected corners, cut to the image; alpha follows from rotation_y and the viewing angle; truncated and
-    occluded are -1 (unknown). Detections that no pixel shows are dropped: the benchmark cannot count them.
+    occluded are -1 (unknown). Detections that no pixel shows are dropped, for the benchmark cannot count them;
+    ``unseen`` keeps them, with an image box of zeros, for layouts of sensors without a camera.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 7)
     bbox = clip_boxes(project_boxes(boxes, calibration), image_size)
     seen = (bbox[:, 2] > bbox[:, 0]) & (bbox[:, 3] > bbox[:, 1])  # False for NaN
+    if unseen:
+        bbox[~seen], seen = 0.0, np.ones(len(boxes), dtype=bool)
     location, dimensions, rotation_y = lidar_to_camera(boxes[seen], calibration.camera_from_lidar)
     return Objects(
         names=np.asarray(names)[seen],

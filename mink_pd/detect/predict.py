@@ -74,11 +74,14 @@ def detect_frames(
     return detect_batches(detector, (collate(group, config.data.classes) for group in groups))
 
 
-def to_objects(frame: Frame, found: FrameDetections) -> Objects:
-    """Detections as rows of a KITTI file; the frame's calibration must be known."""
+def to_objects(frame: Frame, found: FrameDetections, unseen: bool = False) -> Objects:
+    """Detections as rows of a KITTI file; the frame's calibration must be known.
+
+    unseen: keep also the detections that the camera does not see.
+    """
     assert frame.calibration is not None
     size = frame.image_size or IMAGE_SIZE
-    return detections_to_objects(found.boxes, found.names, found.scores, frame.calibration, size)
+    return detections_to_objects(found.boxes, found.names, found.scores, frame.calibration, size, unseen)
 
 
 def write_results(folder: Path, detections: dict[str, Objects]) -> None:

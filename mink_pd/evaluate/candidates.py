@@ -26,7 +26,8 @@ class Candidates:
 class Scene:
     """Labels (G rows) and detections (D rows) of all frames, their names in lower case, and the pairs that overlap.
 
-    dont_care (D,) is the share of a detection's image box in a DontCare box.
+    dont_care (D,) is the share of a detection's image box in a DontCare box. image_rules: whether image boxes count;
+    else every label is to be found, whatever its height, occlusion and truncation.
     """
 
     frames: int
@@ -35,6 +36,7 @@ class Scene:
     score: np.ndarray  # (D,) float64
     dont_care: np.ndarray
     pairs: Pairs
+    image_rules: bool = True
 
     def candidates(self, overlap: str, above: float) -> Candidates:
         """The pairs whose overlap of that kind ("bbox", "bev" or "3d") is strictly above the threshold."""
@@ -44,19 +46,18 @@ class Scene:
         return Candidates(first, self.pairs.detection[chosen], values[chosen])
 
 
-def collect(labels: Mapping[str, Objects], detections: Mapping[str, Objects], allow_missing: bool = False) -> Scene:
+def collect(labels: Mapping[str, Objects], detections: Mapping[str, Objects], image_rules: bool = True) -> Scene:
     """Lay out the frames of ``labels`` for matching.
 
-    A frame without detections in ``detections`` is an error, or with ``allow_missing`` a frame where
-    nothing was found. Raises DataError for that, for detections of a frame without labels, for missing
-    scores, and for no frame at all.
+    Raises DataError for a frame without detections (an empty one is given as no rows), for detections of a frame
+    without labels, for missing scores, and where there is no frame at all.
     """
     if not labels:
         raise DataError("no frame to evaluate; name the folders that hold the label and detection files")
     unlabelled = [frame for frame in detections if frame not in labels]
     if unlabelled:
         raise DataError(f"frame {unlabelled[0]}: detections but no labels; leave out frames without labels")
-    pairs = list(_frame_pairs(labels, detections, allow_missing))
+    pairs = list(_frame_pairs(labels, detections))
     all_labels = concatenate([truth for truth, _ in pairs])
     all_detections = concatenate([found for _, found in pairs])
     # Classes are compared without regard to case, as in the official evaluator.
@@ -72,19 +73,18 @@ def collect(labels: Mapping[str, Objects], detections: Mapping[str, Objects], al
         score=np.zeros(0) if score is None else np.ascontiguousarray(score, dtype=np.float64),
         dont_care=dont_care_share(all_labels, all_detections, label_first, detection_first, regions),
         pairs=pair_up(all_labels, all_detections, label_first, detection_first),
+        image_rules=image_rules,
     )
 
 
-def _frame_pairs(
-    labels: Mapping[str, Objects], detections: Mapping[str, Objects], allow_missing: bool
-) -> Iterator[tuple[Objects, Objects]]:
+def _frame_pairs(labels: Mapping[str, Objects], detections: Mapping[str, Objects]) -> Iterator[tuple[Objects, Objects]]:
     for frame, truth in labels.items():
-        if frame not in detections and not allow_missing:
+        if frame not in detections:
             raise DataError(
-                f"frame {frame}: no detections; detect on it too (an empty file will do), "
-                "leave it out of the frame list, or allow missing frames"
+                f"frame {frame}: no detections; detect in it too (an empty file will do), or leave it out of the frame"
+                " list"
             )
-        found = detections.get(frame, truth[:0])
+        found = detections[frame]
         if len(found) and found.score is None:
             raise DataError(f"frame {frame}: detections without a score; a detection line has 16 fields")
         yield truth, found

@@ -5,19 +5,20 @@ points: Simonelli et al., ICCV 2019.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mink_pd.data.labels import read_all_objects
+from mink_pd.data.labels import CLASSES, DONT_CARE, read_all_objects
 from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
 from mink_pd.evaluate.candidates import Scene, collect
 from mink_pd.evaluate.curves import OperatingPoint, curves, operating_point
 from mink_pd.evaluate.matching import make_task
-from mink_pd.evaluate.overlaps import OVERLAPS
+from mink_pd.evaluate.overlaps import OVERLAPS, OVERLAPS_IN_SPACE
 from mink_pd.evaluate.rules import LEVELS, MIN_IOU
+from mink_pd.files import read_text
 
 METRICS = ("bbox", "aos", "bev", "3d")
 RECALLS = ("R40", "R11")
@@ -25,30 +26,35 @@ NO_ALPHA = -10.0  # KITTI's mark for "no orientation given"
 
 # {class: {metric: {"R40" or "R11": [easy, moderate, hard]}}} in percent; None: there is no such figure.
 Result = dict[str, dict[str, dict[str, list[float | None]]]]
+Frames = dict[str, Objects]  # frame id -> rows
 
 
 def evaluate_kitti(
-    labels: Mapping[str, Objects], detections: Mapping[str, Objects], allow_missing: bool = False
+    labels: Mapping[str, Objects],
+    detections: Mapping[str, Objects],
+    min_iou: Mapping[str, float] = MIN_IOU,
+    image_rules: bool = True,
 ) -> Result:
     """AP in percent of all classes, metrics and levels over the frames of ``labels`` (frame id -> rows).
 
+    min_iou: the classes, and the IoU that a match must exceed. image_rules: False for labels without true image boxes,
+    as of a sensor without a camera; then every label counts, whatever its level, and no figure is of the image.
     A figure is None where it has no meaning: no label of the class is to be found at that level (the
     official evaluator prints 0), or, for AOS, some detection has no alpha (-10), which turns AOS off for
-    all as it does there. Raises DataError when a frame has no detections (unless ``allow_missing``: then
-    nothing was found in it).
+    all as it does there. Raises DataError when a frame has no detections.
     """
-    scene = collect(labels, detections, allow_missing)
-    return {name: _evaluate_class(scene, name) for name in MIN_IOU}
+    scene = collect(labels, detections, image_rules)
+    return {name: _evaluate_class(scene, name, iou) for name, iou in min_iou.items()}
 
 
-def _evaluate_class(scene: Scene, name: str) -> dict[str, dict[str, list[float | None]]]:
+def _evaluate_class(scene: Scene, name: str, iou: float) -> dict[str, dict[str, list[float | None]]]:
     result: dict[str, dict[str, list[float | None]]] = {
         metric: {recall: [None] * len(LEVELS) for recall in RECALLS} for metric in METRICS
     }
     oriented = not np.any(scene.detections.alpha == NO_ALPHA)
     for column, level in enumerate(LEVELS):
-        for overlap in OVERLAPS:
-            task = make_task(scene, name, level.name, overlap, MIN_IOU[name])
+        for overlap in OVERLAPS if scene.image_rules else OVERLAPS_IN_SPACE:
+            task = make_task(scene, name, level.name, overlap, iou)
             if not task.counted:
                 continue
             precision, similarity = curves(task)
@@ -60,7 +66,7 @@ def _evaluate_class(scene: Scene, name: str) -> dict[str, dict[str, list[float |
 
 
 def mean_average_precision(result: Result, level: str = "moderate", recall: str = "R40") -> dict[str, float | None]:
-    """{"bev": mAP, "3d": mAP} in percent: the mean over the classes, as PointDistiller's tables give it.
+    """{"bev": mAP, "3d": mAP} in percent: the mean over the classes of ``result``, as in PointDistiller's tables.
 
     Classes without a figure are left out; None when no class has one.
     """
@@ -77,7 +83,8 @@ def operating_points(
     labels: Mapping[str, Objects],
     detections: Mapping[str, Objects],
     score: float | Mapping[str, float] | None = None,
-    allow_missing: bool = False,
+    min_iou: Mapping[str, float] = MIN_IOU,
+    image_rules: bool = True,
 ) -> dict[str, OperatingPoint | None]:
     """Where each class would be run, with its false positives per frame (PointDistiller's Figure 4 is
     about them).
@@ -86,9 +93,9 @@ def operating_points(
     moderate level, among the cuts of the precision curve; or ``score``, for all classes or by class. None for
     a class when nothing of it is found at any cut; a class that a mapping leaves out is cut off whole.
     """
-    scene = collect(labels, detections, allow_missing)
+    scene = collect(labels, detections, image_rules)
     points = {}
-    for name, iou in MIN_IOU.items():
+    for name, iou in min_iou.items():
         task = make_task(scene, name, "moderate", "3d", iou)
         cut = score.get(name, np.inf) if isinstance(score, Mapping) else score
         points[name] = operating_point(task, scene.frames, cut)
@@ -96,13 +103,13 @@ def operating_points(
 
 
 def load_folders(
-    labels: Path, detections: Path, frames: Path | None = None, allow_missing: bool = False
-) -> tuple[dict[str, Objects], dict[str, Objects]]:
+    labels: Path, detections: Path, frames: Path | None = None, classes: Collection[str] = ()
+) -> tuple[Frames, Frames]:
     """Read label and detection files FRAME.txt: two dictionaries, frame id -> rows.
 
     frames: a file with one frame id a line; without it, the frames that have a detection file (the official
-    offline form). Raises DataError for a missing folder or file; with ``allow_missing`` a detection file
-    may lack.
+    offline form). classes: to be scored; where any are given, the files may hold classes of any name.
+    Raises DataError for a missing folder or file, and for a class in ``classes`` that neither KITTI nor any file has.
     """
     for folder in (labels, detections):
         if not folder.is_dir():
@@ -111,17 +118,25 @@ def load_folders(
     if not ids:
         raise DataError(f"{frames or detections}: no frame; give ids such as 000008, or files 000008.txt")
     _must_exist(labels, ids, "give its labels")
-    detected = list(ids)
-    if allow_missing:
-        detected = [frame for frame in ids if (detections / f"{frame}.txt").is_file()]
-    else:
-        _must_exist(detections, ids, "write an empty file where nothing is detected")
-    return _read(labels, ids, None), _read(detections, detected, True)
+    _must_exist(detections, ids, "write an empty file where nothing is detected")
+    paths = [folder / f"{frame}.txt" for folder in (labels, detections) for frame in ids]
+    allowed = [*classes, *(_names_in(paths) if classes else ())]
+    truth, found = _read(paths[: len(ids)], ids, None, allowed), _read(paths[len(ids) :], ids, True, allowed)
+    present = {str(name) for rows in (*truth.values(), *found.values()) for name in rows.names} - {DONT_CARE}
+    known = {name.lower() for name in (*present, *CLASSES)}
+    unknown = [name for name in classes if name.lower() not in known]
+    if unknown:
+        raise DataError(f"{labels}: no object of class '{unknown[0]}'; the files hold {', '.join(sorted(present))}")
+    return truth, found
 
 
-def _read(folder: Path, ids: Sequence[str], scores: bool | None) -> dict[str, Objects]:
-    paths = [folder / f"{frame}.txt" for frame in ids]
-    return dict(zip(ids, read_all_objects(paths, scores=scores), strict=True))
+def _names_in(paths: Sequence[Path]) -> set[str]:
+    """The first word of every line of the files."""
+    return {line.split(None, 1)[0] for path in paths for line in read_text(path).splitlines() if line.strip()}
+
+
+def _read(paths: Sequence[Path], ids: Sequence[str], scores: bool | None, classes: Collection[str]) -> Frames:
+    return dict(zip(ids, read_all_objects(paths, classes=classes, scores=scores), strict=True))
 
 
 def _frame_list(path: Path) -> Sequence[str]:
@@ -143,6 +158,6 @@ def _must_exist(folder: Path, ids: Sequence[str], advice: str) -> None:
             )
 
 
-def evaluate_folders(labels: Path, detections: Path, frames: Path | None = None, allow_missing: bool = False) -> Result:
+def evaluate_folders(labels: Path, detections: Path, frames: Path | None = None) -> Result:
     """:func:`evaluate_kitti` on the files of :func:`load_folders`."""
-    return evaluate_kitti(*load_folders(labels, detections, frames, allow_missing), allow_missing)
+    return evaluate_kitti(*load_folders(labels, detections, frames))

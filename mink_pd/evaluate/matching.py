@@ -51,8 +51,8 @@ def make_task(scene: Scene, name: str, level: str, overlap: str, iou: float) -> 
     excused = scene.dont_care > iou if overlap == "bbox" else np.zeros(len(scene.detections), dtype=bool)
     return Task(
         candidates=candidates,
-        label_role=label_roles(scene.labels, name, limits),
-        detection_role=detection_roles(scene.detections, name, limits),
+        label_role=label_roles(scene.labels, name, limits, scene.image_rules),
+        detection_role=detection_roles(scene.detections, name, limits, scene.image_rules),
         score=scene.score,
         excused=excused,
         similarity=(1 + np.cos(turn)) / 2,
@@ -108,6 +108,7 @@ def match_frame(
     iou: Mapping[str, float] = MIN_IOU,
     level: str = "moderate",
     overlap: str = "3d",
+    image_rules: bool = True,
 ) -> FrameMatch:
     """Judge the rows of one frame by the evaluator's own rules.
 
@@ -115,7 +116,7 @@ def match_frame(
     out is cut off whole. iou: classes to judge, and the overlap that a match must exceed. Rows of other
     classes, outside the level's limits or below the cut get no flag.
     """
-    scene = collect({"frame": labels}, {"frame": detections})
+    scene = collect({"frame": labels}, {"frame": detections}, image_rules)
     result = FrameMatch(
         true_positive=np.zeros(len(detections), dtype=bool),
         false_positive=np.zeros(len(detections), dtype=bool),

@@ -8,7 +8,7 @@ import io
 import json
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mink_pd.files import whole_file
 ERRORS = {"trans_err": "mATE", "scale_err": "mASE", "orient_err": "mAOE", "vel_err": "mAVE", "attr_err": "mAAE"}
 RESULTS = "results_nusc.json"
 MAX_BOXES = 500  # a sample
+_AP_WEIGHT = 5  # of mAP in NDS, where each error's score weighs 1
 MOVING = 0.2  # [m/s], the speed above which an object counts as moving
 # Class -> attribute when moving, at rest: what most labels of such objects have (as OpenPCDet and others submit them).
 _ATTRIBUTES = dict.fromkeys(
@@ -146,6 +147,32 @@ def headline(summary: Mapping[str, Any]) -> dict[str, float]:
     """mAP and NDS in percent and the five mean errors, by their names in the literature."""
     errors = {name: summary["tp_errors"][key] for key, name in ERRORS.items()}
     return {"mAP": 100 * summary["mean_ap"], "NDS": 100 * summary["nd_score"], **errors}
+
+
+def of_classes(summary: Mapping[str, Any], classes: Collection[str]) -> dict[str, Any]:
+    """The summary with its means over ``classes`` only: those that a detector knows.
+
+    mean_ap, tp_errors, tp_scores and nd_score follow the devkit's formulas; an error that none of the classes has is
+    nan and stays out of nd_score. With all ten classes the result is the devkit's own.
+    """
+    aps = {name: value for name, value in summary["mean_dist_aps"].items() if name in classes}
+    errors = {name: value for name, value in summary["label_tp_errors"].items() if name in classes}
+    mean_errors = {}
+    for error in ERRORS:
+        known = [value[error] for value in errors.values() if not math.isnan(value[error])]
+        mean_errors[error] = float(np.mean(known)) if known else math.nan
+    scores = {error: max(0.0, 1 - value) for error, value in mean_errors.items() if not math.isnan(value)}
+    mean_ap = float(np.mean(list(aps.values())))
+    return {
+        **summary,
+        "mean_dist_aps": aps,
+        "label_tp_errors": errors,
+        "label_aps": {name: value for name, value in summary["label_aps"].items() if name in classes},
+        "mean_ap": mean_ap,
+        "tp_errors": mean_errors,
+        "tp_scores": scores,
+        "nd_score": (_AP_WEIGHT * mean_ap + sum(scores.values())) / (_AP_WEIGHT + len(scores)),
+    }
 
 
 def nothing_found() -> dict[str, Any]:

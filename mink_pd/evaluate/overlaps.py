@@ -9,6 +9,7 @@ from mink_pd.boxes.iou import AREA, intersections, near, prepare
 from mink_pd.data.objects import Objects
 
 OVERLAPS = ("bbox", "bev", "3d")  # order of the first axis of Pairs.overlap
+OVERLAPS_IN_SPACE = ("bev", "3d")
 
 
 @dataclass

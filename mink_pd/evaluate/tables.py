@@ -14,7 +14,7 @@ from mink_pd.evaluate.rules import LEVELS, MIN_IOU
 from mink_pd.files import whole_file
 
 
-def kitti_table(result: Result) -> Table:
+def kitti_table(result: Result, min_iou: Mapping[str, float] = MIN_IOU) -> Table:
     """Rows: class and metric; columns: easy, moderate, hard with 40, then with 11 recall points."""
     table = Table(title="KITTI AP [%]")
     table.add_column("class (IoU)")
@@ -23,7 +23,7 @@ def kitti_table(result: Result) -> Table:
         for level in LEVELS:
             table.add_column(f"{recall}\n{level.name}", justify="right")
     for name, metrics in result.items():
-        heading = f"{name} ({MIN_IOU[name]})"
+        heading = f"{name} ({min_iou[name]})"
         for metric, figures in metrics.items():
             values = [value for recall in RECALLS for value in figures[recall]]
             cells = ["–" if value is None else f"{value:.2f}" for value in values]
@@ -32,18 +32,23 @@ def kitti_table(result: Result) -> Table:
     return table
 
 
-def operating_table(points: Mapping[str, OperatingPoint | None]) -> Table:
-    """Rows: class; columns: score cut, precision, recall, F1 and false positives per frame."""
-    table = Table(title="operating point (3D, moderate)")
+def operating_table(
+    points: Mapping[str, OperatingPoint | None], min_iou: Mapping[str, float] = MIN_IOU, of: str = "3D, moderate"
+) -> Table:
+    """Rows: class; columns: score cut, precision, recall, F1 and false positives per frame.
+
+    of: the overlap and level of the matches.
+    """
+    table = Table(title=f"at the score of the highest F1 ({of})")
     table.add_column("class (IoU)")
-    for heading in ("score", "precision", "recall", "F1", "false positives\na frame"):
+    for heading in ("score", "precision", "recall", "F1", "false positives\nper frame"):
         table.add_column(heading, justify="right")
     for name, point in points.items():
         cells = ["–"] * 5
         if point is not None:
             values = (point.score, point.precision, point.recall, point.f1, point.false_positives_per_frame)
             cells = [f"{value:.3f}" for value in values]
-        table.add_row(f"{name} ({MIN_IOU[name]})", *cells)
+        table.add_row(f"{name} ({min_iou[name]})", *cells)
     return table
 
 

@@ -14,6 +14,7 @@ from mink_pd.files import write_text
 from mink_pd.train.runs import RunFolder
 
 TENSORBOARD_EVERY = 10  # steps
+NOTHING_TO_FIND = "no figure: its frames hold no object of data.classes; validate on a split that does (data.val_split)"
 
 
 class Reporter:
@@ -70,7 +71,7 @@ class Reporter:
         self._append({"split": "val", "epoch": epoch, "step": step, **metrics, "seconds": round(seconds, 2)})
         self._scalars({f"val/{name}": value for name, value in metrics.items()}, step)
         means = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items() if "/" not in name)
-        text = f"epoch {epoch}/{self.epochs}  validation  {means or 'nothing to find'}" + "  (best)" * best
+        text = f"epoch {epoch}/{self.epochs}  validation  {means or NOTHING_TO_FIND}" + "  (best)" * best
         self.console.print(text, soft_wrap=True, markup=False)
 
     def say(self, text: str) -> None:

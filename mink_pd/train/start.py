@@ -48,7 +48,7 @@ def train(
         Reporter(run, config.train.epochs, first).say(text)
         return run
     datasets = [open_dataset(config.data, split) for split in (config.data.train_split, config.data.val_split)]
-    scorer = make_scorer(datasets[1])
+    scorer = make_scorer(datasets[1], config)
     fabric = launch(config.train)
     fabric.seed_everything(config.seed, verbose=False)
     objective = make_objective(config)
@@ -63,6 +63,8 @@ def train(
     if fabric.is_global_zero:
         run.prepare(config, identified, describe(fabric.device), fresh=state is None)
     with Reporter(run, config.train.epochs, fabric.is_global_zero) as reporter:
+        if scorer.note:
+            reporter.say(f"{run}: {scorer.note}")
         trainer = Trainer(objective, loader, evaluate, config, run, fabric, reporter)
         if state is not None:
             trainer.restore(state)

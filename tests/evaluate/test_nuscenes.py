@@ -22,10 +22,12 @@ from mink_pd.evaluate.nuscenes import (
     evaluate_submission,
     headline,
     nothing_found,
+    of_classes,
     score_rows,
     submission_rows,
     write_submission,
 )
+from mink_pd.evaluate.scorers import NuScenesScorer
 from mink_pd.evaluate.tables import nuscenes_table
 
 pytest.importorskip("nuscenes")
@@ -89,6 +91,24 @@ def test_errors_are_what_was_done_to_the_boxes(dataset: NuScenes, truth: dict[st
     assert errors["mAAE"] == pytest.approx(1)
     expected = (5 * 1 + 0.7 + 0.75 + 0.8**3 + 0.9 + 0) / 10
     assert errors["NDS"] == pytest.approx(100 * expected, abs=0.01)
+
+
+def test_means_over_the_detectors_classes(dataset: NuScenes, truth: dict[str, list[Row]]) -> None:
+    def spoil(row: Row) -> None:
+        row["translation"][0] += 0.2 if row["detection_name"] == "car" else 0.9
+
+    official = scored(dataset, truth, spoil)
+    everything = of_classes(official, CLASSES)
+    assert headline(everything) == pytest.approx(headline(official), nan_ok=True)
+    assert everything["tp_scores"] == pytest.approx(official["tp_scores"])
+    cars = headline(of_classes(official, ["car"]))
+    assert cars["mAP"] == pytest.approx(100 * official["mean_dist_aps"]["car"])
+    assert cars["mATE"] == pytest.approx(0.2, abs=1e-4)
+    cones = headline(of_classes(official, ["traffic_cone"]))  # which have no heading, speed and attribute
+    assert math.isnan(cones["mAOE"])
+    assert cones["NDS"] == pytest.approx((5 * cones["mAP"] + 100 * (0.1 + 1 - cones["mASE"])) / 7, abs=0.01)
+    assert "trailer" in NuScenesScorer(dataset, ["car", "truck"]).note
+    assert NuScenesScorer(dataset).note == ""
 
 
 def test_the_attribute_rule_is_right_more_often_than_not(dataset: NuScenes, truth: dict[str, list[Row]]) -> None:

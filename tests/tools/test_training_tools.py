@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -161,7 +162,10 @@ def test_evaluation_repeats_the_last_validation(teacher: Path, config: Path, too
     files = ("--labels", labels, "--detections", teacher / "results", "--json", tmp_path / "b.json")
     result = tool("eval_kitti.py", *files)
     assert result.returncode == 0, result.stderr
-    assert json.loads((tmp_path / "b.json").read_text()) == figures
+    again = json.loads((tmp_path / "b.json").read_text())
+    for name, metric, recall in product(figures, ("bbox", "aos", "bev", "3d"), ("R40", "R11")):
+        # Files hold alpha to six decimals.
+        assert again[name][metric][recall] == pytest.approx(figures[name][metric][recall], abs=1e-4)
 
 
 def test_a_checkpoint_of_another_architecture(teacher: Path, config: Path, tool: Tool) -> None:
@@ -235,3 +239,38 @@ def test_an_error_is_one_line_in_a_process_of_its_own(config: Path) -> None:
 def test_debug_shows_where_an_error_comes_from(config: Path, tool: Tool) -> None:
     with pytest.raises(ConfigError, match=r"train\.epochs"):
         tool("train.py", config, "--debug", "train.epoch=1")
+
+
+def test_kitti_files_of_own_classes(teacher: Path, data: Path, tool: Tool, tmp_path: Path) -> None:
+    folders = (tmp_path / "labels", tmp_path / "found")
+    for source, folder in zip((data / "training" / "label_2", teacher / "results"), folders, strict=True):
+        folder.mkdir()
+        for path in (source / f"{frame}.txt" for frame in ("000000", "000001")):
+            (folder / path.name).write_text(path.read_text().replace("Car", "Forklift"))
+    files = ("--labels", folders[0], "--detections", folders[1])
+    one_error(tool("eval_kitti.py", *files), "unknown class 'Forklift'", "--classes")
+    figures = []
+    for iou in ("0.1", "0.9"):
+        own = ("--classes", "Forklift", "--min-iou", f"Forklift={iou}")
+        result = tool("eval_kitti.py", *files, "--json", tmp_path / "a.json", *own)
+        assert result.returncode == 0, result.stderr
+        assert f"Forklift ({iou})" in result.stdout
+        figures.append(json.loads((tmp_path / "a.json").read_text())["Forklift"]["3d"]["R40"][1])
+    assert figures[0] > figures[1]
+    one_error(
+        tool("eval_kitti.py", *files, "--classes", "Forklift", "--min-iou", "Car=0.5"), "--min-iou Car", "Forklift"
+    )
+    assert "not CLASS=IOU" in tool("eval_kitti.py", *files, "--min-iou", "Car=7").stderr
+
+
+def test_evaluation_of_some_of_the_detectors_classes(teacher: Path, config: Path, tool: Tool) -> None:
+    call = ("eval_kitti.py", config, "--checkpoint", teacher, "--split", "train", "--classes")
+    result = tool(*call, "Car")
+    assert result.returncode == 0, result.stderr
+    assert "mAP over Car, moderate" in result.stdout
+    assert "Pedestrian" not in result.stdout
+    one_error(tool(*call, "Van"), "--classes Van: the detector finds Car, Pedestrian, Cyclist")
+
+
+def test_searching_for_a_class_that_the_detector_lacks(teacher: Path, data: Path, tool: Tool) -> None:
+    one_error(tool("find_objects.py", teacher, data, "--class", "Van"), "the detector finds Car")

@@ -15,6 +15,7 @@ from mink_pd.data.kitti import KittiConfig
 from mink_pd.data.objects import Objects
 from mink_pd.detect.predict import detect_batches, detect_frame, write_results
 from mink_pd.errors import ConfigError, DataError
+from mink_pd.evaluate.rules import thresholds
 from mink_pd.evaluate.scorers import KittiScorer, check_metric, kitti_figures, labels_of
 from mink_pd.train.validate import validate
 
@@ -49,6 +50,16 @@ def test_figures_by_name() -> None:
         check_metric(name, KittiConfig())
     with pytest.raises(ConfigError, match="mAP3d"):
         check_metric("mAP3d", KittiConfig())
+
+
+def test_figures_are_of_the_detectors_classes() -> None:
+    check_metric("Forklift/3d/easy", KittiConfig(classes=["Forklift"]))
+    with pytest.raises(ConfigError, match=r"no figure called 'Car/3d/easy'; write .*data\.classes"):
+        check_metric("Car/3d/easy", KittiConfig(classes=["Forklift"]))
+    kept = {"a": (rows("Car", "Pedestrian"), rows("Car")[:0])}
+    assert set(KittiScorer(thresholds(["Car"])).score(kept)) <= KittiScorer.figures(["Car"])
+    with pytest.raises(ValueError, match=r"evaluate\.min_iou\.Van: not in data\.classes"):
+        Config.model_validate({"evaluate": {"min_iou": {"Van": 0.5}}})
 
 
 def frames_with_labels() -> Memory:

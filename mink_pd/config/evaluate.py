@@ -1,0 +1,15 @@
+"""Settings of the evaluation: what counts as a match."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from mink_pd.config.section import Section
+
+
+class EvaluateConfig(Section):
+    """How detections are scored."""
+
+    min_iou: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(default_factory=dict)
+    # class -> IoU that a match must exceed; classes not named here: 0.7 for Car, else 0.5
+    image_rules: bool | None = None  # KITTI's limits on image boxes; None: where the labels' boxes fit the calibration

@@ -1,0 +1,52 @@
+"""Whether KITTI's rules on image boxes apply: layouts of sensors without a camera have invented image boxes."""
+
+import numpy as np
+
+from mink_pd.boxes.camera import camera_to_lidar
+from mink_pd.data.kitti import Kitti, png_size, read_calibration
+from mink_pd.data.labels import DONT_CARE, read_objects
+from mink_pd.data.projection import clip_boxes, project_boxes
+from mink_pd.evaluate.candidates import Scene
+from mink_pd.evaluate.overlaps import OVERLAPS
+
+_FITS = 0.3  # image IoU of a label and its projection; the lowest in 85 real frames is 0.56
+_SHARE = 0.95  # of a split's labels that must fit; in real frames all do
+_FRAMES = 500  # looked at, spread over the split
+_SAME_OBJECT = 0.5  # 3D IoU from which a label and a detection should share their image box too
+
+
+def labels_fit_camera(dataset: Kitti) -> bool:
+    """Whether the labels' image boxes are those of their boxes in space, seen by the camera of the calib files.
+
+    They are not where a layout without a camera fills them with placeholders, or where objects lie behind or beside
+    the camera. True without any label. Reads no point cloud; raises DataError for a malformed file.
+    """
+    step = -(-len(dataset.ids) // _FRAMES)
+    fits = [_fitting(dataset, id) for id in dataset.ids[::step]] if dataset.labelled else []
+    values = np.concatenate([np.zeros(0), *fits])
+    return not len(values) or float((values >= _FITS).mean()) >= _SHARE
+
+
+def _fitting(dataset: Kitti, id: str) -> np.ndarray:
+    """Image IoU of each labelled object of a frame with its projection (B,); 0 where the camera does not see it."""
+    rows = read_objects(dataset.folder / "label_2" / f"{id}.txt", classes=dataset.classes, scores=False)
+    rows = rows[rows.names != DONT_CARE]
+    calibration = read_calibration(dataset.folder / "calib" / f"{id}.txt")
+    size = png_size(dataset.folder / "image_2" / f"{id}.png")
+    boxes = camera_to_lidar(rows.location, rows.dimensions, rows.rotation_y, calibration.camera_from_lidar)
+    return _image_iou(rows.bbox, np.nan_to_num(clip_boxes(project_boxes(boxes, calibration), size)))
+
+
+def _image_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU of the image boxes a (B, 4) and b (B, 4), row by row: (B,)."""
+    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])  # (B, 2)
+    shared = np.maximum(sides, 0).prod(axis=1)
+    union = sum(np.maximum(box[:, 2:] - box[:, :2], 0).prod(axis=1) for box in (a, b)) - shared
+    return np.divide(shared, union, out=np.zeros(len(a)), where=shared > 0)
+
+
+def detections_fit_labels(scene: Scene) -> bool:
+    """Whether most detections that overlap a label in space overlap it in the image too; True without any."""
+    image, space = (scene.pairs.overlap[OVERLAPS.index(kind)] for kind in ("bbox", "3d"))
+    same = space > _SAME_OBJECT
+    return not same.any() or float((image[same] >= _FITS).mean()) >= 0.5
