@@ -1,7 +1,6 @@
 """Who may use how many cores: OpenMP (torch, MinkowskiEngine, spconv, our kernels) and OpenBLAS (MinkowskiEngine)."""
 
 import ctypes
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,8 +11,9 @@ from time import perf_counter
 import torch
 
 from mink_pd.sparse import ME
+from mink_pd.threads import cores
 
-CORES = len(os.sched_getaffinity(0))
+CORES = cores()
 
 
 @dataclass(frozen=True)

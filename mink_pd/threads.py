@@ -1,19 +1,80 @@
-"""Thread settings of the libraries below, made when ``mink_pd`` is imported: they are read once, as a library loads.
+"""Number of cores, and thread settings of the libraries below, made when ``mink_pd`` is imported.
 
-Import ``mink_pd`` before torch, or set the variables yourself: OpenMP's count no more once torch is there. What the
-user has set stays.
+The libraries read their settings once, as they load, so ``mink_pd`` must be imported before torch; a warning tells
+where it was not. What the user has set stays.
 """
 
+import math
 import os
+import sys
+import warnings
+from pathlib import Path
+
+
+def cores() -> int:
+    """Number of cores that this process may use, at least 1.
+
+    Those of its affinity (taskset, cpuset), limited by the CPU quota of its control groups (containers, batch systems),
+    rounded up.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(allowed, quota())))
+
+
+def quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """CPU time per wall-clock time that the control groups of this process allow; infinity without a limit.
+
+    root: where control groups are mounted. own: the kernel's list of the groups of this process, of version 2
+    (``0::/path``) or 1 (``4:cpu,cpuacct:/path``). A limit of any group above holds too.
+    """
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return math.inf
+    limits = [math.inf]
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / controllers if controllers else root
+        group = top / path.strip("/")
+        for folder in (group, *group.parents):  # a container may see itself at the top, whatever its path is outside
+            limits.append(_limit(folder))
+            if folder == top:
+                break
+    return min(limits)
+
+
+def _limit(folder: Path) -> float:
+    """The CPU limit of one control group, of either version."""
+    try:
+        if (folder / "cpu.max").exists():
+            most, period = (folder / "cpu.max").read_text().split()
+        else:
+            most = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        return math.inf if most in ("max", "-1") else int(most) / int(period)
+    except (OSError, ValueError):
+        return math.inf
+
 
 # OpenBLAS's own threads make MinkowskiEngine's many small matrix products slow and erratic, by a factor of 2 to 10 on
 # two cores.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))  # MinkowskiEngine warns where it is not set
-# Threads that wait for work must sleep, not spin: a spinning one takes the core from whoever would give it work, be it
+os.environ.setdefault("OMP_NUM_THREADS", str(cores()))  # MinkowskiEngine warns where it is not set
+# Threads that wait for work must sleep and not spin: a spinning one takes the core from whatever would give it work:
 # another thread, a loader's worker or another program. One training step of the 4x student (batch 2, two threads) on
 # two cores shared with other work (load 4 to 12), median of each run: 17.9 s as libgomp has it and 5.9 s with
 # GOMP_SPINCOUNT=30000 (one run each), 0.6 to 2.5 s with 1000, 0.4 to 1.1 s passive (four runs each); one thread alone
 # takes 0.9 to 1.0 s there. On idle cores spinning gains little: SECOND's encoder 83 ms either way, detection with the
 # 4x student 38 ms passive and 36 ms active (medians).
+if "torch" in sys.modules and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    # libgomp has no call that changes the policy of a running process.
+    warnings.warn(
+        "torch was imported before mink_pd: its idle threads spin, which makes mink_pd up to five times slower beside"
+        " other work. Import mink_pd first, or set the environment variable OMP_WAIT_POLICY=passive.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

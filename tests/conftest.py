@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import mink_pd  # noqa: F401  # before any test imports torch, which reads thread settings as it loads
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -1,24 +1,78 @@
 """Thread settings, each in a process of its own: they are made once, at import."""
 
+import math
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from mink_pd.threads import cores, quota
 
 VARIABLES = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 CODE = f"import sys, mink_pd, os; assert 'torch' not in sys.modules; print(*(os.environ[name] for name in {VARIABLES}))"
 
 
-def settings(**own: str) -> list[str]:
+def call(code: str, **own: str) -> subprocess.CompletedProcess:
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    done = subprocess.run(
-        [sys.executable, "-c", CODE], env=environment | own, capture_output=True, text=True, check=True
-    )
-    return done.stdout.split()
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment | own, capture_output=True, text=True, check=True)
 
 
 def test_they_are_made_before_torch_is_there() -> None:
-    assert settings() == ["passive", str(os.cpu_count()), "1"]
+    assert call(CODE).stdout.split() == ["passive", str(cores()), "1"]
 
 
 def test_what_the_user_has_set_stays() -> None:
-    assert settings(OMP_WAIT_POLICY="active", OMP_NUM_THREADS="3", OPENBLAS_NUM_THREADS="2") == ["active", "3", "2"]
+    own = {"OMP_WAIT_POLICY": "active", "OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "2"}
+    assert call(CODE, **own).stdout.split() == ["active", "3", "2"]
+
+
+def test_torch_before_mink_pd_is_warned_of_once() -> None:
+    late = "import torch, mink_pd, mink_pd.threads, mink_pd.cli"
+    assert call(late).stderr.count("Import mink_pd first, or set the environment variable OMP_WAIT_POLICY") == 1
+    assert call(late, OMP_WAIT_POLICY="passive").stderr == ""
+    assert call("import mink_pd, torch").stderr == ""
+
+
+def test_affinity_decides_the_number_of_threads() -> None:
+    core = min(os.sched_getaffinity(0))
+    stdout = call(f"import os; os.sched_setaffinity(0, [{core}])\n{CODE}").stdout
+    assert stdout.split()[1] == "1"
+
+
+@pytest.mark.parametrize(
+    ("own", "limits", "expected"),
+    [
+        ("0::/\n", {"": "max 100000"}, math.inf),
+        ("0::/\n", {"": "150000 100000"}, 1.5),
+        ("0::/job/step\n", {"": "max 100000", "job": "200000 100000", "job/step": "max 100000"}, 2.0),
+        ("0::/job/step\n", {"job": "200000 100000", "job/step": "50000 100000"}, 0.5),
+        ("0::/outside/of/the/container\n", {"": "300000 100000"}, 3.0),
+        ("0::/../..\n", {"": "300000 100000"}, 3.0),
+        ("4:memory:/x\n3:cpu,cpuacct:/job\n", {"cpu,cpuacct/job": "250000 100000"}, 2.5),
+        ("4:memory:/x\n3:cpu:/job\n", {"cpu": "-1 100000", "memory/x": "1 100000"}, math.inf),
+        ("3:cpu:/\n0::/\n", {"cpu": "100000 50000"}, 2.0),
+        ("nonsense", {}, math.inf),
+    ],
+)
+def test_a_quota_of_any_control_group_above_counts(
+    tmp_path: Path, own: str, limits: dict[str, str], expected: float
+) -> None:
+    groups = tmp_path / "cgroup"
+    for group, text in limits.items():
+        (groups / group).mkdir(parents=True, exist_ok=True)
+        if "::" in own and "cpu" not in group:
+            (groups / group / "cpu.max").write_text(f"{text}\n")
+        else:
+            most, period = text.split()
+            (groups / group / "cpu.cfs_quota_us").write_text(f"{most}\n")
+            (groups / group / "cpu.cfs_period_us").write_text(f"{period}\n")
+    (tmp_path / "own").write_text(own)
+    assert quota(groups, tmp_path / "own") == expected
+
+
+def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:
+    assert quota(tmp_path, tmp_path / "missing") == math.inf
+    assert 1 <= cores() <= len(os.sched_getaffinity(0))

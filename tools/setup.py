@@ -176,8 +176,11 @@ def compiler_jobs(target: Target) -> int:
     """How many compilers may run side by side: ``MAX_JOBS``, else one a core, but no more than fit into the memory."""
     if os.environ.get("MAX_JOBS", "").isdecimal():
         return max(1, int(os.environ["MAX_JOBS"]))
+    sys.path.append(str(ROOT))
+    from mink_pd.threads import cores  # needs no package; not at the top, for an old Python must get its message first
+
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return max(1, min(len(os.sched_getaffinity(0)), int(memory / target.gib_per_compiler)))
+    return max(1, min(cores(), int(memory / target.gib_per_compiler)))
 
 
 def build_wheel(python: Path, state: dict[str, Any], target: Target, version: str, pip_args: list[str]) -> Path:

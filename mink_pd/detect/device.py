@@ -15,6 +15,7 @@ from mink_pd.errors import ConfigError
 from mink_pd.memory import keep_memory
 from mink_pd.processes import place
 from mink_pd.sparse import ME
+from mink_pd.threads import cores
 
 
 class DataParallel(DDPStrategy):
@@ -88,5 +89,5 @@ def set_threads(config: TrainConfig) -> None:
 
     By default processes on one machine share its cores.
     """
-    most = max(1, (os.cpu_count() or 1) // config.devices)
+    most = max(1, cores() // config.devices)
     torch.set_num_threads(config.threads or min(torch.get_num_threads(), most))

@@ -13,6 +13,7 @@ from rich.console import Console
 from mink_pd.experiments.matrix import Job, is_finished
 from mink_pd.experiments.progress import MatrixProgress
 from mink_pd.files import make_folder
+from mink_pd.threads import cores
 
 TRAIN = ["-m", "mink_pd.experiments.job"]  # what Python is to run for a training
 POLL = 0.2  # [s]
@@ -25,7 +26,7 @@ class Process:
     def __init__(self, job: Job, jobs: int) -> None:
         self.job, self.log = job, log_file(job)
         make_folder(self.log.parent)
-        threads = max(1, (os.cpu_count() or 1) // jobs)
+        threads = max(1, cores() // jobs)
         mine = {"OMP_NUM_THREADS": str(min(threads, int(os.environ["OMP_NUM_THREADS"])))}  # set by mink_pd.threads
         with self.log.open("w") as log:
             self.process = subprocess.Popen(

@@ -26,6 +26,7 @@ import torch
 
 from mink_pd.errors import ConfigError, MinkPDError
 from mink_pd.native.isa import compiler_options
+from mink_pd.threads import cores
 
 SOURCES = Path(__file__).parent / "csrc"
 # Contraction is named because results must not depend on a compiler's default.
@@ -102,7 +103,7 @@ def _compile(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="building-") as scratch:
         sources = sorted(SOURCES.glob("*.cpp"))
         commands = [[cxx, *FLAGS, *compiler_options(), abi, *includes, "-c", str(source)] for source in sources]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             list(pool.map(partial(_run, folder=Path(scratch)), commands))
         objects = [f"{source.stem}.o" for source in sources]
         _run([cxx, "-shared", *objects, "-o", path.name, *libraries], Path(scratch))

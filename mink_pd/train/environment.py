@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from mink_pd.threads import cores
+
 PACKAGES = (
     "mink_pd",
     "torch",
@@ -33,7 +35,7 @@ def describe(device: torch.device) -> str:
         "python": platform.python_version(),
         "system": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "processors": str(os.cpu_count()),
+        "processors": str(cores()),
         "threads": str(torch.get_num_threads()),
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "unset"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "unset"),
