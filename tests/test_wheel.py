@@ -1,4 +1,4 @@
-"""A wheel built from the tree, in an environment of its own and away from the checkout, simulates, trains and detects."""
+"""A wheel built from the tree, installed away from the checkout, simulates, trains and detects."""
 
 import os
 import shutil
