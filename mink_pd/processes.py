@@ -47,6 +47,18 @@ def sum_over_processes(sums: Tensor) -> Tensor:
     return total
 
 
+def shared_count(count: Tensor | float, least: float = 1) -> Tensor | float:
+    """The mean of a count or weight over the processes, at least ``least`` in all of them together; no gradient.
+
+    A sum over this process's rows divided by it is this process's part of the mean over the rows of all processes: the
+    mean of these parts is that mean. Without other processes it is the count itself.
+    """
+    if processes() == 1:
+        return count.detach().clamp(min=least) if isinstance(count, Tensor) else max(count, least)
+    own = torch.as_tensor(count, dtype=torch.float64)
+    return sum_over_processes(own).clamp(min=least) / processes()
+
+
 def place() -> tuple[int, int]:
     """Rank and number of processes as torchrun tells each that it starts; else 0 of 1."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))

@@ -15,6 +15,7 @@ from mink_pd.evaluate.scorers import KittiScorer
 from mink_pd.models import build_detector
 from mink_pd.models.checkpoint import checkpoint_file
 from mink_pd.processes import absent, sum_over_processes
+from mink_pd.registry import METHODS
 from mink_pd.sparse.norm import BatchNorm
 from mink_pd.train import start
 from mink_pd.train.objective import DetectionObjective
@@ -22,6 +23,10 @@ from mink_pd.train.start import distil, train, train_detector
 from mink_pd.train.validate import Validation
 
 TWO = ("train.devices=2", "train.batch_size=2")
+OTHERS = (
+    "model.compression=4", f"distill.methods=[{','.join(name for name in METHODS if name != 'pointdistiller')}]",
+    "train.epochs=2",
+)  # fmt: skip
 SINGLE = ("train.precision=32-true", "train.epochs=1", "train.sync_norm=false", "train.ema=null")
 # The range ends 0.15 m behind the last voxel, and one of two frames has all its points there.
 BETWEEN = (
@@ -89,6 +94,7 @@ def main(options) -> None:  # type: ignore[no-untyped-def]
         train_detector(config)
         teacher = checkpoint_file(path.parent / "runs" / "teacher")
         distil(load_config(path, [*TWO, "name=two_distilled", "model.compression=4"]), teacher)
+        distil(load_config(path, [*TWO, *OTHERS, "name=two_methods"]), teacher)
         train_detector(load_config(path, [*TWO, *BETWEEN, "name=between"]))
         train_detector(load_config(path, [*TWO, *BETWEEN, "name=between_own", "train.sync_norm=false"]))
         train_detector(load_config(path, [*TWO, "name=halfway"]), resume=True)  # begun by one process

@@ -61,7 +61,7 @@ class Distiller(nn.Module):
         with torch.no_grad():
             guide, *others = (module(batch, shared) for module in self._outside)
         student: Prediction = self.detector(batch, shared)
-        losses = {name: batch.weight * loss for name, loss in self.detector.loss(student, batch).items()}
+        losses = self.detector.loss(student, batch)
         logs: dict[str, Tensor] = {}
         if len(shared) == 0:
             return losses, logs

@@ -104,7 +104,11 @@ class Detector(nn.Module, ABC, Generic[S, P]):
 
     @abstractmethod
     def loss(self, prediction: P, batch: Batch) -> dict[str, Tensor]:
-        """Weighted loss terms; their sum is the detection loss."""
+        """Weighted loss terms; their sum is the detection loss.
+
+        With several processes, the mean of a term over them is the term of all their frames: means over frames take
+        ``batch.weight``, means over rows :func:`mink_pd.processes.shared_count`.
+        """
 
     @abstractmethod
     def detect(self, prediction: P) -> list[Detections]:

@@ -77,7 +77,7 @@ def detection_loss(
     positive = targets.labels >= 0  # (S, A)
     per_frame = torch.zeros(prediction.frames, device=positive.device)
     per_frame.index_add_(0, prediction.frame, positive.sum(dim=1).to(per_frame.dtype))
-    share = 1 / (per_frame.clamp(min=1) * prediction.frames)  # (frames,)
+    share = batch.weight / (per_frame.clamp(min=1) * prediction.frames)  # (frames,)
     site_share = share[prediction.frame]  # (S,)
 
     wanted = torch.zeros_like(prediction.scores)

@@ -42,5 +42,4 @@ class DetectionObjective(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The detection loss terms; no other logs."""
-        losses = self.detector.loss(self.detector(batch), batch)
-        return {name: batch.weight * loss for name, loss in losses.items()}, {}
+        return self.detector.loss(self.detector(batch), batch), {}

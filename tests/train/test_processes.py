@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from processes_worker import BETWEEN, ROWS, SINGLE, normalise, rows_of, without_validation
+from processes_worker import BETWEEN, OTHERS, ROWS, SINGLE, normalise, rows_of, without_validation
 from safetensors.torch import load_file
 from tiny_kitti import settings, write_data, write_frame
 from torch import Tensor
@@ -74,6 +74,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
         train_detector(load_config(path, [one, "name=teacher"]))
         teacher = checkpoint_file(folder / "runs" / "teacher")
         distil(load_config(path, [one, "name=distilled", "model.compression=4"]), teacher)
+        distil(load_config(path, [one, *OTHERS, "name=methods"]), teacher)
         train_detector(load_config(path, [one, *BETWEEN, "name=alone_between"]))
         stop_halfway(path, one)
     result = torchrun(WORKER, path, folder)
@@ -161,6 +162,11 @@ def test_two_processes_train_the_weights_of_one(both: Both) -> None:
 def test_two_processes_distil_the_weights_of_one(both: Both) -> None:
     assert any(name.startswith("methods.") for name in state(both.runs / "two_distilled"))
     assert_same_weights(both.runs, "distilled", "two_distilled")
+
+
+def test_every_other_method_distils_the_same_in_two_processes(both: Both) -> None:
+    """Their means are over the rows and frames of both processes, not over each one's own."""
+    assert_same_weights(both.runs, "methods", "two_methods")
 
 
 def test_a_run_of_one_process_is_finished_by_two(both: Both) -> None:

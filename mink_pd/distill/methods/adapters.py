@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mink_pd.distill.methods.method import Channels, Method
 from mink_pd.distill.pairs import TapPair
+from mink_pd.sparse.norm import BatchNorm
 
 
 class AdaptedMethod(Method):
@@ -27,5 +28,5 @@ class AdaptedMethod(Method):
 
     def _adapter(self, ours: int, theirs: int) -> nn.Module:
         if self.norm:
-            return nn.Sequential(nn.Linear(ours, theirs, bias=False), nn.BatchNorm1d(theirs))
+            return nn.Sequential(nn.Linear(ours, theirs, bias=False), BatchNorm(theirs))
         return nn.Linear(ours, theirs)

@@ -9,6 +9,7 @@ from mink_pd.distill.methods.adapters import AdaptedMethod
 from mink_pd.distill.methods.regions import near_objects
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
+from mink_pd.processes import shared_count
 from mink_pd.registry import METHODS
 
 
@@ -35,5 +36,5 @@ class FineGrained(AdaptedMethod):
         selected = near_objects(pair, self.settings.near)
         near = torch.cat(selected)  # (n,)
         target, ours = pair.teacher.features[near], self.adapt(pair, near)  # (n, C_t) each
-        loss = (target - ours).square().sum() / (2 * max(len(near), 1))
+        loss = (target - ours).square().sum() / (2 * shared_count(len(near)))
         return loss, watch(pair, selected=selected, teacher=target, student=ours)

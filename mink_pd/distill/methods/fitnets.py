@@ -6,6 +6,7 @@ from mink_pd.config.methods import FeatureConfig
 from mink_pd.distill.methods.adapters import AdaptedMethod
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
+from mink_pd.processes import shared_count
 from mink_pd.registry import METHODS
 
 
@@ -26,4 +27,5 @@ class FitNets(AdaptedMethod):
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
         hint, ours = pair.teacher.features, self.adapt(pair)  # (M, C_t) each
-        return 0.5 * (hint - ours).square().mean(), watch(pair, teacher=hint, student=ours)
+        loss = 0.5 * (hint - ours).square().sum() / shared_count(hint.numel())
+        return loss, watch(pair, teacher=hint, student=ours)

@@ -12,6 +12,7 @@ from mink_pd.distill.methods.heads import BOX, HeadMethod, anchor_scores, relati
 from mink_pd.distill.methods.regions import near_objects
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
+from mink_pd.processes import shared_count
 from mink_pd.registry import METHODS
 
 
@@ -48,7 +49,7 @@ class Localisation(HeadMethod):
         theirs, ours = (tap.features[near].view(*score.shape, BOX) for tap in (pair.teacher, pair.student))
         log_p, log_q = self.log_distribution(theirs), self.log_distribution(ours)  # (n, A, 7, bins)
         each = (log_p.exp() * (log_p - log_q)).sum(dim=(2, 3))  # (n, A)
-        loss = (score * each).sum() / score.sum().clamp(min=1e-6)
+        loss = (score * each).sum() / shared_count(score.sum(), least=1e-6)
         return loss, watch(pair, selected=selected, phi=relative(score), teacher=theirs, student=ours)
 
     def log_distribution(self, residuals: Tensor) -> Tensor:

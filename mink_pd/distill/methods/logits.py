@@ -10,6 +10,7 @@ from mink_pd.config.methods import MethodConfig
 from mink_pd.distill.importance import tap_of
 from mink_pd.distill.methods.heads import HeadMethod
 from mink_pd.distill.pairs import TapPair
+from mink_pd.processes import shared_count
 from mink_pd.registry import METHODS
 
 
@@ -39,4 +40,4 @@ class Logits(HeadMethod):
         each = p * (F.logsigmoid(theirs) - F.logsigmoid(ours))
         each = each + (1 - p) * (F.logsigmoid(-theirs) - F.logsigmoid(-ours))
         expected = tap_of("scores", pair.guide).features.sigmoid().amax(dim=1).sum()
-        return temperature**2 * each.sum() / expected.clamp(min=1), {}
+        return temperature**2 * each.sum() / shared_count(expected), {}

@@ -9,6 +9,7 @@ from mink_pd.config.methods import FeatureConfig
 from mink_pd.distill.methods.adapters import AdaptedMethod
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
+from mink_pd.processes import shared_count, sum_over_processes
 from mink_pd.registry import METHODS
 
 
@@ -37,7 +38,7 @@ class Overhaul(AdaptedMethod):
         ours = self.adapt(pair)  # (M, C_t)
         right = (ours <= target) & (target <= 0)
         each = torch.where(right, 0, (target - ours).square())
-        return each.mean(), watch(pair, teacher=target, student=ours)
+        return each.sum() / shared_count(each.numel()), watch(pair, teacher=target, student=ours)
 
 
 def margin(active: Tensor) -> Tensor:
@@ -46,9 +47,10 @@ def margin(active: Tensor) -> Tensor:
     With z = mu / sigma: P(x > 0) = Phi(z), E[max(x, 0)] = sigma (z Phi(z) + phi(z)), E[x | x < 0] = sigma (z -
     phi(z) / Phi(-z)). A channel that is active always or never counts as so but for half a site.
     """
-    count = len(active)
-    share = (active > 0).to(active.dtype).mean(dim=0).clamp(0.5 / count, 1 - 0.5 / count)  # (C,)
+    own = torch.stack([torch.ones_like(active), (active > 0).to(active.dtype), active.clamp(min=0)]).sum(dim=1)
+    count, positive, total = sum_over_processes(own)  # (C,) each, over the sites of all processes
+    share = (positive / count).clamp(0.5 / count, 1 - 0.5 / count)
     z = torch.special.ndtri(share)
     density = torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
-    sigma = active.clamp(min=0).mean(dim=0) / (z * share + density)
+    sigma = total / count / (z * share + density)
     return sigma * (z - density / (1 - share))

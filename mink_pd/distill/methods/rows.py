@@ -8,6 +8,7 @@ from torch import Tensor
 from mink_pd.config.methods import RowsConfig
 from mink_pd.distill.importance import select
 from mink_pd.distill.pairs import TapPair
+from mink_pd.processes import shared_count
 
 
 def all_rows(pair: TapPair) -> list[Tensor]:
@@ -23,6 +24,10 @@ def important_rows(pair: TapPair, settings: RowsConfig) -> list[Tensor]:
 
 
 def frame_mean(rows: list[Tensor], loss: Callable[[Tensor], Tensor], least: int = 1) -> Tensor:
-    """Mean of ``loss(rows)``, a scalar, over the frames that have at least ``least`` rows; 0 if none has."""
+    """Mean of ``loss(rows)``, a scalar, over the frames that have at least ``least`` rows; 0 if none has.
+
+    With several processes the frames of all of them count (:func:`shared_count`).
+    """
     found = [loss(here) for here in rows if len(here) >= least]
-    return torch.stack(found).mean() if found else torch.zeros((), device=rows[0].device)
+    frames = shared_count(len(found))
+    return torch.stack(found).sum() / frames if found else torch.zeros((), device=rows[0].device)

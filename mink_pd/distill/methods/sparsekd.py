@@ -11,6 +11,7 @@ from mink_pd.distill.importance import select
 from mink_pd.distill.methods.heads import BOX, HeadMethod, anchor_scores, relative
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
+from mink_pd.processes import shared_count
 from mink_pd.registry import METHODS
 
 
@@ -48,7 +49,7 @@ class SparseKD(HeadMethod):
         else:
             weight, mask = self.settings.box, confidence[pivotal]  # (n, A)
             each = box_difference(theirs.view(*mask.shape, BOX), ours.view(*mask.shape, BOX))
-        loss = weight * (mask * each).sum() / mask.sum()
+        loss = weight * (mask * each).sum() / shared_count(mask.sum(), least=1e-6)
         return loss, watch(pair, selected=selected, phi=relative(mask), teacher=theirs, student=ours)
 
 

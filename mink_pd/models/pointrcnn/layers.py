@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mink_pd.points import Interpolation
+from mink_pd.sparse.norm import BatchNorm
 
 _ROWS = 1 << 14  # of grouped rows at a time without gradients: they stay in the cache
 
@@ -20,7 +21,7 @@ class MLPLayer(nn.Linear):
 
     def __init__(self, channels: int, out: int, norm: bool = True, epsilon: float = 1e-5) -> None:
         super().__init__(channels, out, bias=not norm)
-        self.norm = nn.BatchNorm1d(out, eps=epsilon) if norm else None
+        self.norm = BatchNorm(out, eps=epsilon) if norm else None
         nn.init.kaiming_normal_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from mink_pd.data.batch import Batch
 from mink_pd.models.losses import focal_loss
 from mink_pd.models.pointrcnn.coder import BoxCoder
 from mink_pd.points import PointSample
+from mink_pd.processes import shared_count
 
 
 @dataclass
@@ -56,7 +57,7 @@ def point_loss(
     wanted = torch.zeros_like(logits)
     wanted[foreground, labels[foreground]] = 1
     each = focal_loss(logits, wanted, settings.focal_alpha, settings.focal_gamma).sum(dim=1)
-    share = 1 / max(1, len(foreground))
+    share = 1 / shared_count(len(foreground))
     box = coder.loss(codes[foreground], targets.boxes[foreground], xyz[foreground], sizes[labels[foreground]])
     return {
         "point": settings.point * share * (each * (labels != -2)).sum(),

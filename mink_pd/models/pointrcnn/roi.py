@@ -12,6 +12,7 @@ from mink_pd.models.pointrcnn.coder import BoxCoder
 from mink_pd.models.pointrcnn.layers import MLPLayer, mlp
 from mink_pd.models.pointrcnn.regions import Regions, RegionTargets
 from mink_pd.points import PointSample, abstract, points_of_boxes
+from mink_pd.processes import shared_count
 
 
 @dataclass
@@ -112,6 +113,6 @@ def region_loss(
     seen = boxes_to_frame(targets.boxes[near], regions.boxes[near])
     box = coder.loss(codes[near], seen, torch.zeros_like(seen[:, :3]), sizes[near])
     return {
-        "region": settings.region * (entropy * decided).sum() / decided.sum().clamp(min=1),
-        "region_box": settings.region_box * box.sum() / max(1, len(near)),
+        "region": settings.region * (entropy * decided).sum() / shared_count(decided.sum()),
+        "region_box": settings.region_box * box.sum() / shared_count(len(near)),
     }

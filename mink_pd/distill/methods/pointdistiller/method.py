@@ -13,7 +13,7 @@ from mink_pd.distill.methods.pointdistiller.edges import compare_edges
 from mink_pd.distill.methods.pointdistiller.graph import GraphConv, LocalGraph, local_graph
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
-from mink_pd.processes import processes, sum_over_processes
+from mink_pd.processes import shared_count
 from mink_pd.registry import METHODS
 
 
@@ -86,10 +86,7 @@ class PointDistiller(Method):
 
 def mean_rows(graph: LocalGraph) -> float:
     """Selected rows, on average over the processes: their losses' mean is then that over all rows."""
-    if processes() == 1:
-        return len(graph.selected)
-    own = torch.tensor(float(len(graph.selected)), device=graph.selected.device)
-    return max(float(sum_over_processes(own)), 1) / processes()
+    return float(shared_count(len(graph.selected)))
 
 
 def weights(importance: Tensor, selected: list[Tensor], settings: PointDistillerConfig) -> Tensor:
