@@ -21,3 +21,7 @@ class CheckpointError(MinkPDError):
 
 class DistillError(MinkPDError):
     """Teacher and student cannot be paired: a tap is missing or lies on another coordinate map."""
+
+
+class ExportError(MinkPDError):
+    """A detector cannot be exported, or the exported networks do not compute what it computes."""

@@ -33,13 +33,17 @@ class AnchorDetector(BevDetector[AnchorPrediction]):
         return super().tap_channels() | self.head.tap_channels()
 
     def read(self, features: BevFeatures, voxels: Voxels) -> AnchorPrediction:
-        head, bounds = self.settings.head, self.config.data.range
-        anchors = []
-        for number, level in enumerate(features.levels):
-            places = anchor_places(level.coordinates, level.stride, voxels, bounds, head)  # (S_i, 2)
-            scale = head.scales[min(number, len(head.scales) - 1)]
-            anchors.append(place_anchors(places, self._anchors, head.headings, scale))  # (S_i, A, 7)
+        anchors = [
+            self.anchors_at(level.coordinates, level.stride, number, voxels)
+            for number, level in enumerate(features.levels)
+        ]  # (S_i, A, 7)
         return self.head(features.levels, voxels, torch.cat(anchors))
+
+    def anchors_at(self, coordinates: Tensor, stride: int, level: int, voxels: Voxels) -> Tensor:
+        """Anchors (S, A, 7) at coordinates (S, 3) of a tensor stride, of the neck's level counted from 0."""
+        head = self.settings.head
+        places = anchor_places(coordinates, stride, voxels, self.config.data.range, head)  # (S, 2)
+        return place_anchors(places, self._anchors, head.headings, head.scales[min(level, len(head.scales) - 1)])
 
     def nothing(self, frames: int, device: torch.device) -> AnchorPrediction:
         return self.head.nothing(frames, device)

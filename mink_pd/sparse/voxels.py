@@ -53,13 +53,17 @@ class Voxels:
 
     def limited(self, most: int) -> "Voxels":
         """The same voxels with at most ``most`` points each, the first in the order of the file."""
+        kept = self.ranks() < most
+        counts = self.counts.clamp(max=most)
+        return replace(self, points=self.points[kept], rows=self.rows[kept], counts=counts, derived={})
+
+    def ranks(self) -> Tensor:
+        """Which of its voxel's points each point is, int64 (P,), counted from 0 in the order of the file."""
         order = self.rows.argsort(stable=True)
         begin = self.counts.cumsum(0) - self.counts  # (M,)
         rank = torch.empty_like(order)
         rank[order] = torch.arange(len(order), device=order.device) - begin[self.rows[order]]
-        kept = rank < most
-        counts = self.counts.clamp(max=most)
-        return replace(self, points=self.points[kept], rows=self.rows[kept], counts=counts, derived={})
+        return rank
 
     def columns(self) -> "Voxels":
         """The same points in the columns of these voxels seen from above, with a coordinate manager of two dimensions.

@@ -1,0 +1,129 @@
+"""``model.yaml``: every number that a program needs to run an exported detector."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from mink_pd.config.models import HeadConfig, NMSConfig
+from mink_pd.config.section import Range, Section, Vector3
+from mink_pd.errors import DataError
+from mink_pd.files import write_text
+
+CARD = "model.yaml"
+FORMAT = "mink_pd export 1"
+Target = Literal["onnx", "openvino", "autoware", "cuda-pointpillars"]
+
+
+class Graph(Section):
+    """A file with a network. inputs, outputs: name -> shape, in the order of the graph; a name stands for a dimension
+    that may have any size."""
+
+    file: str
+    inputs: dict[str, list[int | str]]
+    outputs: dict[str, list[int | str]]
+
+
+class Pillars(Section):
+    """How points become the first graph's input (rows, slots, features).
+
+    slots: points a row holds. overflow: of a pillar with more points: the first ones in the file count (``drop``), or it
+    takes several rows, of which the scatter keeps the maximum (``rows``). most: rows of the static graph, None: any.
+    features: of a point, in order; mean: of the pillar's points that count; centre: of the pillar's cell and the range's
+    height.
+    """
+
+    slots: int
+    overflow: Literal["drop", "rows"]
+    most: int | None
+    features: list[str]
+    empty_slots: bool  # slots of zeros take part in the maximum
+
+
+class Anchor(Section):
+    """One of the anchors of every cell. size: l, w, h [m]; z: height of its centre [m]; yaw [rad]."""
+
+    name: str
+    size: Vector3
+    z: float
+    yaw: float
+
+
+class Card(Section):
+    """The content of ``model.yaml``.
+
+    grid: cells along x and y of the canvas, whose memory is (1, channels, y, x); strides: of the head's levels, in cells
+    of the canvas; mark: what a sparse detector's canvas has in channel 0 of a site whose features are all 0; empty_logit:
+    the class logit of cells where it predicts nothing; intensity: the range it was trained with.
+    """
+
+    format: Literal["mink_pd export 1"] = FORMAT
+    target: Target
+    precision: Literal["float32", "int8"]
+    detector: str
+    bev: Literal["sparse", "dense"]
+    run: str
+    checkpoint_sha256: str
+    versions: dict[str, str]
+    opset: int
+    range: Range
+    voxel_size: Vector3
+    grid: tuple[int, int]
+    point_features: list[str]
+    intensity: tuple[float, float] = (0.0, 1.0)
+    camera_view: bool
+    pillars: Pillars | None
+    channels: int
+    mark: float
+    strides: list[int]
+    classes: list[str]
+    anchors: list[Anchor]
+    head: HeadConfig
+    empty_logit: float
+    nms: NMSConfig
+    graphs: dict[str, Graph]
+    config: dict[str, Any]  # the detector's own settings (data, model), from which this package rebuilds it
+    files: dict[str, str] = Field(default_factory=dict)  # name -> sha256, of all other files of the folder
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write ``model.yaml`` with the checksums of all other files of ``folder``."""
+    card.files = {file.name: digest(file) for file in sorted(folder.iterdir()) if file.name != CARD}
+    write_text(folder / CARD, yaml.safe_dump(card.model_dump(mode="json"), sort_keys=False, default_flow_style=None))
+
+
+def read_card(folder: Path) -> Card:
+    """The card of an export folder.
+
+    Raises DataError if it is none, or if a file is missing or has changed since the export.
+    """
+    path = folder / CARD
+    try:
+        card = Card.model_validate(yaml.safe_load(path.read_text()))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a folder that export has written") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise DataError(f"{path}: not valid YAML; export again") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the file"
+        raise DataError(f"{path}: {key}: {first['msg'].lower()}; export again") from None
+    for name, wanted in card.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise DataError(f"{file}: is missing; export again, or copy the whole folder")
+        if digest(file) != wanted:
+            raise DataError(f"{file}: has changed since the export (its checksum is not that of {CARD}); export again")
+    return card
+
+
+def is_export(path: Path) -> bool:
+    """Whether a path is an export folder."""
+    return (path / CARD).is_file()
+
+
+def digest(file: Path) -> str:
+    """The sha256 of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,84 @@
+"""Two lists of detections that must be the same, but for what rounding decides."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from mink_pd.boxes.iou import bev_iou
+from mink_pd.config.models import NMSConfig
+from mink_pd.models.detector import Detections
+
+BOX, SCORE = 1e-3, 1e-4  # largest allowed differences: metres or radians; of a score
+_NEAR_IOU = 1e-3  # of the threshold of suppression: rounding may fall on either side
+_FAR = 10.0  # so many times the largest allowed difference is not the same detection
+_BEV = [0, 1, 3, 4, 6]
+
+
+@dataclass
+class Agreement:
+    """pairs: detections that both lists have; missing: those that only one has; edge: those that only one has since a
+    score or an overlap lies on a threshold to within rounding; box, score: largest differences of pairs."""
+
+    pairs: int = 0
+    missing: int = 0
+    edge: int = 0
+    box: float = 0.0
+    score: float = 0.0
+
+    @property
+    def same(self) -> bool:
+        return self.missing == 0 and self.box <= BOX and self.score <= SCORE
+
+    def __add__(self, other: "Agreement") -> "Agreement":
+        return Agreement(
+            self.pairs + other.pairs, self.missing + other.missing, self.edge + other.edge,
+            max(self.box, other.box), max(self.score, other.score),
+        )  # fmt: skip
+
+
+def compare_detections(ours: Detections, theirs: Detections, nms: NMSConfig) -> Agreement:
+    """Pair the detections of one frame by class and nearest box, and look at what is left over."""
+    result = Agreement()
+    alone = [torch.ones(len(one.boxes), dtype=torch.bool) for one in (ours, theirs)]
+    distance = box_distance(ours.boxes[:, None], theirs.boxes[None])  # (A, B)
+    apart = (ours.scores[:, None] - theirs.scores[None]).abs()  # (A, B)
+    cost = torch.maximum(distance / BOX, apart / SCORE).clamp(max=_FAR)  # 1 is the largest allowed
+    cost[ours.labels[:, None] != theirs.labels[None]] = _FAR
+    for row, column in zip(*linear_sum_assignment(cost.numpy()), strict=True):
+        if cost[row, column] < _FAR:
+            result.pairs += 1
+            result.box = max(result.box, float(distance[row, column]))
+            result.score = max(result.score, float(apart[row, column]))
+            alone[0][row] = alone[1][column] = False
+    for one, other, mine, yours in ((ours, theirs, *alone), (theirs, ours, *reversed(alone))):
+        for row in mine.nonzero().flatten().tolist():
+            if _on_edge(one, row, other, yours, nms):
+                result.edge += 1
+            else:
+                result.missing += 1
+    return result
+
+
+def box_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Largest difference (...) of any number of boxes (..., 7); angles modulo a whole turn."""
+    difference = (a - b).abs()
+    turn = difference[..., 6] % (2 * math.pi)
+    return torch.maximum(difference[..., :6].amax(dim=-1), torch.minimum(turn, 2 * math.pi - turn))
+
+
+def _on_edge(one: Detections, row: int, other: Detections, alone: Tensor, nms: NMSConfig) -> bool:
+    """Whether rounding explains that ``other`` lacks a detection; ``alone``: which of the other's are lacking here."""
+    score = float(one.scores[row])
+    limits = [nms.score, *(float(x.scores[-1]) for x in (one, other) if len(x.scores) == nms.after)]
+    if any(abs(score - limit) <= SCORE for limit in limits):
+        return True
+    same = other.labels == one.labels[row]
+    if not bool(same.any()):
+        return False
+    box = one.boxes[row : row + 1].double().numpy()[:, _BEV]
+    overlap = bev_iou(box, other.boxes[same].double().numpy()[:, _BEV])[0]
+    return bool(np.any(np.abs(overlap - nms.iou) <= _NEAR_IOU) or np.any((overlap > nms.iou) & alone[same].numpy()))

@@ -1,0 +1,85 @@
+"""An exported detector in place of the trained one: same clouds in, same boxes out."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mink_pd.config import Config
+from mink_pd.data.batch import Batch
+from mink_pd.export.card import Card, read_card
+from mink_pd.export.graph import OnnxSession, OpenVinoSession, Session
+from mink_pd.export.runner import Maps, prediction_of, session_runner, two_graphs
+from mink_pd.models import build_detector
+from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.models.checkpoint import load_weights
+from mink_pd.models.detector import AnchorPrediction, Detections, Detector
+from mink_pd.sparse import Voxels
+
+Runtime = Literal["onnxruntime", "openvino"]
+ENCODER, NETWORK, WHOLE = "pillar_encoder", "backbone_neck_head", "detector"
+WEIGHTS = "encoder.safetensors"  # of a detector whose encoder stays sparse
+
+
+class ExportedDetector(Detector[Voxels, AnchorPrediction]):
+    """The graphs of an export folder between this package's own pre- and post-processing. It cannot be trained."""
+
+    def __init__(self, folder: Path, runtime: Runtime | None = None) -> None:
+        """``runtime``: None: the one that the folder was made for.
+
+        Raises DataError if the folder is none, or has a missing or changed file.
+        """
+        self.card = read_card(folder)
+        super().__init__(exported_config(self.card))
+        inner = build_detector(self.config)
+        assert isinstance(inner, AnchorDetector)
+        if (folder / WEIGHTS).is_file():
+            load_weights(folder / WEIGHTS, inner, self.config)
+        self.inner = inner.eval()
+        runtime = runtime or ("openvino" if self.card.target == "openvino" else "onnxruntime")
+        sessions: dict[str, Session] = {
+            name: load_session(folder / graph.file, runtime)
+            for name, graph in self.card.graphs.items()
+            if name in (ENCODER, NETWORK)
+        }
+        pillars = self.card.pillars
+        self._slots, self._most = (pillars.slots, pillars.most) if pillars else (1, None)
+        self._runner = session_runner(runtime, sessions.get(ENCODER), sessions[NETWORK], self._most)
+
+    def shared_input(self, batch: Batch) -> Voxels:
+        return self.inner.shared_input(batch)
+
+    def tap_channels(self) -> dict[str, int]:
+        return {}
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch, shared: Voxels | None = None) -> AnchorPrediction:
+        voxels = self.shared_input(batch) if shared is None else shared
+        if len(voxels) == 0:
+            return self.inner.nothing(len(batch), batch.points.device)
+        name = ", ".join(frame.id for frame in batch.frames)
+        columns = voxels if self.inner.encoder.dimensions == 2 else voxels.columns()
+        return prediction_of(self.inner, self.maps(voxels, name), columns)
+
+    def maps(self, voxels: Voxels, name: str) -> Maps:
+        """The canvas and the head's maps of voxels, whose cloud ``name`` names in errors."""
+        return two_graphs(self.inner, self._runner, voxels, self._slots, self._most, name)
+
+    def loss(self, prediction: AnchorPrediction, batch: Batch) -> dict[str, Tensor]:
+        raise NotImplementedError("an exported detector has no weights to train")
+
+    def detect(self, prediction: AnchorPrediction) -> list[Detections]:
+        return self.inner.detect(prediction)
+
+
+def load_session(path: Path, runtime: Runtime) -> Session:
+    """A graph in a runtime."""
+    if runtime == "openvino" or path.suffix == ".xml":
+        return OpenVinoSession(path)
+    return OnnxSession(path)
+
+
+def exported_config(card: Card) -> Config:
+    """The configuration of the detector that a card describes."""
+    return Config.model_validate(card.config)

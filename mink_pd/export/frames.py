@@ -1,0 +1,43 @@
+"""Clouds on which an export is compared and calibrated."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mink_pd.config import DataConfig
+from mink_pd.data.frame import Frame
+from mink_pd.data.points import with_columns
+from mink_pd.detect.clouds import Frames, PointFiles
+
+SIMULATED = 3
+
+
+def proof_frames(paths: list[Path] | None, data: DataConfig, most: int = SIMULATED) -> "Frames | SimulatedFrames":
+    """The clouds at ``paths``, or simulated ones."""
+    if paths:
+        return PointFiles(paths, None, data.camera_view, data.point_features)
+    return SimulatedFrames(most, data.point_features)
+
+
+class SimulatedFrames:
+    """Frames of the simulated street, made when they are asked for. Where a detector sees a time lag, the points have
+    lags of ten sweeps in turn, so that this column counts too."""
+
+    def __init__(self, count: int, columns: int, first: int = 0) -> None:
+        self.ids = [f"simulated{first + number}" for number in range(count)]
+        self.columns, self.first = columns, first
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Frame:
+        from mink_pd.simulator import simulate_frame  # Open3D takes seconds to import
+
+        points = with_columns(simulate_frame(seed=1, frame=self.first + index)[0].points, self.columns)
+        if self.columns > 4:
+            points[:, 4] = 0.05 * (np.arange(len(points)) % 10)
+        return Frame(self.ids[index], points)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self[index] for index in range(len(self)))

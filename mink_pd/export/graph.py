@@ -1,0 +1,141 @@
+"""Writing networks as ONNX graphs, and running them."""
+
+import warnings
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mink_pd.errors import ConfigError, DataError
+
+OPSETS = range(11, 21)  # what torch's tracing exporter writes, from what deployed runtimes read
+Arrays = dict[str, np.ndarray]
+
+
+class Session(Protocol):
+    """A loaded graph."""
+
+    outputs: list[str]
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Arrays by the graph's names."""
+
+
+def require(package: str) -> Any:
+    """An optional package. Raises ConfigError, naming the command that installs it, if it is not there."""
+    try:
+        return __import__(package)
+    except ImportError:
+        raise ConfigError(f"{package} is not installed; pip install 'mink_pd[export]', or make setup") from None
+
+
+def check_opset(opset: int) -> None:
+    """Raise ConfigError for an opset that cannot be written."""
+    if opset not in OPSETS:
+        raise ConfigError(f"--opset {opset} cannot be written; choose {OPSETS[0]} to {OPSETS[-1]}")
+
+
+def write_onnx(
+    path: Path,
+    network: nn.Module,
+    inputs: dict[str, Tensor],
+    outputs: list[str],
+    opset: int,
+    dynamic: dict[str, dict[int, str]] | None = None,
+) -> None:
+    """Trace ``network`` on ``inputs`` and write it. ``dynamic``: names of dimensions that may have any size."""
+    onnx = require("onnx")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracing exporter is deprecated; the other one begins at opset 18
+        torch.onnx.export(
+            network.eval(), tuple(inputs.values()), path, dynamo=False, opset_version=opset,
+            input_names=list(inputs), output_names=outputs, dynamic_axes=dynamic or {},
+        )  # fmt: skip
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    save_onnx(path, model)
+
+
+def save_onnx(path: Path, model: Any) -> None:
+    """Write a model without the names of source files, so that equal networks give equal bytes."""
+    for node in model.graph.node:
+        node.doc_string = ""
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def keep_outputs(source: Path, path: Path, outputs: list[str]) -> None:
+    """Write the graph of ``source`` with these of its outputs only, in this order."""
+    model = require("onnx").load(source)
+    by_name = {value.name: value for value in model.graph.output}
+    del model.graph.output[:]
+    model.graph.output.extend(by_name[name] for name in outputs)
+    save_onnx(path, model)
+
+
+def shapes(path: Path) -> tuple[dict[str, list[int | str]], dict[str, list[int | str]]]:
+    """Inputs and outputs of a graph: name -> shape, with names for dimensions that may have any size."""
+    if path.suffix == ".xml":
+        model = require("openvino").Core().read_model(path)
+        return _ports(model.inputs), _ports(model.outputs)
+    graph = require("onnx").load(path).graph
+
+    def read(values: Any) -> dict[str, list[int | str]]:
+        return {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+
+    return read(graph.input), read(graph.output)
+
+
+def _ports(ports: Any) -> dict[str, list[int | str]]:
+    return {
+        port.get_any_name(): [
+            dimension.get_length() if dimension.is_static else "any" for dimension in port.get_partial_shape()
+        ]
+        for port in ports
+    }
+
+
+class OnnxSession:
+    """A graph in ONNX Runtime, on the processor."""
+
+    def __init__(self, path: Path) -> None:
+        runtime = require("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to others meanwhile
+        options.log_severity_level = 3
+        try:
+            self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors have no public class
+            raise DataError(f"{path}: ONNX Runtime cannot load it ({_first_line(error)}); export again") from None
+        self.outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, inputs: Arrays) -> Arrays:
+        return dict(zip(self.outputs, self._session.run(None, inputs), strict=True))
+
+
+class OpenVinoSession:
+    """A graph (ONNX, or OpenVINO's .xml) in OpenVINO, on the processor."""
+
+    def __init__(self, path: Path, precision: str = "f32") -> None:
+        """``precision``: of the arithmetic, f32 or bf16."""
+        openvino = require("openvino")
+        settings = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        try:
+            self._model = openvino.Core().compile_model(path, "CPU", settings)
+        except RuntimeError as error:
+            raise DataError(f"{path}: OpenVINO cannot load it ({_first_line(error)}); export again") from None
+        self.outputs = [output.get_any_name() for output in self._model.outputs]
+
+    def run(self, inputs: Arrays) -> Arrays:
+        result = self._model(inputs)
+        return {name: np.array(result[index]) for index, name in enumerate(self.outputs)}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,168 @@
+"""A trained detector as two ordinary networks of dense tensors, cut at the scatter of pillars into a canvas.
+
+A sparse convolution is a dense one whose result is multiplied by the mask of its sites, 1 at a site and 0 elsewhere.
+The sites follow from the occupied cells of the canvas: those of a strided convolution by max-pooling with kernel =
+stride, since they are floor(c / stride); those of a neck's level by repeating the last stage's mask. So the dense
+network computes at each site what the sparse one computes there.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mink_pd.errors import ConfigError
+from mink_pd.export.layers import folded
+from mink_pd.models.bev import BevNetwork, SparseBev
+from mink_pd.models.necks import DenseFpn, SparseFpn
+from mink_pd.models.pillars import PillarFeatureNet
+
+# In channel 0 of a site whose features are all 0, so that the canvas tells it from an empty cell. It is exact in
+# float16 (as a subnormal) and moves no output by more than float32 rounding does.
+MARK = 2.0**-20
+
+
+class PillarEncoder(nn.Module):
+    """Points' features in slots (M, N, F) -> pillar features (M, C).
+
+    A slot of zeros is an empty one. It takes part in the maximum only where the detector was trained so.
+    """
+
+    def __init__(self, net: PillarFeatureNet, marks: bool) -> None:
+        """``marks``: tell pillars whose features are all 0 from empty cells."""
+        super().__init__()
+        with torch.no_grad():
+            weight, bias = net.linear.folded(net.norm, torch.zeros(0, net.linear.in_features))  # (C, F), (C,)
+        self.linear = nn.Linear(weight.shape[1], weight.shape[0])
+        self.linear.weight.data.copy_(weight)
+        self.linear.bias.data.copy_(bias)
+        self.empty_slots, self.marks = net.empty_slots, marks
+
+    def forward(self, features: Tensor) -> Tensor:
+        taken = (features.abs().amax(dim=2, keepdim=True) > 0).to(features.dtype)  # (M, N, 1)
+        each = torch.relu(self.linear(features))  # (M, N, C)
+        if not self.empty_slots:
+            each = each * taken  # features are >= 0 after ReLU: a 0 does not change the maximum
+        largest = each.amax(dim=1)  # (M, C)
+        if not self.marks:
+            return largest
+        unseen = (largest.amax(dim=1, keepdim=True) <= 0).to(features.dtype) * taken.amax(dim=1)  # (M, 1)
+        return torch.cat([largest[:, :1] + MARK * unseen, largest[:, 1:]], dim=1)
+
+
+class Backbone(nn.Module):
+    """Stages and neck on the whole grid: canvas (1, C, y, x) -> maps of the stages and of the neck's levels."""
+
+    def __init__(self, bev: BevNetwork) -> None:
+        super().__init__()
+        self.masked, self.fpn = isinstance(bev, SparseBev), bev.fpn
+        self.strides, self.factors = bev.strides, bev.factors
+        if self.masked and any(stride > 1 and stride % 2 for stride in bev.strides[1:]):
+            # MinkowskiEngine centres odd kernels, so the sites of the neck would lie one cell off the grid.
+            raise ConfigError(f"model.strides {bev.strides}: an odd stride after the first cannot be exported; use 1, 2")
+        network: Any = bev
+        self.stages = nn.ModuleList(nn.Sequential(*map(folded, stage)) for stage in network.backbone)
+        neck: Any = network.neck
+        if isinstance(neck, SparseFpn | DenseFpn):
+            self.laterals = nn.ModuleList(map(folded, neck.laterals))
+            self.outputs = nn.ModuleList(map(folded, neck.outputs))
+        else:
+            self.ups = nn.ModuleList(map(folded, neck))
+
+    def forward(self, canvas: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor | None]]:
+        """Stages (1, C_i, y_i, x_i), levels (1, C, y, x), and the mask (1, 1, y, x) of each level, None if all cells
+        count."""
+        x, stages, masks = canvas, [], []
+        mask = occupied(canvas) if self.masked else None
+        for stage, stride in zip(self.stages, self.strides, strict=True):
+            if mask is not None and stride > 1:
+                mask = functional.max_pool2d(mask, stride, stride)
+            for block in stage:  # type: ignore[attr-defined]
+                x = _masked(block(x), mask)
+            stages.append(x)
+            masks.append(mask)
+        factors = self.factors if self.fpn else self.factors[:1]
+        grown = [None if mask is None else _repeated(mask, self.factors[-1] // factor) for factor in factors]
+        if self.fpn:
+            return stages, self._pyramid(stages, masks, grown), grown
+        parts = [_masked(up(stage), grown[0]) for up, stage in zip(self.ups, stages, strict=True)]
+        return stages, [torch.cat(parts, dim=1)], grown
+
+    def _pyramid(self, stages: list[Tensor], masks: list[Tensor | None], grown: list[Tensor | None]) -> list[Tensor]:
+        levels: list[Tensor] = []
+        above: Tensor | None = None
+        for number in reversed(range(len(stages))):
+            own = _masked(self.laterals[number](stages[number]), masks[number])
+            if above is not None:
+                own = own + _repeated(above, self.factors[number + 1] // self.factors[number])
+            above = own
+            levels.insert(0, _masked(self.outputs[number](own), grown[number]))
+        return levels
+
+
+class HeadMaps(nn.Module):
+    """A head on the map of a level. names: of the maps that it gives, without the number of the level."""
+
+    names: list[str]
+
+    def forward(self, level: Tensor, mask: Tensor | None) -> list[Tensor]:
+        """Maps (1, C_i, y, x) of a level (1, C, y, x), where sites are by ``mask`` (1, 1, y, x)."""
+        raise NotImplementedError
+
+
+class DenseNetwork(nn.Module):
+    """Canvas (1, C, y, x) -> the head's maps, and after them those of the stages and of the neck's levels.
+
+    output_names: of the head's maps; stage_names: of the others, as the detector's taps are called.
+    """
+
+    def __init__(self, bev: BevNetwork, head: HeadMaps) -> None:
+        super().__init__()
+        self.backbone, self.head = Backbone(bev), head
+        levels = range(1, len(bev.strides) + 1 if bev.fpn else 2)
+        self.output_names = [level_name(name, level) for level in levels for name in head.names]
+        stages = [f"bev{number}" for number in range(1, len(bev.strides) + 1)]
+        self.stage_names = stages + [level_name("neck", level) for level in levels]
+
+    def forward(self, canvas: Tensor) -> tuple[Tensor, ...]:
+        stages, levels, masks = self.backbone(canvas)
+        maps = [part for level, mask in zip(levels, masks, strict=True) for part in self.head(level, mask)]
+        return (*maps, *stages, *levels)
+
+
+class WholeNetwork(nn.Module):
+    """Points' features in slots and the pillars' cells -> the head's maps, with the scatter inside."""
+
+    def __init__(self, encoder: PillarEncoder, network: DenseNetwork, grid: tuple[int, int]) -> None:
+        """``grid``: cells along x and y."""
+        super().__init__()
+        self.encoder, self.network, self.grid = encoder, network, grid
+
+    def forward(self, features: Tensor, coordinates: Tensor) -> tuple[Tensor, ...]:
+        """features (M, N, F); coordinates int32 (M, 2): row y and column x. Row ``grid_y`` is for pillars that pad a
+        fixed number of them."""
+        columns, rows = self.grid
+        pillars = self.encoder(features)  # (M, C)
+        place = coordinates[:, 0].long() * columns + coordinates[:, 1].long()  # (M,)
+        cells = torch.zeros(rows * columns + 1, pillars.shape[1]).index_put((place,), pillars)
+        canvas = cells[: rows * columns].t().reshape(1, pillars.shape[1], rows, columns)
+        return self.network(canvas)[: len(self.network.output_names)]
+
+
+def level_name(name: str, level: int) -> str:
+    """The name of a map at a level of the neck, counted from 1: scores, scores2, scores3."""
+    return name if level == 1 else f"{name}{level}"
+
+
+def occupied(canvas: Tensor) -> Tensor:
+    """The mask (1, 1, y, x) of the cells of a canvas (1, C, y, x) that have a site."""
+    return (canvas.abs().amax(dim=1, keepdim=True) > 0).to(canvas.dtype)
+
+
+def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    return x if mask is None else x * mask
+
+
+def _repeated(x: Tensor, factor: int) -> Tensor:
+    return x if factor == 1 else functional.interpolate(x, scale_factor=float(factor), mode="nearest")

@@ -1,0 +1,161 @@
+"""The exported networks against the trained detector, stage by stage, before anything is written."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from mink_pd.data.batch import collate
+from mink_pd.data.frame import Frame
+from mink_pd.errors import DataError, ExportError
+from mink_pd.export.compare import BOX, SCORE, Agreement, compare_detections
+from mink_pd.export.network import level_name
+from mink_pd.export.runner import HEAD_MAPS, Maps, prediction_of
+from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.models.bev import BevFeatures
+from mink_pd.sparse import ME, Voxels
+
+Candidate = Callable[[Voxels, str], Maps]  # from voxels of one frame, and its name, to maps by name
+SITES = "sites"
+FEATURES = 1e-3  # largest allowed difference of a feature or raw output, of those that are <= 1; else relative
+
+
+@dataclass
+class Stage:
+    """compared: numbers; differences: runner -> the largest, over max(1, magnitude)."""
+
+    compared: int = 0
+    differences: dict[str, float] = field(default_factory=dict)
+
+    def add(self, runner: str, ours: Tensor, theirs: Tensor) -> None:
+        if not ours.numel():
+            return
+        difference = ((ours - theirs).abs() / theirs.abs().clamp(min=1)).max()
+        worst = float(difference) if bool(torch.isfinite(difference)) else float("inf")
+        self.differences[runner] = max(self.differences.get(runner, 0.0), worst)
+
+    def add_count(self, runner: str, count: int) -> None:
+        """A number of sites that only one of both has."""
+        self.differences[runner] = self.differences.get(runner, 0.0) + count
+
+
+@dataclass
+class Report:
+    """What was compared: frames, stages by name, and the detections by runner."""
+
+    frames: int = 0
+    detections: int = 0
+    stages: dict[str, Stage] = field(default_factory=dict)
+    agreements: dict[str, Agreement] = field(default_factory=dict)
+
+    def failures(self) -> list[str]:
+        """Stages and runners that differ by more than they may."""
+        wrong = [
+            f"{name} in {runner} by {difference:.1e}"
+            for name, stage in self.stages.items()
+            for runner, difference in stage.differences.items()
+            if difference > FEATURES
+        ]
+        for runner, agreement in self.agreements.items():
+            if agreement.missing:
+                wrong.append(f"{agreement.missing} detections in {runner}")
+            elif not agreement.same:
+                wrong.append(f"boxes by {agreement.box:.1e}, scores by {agreement.score:.1e} in {runner}")
+        return wrong
+
+    def check(self, what: str) -> None:
+        """Raise ExportError if anything differs."""
+        if wrong := self.failures():
+            raise ExportError(f"{what}: not exported, it differs from the trained detector: {', '.join(wrong[:3])}")
+
+    def table(self) -> Table:
+        """A row for each stage, a column for each runner."""
+        runners = list(self.agreements)
+        result = Table(title=f"largest differences from the trained detector on {self.frames} clouds", box=None, padding=(0, 2, 0, 0))
+        for heading in ("stage", "compared", *runners, "allowed"):
+            result.add_column(heading, justify="left" if heading == "stage" else "right", no_wrap=True)
+        for name, stage in self.stages.items():
+            values = (f"{stage.differences[key]:.0e}" if key in stage.differences else "–" for key in runners)
+            result.add_row(name, f"{stage.compared:,}", *values, f"{FEATURES:.0e}")
+        found = f"{self.detections:,}"
+        both = [self.agreements[key] for key in runners]
+        result.add_row("final boxes", found, *(f"{one.box:.0e}" for one in both), f"{BOX:.0e}")
+        result.add_row("scores", found, *(f"{one.score:.0e}" for one in both), f"{SCORE:.0e}")
+        result.add_row("in one only", found, *(str(one.missing) for one in both), "0")
+        result.add_row("on a threshold", found, *(str(one.edge) for one in both), "")
+        return result
+
+
+def verify(detector: AnchorDetector, candidates: dict[str, Candidate], frames: Iterable[Frame]) -> Report:
+    """Run the trained detector and each candidate on frames, and compare all stages and the boxes.
+
+    Raises DataError if no frame has a point in the detector's range.
+    """
+    report = Report(agreements={name: Agreement() for name in candidates})
+    for frame in frames:
+        with torch.inference_mode():
+            voxels = detector.shared_input(collate([frame], detector.classes))
+            if len(voxels):
+                report.frames += 1
+                _verify_frame(detector, candidates, voxels, frame.id, report)
+    if report.frames == 0:
+        raise DataError("--frames: no cloud has a point in the detector's range; give clouds of its sensor")
+    return report
+
+
+def _verify_frame(
+    detector: AnchorDetector, candidates: dict[str, Candidate], voxels: Voxels, frame: str, report: Report
+) -> None:
+    encoded, columns = detector.encoder.encode(voxels)
+    bev = detector.bev(encoded, columns)
+    read = detector.read(bev, columns)
+    score = 0.0 if len(detector.detect(read)[0].boxes) == 0 else detector.settings.nms.score  # nothing proves nothing
+    reference = _stages(detector, encoded, bev)
+    sites = sum(len(level.coordinates) for level in bev.levels)
+    for values, name in [(v.numel(), n) for n, (v, _, _) in reference.items()] + [(sites, SITES)]:
+        report.stages.setdefault(name, Stage()).compared += values
+    for runner, candidate in candidates.items():
+        maps = candidate(voxels, frame)
+        for name, (values, coordinates, stride) in reference.items():
+            if name in maps:
+                report.stages[name].add(runner, _at(maps[name], coordinates, stride), values)
+        prediction = prediction_of(detector, maps, columns)
+        report.stages[SITES].add_count(runner, abs(len(prediction.frame) - sites))
+        with lowest_score(detector, score):
+            wanted, found = detector.detect(read)[0], detector.detect(prediction)[0]
+            report.agreements[runner] += compare_detections(found, wanted, detector.settings.nms)
+    report.detections += len(wanted.boxes)
+
+
+@contextmanager
+def lowest_score(detector: AnchorDetector, score: float) -> Iterator[None]:
+    """Another score threshold for a while."""
+    nms = detector.settings.nms
+    before, nms.score = nms.score, score
+    try:
+        yield
+    finally:
+        nms.score = before
+
+
+def _stages(
+    detector: AnchorDetector, encoded: "ME.SparseTensor", bev: BevFeatures
+) -> dict[str, tuple[Tensor, Tensor, int]]:
+    """Features (S, C) at coordinates (S, 3) of a tensor stride, of each stage by the name of its map."""
+    result = {"canvas": (encoded.F, encoded.C, encoded.tensor_stride[0])}
+    for number, stage in enumerate(bev.stages, start=1):
+        result[f"bev{number}"] = (stage.F, stage.C, stage.tensor_stride[0])
+    for number, level in enumerate(bev.levels, start=1):
+        result[level_name("neck", number)] = (level.cells, level.coordinates, level.stride)
+        for name, values in zip(HEAD_MAPS, detector.head.outputs(level.cells), strict=False):
+            result[level_name(name, number)] = (values, level.coordinates, level.stride)
+    return result
+
+
+def _at(maps: Tensor, coordinates: Tensor, stride: int) -> Tensor:
+    """Features (S, C) of a map (1, C, y, x) at coordinates (S, 3) of a tensor stride."""
+    _, x, y = torch.div(coordinates.long(), stride, rounding_mode="floor").t()
+    return maps[0, :, y, x].t()
