@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "train a detector",
     "distill": "train a student with a teacher beside it",
     "detect": "detect objects in point clouds",
+    "export": "export a detector for ONNX Runtime, OpenVINO, Autoware or CUDA-PointPillars",
     "eval-kitti": "KITTI figures of a detector, or of detections in files",
     "eval-nuscenes": "nuScenes figures of a detector, or of a results file",
     "experiment": "run a matrix of trainings and compare them over seeds",

@@ -2,19 +2,23 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 import torch
 from rich.progress import Progress
 
 from mink_pd.cli import console
-from mink_pd.commands.options import add_checkpoint, add_data, add_which, probability
-from mink_pd.config import DataConfig
+from mink_pd.commands.options import add_data, add_which, probability
+from mink_pd.config import Config, DataConfig, TrainConfig
 from mink_pd.data import open_dataset
 from mink_pd.data.kitti_raw import open_raw
 from mink_pd.detect.bulk import Bulk
 from mink_pd.detect.clouds import Frames, PointFiles
-from mink_pd.detect.device import own_device
+from mink_pd.detect.device import own_device, set_threads
 from mink_pd.errors import ConfigError
+from mink_pd.export.card import CARD, digest, is_export
+from mink_pd.export.detector import ExportedDetector, Runtime
+from mink_pd.models import Detector
 from mink_pd.models.checkpoint import checkpoint_file, load_detector
 from mink_pd.processes import place
 from mink_pd.sparse import multiplies_bf16
@@ -31,7 +35,7 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments and options of the command."""
     add = parser.add_argument
-    add_checkpoint(parser)
+    add("checkpoint", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder, .safetensors file or export folder")
     inputs = ".bin, .pcd or .ply files, nuScenes' .pcd.bin, folders of them, or a folder in KITTI's layout"
     add("inputs", type=Path, nargs="*", metavar="INPUT", help=inputs)
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
@@ -45,21 +49,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--score", type=probability, help="lowest score to report; that of the configuration if not given")
     bf16 = "convolve in bfloat16: faster on Intel processors with AMX, slightly less exact"
     add("--bf16", action="store_true", help=bf16)
+    runtimes = "of an export folder; that it was made for, if not given"
+    add("--runtime", choices=get_args(Runtime), help=runtimes)
     add("--force", action="store_true", help="detect again where DIR holds detections already")
     add_which(parser)
 
 
 def main(options: argparse.Namespace) -> None:
     """Check the inputs, then detect and write one file a cloud; what an earlier call has written stays."""
-    checkpoint = checkpoint_file(options.checkpoint, options.which)
-    detector, config = load_detector(checkpoint)
-    device = own_device(config.train)
+    detector, config, identity = open_detector(options)
+    device = torch.device("cpu") if isinstance(detector, ExportedDetector) else own_device(config.train)
     if options.bf16:
         check_bf16(config.model.name, device)
     if options.score is not None:
         config.model.nms.score = options.score
     settings = {
-        "checkpoint": identify({"": checkpoint})[""]["sha256"],
+        "checkpoint": identity,
         "score": config.model.nms.score,
         "calib": None if options.calib is None else str(options.calib.resolve()),
         "bf16": options.bf16,
@@ -78,6 +83,20 @@ def main(options: argparse.Namespace) -> None:
     if rank == 0:
         earlier = f", {before} of them found earlier" if before and world == 1 else ""
         console.print(f"{options.out}: {bulk.objects()} objects in {len(frames)} point clouds{earlier}", soft_wrap=True)
+
+
+def open_detector(options: argparse.Namespace) -> tuple[Detector, Config, str]:
+    """A trained or an exported detector, its configuration, and a checksum that tells it from others."""
+    if is_export(options.checkpoint):
+        if options.bf16:
+            raise ConfigError("command line: --bf16 is for sparse convolutions; leave it out for an export")
+        set_threads(TrainConfig())
+        detector = ExportedDetector(options.checkpoint, options.runtime)
+        return detector, detector.config, f"{digest(options.checkpoint / CARD)} {detector.runtime}"
+    if options.runtime:
+        raise ConfigError(f"command line: --runtime is for a folder that export has written, not {options.checkpoint}")
+    checkpoint = checkpoint_file(options.checkpoint, options.which)
+    return *load_detector(checkpoint), identify({"": checkpoint})[""]["sha256"]
 
 
 def open_frames(options: argparse.Namespace, data: DataConfig) -> Frames:

@@ -10,15 +10,14 @@ from pydantic import Field, ValidationError
 from mink_pd.config.models import HeadConfig, NMSConfig
 from mink_pd.config.section import Range, Section, Vector3
 from mink_pd.errors import DataError
-from mink_pd.files import write_text
+from mink_pd.files import read_bytes, read_text, write_text
 
 CARD = "model.yaml"
-FORMAT = "mink_pd export 1"
 Target = Literal["onnx", "openvino", "autoware", "cuda-pointpillars"]
 
 
 class Graph(Section):
-    """A file with a network. inputs, outputs: name -> shape, in the order of the graph; a name stands for a dimension
+    """A file with a network. inputs, outputs: name -> shape, in the order of the graph; a text stands for a dimension
     that may have any size."""
 
     file: str
@@ -29,10 +28,9 @@ class Graph(Section):
 class Pillars(Section):
     """How points become the first graph's input (rows, slots, features).
 
-    slots: points a row holds. overflow: of a pillar with more points: the first ones in the file count (``drop``), or it
-    takes several rows, of which the scatter keeps the maximum (``rows``). most: rows of the static graph, None: any.
-    features: of a point, in order; mean: of the pillar's points that count; centre: of the pillar's cell and the range's
-    height.
+    slots: points a row holds. overflow: of a pillar with more points: the first ones in the file count (``drop``), or
+    it takes several rows, of which the scatter keeps the maximum (``rows``). most: rows of the static graph, None: any.
+    features: of a point, in order; the mean is that of the pillar's points that count, the centre that of the pillar.
     """
 
     slots: int
@@ -54,12 +52,12 @@ class Anchor(Section):
 class Card(Section):
     """The content of ``model.yaml``.
 
-    grid: cells along x and y of the canvas, whose memory is (1, channels, y, x); strides: of the head's levels, in cells
-    of the canvas; mark: what a sparse detector's canvas has in channel 0 of a site whose features are all 0; empty_logit:
-    the class logit of cells where it predicts nothing; intensity: the range it was trained with.
+    grid: cells along x and y of the canvas, whose memory is (1, channels, y, x); strides: of the head's levels, in
+    cells of the canvas; mark: what a sparse detector's canvas has in channel 0 of a site whose features are all 0;
+    empty_logit: the class logit of cells where it predicts nothing; intensity: the range it was trained with.
     """
 
-    format: Literal["mink_pd export 1"] = FORMAT
+    format: Literal["mink_pd export 1"] = "mink_pd export 1"
     target: Target
     precision: Literal["float32", "int8"]
     detector: str
@@ -100,11 +98,10 @@ def read_card(folder: Path) -> Card:
     Raises DataError if it is none, or if a file is missing or has changed since the export.
     """
     path = folder / CARD
+    text = read_text(path, DataError, "give a folder that export has written")
     try:
-        card = Card.model_validate(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); give a folder that export has written") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+        card = Card.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError:
         raise DataError(f"{path}: not valid YAML; export again") from None
     except ValidationError as error:
         first = error.errors()[0]
@@ -126,4 +123,4 @@ def is_export(path: Path) -> bool:
 
 def digest(file: Path) -> str:
     """The sha256 of a file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return hashlib.sha256(read_bytes(file)).hexdigest()

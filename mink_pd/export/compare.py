@@ -54,12 +54,7 @@ def compare_detections(ours: Detections, theirs: Detections, nms: NMSConfig) -> 
             result.box = max(result.box, float(distance[row, column]))
             result.score = max(result.score, float(apart[row, column]))
             alone[0][row] = alone[1][column] = False
-    for one, other, mine, yours in ((ours, theirs, *alone), (theirs, ours, *reversed(alone))):
-        for row in mine.nonzero().flatten().tolist():
-            if _on_edge(one, row, other, yours, nms):
-                result.edge += 1
-            else:
-                result.missing += 1
+    result.edge, result.missing = _explained((ours, theirs), alone, nms)
     return result
 
 
@@ -70,15 +65,36 @@ def box_distance(a: Tensor, b: Tensor) -> Tensor:
     return torch.maximum(difference[..., :6].amax(dim=-1), torch.minimum(turn, 2 * math.pi - turn))
 
 
-def _on_edge(one: Detections, row: int, other: Detections, alone: Tensor, nms: NMSConfig) -> bool:
-    """Whether rounding explains that ``other`` lacks a detection; ``alone``: which of the other's are lacking here."""
+def _explained(lists: tuple[Detections, Detections], alone: list[Tensor], nms: NMSConfig) -> tuple[int, int]:
+    """How many of the detections that only one list has rounding explains, and how many not.
+
+    One is explained by a score or an overlap on a threshold, or by an explained one of the other list that suppresses
+    it.
+    """
+    open_rows = [(side, row) for side in (0, 1) for row in alone[side].nonzero().flatten().tolist()]
+    explained: set[tuple[int, int]] = set()
+    while True:
+        more = {
+            (side, row)
+            for side, row in open_rows
+            if (side, row) not in explained
+            and _on_edge(lists[side], row, lists[1 - side], {k for s, k in explained if s != side}, nms)
+        }
+        if not more:
+            return len(explained), len(open_rows) - len(explained)
+        explained |= more
+
+
+def _on_edge(one: Detections, row: int, other: Detections, explained: set[int], nms: NMSConfig) -> bool:
+    """Whether rounding explains that ``other``, some of whose rows are ``explained``, lacks a detection."""
     score = float(one.scores[row])
-    limits = [nms.score, *(float(x.scores[-1]) for x in (one, other) if len(x.scores) == nms.after)]
-    if any(abs(score - limit) <= SCORE for limit in limits):
+    if abs(score - nms.score) <= SCORE:
         return True
-    same = other.labels == one.labels[row]
-    if not bool(same.any()):
-        return False
-    box = one.boxes[row : row + 1].double().numpy()[:, _BEV]
-    overlap = bev_iou(box, other.boxes[same].double().numpy()[:, _BEV])[0]
-    return bool(np.any(np.abs(overlap - nms.iou) <= _NEAR_IOU) or np.any((overlap > nms.iou) & alone[same].numpy()))
+    if len(other.scores) == nms.after and score <= float(other.scores[-1]) + SCORE:
+        return True
+    rows = (other.labels == one.labels[row]).nonzero().flatten()
+    box, boxes = (x.double().numpy()[:, _BEV] for x in (one.boxes[row : row + 1], other.boxes[rows]))
+    overlap = bev_iou(box, boxes)[0] if len(rows) else np.zeros(0)
+    if np.any(np.abs(overlap - nms.iou) <= _NEAR_IOU):
+        return True
+    return any(shared > nms.iou and int(k) in explained for shared, k in zip(overlap, rows, strict=True))

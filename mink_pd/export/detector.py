@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mink_pd.config import Config
 from mink_pd.data.batch import Batch
+from mink_pd.errors import ConfigError
 from mink_pd.export.card import Card, read_card
 from mink_pd.export.graph import OnnxSession, OpenVinoSession, Session
 from mink_pd.export.runner import Maps, prediction_of, session_runner, two_graphs
@@ -37,7 +38,9 @@ class ExportedDetector(Detector[Voxels, AnchorPrediction]):
         if (folder / WEIGHTS).is_file():
             load_weights(folder / WEIGHTS, inner, self.config)
         self.inner = inner.eval()
-        runtime = runtime or ("openvino" if self.card.target == "openvino" else "onnxruntime")
+        self.runtime = runtime = runtime or ("openvino" if self.card.target == "openvino" else "onnxruntime")
+        if self.card.target == "openvino" and runtime != "openvino":
+            raise ConfigError(f"{folder}: holds OpenVINO's files, which {runtime} cannot run; leave --runtime out")
         sessions: dict[str, Session] = {
             name: load_session(folder / graph.file, runtime)
             for name, graph in self.card.graphs.items()
@@ -75,9 +78,7 @@ class ExportedDetector(Detector[Voxels, AnchorPrediction]):
 
 def load_session(path: Path, runtime: Runtime) -> Session:
     """A graph in a runtime."""
-    if runtime == "openvino" or path.suffix == ".xml":
-        return OpenVinoSession(path)
-    return OnnxSession(path)
+    return OpenVinoSession(path) if runtime == "openvino" else OnnxSession(path)
 
 
 def exported_config(card: Card) -> Config:

@@ -13,7 +13,7 @@ from mink_pd.detect.clouds import Frames, PointFiles
 SIMULATED = 3
 
 
-def proof_frames(paths: list[Path] | None, data: DataConfig, most: int = SIMULATED) -> "Frames | SimulatedFrames":
+def proof_frames(paths: list[Path] | None, data: DataConfig, most: int = SIMULATED) -> Frames:
     """The clouds at ``paths``, or simulated ones."""
     if paths:
         return PointFiles(paths, None, data.camera_view, data.point_features)

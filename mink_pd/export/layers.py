@@ -11,8 +11,9 @@ from mink_pd.sparse import ConvBlock
 from mink_pd.sparse.norm import BatchNorm
 
 
-def folded(block: ConvBlock | DenseBlock) -> nn.Sequential:
+def folded(block: nn.Module) -> nn.Sequential:
     """Convolution with bias, then ReLU: what a block of two dimensions computes in evaluation mode."""
+    assert isinstance(block, ConvBlock | DenseBlock)
     layer: Any = block.convolution
     transposed = layer.is_transpose if isinstance(block, ConvBlock) else isinstance(layer, nn.ConvTranspose2d)
     weight = _dense_weight(layer, transposed) if isinstance(block, ConvBlock) else layer.weight

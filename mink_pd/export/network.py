@@ -60,15 +60,17 @@ class Backbone(nn.Module):
         self.strides, self.factors = bev.strides, bev.factors
         if self.masked and any(stride > 1 and stride % 2 for stride in bev.strides[1:]):
             # MinkowskiEngine centres odd kernels, so the sites of the neck would lie one cell off the grid.
-            raise ConfigError(f"model.strides {bev.strides}: an odd stride after the first cannot be exported; use 1, 2")
+            raise ConfigError(
+                f"model.strides {bev.strides}: an odd stride after the first cannot be exported; use 1, 2"
+            )
         network: Any = bev
-        self.stages = nn.ModuleList(nn.Sequential(*map(folded, stage)) for stage in network.backbone)
+        self.stages = nn.ModuleList(nn.Sequential(*(folded(block) for block in stage)) for stage in network.backbone)
         neck: Any = network.neck
         if isinstance(neck, SparseFpn | DenseFpn):
-            self.laterals = nn.ModuleList(map(folded, neck.laterals))
-            self.outputs = nn.ModuleList(map(folded, neck.outputs))
+            self.laterals = nn.ModuleList(folded(block) for block in neck.laterals)
+            self.outputs = nn.ModuleList(folded(block) for block in neck.outputs)
         else:
-            self.ups = nn.ModuleList(map(folded, neck))
+            self.ups = nn.ModuleList(folded(block) for block in neck)
 
     def forward(self, canvas: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor | None]]:
         """Stages (1, C_i, y_i, x_i), levels (1, C, y, x), and the mask (1, 1, y, x) of each level, None if all cells

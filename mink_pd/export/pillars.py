@@ -36,7 +36,7 @@ def pillar_rows(net: PillarFeatureNet, voxels: Voxels, slots: int | None = None)
 
 
 def canvas_of(features: Tensor, coordinates: Tensor, frames: int, grid: tuple[int, int]) -> Tensor:
-    """Features (R, C) at coordinates (R, 3), frame, y, x, as a canvas (frames, C, y, x) of ``grid`` cells along x and y.
+    """Features (R, C) at coordinates (R, 3), frame, y, x, as a canvas (frames, C, y, x) of ``grid`` cells, x and y.
 
     Of several rows in one cell each channel takes the largest; features are >= 0.
     """

@@ -1,6 +1,6 @@
 """The exported networks against the trained detector, stage by stage, before anything is written."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -8,8 +8,8 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from mink_pd.data.batch import collate
-from mink_pd.data.frame import Frame
+from mink_pd.data.batch import Batch, collate
+from mink_pd.detect.clouds import Frames
 from mink_pd.errors import DataError, ExportError
 from mink_pd.export.compare import BOX, SCORE, Agreement, compare_detections
 from mink_pd.export.network import level_name
@@ -18,9 +18,17 @@ from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.bev import BevFeatures
 from mink_pd.sparse import ME, Voxels
 
-Candidate = Callable[[Voxels, str], Maps]  # from voxels of one frame, and its name, to maps by name
 SITES = "sites"
 FEATURES = 1e-3  # largest allowed difference of a feature or raw output, of those that are <= 1; else relative
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Networks to be compared: from voxels of one frame, and its name, to maps by name; detector: what makes the voxels
+    and the boxes."""
+
+    maps: Callable[[Voxels, str], Maps]
+    detector: AnchorDetector
 
 
 @dataclass
@@ -74,7 +82,11 @@ class Report:
     def table(self) -> Table:
         """A row for each stage, a column for each runner."""
         runners = list(self.agreements)
-        result = Table(title=f"largest differences from the trained detector on {self.frames} clouds", box=None, padding=(0, 2, 0, 0))
+        result = Table(
+            title=f"largest differences from the trained detector on {self.frames} clouds",
+            box=None,
+            padding=(0, 2, 0, 0),
+        )
         for heading in ("stage", "compared", *runners, "allowed"):
             result.add_column(heading, justify="left" if heading == "stage" else "right", no_wrap=True)
         for name, stage in self.stages.items():
@@ -89,45 +101,48 @@ class Report:
         return result
 
 
-def verify(detector: AnchorDetector, candidates: dict[str, Candidate], frames: Iterable[Frame]) -> Report:
+def verify(detector: AnchorDetector, candidates: dict[str, Candidate], frames: Frames) -> Report:
     """Run the trained detector and each candidate on frames, and compare all stages and the boxes.
 
     Raises DataError if no frame has a point in the detector's range.
     """
     report = Report(agreements={name: Agreement() for name in candidates})
-    for frame in frames:
+    for frame in (frames[index] for index in range(len(frames))):
         with torch.inference_mode():
-            voxels = detector.shared_input(collate([frame], detector.classes))
-            if len(voxels):
+            batch = collate([frame], detector.classes)
+            if len(detector.shared_input(batch)):
                 report.frames += 1
-                _verify_frame(detector, candidates, voxels, frame.id, report)
+                _verify_frame(detector, candidates, batch, report)
     if report.frames == 0:
         raise DataError("--frames: no cloud has a point in the detector's range; give clouds of its sensor")
     return report
 
 
-def _verify_frame(
-    detector: AnchorDetector, candidates: dict[str, Candidate], voxels: Voxels, frame: str, report: Report
-) -> None:
+def _verify_frame(detector: AnchorDetector, candidates: dict[str, Candidate], batch: Batch, report: Report) -> None:
+    voxels = detector.shared_input(batch)
     encoded, columns = detector.encoder.encode(voxels)
     bev = detector.bev(encoded, columns)
     read = detector.read(bev, columns)
     score = 0.0 if len(detector.detect(read)[0].boxes) == 0 else detector.settings.nms.score  # nothing proves nothing
+    with lowest_score(detector, score):
+        wanted = detector.detect(read)[0]
+    report.detections += len(wanted.boxes)
     reference = _stages(detector, encoded, bev)
     sites = sum(len(level.coordinates) for level in bev.levels)
-    for values, name in [(v.numel(), n) for n, (v, _, _) in reference.items()] + [(sites, SITES)]:
-        report.stages.setdefault(name, Stage()).compared += values
+    counts = {name: values.numel() for name, (values, _, _) in reference.items()} | {SITES: sites}
+    for name, count in counts.items():
+        report.stages.setdefault(name, Stage()).compared += count
     for runner, candidate in candidates.items():
-        maps = candidate(voxels, frame)
+        own = candidate.detector
+        theirs = voxels if own is detector else own.shared_input(batch)
+        maps = candidate.maps(theirs, batch.frames[0].id)
         for name, (values, coordinates, stride) in reference.items():
             if name in maps:
                 report.stages[name].add(runner, _at(maps[name], coordinates, stride), values)
-        prediction = prediction_of(detector, maps, columns)
+        prediction = prediction_of(own, maps, theirs if own.encoder.dimensions == 2 else theirs.columns())
         report.stages[SITES].add_count(runner, abs(len(prediction.frame) - sites))
-        with lowest_score(detector, score):
-            wanted, found = detector.detect(read)[0], detector.detect(prediction)[0]
-            report.agreements[runner] += compare_detections(found, wanted, detector.settings.nms)
-    report.detections += len(wanted.boxes)
+        with lowest_score(own, score), lowest_score(detector, score):
+            report.agreements[runner] += compare_detections(own.detect(prediction)[0], wanted, detector.settings.nms)
 
 
 @contextmanager

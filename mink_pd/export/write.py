@@ -3,7 +3,6 @@
 import io
 import platform
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from rich.console import Console
 
 import mink_pd
 from mink_pd.config import Config
-from mink_pd.data.frame import Frame
+from mink_pd.config.models import AnchorDetectorConfig
+from mink_pd.detect.clouds import Frames
 from mink_pd.errors import ConfigError
 from mink_pd.export.anchor_head import EMPTY_LOGIT, AnchorMaps
 from mink_pd.export.card import Anchor, Card, Graph, Pillars, Target, digest, write_card
@@ -76,9 +76,7 @@ class Networks:
         features = torch.zeros(self.most or 2, self.slots, self.encoder.linear.in_features)
         any_rows = {} if self.most else {0: "rows"}
         axes = {"features": any_rows, "pillars": any_rows}
-        write_onnx(
-            folder / f"{ENCODER}.onnx", self.encoder, {"features": features}, ["pillars"], self.opset, axes
-        )
+        write_onnx(folder / f"{ENCODER}.onnx", self.encoder, {"features": features}, ["pillars"], self.opset, axes)
         # One graph has no maximum over rows of one pillar: where that may be needed a row takes all of its points.
         slots = {1: "slots"} if self.overflow == "rows" else {}
         axes = {"features": any_rows | slots, "coordinates": any_rows}
@@ -100,7 +98,10 @@ class Networks:
         return result
 
     def _candidate(self, runner: Runner) -> Candidate:
-        return lambda voxels, name: two_graphs(self.detector, runner, voxels, self.slots, self.most, name)
+        def run(voxels: Voxels, name: str) -> Maps:
+            return two_graphs(self.detector, runner, voxels, self.slots, self.most, name)
+
+        return Candidate(run, self.detector)
 
     def _whole(self, path: Path) -> Candidate:
         session = OnnxSession(path)
@@ -117,11 +118,11 @@ class Networks:
             outputs = session.run({key: values.numpy() for key, values in inputs.items()})
             return {key: torch.from_numpy(values) for key, values in outputs.items()}
 
-        return run
+        return Candidate(run, self.detector)
 
 
 def export(
-    detector: Detector, source: Source, settings: Settings, frames: Sequence[Frame], out: Path, console: Console
+    detector: Detector, source: Source, settings: Settings, frames: Frames, out: Path, console: Console
 ) -> Report:
     """Write the folder ``out`` after comparing on ``frames``, and print the comparison.
 
@@ -141,7 +142,7 @@ def export(
             to_openvino(folder)
         write_card(folder, describe(networks, source, settings, folder))
         written = ExportedDetector(folder)
-        candidates["as saved"] = written.maps
+        candidates["as saved"] = Candidate(written.maps, written.inner)
         report = verify(detector, candidates, frames)
         console.print(report.table())
         report.check(str(out))
@@ -232,11 +233,11 @@ def describe(networks: Networks, source: Source, settings: Settings, folder: Pat
 
 def anchors_of(config: Config) -> list[Anchor]:
     """The anchors of a cell in the order of the head's channels."""
-    settings = config.model
-    names = list(settings.anchors) if settings.head.any_class else config.data.classes  # type: ignore[union-attr]
-    shapes = [(name, settings.anchors[name]) for name in names]  # type: ignore[union-attr]
-    yaws = settings.head.headings  # type: ignore[union-attr]
-    return [Anchor(name=name, size=one.size, z=one.z, yaw=yaw) for name, one in shapes for yaw in yaws]
+    model = config.model
+    assert isinstance(model, AnchorDetectorConfig)
+    names = list(model.anchors) if model.head.any_class else config.data.classes
+    shapes = [(name, model.anchors[name]) for name in names]
+    return [Anchor(name=name, size=one.size, z=one.z, yaw=yaw) for name, one in shapes for yaw in model.head.headings]
 
 
 def graphs_of(folder: Path) -> dict[str, Graph]:
