@@ -41,6 +41,22 @@ def pair_up(labels: Objects, detections: Objects, label_first: np.ndarray, detec
     return Pairs(label, detection, overlap.T)
 
 
+def pair_boxes(
+    labels: np.ndarray, detections: np.ndarray, label_first: np.ndarray, detection_first: np.ndarray
+) -> Pairs:
+    """:func:`pair_up` for labels (G, 7) and detections (D, 7) in the LiDAR frame, which have no image box."""
+    nothing = (np.zeros((len(labels), 4)), np.zeros((len(detections), 4)))
+    ground = [prepare(boxes[:, [0, 1, 3, 4, 6]]) for boxes in (labels, detections)]
+    spans = [
+        np.stack([boxes[:, 2] - boxes[:, 5] / 2, boxes[:, 2] + boxes[:, 5] / 2, np.maximum(boxes[:, 5], 0)], axis=1)
+        for boxes in (labels, detections)
+    ]
+    label, detection, overlap = _pair_up(
+        label_first, detection_first, *nothing, ground[0], spans[0], ground[1], spans[1]
+    )
+    return Pairs(label, detection, overlap.T)
+
+
 def dont_care_share(
     labels: Objects, detections: Objects, label_first: np.ndarray, detection_first: np.ndarray, regions: np.ndarray
 ) -> np.ndarray:
