@@ -13,7 +13,7 @@ from mink_pd.distill.methods import Method
 from mink_pd.distill.pairs import pair_taps
 from mink_pd.errors import DistillError
 from mink_pd.models import Detector, Prediction
-from mink_pd.registry import METHODS
+from mink_pd.registry import IMPORTANCES, METHODS
 
 
 class Distiller(nn.Module):
@@ -44,8 +44,9 @@ class Distiller(nn.Module):
             if taps is None:
                 key, taps = "distill.taps", config.distill.taps
             channels = tap_channels(key, taps, teacher, student)
-            if getattr(settings, "importance", None) == "score":
-                tap_channels(f"distill.{name}.importance", ["scores"], teacher, teacher)
+            if hasattr(settings, "importance"):
+                needed = getattr(IMPORTANCES[settings.importance], "taps", [])
+                tap_channels(f"distill.{name}.importance", needed, teacher, teacher)
             self._taps[name] = list(channels)
             self.methods[name] = method(name, settings, channels)
 

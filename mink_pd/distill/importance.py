@@ -1,7 +1,7 @@
 """How much each voxel or point should weigh in distillation (PointDistiller, Zhang et al. 2023, section 3.2).
 
 An importance is a function of the teacher's tap and of all its taps, registered by name. Its docstring is its title in
-pictures.
+pictures; its attribute ``taps``, if it has one, lists other taps that it reads.
 """
 
 import torch
@@ -30,6 +30,9 @@ def class_score(tap: Tap, taps: dict[str, Tap]) -> Tensor:
     scores = tap_of("scores", taps)
     highest = torch.sigmoid(scores.features.amax(dim=1))  # (S,)
     return scores.carry(highest, tap)
+
+
+class_score.taps = ["scores"]  # type: ignore[attr-defined]  # which a teacher must have, checked before training
 
 
 def importance(kind: str, name: str, taps: dict[str, Tap]) -> Tensor:
