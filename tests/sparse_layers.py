@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from mink_pd.sparse import ME
-from mink_pd.sparse.conv import GenerativeConvTranspose, SparseConv, SparseConvTranspose
+from mink_pd.sparse.conv import GenerativeConvTranspose, SparseConv
 
 PEERS = {
     SparseConv: ME.MinkowskiConvolution,
-    SparseConvTranspose: ME.MinkowskiConvolutionTranspose,
     GenerativeConvTranspose: ME.MinkowskiGenerativeConvolutionTranspose,
 }
 

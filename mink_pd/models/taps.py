@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mink_pd.points import PointSample
 from mink_pd.sparse.minkowski import ME
-from mink_pd.sparse.voxels import Voxels
+from mink_pd.sparse.voxels import Voxels, encode_cells
 
 GROUND = -1.6  # z of a site without points, about the road's height below KITTI's LiDAR [m]
 
@@ -285,8 +285,6 @@ def pool(values: Tensor, source: Tensor, source_stride: int, target: Tensor, tar
 
 def _cell_codes(coordinates: Tensor, stride: int) -> Tensor:
     """One number (M,) int64 for the cell of edge ``stride`` that each coordinate (M, 1 + D) >= 0 lies in."""
-    code = coordinates[:, 0].long()
-    for axis in range(1, coordinates.shape[1]):
-        cell = torch.div(coordinates[:, axis], stride, rounding_mode="floor").long()
-        code = code * (cell.max() + 1) + cell
-    return code
+    cells = coordinates.long()
+    cells[:, 1:] = torch.div(cells[:, 1:], stride, rounding_mode="floor")
+    return encode_cells(cells, (cells.amax(dim=0) + 1).tolist() if len(cells) else [1] * cells.shape[1])

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from mink_pd.native.operators import operators
 from mink_pd.sparse.kernel_map import KernelMap, PairList, kernel_map, kernel_offsets
-from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.minkowski import ME, make_sparse
 from mink_pd.sparse.sites import grown_sites, strided_sites
 
 Sites = Any  # ME.CoordinateMapKey, ME.SparseTensor or Tensor, which have no types: what ME's layers take
@@ -47,12 +47,12 @@ class _Convolution:
         """
         layer: Any = self
         if input.F.dtype != layer.kernel.dtype:  # under autocast; neither path takes half precision
-            input = _tensor(input.F.to(layer.kernel.dtype), input.coordinate_map_key, input)
+            input = make_sparse(input.F.to(layer.kernel.dtype), input.coordinate_map_key, input.coordinate_manager)
         compiled = operators() if self._is_fast(input, coordinates) else None
         if compiled is None:
             result = super().forward(input, coordinates)  # type: ignore[misc]
             features = result.F if epilogue is None else epilogue(result.F)
-            return _tensor(features, result.coordinate_map_key, input) if epilogue else result
+            return make_sparse(features, result.coordinate_map_key, input.coordinate_manager) if epilogue else result
         key = self._output_key(compiled, input, coordinates)
         generator, transposed = layer.kernel_generator, layer.is_transpose
         fine, coarse = (key, input.coordinate_map_key) if transposed else (input.coordinate_map_key, key)
@@ -64,7 +64,7 @@ class _Convolution:
             features = features if layer.bias is None else features + layer.bias
         else:
             features = _inference(input.F, layer.kernel, layer.bias, maps, transposed, epilogue, compiled)
-        return _tensor(features, key, input)
+        return make_sparse(features, key, input.coordinate_manager)
 
     def _is_fast(self, input: "ME.SparseTensor", coordinates: Sites | None) -> bool:
         layer: Any = self
@@ -99,10 +99,6 @@ class _Convolution:
 
 class SparseConv(_Convolution, ME.MinkowskiConvolution):
     """Drop-in for ``MinkowskiConvolution``: same arguments, parameters, coordinate maps and results."""
-
-
-class SparseConvTranspose(_Convolution, ME.MinkowskiConvolutionTranspose):
-    """Drop-in for ``MinkowskiConvolutionTranspose``."""
 
 
 class GenerativeConvTranspose(_Convolution, ME.MinkowskiGenerativeConvolutionTranspose):
@@ -178,7 +174,3 @@ def _inference(
 
 def _wants_bf16() -> bool:
     return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-
-
-def _tensor(features: Tensor, key: "ME.CoordinateMapKey", like: "ME.SparseTensor") -> "ME.SparseTensor":
-    return ME.SparseTensor(features, coordinate_map_key=key, coordinate_manager=like.coordinate_manager)

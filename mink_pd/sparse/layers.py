@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mink_pd.sparse.conv import Epilogue, GenerativeConvTranspose, SparseConv
-from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.minkowski import ME, make_sparse
 from mink_pd.sparse.norm import BatchNorm
 
 EPSILON, MOMENTUM = 1e-3, 0.01  # of batch norm, as in SECOND and PointPillars
@@ -15,9 +15,7 @@ EPSILON, MOMENTUM = 1e-3, 0.01  # of batch norm, as in SECOND and PointPillars
 
 def with_features(tensor: "ME.SparseTensor", features: Tensor) -> "ME.SparseTensor":
     """Other features (M, C) on the same coordinate map."""
-    return ME.SparseTensor(
-        features, coordinate_map_key=tensor.coordinate_map_key, coordinate_manager=tensor.coordinate_manager
-    )
+    return make_sparse(features, tensor.coordinate_map_key, tensor.coordinate_manager)
 
 
 class ConvBlock(nn.Module):

@@ -7,6 +7,9 @@ the time of the import. Thread settings: :mod:`mink_pd.threads`.
 import collections
 import collections.abc
 import warnings
+from typing import Any
+
+from torch import Tensor
 
 _LOST_NAMES = ("Sequence", "Mapping", "Iterable", "Callable")
 _put_back = [name for name in _LOST_NAMES if not hasattr(collections, name)]
@@ -22,4 +25,9 @@ finally:
 
 ME = MinkowskiEngine
 
-__all__ = ["ME"]
+__all__ = ["ME", "make_sparse"]
+
+
+def make_sparse(features: Tensor, key: Any, manager: Any) -> "MinkowskiEngine.SparseTensor":
+    """Features (M, C) as a sparse tensor on a coordinate map of a manager."""
+    return ME.SparseTensor(features, coordinate_map_key=key, coordinate_manager=manager)

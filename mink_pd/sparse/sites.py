@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mink_pd.native.operators import operators
 from mink_pd.sparse.kernel_map import coordinates_of, hashable, insert_sites, kernel_offsets
-from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.minkowski import ME, make_sparse
 from mink_pd.sparse.voxels import Voxels, unique_sites
 
 Bounds = tuple[tuple[int, ...], tuple[int, ...]]  # lowest and highest coordinate of each axis
@@ -44,7 +44,7 @@ def reached_sites(
 
 def on_sites(features: Tensor, key: "ME.CoordinateMapKey", voxels: Voxels) -> "ME.SparseTensor":
     """Features (M, C) as a sparse tensor on one of the coordinate maps of ``voxels``."""
-    return ME.SparseTensor(features, coordinate_map_key=key, coordinate_manager=voxels.manager)
+    return make_sparse(features, key, voxels.manager)
 
 
 def holding(voxels: Voxels, sites: "ME.CoordinateMapKey", places: "ME.CoordinateMapKey") -> Tensor:

@@ -1,14 +1,14 @@
 """Voxels of a batch on one coordinate map: what teacher and student share."""
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from mink_pd.native.operators import operators
-from mink_pd.sparse.minkowski import ME
+from mink_pd.sparse.minkowski import ME, make_sparse
 
 MOST_CELLS = 2**35  # of a batch's grid in the compiled path, whose bits then take 100 MB
 
@@ -39,23 +39,30 @@ class Voxels:
     sites: dict[tuple[Hashable, ...], "ME.CoordinateMapKey"] = field(default_factory=dict)
     derived: dict[tuple[Hashable, ...], Tensor] = field(default_factory=dict)
     _columns: "Voxels | None" = None
+    _limited: dict[int, "Voxels"] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.coordinates)
 
     def tensor(self, features: Tensor) -> "ME.SparseTensor":
         """Features (M, C) as a sparse tensor on the shared coordinate map."""
-        return ME.SparseTensor(features, coordinate_map_key=self.key, coordinate_manager=self.manager)
+        return make_sparse(features, self.key, self.manager)
 
     def centres(self, coordinates: Tensor, stride: int) -> Tensor:
         """Centres (M, D) [m] of sites at a tensor stride, from their coordinates (M, 1 + D)."""
         return self.origin + (coordinates[:, 1:].to(self.origin.dtype) + stride / 2) * self.size
 
     def limited(self, most: int) -> "Voxels":
-        """The same voxels with at most ``most`` points each, the first in the order of the file."""
-        kept = self.ranks() < most
-        counts = self.counts.clamp(max=most)
-        return replace(self, points=self.points[kept], rows=self.rows[kept], counts=counts, derived={})
+        """The same voxels with at most ``most`` points each, the first in the order of the file.
+
+        Made once: all networks on these voxels share it.
+        """
+        if most not in self._limited:
+            kept, counts = self.ranks() < most, self.counts.clamp(max=most)
+            self._limited[most] = replace(
+                self, points=self.points[kept], rows=self.rows[kept], counts=counts, derived={}, _limited={}
+            )
+        return self._limited[most]
 
     def ranks(self) -> Tensor:
         """Which of its voxel's points each point is, int64 (P,), counted from 0 in the order of the file."""
@@ -162,16 +169,10 @@ def sort_into_cells(
     """
     cell, inside = _cells(points, lower, edge, shape)
     cell, frame, points = cell[inside], frame[inside], points[inside]
-    code = frame
-    for axis in range(dimensions):
-        code = code * shape[axis] + cell[:, axis]
+    sizes = [0, *shape[:dimensions]]  # the leading one does not count
+    code = encode_cells(torch.cat([frame[:, None], cell[:, :dimensions].long()], dim=1), sizes)
     unique, rows, counts = torch.unique(code, return_inverse=True, return_counts=True)
-    coordinates = torch.empty((len(unique), 1 + dimensions), dtype=torch.int32, device=points.device)
-    for axis in reversed(range(dimensions)):
-        coordinates[:, 1 + axis] = unique % shape[axis]
-        unique = torch.div(unique, shape[axis], rounding_mode="floor")
-    coordinates[:, 0] = unique
-    return coordinates, points, rows, counts
+    return decode_cells(unique, sizes).int(), points, rows, counts
 
 
 def _is_fast(points: Tensor, frames: int, shape: tuple[int, ...], dimensions: int) -> bool:
@@ -195,15 +196,27 @@ def unique_sites(coordinates: Tensor) -> tuple[Tensor, Tensor]:
     Ten times as fast as torch.unique over rows.
     """
     sizes = [int(size) + 1 for size in coordinates.amax(dim=0)] if len(coordinates) else []
-    code = torch.zeros(len(coordinates), dtype=torch.int64, device=coordinates.device)
-    for axis, size in enumerate(sizes):
+    if not sizes:
+        return coordinates, torch.zeros(0, dtype=torch.int64, device=coordinates.device)
+    code, rows = torch.unique(encode_cells(coordinates, sizes), return_inverse=True)
+    return decode_cells(code, sizes).to(coordinates.dtype), rows
+
+
+def encode_cells(coordinates: Tensor, sizes: Sequence[int]) -> Tensor:
+    """One number int64 (M,) for each row of coordinates (M, n), in the same order; column i is below ``sizes[i]``."""
+    code = coordinates[:, 0].long()
+    for axis, size in enumerate(sizes[1:], start=1):
         code = code * size + coordinates[:, axis]
-    code, rows = torch.unique(code, return_inverse=True)
-    sites = coordinates.new_empty((len(code), coordinates.shape[1]))
-    for axis, size in reversed(list(enumerate(sizes))):
-        sites[:, axis] = code % size
+    return code
+
+
+def decode_cells(code: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The coordinates int64 (M, n) of ``encode_cells``."""
+    columns = []
+    for size in reversed(sizes[1:]):
+        columns.append(code % size)
         code = torch.div(code, size, rounding_mode="floor")
-    return sites, rows
+    return torch.stack([code, *reversed(columns)], dim=1)
 
 
 def _coordinate_map(
