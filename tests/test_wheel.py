@@ -23,8 +23,9 @@ Command = Callable[..., CompletedProcess]
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, for a build leaves files in the tree."""
     folder = tmp_path_factory.mktemp("build")
-    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder)
+    (folder / "tools").mkdir()
+    for name in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "tools/wheel.py"):
+        shutil.copy(ROOT / name, folder / name)
     for name in ("mink_pd", "configs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     # From a source distribution, which therefore must hold all that the wheel needs.

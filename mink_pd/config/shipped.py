@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mink_pd.errors import ConfigError
 
-# A wheel holds a copy of configs/ inside the package (setup.py); a checkout has the folder beside it.
+# A wheel holds a copy of configs/ inside the package (tools/wheel.py); a checkout has the folder beside it.
 _INSTALLED, _CHECKOUT = Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs"
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 

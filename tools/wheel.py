@@ -1,9 +1,8 @@
-"""What pyproject.toml cannot express: a wheel holds a copy of configs/ inside the package."""
+"""The part of building a wheel that pyproject.toml cannot express: a copy of configs/ inside the package."""
 
 import shutil
 from pathlib import Path
 
-from setuptools import setup
 from setuptools.command.build_py import build_py
 
 
@@ -17,6 +16,3 @@ class BuildWithConfigs(build_py):
             copy = Path(self.build_lib, "mink_pd", "configs")
             shutil.rmtree(copy, ignore_errors=True)  # of an earlier build
             shutil.copytree("configs", copy)
-
-
-setup(cmdclass={"build_py": BuildWithConfigs})
