@@ -1,0 +1,121 @@
+"""The Python interface: load a detector and run it on arrays, train, distil. ``import mink_pd`` offers these names.
+
+They are stable; other modules may change from one version to the next.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mink_pd.config import Config, load_config
+from mink_pd.data.frame import Frame
+from mink_pd.data.points import with_columns
+from mink_pd.detect.device import own_device
+from mink_pd.detect.predict import FrameDetections, detect_frame
+from mink_pd.errors import DataError
+from mink_pd.models import Detector
+from mink_pd.models.checkpoint import checkpoint_file
+from mink_pd.models.checkpoint import load_detector as load
+from mink_pd.train.start import distil
+from mink_pd.train.start import train_detector as train
+
+
+class PointDetector:
+    """A trained detector for point clouds in memory; :func:`load_detector` makes one.
+
+    network: the torch module, in evaluation mode on its device.
+    config: the configuration that describes it; ``config.data.range`` is where it looks [m].
+    """
+
+    def __init__(self, network: Detector, config: Config) -> None:
+        self.network, self.config = network, config
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes that it detects."""
+        return list(self.network.classes)
+
+    def detect_points(self, points: np.ndarray) -> FrameDetections:
+        """Detect objects in one point cloud.
+
+        points: (P, 3 or more) numbers: x forward, y left, z up [m], intensity [0..1], and for detectors of nuScenes the
+        time lag [s]. A missing column counts as 0. Points with a NaN or infinite value are left out.
+
+        Returns the boxes float32 (B, 7): x, y, z of the centre, l, w, h [m], yaw [rad], counter-clockwise about z, 0
+        along x; ``names`` (B,), ``scores`` (B,), best first; ``velocities`` (B, 2) [m/s] or None.
+
+        Raises DataError for an array of another shape or type, intensities outside 0..1, or no finite point among some.
+        """
+        frame = Frame("points", with_columns(_finite(points), self.config.data.point_features))
+        return detect_frame(self.network, frame, self.config)
+
+
+def load_detector(
+    path: str | Path, *, which: Literal["last", "best"] = "last", score: float | None = None
+) -> PointDetector:
+    """Load a trained detector onto this machine's device: the GPU if MinkowskiEngine is built for it, else the CPU.
+
+    path: run folder or ``.safetensors`` file. which: checkpoint of a run folder. score: lowest score to report, that of
+    the configuration if None.
+    Raises CheckpointError if the file is missing, damaged, or of another architecture.
+    """
+    network, config = load(Path(path), which=which)
+    if score is not None:
+        config.model.nms.score = score
+    return PointDetector(network.to(own_device(config.train)), config)
+
+
+def train_detector(config: str | Path | Config, *settings: str, resume: bool = False, force: bool = False) -> Path:
+    """Train a detector, as ``mink-pd train`` does; returns the run folder.
+
+    config: name of a shipped configuration, path of a YAML file, or a configuration. settings: over those of the file,
+    each as ``"key=value"``. resume: continue the run, or start it if there is none. force: replace the run.
+    Raises ConfigError or DataError, before anything is written, if settings or data do not fit.
+    """
+    return train(_configuration(config, settings), resume, force).path
+
+
+def distill_detector(
+    config: str | Path | Config,
+    *settings: str,
+    teacher: str | Path,
+    which: Literal["last", "best"] = "last",
+    resume: bool = False,
+    force: bool = False,
+) -> Path:
+    """Train a student with a teacher beside it, as ``mink-pd distill`` does; returns the run folder.
+
+    config: of the student. teacher: run folder or ``.safetensors`` file. which: checkpoint of the teacher's run folder.
+    The rest as for :func:`train_detector`.
+    Raises CheckpointError or DistillError too, if the teacher cannot be read or does not fit the student.
+    """
+    return distil(_configuration(config, settings), checkpoint_file(Path(teacher), which), resume, force).path
+
+
+def _configuration(config: str | Path | Config, settings: tuple[str, ...]) -> Config:
+    if not isinstance(config, Config):
+        return load_config(config, list(settings))
+    if settings:
+        raise TypeError("settings go with the name or path of a configuration; a Config is complete: use model_copy")
+    return config
+
+
+def _finite(points: np.ndarray) -> np.ndarray:
+    """float32 (P, 4 or more): the points without NaN or infinite values."""
+    points = np.asarray(points)
+    if points.ndim != 2 or points.shape[1] < 3 or points.dtype.kind not in "fiu":
+        raise DataError(f"points: must be numbers of shape (P, 3 or more), got {points.dtype} {points.shape}")
+    points = points.astype(np.float32)
+    points = np.pad(points, ((0, 0), (0, max(0, 4 - points.shape[1]))))
+    valid = np.isfinite(points).all(axis=1)
+    if len(points) and not valid.any():
+        raise DataError(f"points: all {len(points)} points have a NaN or infinite value")
+    points = points[valid]
+    intensity = points[:, 3]
+    if len(points) and not (intensity.min() >= 0 and intensity.max() <= 1):
+        raise DataError(
+            f"points: intensities must lie in 0..1, got {intensity.min():g}..{intensity.max():g};"
+            " divide them by the sensor's largest value"
+        )
+    return points
