@@ -2,7 +2,7 @@
 
 from mink_pd.config.data import DataConfig
 from mink_pd.config.evaluate import EvaluateConfig
-from mink_pd.config.loader import assignment, dump_config, load_config, override, validate
+from mink_pd.config.loader import assignment, dump_config, flat, load_config, override, validate
 from mink_pd.config.methods import DistillConfig
 from mink_pd.config.root import Config
 from mink_pd.config.section import Section
@@ -17,6 +17,7 @@ __all__ = [
     "TrainConfig",
     "assignment",
     "dump_config",
+    "flat",
     "load_config",
     "override",
     "validate",

@@ -31,11 +31,13 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
 
 
 def override(config: Config, overrides: list[str]) -> Config:
-    """Another configuration with ``key=value`` over its settings. Raises ConfigError naming the key."""
-    return apply(config.model_dump(mode="json"), {}, overrides, "command line")
+    """Another configuration with ``key=value`` over its settings; no plugin is run. Raises ConfigError."""
+    return apply(config.model_dump(mode="json"), {}, overrides, "command line", load_plugins=False)
 
 
-def apply(tree: dict[str, Any], origin: dict[str, str], overrides: list[str], path: str) -> Config:
+def apply(
+    tree: dict[str, Any], origin: dict[str, str], overrides: list[str], path: str, load_plugins: bool = True
+) -> Config:
     """The configuration of a tree of settings with ``key=value`` laid over it. Raises ConfigError naming the key."""
     for text in overrides:
         key, separator, value = text.partition("=")
@@ -48,7 +50,7 @@ def apply(tree: dict[str, Any], origin: dict[str, str], overrides: list[str], pa
             raise ConfigError(f"command line: the value of '{key}' is not YAML ({what}): {value}") from None
         _set(tree, key, parsed)
         origin[key] = "command line"
-    return validate(tree, origin, path)
+    return validate(tree, origin, path, load_plugins)
 
 
 def assignment(key: str, value: str | Path) -> str:
@@ -112,6 +114,18 @@ def _take_texts(error: ValidationError, tree: Any, values: Any) -> bool:
 def dump_config(config: Config) -> str:
     """The fully resolved configuration as YAML; ``load_config`` reads it back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Dotted key -> value; lists stay whole."""
+
+    def walk(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, value in tree.items():
+            result |= walk(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return result
+
+    return walk(config.model_dump(mode="json"), "")
 
 
 def _read_tree(path: Path, seen: tuple[Path, ...], left: list[int]) -> tuple[dict[str, Any], dict[str, str]]:

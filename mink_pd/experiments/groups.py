@@ -4,9 +4,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from mink_pd.config import Config
+from mink_pd.config import Config, flat
 from mink_pd.experiments.runs import Row
-from mink_pd.train.runs import flat
 
 Settings = dict[str, Any]
 _DEFAULTS = flat(Config())

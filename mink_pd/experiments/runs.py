@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mink_pd.config import Config, load_config
+from mink_pd.config import Config, flat, load_config
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.experiments.matrix import figures
 from mink_pd.train.reporter import read_metrics
-from mink_pd.train.runs import MOVABLE, PROCESSES, RunFolder, flat, identify
+from mink_pd.train.runs import MOVABLE, PROCESSES, RunFolder, identify
 
 _ELSEWHERE = ("name", "runs", "seed", *MOVABLE, *PROCESSES)  # keys that do not tell rows apart
 

@@ -1,23 +1,27 @@
 """Checkpoints: a detector's weights (safetensors, configuration inside) and a training's state."""
 
 import json
+import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mink_pd.config import Config, validate
 from mink_pd.config.models import DetectorConfig
 from mink_pd.errors import CheckpointError, ConfigError
-from mink_pd.files import whole_file
+from mink_pd.files import check_regular, reading, whole_file
 from mink_pd.models import build_detector
 from mink_pd.models.detector import Detector
 
 FORMAT = "mink_pd detector 1"
 WEIGHTS = "checkpoints/{}.safetensors"  # inside a run folder, by Which
+HEADER = 4_000_000  # bytes of a safetensors header
+SLACK = 4_000_000  # numbers that a detector may hold beside its weights
 Which = Literal["last", "best"]
 
 
@@ -34,32 +38,51 @@ def read_config(path: Path) -> Config:
 
     Raises CheckpointError if the file is missing, damaged, or not one that ``save_weights`` wrote.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError):
-        raise CheckpointError(_unreadable(path)) from None
+    metadata, _ = _read_header(path)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: holds no mink_pd configuration; give a checkpoint that mink-pd train wrote")
     try:
-        tree = json.loads(metadata["config"])
-        return validate(tree, {}, str(path), load_plugins=False)
-    except (KeyError, ValueError, ConfigError) as error:
-        remedy = f"give --plugin {' '.join(tree['plugins'])}" if tree.get("plugins") else "train it again"
+        with reading(path, CheckpointError, "train it again"):
+            tree = json.loads(metadata["config"])
+            return validate(tree, {}, str(path), load_plugins=False)
+    except ConfigError as error:
+        remedy = f"give --plugin {' '.join(map(str, tree['plugins']))}" if tree.get("plugins") else "train it again"
         text = f"{path}: its configuration does not fit this version of mink_pd ({error}); {remedy}"
         raise CheckpointError(text) from None
+
+
+def read_epoch(path: Path) -> int:
+    """How many epochs the weights in a file were trained for. Raises CheckpointError."""
+    with reading(path, CheckpointError, "train it again"):
+        return int(_read_header(path)[0]["epoch"])
+
+
+def _read_header(path: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
+    """The metadata of a safetensors file, and the shape of each tensor. No tensor is read.
+
+    Raises CheckpointError if the file is missing or damaged, or its header claims more than the file holds.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint; give a run folder or a .safetensors file")
+    check_regular(path, CheckpointError, "give a run folder or a .safetensors file")
+    with reading(path, CheckpointError, "copy or train it again"):
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 0 < length <= min(HEADER, path.stat().st_size - 8):
+                raise ValueError("no safetensors file")
+        with safe_open(path, "pt") as opened:  # checks that the tensors fill the file, and no more
+            shapes = {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
+            return opened.metadata() or {}, shapes
 
 
 def load_weights(path: Path, detector: nn.Module, config: Config) -> None:
     """Load a weights file into ``detector``, which ``config`` describes.
 
-    Raises CheckpointError naming the first tensor that is missing, in excess, or of another shape.
+    Raises CheckpointError naming the first tensor that is missing, in excess, of another shape, or not finite.
     """
     own = read_config(path)
-    try:
+    with reading(path, CheckpointError, "copy or train it again"):
         found = load_file(path)
-    except (OSError, SafetensorError):
-        raise CheckpointError(_unreadable(path)) from None
     wanted = detector.state_dict()
     for name in [*wanted, *(name for name in found if name not in wanted)]:
         shapes = [list(tensors[name].shape) if name in tensors else None for tensors in (found, wanted)]
@@ -69,7 +92,28 @@ def load_weights(path: Path, detector: nn.Module, config: Config) -> None:
                 f"{path}: another architecture: '{name}' is {in_file} in the file and {in_config} in the"
                 f" configured detector; {_remedy(own.model, config.model)}"
             )
+    check_weights(path, found, wanted)
     detector.load_state_dict(found)
+
+
+def check_weights(path: Path, tensors: dict[str, Tensor], wanted: dict[str, Tensor] | None = None) -> None:
+    """Raise CheckpointError naming the first tensor that no detector can work with: it would find nothing, silently.
+
+    That is a number that is NaN, infinite or too large for float32, a negative variance, or another kind of number
+    than in ``wanted``.
+    """
+    for name, tensor in tensors.items():
+        what = None
+        if wanted is not None and tensor.is_floating_point() != wanted[name].is_floating_point():
+            what = f"holds numbers of type {tensor.dtype}"
+        elif tensor.is_floating_point() and not tensor.float().isfinite().all():
+            what = "holds NaN or infinite numbers"
+        elif name.endswith("running_var") and (tensor < 0).any():
+            what = "holds negative variances"
+        if what is not None:
+            raise CheckpointError(
+                f"{path}: '{name}' {what}; the training diverged or the file is damaged, take another"
+            )
 
 
 def _remedy(in_file: DetectorConfig, configured: DetectorConfig) -> str:
@@ -79,12 +123,6 @@ def _remedy(in_file: DetectorConfig, configured: DetectorConfig) -> str:
         if value != other and not isinstance(value, dict):
             return f"model.{key} is {value} in the file, {other} here: set model.{key}={json.dumps(value)}"
     return "give the configuration that it was trained with"
-
-
-def _unreadable(path: Path) -> str:
-    if not path.exists():
-        return f"{path}: no such checkpoint; give a run folder or a .safetensors file"
-    return f"{path}: damaged, or not a safetensors file; copy or train it again"
 
 
 def checkpoint_file(path: Path, which: Which = "last") -> Path:
@@ -108,7 +146,40 @@ def load_detector(path: Path, config: Config | None = None, which: Which = "last
     Raises CheckpointError if the file is missing, damaged, or of another architecture.
     """
     file = checkpoint_file(path, which)
-    config = read_config(file) if config is None else config
-    detector = build_detector(config)
+    own = read_config(file)
+    config = own if config is None else config
+    detector = _build_bounded(file, config)
     load_weights(file, detector, config)
     return detector.eval(), config
+
+
+class _Bounded(TorchDispatchMode):
+    """Building within the size of a file: more numbers or tensors than it could fill are refused before they are
+    allocated, and random initial values, which the file's replace, are not drawn."""
+
+    def __init__(self, path: Path, shapes: dict[str, list[int]]) -> None:
+        super().__init__()
+        self.path = path
+        self.numbers = SLACK + 4 * sum(math.prod(shape) for shape in shapes.values())
+        self.tensors = 1000 + 20 * len(shapes)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in ("uniform_", "normal_"):
+            return args[0]
+        if name in ("empty", "zeros", "ones", "full", "arange"):
+            sizes = args[0] if isinstance(args[0], list | tuple) else [args[-1]]
+            self.numbers -= math.prod(int(size) for size in sizes)
+            self.tensors -= 1
+            if self.numbers < 0 or self.tensors < 0:
+                raise CheckpointError(
+                    f"{self.path}: its configuration describes a larger network than its tensors fill; it is damaged,"
+                    " copy or train it again"
+                )
+        return func(*args, **(kwargs or {}))
+
+
+def _build_bounded(path: Path, config: Config) -> Detector:
+    """The detector of ``config``, without weights yet. Raises CheckpointError where the file cannot hold them."""
+    with _Bounded(path, _read_header(path)[1]):
+        return build_detector(config)

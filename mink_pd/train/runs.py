@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mink_pd.config import Config, TrainConfig, dump_config, load_config
+from mink_pd.config import Config, TrainConfig, dump_config, flat, load_config
 from mink_pd.errors import ConfigError
 from mink_pd.files import make_folder, write_text
 from mink_pd.models.checkpoint import WEIGHTS, Which
@@ -145,15 +145,3 @@ def _same_batches(one: TrainConfig, other: TrainConfig) -> bool:
     """Whether all that differs between two numbers of processes is who computes what."""
     frames = [settings.batch_size * settings.devices * settings.nodes for settings in (one, other)]
     return one.sync_norm and other.sync_norm and frames[0] == frames[1]
-
-
-def flat(config: Config) -> dict[str, Any]:
-    """Dotted key -> value; lists stay whole."""
-
-    def walk(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key, value in tree.items():
-            result |= walk(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        return result
-
-    return walk(config.model_dump(mode="json"), "")

@@ -1,6 +1,9 @@
 """Weights files and training states: round trips, damage, other architectures."""
 
+import json
+import os
 import random
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +119,47 @@ def test_all_random_generators_are_put_back(tmp_path: Path) -> None:
     first = [draw() for _ in range(3)]
     set_random_state(load_state(tmp_path / "state.pt"))
     assert [draw() for _ in range(3)] == first
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("head.score.bias", float("nan"), "NaN or infinite"),
+        ("encoder.linear.weight", float("inf"), "NaN or infinite"),
+        ("encoder.norm.running_mean", float("-inf"), "NaN or infinite"),
+        ("encoder.norm.running_var", -1.0, "negative variances"),
+    ],
+)
+def test_weights_that_find_nothing_are_refused(tmp_path: Path, name: str, value: float, words: str) -> None:
+    state = build_detector(small()).state_dict()
+    state[name] = state[name].clone()
+    state[name].view(-1)[-1] = value
+    save_weights(tmp_path / "x.safetensors", state, small(), epoch=1)
+    with pytest.raises(CheckpointError, match=rf"x\.safetensors: '{name}' holds {words}"):
+        load_detector(tmp_path / "x.safetensors")
+
+
+def test_a_header_that_claims_more_than_the_file_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "claims.safetensors"
+    for model in ({"channels": [100_000] * 3}, {"layers": [10_000] * 3, "channels": [1] * 3, "pillar_channels": 1}):
+        header = {"__metadata__": {"format": "mink_pd detector 1", "config": json.dumps({"model": model})}}
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(CheckpointError, match="larger network than its tensors fill"):
+            load_detector(path)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_headers_that_lie_about_themselves(tmp_path: Path, weights: Path) -> None:
+    path, data = tmp_path / "x.safetensors", weights.read_bytes()
+    for content in (b"", b"\0" * 8, (2**63).to_bytes(8, "little") + data[8:], data[:8] + b"[" * 100, data + b"more"):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"x\.safetensors: damaged"):
+            load_detector(path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="pipe"):
+        load_detector(tmp_path / "pipe")
 
 
 def test_metadata_of_another_version_is_an_error(tmp_path: Path) -> None:
