@@ -5,10 +5,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mink_pd.cli import console
-from mink_pd.commands.options import add_checkpoint, add_config, add_json, add_scoring, add_which, class_thresholds
-from mink_pd.config import load_config
+from mink_pd.commands.options import (
+    EVALUATED,
+    add_checkpoint,
+    add_config,
+    add_json,
+    add_scoring,
+    add_which,
+    class_thresholds,
+    evaluated_detector,
+)
 from mink_pd.data import open_dataset
-from mink_pd.data.loader import make_loader
 from mink_pd.detect.device import launch
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.camera_fit import detections_fit_labels
@@ -17,16 +24,16 @@ from mink_pd.evaluate.kitti import Frames, evaluate_kitti, load_folders, mean_av
 from mink_pd.evaluate.rules import MIN_IOU, thresholds
 from mink_pd.evaluate.scorers import KittiScorer, split
 from mink_pd.evaluate.tables import kitti_table, operating_table, write_json
-from mink_pd.models.checkpoint import load_detector
-from mink_pd.train.validate import validate
+from mink_pd.files import check_writable
+from mink_pd.train.validate import find, lay_out
 
-DESCRIPTION = "KITTI figures of a detector (CONFIG --checkpoint) or of files (--labels --detections)."
+DESCRIPTION = "KITTI figures of a detector (--checkpoint) or of files (--labels --detections)."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments and options of the command."""
     add = parser.add_argument
-    add_config(parser, "data.root=/data/kitti", "configuration that the detector was trained with", optional=True)
+    add_config(parser, "data.root=/data/kitti", EVALUATED, optional=True)
     add_checkpoint(parser, "--checkpoint")
     add_which(parser)
     add("--split", help="split to detect in; data.val_split of the configuration if not given")
@@ -41,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Evaluate, print the table, write the JSON."""
+    """Evaluate, write the JSON, print the table."""
+    check_writable(options.json)
     from_files = options.labels or options.detections
     scorer, labels, detections = score_folders(options) if from_files else score_checkpoint(options)
     result = evaluate_kitti(labels, detections, scorer.min_iou, scorer.image_rules)
@@ -73,7 +81,7 @@ def classes_without(detections: Frames, classes: Iterable[str]) -> list[str]:
 def score_folders(options: argparse.Namespace) -> tuple[KittiScorer, Frames, Frames]:
     """How to score KITTI files, their labels and their detections."""
     if options.config or not (options.labels and options.detections):
-        raise ConfigError("command line: give CONFIG and --checkpoint, or --labels and --detections, and not both")
+        raise ConfigError("command line: give --checkpoint, or --labels and --detections, and not both")
     min_iou = class_thresholds(options, list(MIN_IOU))
     labels, detections = load_folders(options.labels, options.detections, options.frames, options.classes or ())
     rules = image_rules(options)
@@ -84,30 +92,20 @@ def score_folders(options: argparse.Namespace) -> tuple[KittiScorer, Frames, Fra
 
 def score_checkpoint(options: argparse.Namespace) -> tuple[KittiScorer, Frames, Frames]:
     """How to score the detector, the labels of a split and what the detector finds in it."""
-    if not (options.config and options.checkpoint):
-        raise ConfigError("command line: give CONFIG and --checkpoint, or --labels and --detections")
-    config = load_config(options.config, [*options.overrides, "train.devices=1", "train.nodes=1"])
+    if not options.checkpoint:
+        raise ConfigError("command line: give --checkpoint, or --labels and --detections")
+    detector, config = evaluated_detector(options)
     if config.data.kind != "kitti":
         raise ConfigError(f"'data.kind': {config.data.kind} has a benchmark of its own; use mink-pd eval-nuscenes")
     if options.image_rules:
         config.evaluate.image_rules = image_rules(options)
     own = thresholds(config.data.classes, config.evaluate.min_iou)
     min_iou = class_thresholds(options, config.data.classes, own)
-    detector, _ = load_detector(options.checkpoint, config, options.which)
     dataset = open_dataset(config.data, options.split or config.data.val_split)
-    batches = make_loader(
-        dataset,
-        config.data,
-        batch_size=config.train.batch_size,
-        training=False,
-        seed=config.seed,
-        rank=0,
-        world=1,
-    )
     fabric = launch(config.train)
     scorer = KittiScorer.of(dataset, config)
     scorer.min_iou = min_iou
-    return scorer, *split(validate(detector.to(fabric.device), batches.epoch(0), scorer, fabric).kept)
+    return scorer, *split(find(detector.to(fabric.device), lay_out(dataset, config.data).epoch(0), scorer, fabric))
 
 
 def image_rules(options: argparse.Namespace) -> bool | None:

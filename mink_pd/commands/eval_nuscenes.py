@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from mink_pd.cli import console
-from mink_pd.commands.options import add_checkpoint, add_config, add_json, add_which
+from mink_pd.commands.options import EVALUATED, add_checkpoint, add_config, add_json, add_which, evaluated_detector
 from mink_pd.config import Config, load_config
 from mink_pd.data import open_dataset
-from mink_pd.data.loader import make_loader
 from mink_pd.data.nuscenes import NuScenes, NuScenesConfig
 from mink_pd.detect.device import launch
-from mink_pd.detect.predict import detect_batches
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.nuscenes import evaluate_submission, headline, of_classes, score_rows, write_submission
 from mink_pd.evaluate.scorers import NuScenesScorer
 from mink_pd.evaluate.tables import nuscenes_table, write_json
-from mink_pd.models.checkpoint import load_detector
+from mink_pd.files import check_writable
+from mink_pd.models.agreement import positional
+from mink_pd.train.validate import find, lay_out
 
 DESCRIPTION = "nuScenes figures, by the official devkit, of a detector (--checkpoint) or of a results file (--results)."
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments and options of the command."""
     add = parser.add_argument
     example = "data.root=/data/nuscenes data.version=v1.0-mini"
-    add_config(parser, example, "configuration that names the data set, and that the detector was trained with")
+    add_config(parser, example, EVALUATED, optional=True)
     add_checkpoint(parser, "--checkpoint")
     add_which(parser)
     add("--results", type=Path, metavar="FILE", help="a results file in the official format")
@@ -35,43 +35,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Evaluate, print the table, write the JSON."""
-    config = load_config(options.config, [*options.overrides, "train.devices=1", "train.nodes=1"])
-    if not isinstance(config.data, NuScenesConfig):
-        raise ConfigError(f"'data.kind': {config.data.kind} has a benchmark of its own; use mink-pd eval-kitti")
+    """Evaluate, write the JSON, print the table."""
     if bool(options.checkpoint) == bool(options.results):
         raise ConfigError("command line: give --checkpoint or --results, and not both")
     if options.results and options.submission:
         raise ConfigError("command line: --submission goes with --checkpoint; --results is a submission already")
-    split = options.split or config.data.val_split
-    if options.results:
-        summary = evaluate_submission(options.results, config.data.root, config.data.version, split)
-    else:
-        summary = of_checkpoint(options, config, split)
+    check_writable(options.json)
+    check_writable(options.submission)
+    summary, split, note = of_checkpoint(options) if options.checkpoint else of_results(options)
+    if options.json:
+        write_json(options.json, without_nan(summary))
+    if note:
+        console.print(note, soft_wrap=True)
     console.print(nuscenes_table(summary))
     figures = "  ".join(f"{name} {value:.2f}" for name, value in headline(summary).items())
     console.print(f"{figures}   ({split})", soft_wrap=True)
-    if options.json:
-        write_json(options.json, without_nan(summary))
-        console.print(f"written: {options.json}", soft_wrap=True)
+    for path in filter(None, (options.submission, options.json)):
+        console.print(f"written: {path}", soft_wrap=True)
 
 
-def of_checkpoint(options: argparse.Namespace, config: Config, split: str) -> dict[str, Any]:
-    """Detect in a split, write the submission if it is wanted, score it."""
-    detector, _ = load_detector(options.checkpoint, config, options.which)
-    dataset = open_dataset(config.data.model_copy(update={"max_frames": None}), split)
+def of_results(options: argparse.Namespace) -> tuple[dict[str, Any], str, str | None]:
+    """The devkit's summary of a results file, the split, and no note."""
+    given, overrides = positional(options.config, options.overrides)
+    if given is None:
+        raise ConfigError("command line: --results needs CONFIG, which names the data set")
+    data = check_kind(load_config(given, overrides))
+    split = options.split or data.val_split
+    return evaluate_submission(options.results, data.root, data.version, split), split, None
+
+
+def of_checkpoint(options: argparse.Namespace) -> tuple[dict[str, Any], str, str | None]:
+    """Detect in a split, write the submission if it is wanted, score it: the devkit's summary, the split, the scorer's
+    note."""
+    detector, config = evaluated_detector(options)
+    split = options.split or config.data.val_split
+    dataset = open_dataset(check_kind(config).model_copy(update={"max_frames": None}), split)
     assert isinstance(dataset, NuScenes)
     scorer = NuScenesScorer(dataset, config.data.classes)
-    size = config.train.batch_size
-    loader = make_loader(dataset, config.data, batch_size=size, training=False, seed=config.seed)
-    detector.to(launch(config.train).device)
-    rows = {frame.id: scorer.keep(frame, found) for frame, found in detect_batches(detector, loader.epoch(0))}
+    fabric = launch(config.train)
+    rows = find(detector.to(fabric.device), lay_out(dataset, config.data).epoch(0), scorer, fabric)
     if options.submission:
         write_submission(options.submission, rows)
-        console.print(f"written: {options.submission}", soft_wrap=True)
-    if scorer.note:
-        console.print(scorer.note, soft_wrap=True)
-    return of_classes(score_rows(rows, dataset.root, dataset.version, split), scorer.classes)
+    summary = score_rows(rows, dataset.root, dataset.version, split)
+    return of_classes(summary, scorer.classes), split, scorer.note
+
+
+def check_kind(config: Config) -> NuScenesConfig:
+    """The settings of nuScenes. Raises ConfigError for another benchmark's data."""
+    if not isinstance(config.data, NuScenesConfig):
+        raise ConfigError(f"'data.kind': {config.data.kind} has a benchmark of its own; use mink-pd eval-kitti")
+    return config.data
 
 
 def without_nan(value: Any) -> Any:

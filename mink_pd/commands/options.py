@@ -5,8 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mink_pd.cli import console
+from mink_pd.config import Config
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.rules import thresholds
+from mink_pd.models import Detector
+from mink_pd.models.agreement import evaluated_config, positional
+from mink_pd.models.checkpoint import checkpoint_file, load_detector
+
+EVALUATED = "configuration of the data; that of the checkpoint if not given"
 
 
 def add_config(parser: argparse.ArgumentParser, example: str, what: str = "", optional: bool = False) -> None:
@@ -18,6 +25,19 @@ def add_config(parser: argparse.ArgumentParser, example: str, what: str = "", op
     text = f"{what or 'configuration'}: a YAML file, or the name of one in configs/, e.g. pointpillars_kitti"
     parser.add_argument("config", nargs="?" if optional else None, help=text)
     add_overrides(parser, f"settings over those of the file, e.g. {example}")
+
+
+def evaluated_detector(options: argparse.Namespace) -> tuple[Detector, Config]:
+    """The detector of ``--checkpoint`` and the configuration to evaluate it with, for one process.
+
+    Raises CheckpointError where CONFIG or a setting contradicts the checkpoint.
+    """
+    file = checkpoint_file(options.checkpoint, options.which)
+    given, overrides = positional(options.config, options.overrides)
+    config, chosen = evaluated_config(file, given, [*overrides, "train.devices=1", "train.nodes=1"])
+    for text in chosen:
+        console.print(f"{text} instead of the checkpoint's", soft_wrap=True, markup=False)
+    return load_detector(file, config)
 
 
 def add_overrides(parser: argparse.ArgumentParser, text: str) -> None:

@@ -16,6 +16,7 @@ FREE = (
     "plugins",
     "train",
     "distill",
+    "evaluate",
     "data.root",
     "data.version",
     "data.train_split",
@@ -26,32 +27,39 @@ FREE = (
     "data.cache_mb",
     "data.augment",
 )
-DECODING = "model.nms"  # may be set on the command line, key by key
+CHOICES = ("model.nms", "train.precision")  # may be set on the command line, key by key, and are then told
+
+
+def positional(given: str | None, overrides: list[str]) -> tuple[str | None, list[str]]:
+    """What a command line means by ``[CONFIG] [key=value ...]``."""
+    if given is not None and "=" in given and not Path(given).exists():
+        return None, [given, *overrides]
+    return given, overrides
 
 
 def evaluated_config(checkpoint: Path, given: str | Path | None, overrides: list[str]) -> tuple[Config, list[str]]:
-    """The configuration to evaluate the detector in ``checkpoint`` (a file) with, and what was set for its decoding.
+    """The configuration to evaluate the detector in ``checkpoint`` (a file) with, and which choices were made.
 
-    given: a configuration for everything that the detector does not depend on; None: that of the checkpoint. Settings
-    of ``model.nms`` may be overridden; each is returned as ``key=value``.
+    given: a configuration for everything that the detector does not depend on; None: that of the checkpoint. Among
+    ``overrides`` may be those of CHOICES; they are returned, for the user to be told.
     Raises CheckpointError naming the first key that contradicts the checkpoint, and ConfigError.
     """
     own = read_config(checkpoint)
-    decoding = [text for text in overrides if text.startswith(f"{DECODING}.")]
-    if given is None:
-        return check_agrees(checkpoint, own, override(own, overrides), decoding), decoding
-    return check_agrees(checkpoint, own, load_config(given, overrides), decoding), decoding
+    chosen = [text for text in overrides if _is_below(text.partition("=")[0], CHOICES)]
+    config = override(own, overrides) if given is None else load_config(given, overrides)
+    check_agrees(checkpoint, own, config, chosen)
+    return config, chosen
 
 
-def check_agrees(checkpoint: Path, own: Config, given: Config, decoding: list[str]) -> Config:
-    """``given`` if it describes the detector of ``own``. Raises CheckpointError naming the first key that differs.
+def check_agrees(checkpoint: Path, own: Config, given: Config, chosen: list[str]) -> None:
+    """Raise CheckpointError naming the first key in which ``given`` does not describe the detector of ``own``.
 
-    decoding: the settings of ``model.nms``, as ``key=value``, that may differ.
+    chosen: settings, as ``key=value``, that may differ.
     """
-    chosen = {text.partition("=")[0] for text in decoding}
+    keys = {text.partition("=")[0] for text in chosen}
     before, now = ({key: v for key, v in flat(config).items() if not _is_free(key)} for config in (own, given))
     for key in [*before, *(key for key in now if key not in before)]:
-        if before.get(key) != now.get(key) and key not in chosen:
+        if before.get(key) != now.get(key) and key not in keys:
             raise CheckpointError(
                 f"{checkpoint}: was trained with {_text(key, before)}, and {_text(key, now)} was given;"
                 f" leave {key} out, the checkpoint knows it"
@@ -59,11 +67,14 @@ def check_agrees(checkpoint: Path, own: Config, given: Config, decoding: list[st
     if list(before) != list(now):  # anchors of a head for any class follow the order of their names
         key = next(one for one, other in zip(before, now, strict=True) if one != other)
         raise CheckpointError(f"{checkpoint}: was trained with {key} in another place; keep the order of its section")
-    return given
 
 
 def _is_free(key: str) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in FREE)
+    return _is_below(key, FREE) and not _is_below(key, CHOICES)
+
+
+def _is_below(key: str, sections: tuple[str, ...]) -> bool:
+    return any(key == section or key.startswith(f"{section}.") for section in sections)
 
 
 def _text(key: str, values: dict[str, Any]) -> str:

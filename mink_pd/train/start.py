@@ -20,7 +20,7 @@ from mink_pd.train.loop import Trainer
 from mink_pd.train.objective import DetectionObjective, Objective
 from mink_pd.train.reporter import Reporter
 from mink_pd.train.runs import RunFolder, identify
-from mink_pd.train.validate import Validation, validate
+from mink_pd.train.validate import Validation, lay_out, validate
 
 
 def train(
@@ -55,7 +55,7 @@ def train(
     share = {"rank": fabric.global_rank, "world": fabric.world_size, "seed": config.seed}
     with fabric.rank_zero_first(local=True):  # which builds the database of objects, if there is none; others read it
         loader = make_loader(datasets[0], config.data, batch_size=config.train.batch_size, training=True, **share)
-    validation = make_loader(datasets[1], config.data, batch_size=1, training=False, **share)
+    validation = lay_out(datasets[1], config.data, fabric.global_rank, fabric.world_size)
 
     def evaluate(detector: Detector) -> Validation:
         return validate(detector, validation.epoch(0), scorer, fabric)

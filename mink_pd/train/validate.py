@@ -7,7 +7,10 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
+from mink_pd.config import DataConfig
+from mink_pd.data import Dataset
 from mink_pd.data.batch import Batch
+from mink_pd.data.loader import Loader, make_loader
 from mink_pd.detect.predict import detect_batches
 from mink_pd.errors import MinkPDError
 from mink_pd.evaluate.scorers import Scorer
@@ -28,12 +31,25 @@ class Validation:
         self.scorer.write(folder, self.kept)
 
 
+def lay_out(dataset: Dataset, config: DataConfig, rank: int = 0, world: int = 1) -> Loader:
+    """A data set as every evaluation sees it: in order, not augmented, and frame by frame.
+
+    In larger batches float32 sums depend on what else is in the batch, and figures would differ in their last bits.
+    """
+    return make_loader(dataset, config, batch_size=1, training=False, seed=0, rank=rank, world=world)
+
+
 def validate(detector: Detector, batches: Iterable[Batch], scorer: Scorer, fabric: Fabric) -> Validation:
     """Detect in ``batches`` (this process's share of the data set) and score what all processes found.
 
-    Every process returns the figures of the whole data set: the same as a single process would, to the last bit
-    where the batches are single frames (in larger ones float32 sums depend on what else is in the batch).
+    Every process returns the figures of the whole data set: the same as a single process would.
     """
+    kept = find(detector, batches, scorer, fabric)
+    return Validation(kept, scorer, scorer.score(kept))
+
+
+def find(detector: Detector, batches: Iterable[Batch], scorer: Scorer, fabric: Fabric) -> dict[str, Any]:
+    """Detect in ``batches``; what the scorer keeps of the frames of all processes, by frame id."""
     kept, error = {}, None
     try:
         with fabric.autocast():
@@ -42,8 +58,7 @@ def validate(detector: Detector, batches: Iterable[Batch], scorer: Scorer, fabri
     except MinkPDError as raised:
         error = raised
     stop_together(error, fabric.device)
-    kept = _join(gather(kept))
-    return Validation(kept, scorer, scorer.score(kept))
+    return _join(gather(kept))
 
 
 def _join(parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -62,15 +62,16 @@ def test_another_detector_is_named(weights: Path) -> None:
 
 def test_what_the_detector_does_not_depend_on_is_free(weights: Path) -> None:
     free = ["data.root=/elsewhere", "data.val_split=test", "train.threads=1", "name=x", "data.augment.enabled=false"]
-    config, decoding = evaluated_config(weights, None, free)
+    config, chosen = evaluated_config(weights, None, free)
     assert (config.data.root, config.data.val_split, config.name) == (Path("/elsewhere"), "test", "x")
-    assert decoding == []
+    assert chosen == []
 
 
-def test_decoding_may_be_set_and_is_told(weights: Path, tmp_path: Path) -> None:
-    config, decoding = evaluated_config(weights, None, ["model.nms.score=0.5", "train.threads=1"])
-    assert config.model.nms.score == 0.5
-    assert decoding == ["model.nms.score=0.5"]
+def test_decoding_and_precision_may_be_chosen_and_are_told(weights: Path, tmp_path: Path) -> None:
+    choice = ["model.nms.score=0.5", "train.precision=bf16-mixed"]
+    config, chosen = evaluated_config(weights, None, [*choice, "train.threads=1"])
+    assert (config.model.nms.score, config.train.precision) == (0.5, "bf16-mixed")
+    assert chosen == choice
     other = own()
     other.model.nms.iou = 0.9
     (tmp_path / "c.yaml").write_text(dump_config(other))

@@ -44,7 +44,7 @@ def test_a_checkpoint_and_its_submission_score_alike(
     trained: Path, settings: list[str], tool: Tool, tmp_path: Path
 ) -> None:
     ours = tool(
-        "eval_nuscenes.py", CONFIG, *settings, "--checkpoint", trained, "--submission", tmp_path / "s.json",
+        "eval_nuscenes.py", "--checkpoint", trained, "--submission", tmp_path / "s.json",
         "--json", tmp_path / "a.json",
     )  # fmt: skip
     assert ours.returncode == 0, ours.stderr
@@ -59,7 +59,7 @@ def test_a_checkpoint_and_its_submission_score_alike(
     assert figures[0] == figures[1]
     assert figures[0]["label_tp_errors"]["traffic_cone"]["vel_err"] is None
     last = json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])
-    assert 100 * figures[0]["nd_score"] == pytest.approx(last["NDS"], abs=1)  # other batches, other rounding
+    assert 100 * figures[0]["nd_score"] == pytest.approx(last["NDS"], abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,15 @@ def test_mistakes_are_one_line(settings: list[str], tool: Tool, arguments: tuple
     assert result.stderr.count("\n") == 1
 
 
-def test_the_other_benchmarks_figures_are_refused(settings: list[str], tool: Tool) -> None:
+def test_the_other_benchmarks_figures_are_refused(trained: Path, settings: list[str], tool: Tool) -> None:
     result = tool("train.py", CONFIG, *settings, "name=other", "train.best_metric=mAP_3d")
     assert result.returncode == 2
     assert "nuscenes has no figure called 'mAP_3d'; write NDS" in result.stderr
-    result = tool("eval_nuscenes.py", CONFIG.with_name("pointpillars_kitti.yaml"), "--checkpoint", "x")
+    result = tool("eval_nuscenes.py", CONFIG.with_name("pointpillars_kitti.yaml"), "--results", "x")
     assert "use mink-pd eval-kitti" in result.stderr
-    result = tool("eval_kitti.py", CONFIG, *settings, "--checkpoint", "x")
+    result = tool("eval_nuscenes.py", CONFIG.with_name("pointpillars_kitti.yaml"), "--checkpoint", trained)
+    assert 'was trained with data.kind="nuscenes"' in result.stderr
+    result = tool("eval_kitti.py", "--checkpoint", trained)
     assert "use mink-pd eval-nuscenes" in result.stderr
 
 

@@ -151,7 +151,7 @@ def test_weighing_methods_names_the_weight_for_a_share(teacher: Path, config: Pa
 
 def test_evaluation_repeats_the_last_validation(teacher: Path, config: Path, tool: Tool, tmp_path: Path) -> None:
     options = ("--checkpoint", teacher, "--split", "train", "--json", tmp_path / "a.json")
-    result = tool("eval_kitti.py", config, *options)
+    result = tool("eval_kitti.py", *options)
     assert result.returncode == 0, result.stderr
     figures = json.loads((tmp_path / "a.json").read_text())
     assert figures["Car"]["bev"]["R40"][1] > 0
@@ -168,9 +168,22 @@ def test_evaluation_repeats_the_last_validation(teacher: Path, config: Path, too
         assert again[name][metric][recall] == pytest.approx(figures[name][metric][recall], abs=1e-4)
 
 
-def test_a_checkpoint_of_another_architecture(teacher: Path, config: Path, tool: Tool) -> None:
-    result = tool("eval_kitti.py", config, "--checkpoint", teacher, "model.compression=4")
-    one_error(result, teacher / "checkpoints" / "last.safetensors", "model.compression=1.0")
+def test_what_contradicts_the_checkpoint_is_named(teacher: Path, config: Path, tool: Tool) -> None:
+    file = teacher / "checkpoints" / "last.safetensors"
+    for key, value in (("model.compression", "4"), ("model.voxel_size", "[0.2,0.2,4]"), ("data.classes", "[Car]")):
+        for words in ((config, f"{key}={value}"), (f"{key}={value}",)):
+            one_error(tool("eval_kitti.py", *words, "--checkpoint", teacher), file, f"leave {key} out")
+
+
+def test_decoding_on_the_command_line_is_told(teacher: Path, config: Path, tool: Tool) -> None:
+    result = tool("eval_kitti.py", config, "--checkpoint", teacher, "model.nms.score=0.99", "--split", "train")
+    assert result.returncode == 0, result.stderr
+    assert "model.nms.score=0.99 instead of the checkpoint's" in result.stdout
+
+
+def test_where_figures_go_is_checked_before_the_work(teacher: Path, tool: Tool, tmp_path: Path) -> None:
+    result = tool("eval_kitti.py", "--checkpoint", teacher / "none", "--json", tmp_path / "no" / "a.json")
+    one_error(result, tmp_path / "no" / "a.json", "cannot be written")
 
 
 def test_evaluation_wants_one_kind_of_input(config: Path, tool: Tool) -> None:
