@@ -1,13 +1,14 @@
 """Running a trained detector over frames."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mink_pd.config import Config
 from mink_pd.data.batch import Batch, collate
@@ -16,6 +17,7 @@ from mink_pd.data.kitti import IMAGE_SIZE
 from mink_pd.data.labels import write_objects
 from mink_pd.data.objects import Objects
 from mink_pd.data.projection import detections_to_objects
+from mink_pd.errors import MinkPDError
 from mink_pd.files import replacing_folder
 from mink_pd.models import Detections, Detector
 
@@ -53,11 +55,25 @@ def detect_batches(detector: Detector, batches: Iterable[Batch]) -> Iterator[tup
     try:
         for batch in batches:
             with torch.inference_mode():
-                found = detector.detect(detector(batch.to(device)))
+                prediction = detector(batch.to(device))
+                check_finite(prediction, batch)
+                found = detector.detect(prediction)
             for frame, one in zip(batch.frames, found, strict=True):
                 yield frame, _as_arrays(one, classes)
     finally:
         detector.train(training)
+
+
+def check_finite(prediction: Any, batch: Batch) -> None:
+    """Raise MinkPDError where a network computes NaN or infinity: no box would pass the score, and none be missed."""
+    parts = vars(prediction) if is_dataclass(prediction) else {"output": prediction}
+    for name, part in parts.items():
+        if isinstance(part, Tensor) and part.is_floating_point() and not part.isfinite().all():
+            frames = ", ".join(frame.id for frame in batch.frames)
+            raise MinkPDError(
+                f"frame {frames}: the detector's {name} are not finite; its weights or the cloud's coordinates are too"
+                " large, or its precision too low"
+            )
 
 
 def _as_arrays(found: Detections, classes: np.ndarray) -> FrameDetections:
