@@ -11,10 +11,9 @@ import pytest
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
 sys.path.insert(0, str(TOOLS))
+import setup as tool  # noqa: E402
 import setup_system  # noqa: E402
 import setup_target  # noqa: E402
-
-import setup as tool  # noqa: E402
 
 VERSIONS = {"rich": "15"}
 CPU = setup_target.Target()

@@ -10,11 +10,10 @@ import pytest
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
 sys.path.insert(0, str(TOOLS))
+import setup as tool  # noqa: E402
 import setup_cuda  # noqa: E402
 import setup_system  # noqa: E402
 import setup_target  # noqa: E402
-
-import setup as tool  # noqa: E402
 
 TORCH = tool.read_pins(setup_cuda.CudaTarget("cuda 8.6", requested=False))["torch"]
 
