@@ -1,4 +1,4 @@
-"""Non-maximum suppression with the exact overlap of rotated boxes seen from above."""
+"""Non-maximum suppression: by the exact overlap of rotated boxes seen from above, or by the distance of centres."""
 
 import numpy as np
 from numba import njit
@@ -21,6 +21,39 @@ def nms(boxes: ArrayLike, scores: ArrayLike, iou: float, limit: int | None = Non
     order = np.argsort(-values, kind="stable")
     kept = _suppress(prepare(rows[order][:, [0, 1, 3, 4, 6]]), iou, len(rows) if limit is None else limit)
     return order[kept]
+
+
+def circle_nms(centres: ArrayLike, scores: ArrayLike, radius: float, limit: int | None = None) -> np.ndarray:
+    """Greedy suppression by distance (CenterPoint, Yin et al. 2021, section 4.1): a centre goes when a kept one of
+    higher score lies within ``radius`` [m] of it.
+
+    centres (B, 2) [m], scores (B,). Returns the kept rows, int64, highest score first, at most ``limit``; among equal
+    scores the first row wins.
+    """
+    places, values = as_rows(centres, 2), np.asarray(scores, dtype=np.float64)
+    if values.shape != (len(places),):
+        raise ValueError(f"expected a score for each of {len(places)} centres, got shape {values.shape}")
+    order = np.argsort(-values, kind="stable")
+    kept = _suppress_near(places[order], radius, len(places) if limit is None else limit)
+    return order[kept]
+
+
+@njit(cache=True)
+def _suppress_near(places: np.ndarray, radius: float, limit: int) -> np.ndarray:
+    kept, count = np.empty(min(limit, len(places)), np.int64), 0
+    for i in range(len(places)):
+        if count == len(kept):
+            break
+        free = True
+        for k in range(count):
+            dx, dy = places[i, 0] - places[kept[k], 0], places[i, 1] - places[kept[k], 1]
+            if dx * dx + dy * dy <= radius * radius:
+                free = False
+                break
+        if free:
+            kept[count] = i
+            count += 1
+    return kept[:count]
 
 
 @njit(cache=True)

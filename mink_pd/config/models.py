@@ -68,8 +68,8 @@ class BevDetectorConfig(DetectorConfig):
     """What detectors with a backbone in the bird's-eye view share.
 
     bev: sparse, convolutions at occupied sites only; dense, on the whole grid, as published.
-    neck: second, the stages side by side at the first one's resolution; fpn, one level a stage, each with what the
-    coarser ones saw added, and one head for all.
+    neck: second, the stages side by side at the resolution of stage ``neck_stage``; fpn, one level a stage, each with
+    what the coarser ones saw added, and one head for all.
     """
 
     voxel_size: Vector3
@@ -80,11 +80,16 @@ class BevDetectorConfig(DetectorConfig):
     layers: list[int]  # convolutions a stage after the strided one
     neck: Literal["second", "fpn"] = "second"
     neck_channels: int = Field(ge=1)  # that each stage brings into the neck; of every level of an fpn
+    neck_stage: int = Field(1, ge=1)  # counted from 1
 
     @model_validator(mode="after")
     def _stages_agree(self) -> "BevDetectorConfig":
         if not len(self.channels) == len(self.strides) == len(self.layers) > 0:
             raise ValueError("channels, strides and layers must have one number a stage")
+        if self.neck_stage > len(self.channels):
+            raise ValueError(f"neck_stage must be one of the {len(self.channels)} stages")
+        if self.neck == "fpn" and self.neck_stage != 1:
+            raise ValueError("neck_stage is for neck=second; an fpn has a level at every stage")
         return self
 
 
@@ -93,6 +98,9 @@ class PillarEncoderConfig(BevDetectorConfig):
 
     voxel_size: Vector3 = (0.16, 0.16, 4.0)
     pillar_channels: int = Field(64, ge=1)
+    pillar_layers: list[int] = []  # channels of layers before the last; each adds its pillar's maximum to the points
+    intensity: bool = True  # false: the network does not see it, as in Autoware's CenterPoint
+    centre_height: bool = True  # a point's offset to the centre of its pillar has a z; false: x and y only
     empty_slots: bool = False  # a pillar of fewer than max_points points pools zero points as well, as published
     channels: list[int] = [64, 128, 256]
     strides: list[int] = [2, 2, 2]
@@ -111,6 +119,7 @@ class VoxelEncoderConfig(BevDetectorConfig):
 
     voxel_size: Vector3 = (0.05, 0.05, 0.1)
     encoder_channels: list[int] = Field([16, 32, 64, 64, 128], min_length=5, max_length=5)  # four stages, height
+    residual: bool = False  # residual blocks (He et al., CVPR 2016) in place of the encoder's stride-1 convolutions
     channels: list[int] = [128, 256]
     strides: list[int] = [1, 2]
     layers: list[int] = [5, 5]

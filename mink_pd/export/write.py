@@ -181,6 +181,11 @@ def check_exportable(detector: Detector, settings: Settings) -> None:
     if settings.slots and detector.settings.max_points is not None:
         limit = detector.settings.max_points
         raise ConfigError(f"--slots: the detector was trained with model.max_points={limit}; leave it out")
+    plain: object
+    for key, plain in (("neck_stage", 1), ("pillar_layers", []), ("intensity", True), ("centre_height", True)):
+        value: object = getattr(detector.settings, key, plain)
+        if value != plain:
+            raise ConfigError(f"model.{key}: a detector with {value} cannot be exported; train one with {plain}")
     cells = grid_shape(config.data.range, detector.settings.voxel_size)[:2]
     whole = detector.encoder.stride * detector.bev.strides[0] * detector.bev.factors[-1]
     if any(count % whole for count in cells):

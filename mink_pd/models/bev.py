@@ -20,15 +20,19 @@ from mink_pd.sparse import ME, ConvBlock, Voxels, on_sites, reached_sites, strid
 
 @dataclass
 class Level:
-    """Features of the neck at one resolution: neck, on shared sites, for distillation; cells (S, C), where anchors
-    stand, at coordinates int32 (S, 3) of a tensor stride; rows: which of the cells the neck's sites are, (N,) or a
-    slice."""
+    """Features of the neck at one resolution.
+
+    neck: on shared sites, for distillation; cells: (S, C), where the head predicts, at coordinates int32 (S, 3) of a
+    tensor stride; rows: which of the cells the neck's sites are, (N,) or a slice; image: the same cells as a map
+    (B, C, y, x), None in a sparse network.
+    """
 
     neck: "ME.SparseTensor"
     cells: Tensor
     coordinates: Tensor
     stride: int
     rows: Tensor | slice
+    image: Tensor | None = None
 
 
 @dataclass
@@ -40,11 +44,13 @@ class BevFeatures:
 
 
 class BevNetwork(nn.Module, ABC):
-    """Stages of convolutions, and a neck that joins them at the first one's resolution, or (``fpn``) at each one's."""
+    """Stages of convolutions, and a neck that joins them at the resolution of one, or (``fpn``) at each one's."""
 
-    def __init__(self, strides: list[int], fpn: bool) -> None:
+    def __init__(self, strides: list[int], fpn: bool, neck_stage: int) -> None:
+        """``neck_stage``: counted from 1."""
         super().__init__()
         self.strides, self.fpn = strides, fpn
+        self.neck_stages = list(range(len(strides))) if fpn else [neck_stage - 1]
         self.factors = list(accumulate(strides[1:], mul, initial=1))  # of each stage's stride to the first one's
 
     def sites(
@@ -61,7 +67,7 @@ class BevNetwork(nn.Module, ABC):
             keys.append(key)
         levels = [
             reached_sites(voxels, keys[-1], [self.factors[-1] // factor] * 2, stage.get_tensor_stride())
-            for stage, factor in zip(keys if self.fpn else keys[:1], self.factors, strict=False)
+            for stage, factor in ((keys[number], self.factors[number]) for number in self.neck_stages)
         ]
         return keys, levels
 
@@ -73,15 +79,24 @@ class BevNetwork(nn.Module, ABC):
 class SparseBev(BevNetwork):
     """All at occupied sites only, the neck on its grown sites."""
 
-    def __init__(self, channels: list[int], strides: list[int], layers: list[int], out: int, fpn: bool = False) -> None:
+    def __init__(
+        self,
+        channels: list[int],
+        strides: list[int],
+        layers: list[int],
+        out: int,
+        fpn: bool = False,
+        neck_stage: int = 1,
+    ) -> None:
         """``channels``: of the input and of each stage; ``layers``: convolutions a stage after the strided one;
         ``out``: channels that each stage brings into the neck, or of each level of the FPN."""
-        super().__init__(strides, fpn)
+        super().__init__(strides, fpn, neck_stage)
         self.backbone = nn.ModuleList(
             nn.Sequential(ConvBlock(c_in, c_out, stride=stride), *(ConvBlock(c_out, c_out) for _ in range(more)))
             for (c_in, c_out), stride, more in zip(pairwise(channels), strides, layers, strict=True)
         )
-        self.neck = SparseFpn(channels[1:], out) if fpn else SparseSecondNeck(channels[1:], out, self.factors)
+        stages = channels[1:]
+        self.neck = SparseFpn(stages, out) if fpn else SparseSecondNeck(stages, out, self.factors, neck_stage)
 
     def forward(self, x: "ME.SparseTensor", voxels: Voxels) -> BevFeatures:
         _, sites = self.sites(x, voxels)
@@ -105,16 +120,18 @@ class DenseBev(BevNetwork):
         out: int,
         grid: tuple[int, int],
         fpn: bool = False,
+        neck_stage: int = 1,
     ) -> None:
         """As :class:`SparseBev`; ``grid``: cells along x and y of the input, made up to whole strides."""
-        super().__init__(strides, fpn)
+        super().__init__(strides, fpn, neck_stage)
         whole = self.factors[-1] * strides[0]
         self.grid = tuple(-(-cells // whole) * whole for cells in grid)
         self.backbone = nn.ModuleList(
             nn.Sequential(DenseBlock(c_in, c_out, stride), *(DenseBlock(c_out, c_out) for _ in range(more)))
             for (c_in, c_out), stride, more in zip(pairwise(channels), strides, layers, strict=True)
         )
-        self.neck = DenseFpn(channels[1:], out) if fpn else DenseSecondNeck(channels[1:], out, self.factors)
+        stages = channels[1:]
+        self.neck = DenseFpn(stages, out) if fpn else DenseSecondNeck(stages, out, self.factors, neck_stage)
 
     def forward(self, x: "ME.SparseTensor", voxels: Voxels) -> BevFeatures:
         keys, sites = self.sites(x, voxels)
@@ -126,5 +143,6 @@ class DenseBev(BevNetwork):
         for level, key in zip(self.neck(maps), sites, strict=True):  # (B, C, Y, X)
             rows, stride = rows_of(level, key, voxels), key.get_tensor_stride()[0]
             cells = level.permute(0, 2, 3, 1).flatten(0, 2)  # (B * Y * X, C)
-            levels.append(Level(on_sites(cells[rows], key, voxels), cells, places(level, stride), stride, rows))
+            neck = on_sites(cells[rows], key, voxels)
+            levels.append(Level(neck, cells, places(level, stride), stride, rows, level))
         return BevFeatures(stages, levels)

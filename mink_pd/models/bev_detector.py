@@ -39,9 +39,10 @@ class BevDetector(Detector[Voxels, P]):
         stages = [width(c, model.compression) for c in model.channels]
         neck = width(model.neck_channels, model.compression)
         shape = [encoder.channels_out, *stages], model.strides, model.layers, neck
+        join = fpn, model.neck_stage
         cells_x, cells_y, _ = grid_shape(config.data.range, model.voxel_size)
         grid = (-(-cells_x // encoder.stride), -(-cells_y // encoder.stride))
-        self.bev: BevNetwork = SparseBev(*shape, fpn) if model.bev == "sparse" else DenseBev(*shape, grid, fpn)
+        self.bev: BevNetwork = SparseBev(*shape, *join) if model.bev == "sparse" else DenseBev(*shape, grid, *join)
         self.neck_channels = neck if fpn else len(stages) * neck  # of the features that the head gets
         self._levels = len(stages) if fpn else 1
         self._stage_channels = {f"bev{i + 1}": channels for i, channels in enumerate(stages)}
@@ -92,7 +93,7 @@ class BevDetector(Detector[Voxels, P]):
 
     @abstractmethod
     def nothing(self, frames: int, device: torch.device) -> P:
-        """The prediction for a batch without any point in range; its loss must be 0 and reach the head's weights."""
+        """The prediction for a batch without any point in range; its loss is 0 and has a gradient."""
 
 
 def neck_names(levels: int) -> list[str]:

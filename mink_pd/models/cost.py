@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mink_pd.data.batch import Batch
+from mink_pd.models.center_head import SparseOutput
 from mink_pd.models.detector import Detector
 from mink_pd.sparse import ConvBlock
 
@@ -56,7 +57,7 @@ def count_in(network: nn.Module, run: Callable[[], object]) -> int:
         own = getattr(module, "multiply_adds", None)  # of modules that are more than one linear map of rows
         total += own(*inputs) if own else _multiply_adds(module, inputs[0], output)
 
-    kinds = (nn.Linear, ConvBlock)
+    kinds = (nn.Linear, ConvBlock, SparseOutput)
     counted = [m for m in network.modules() if isinstance(m, kinds) or hasattr(m, "multiply_adds")]
     hooks = [module.register_forward_hook(count) for module in counted]
     try:
@@ -72,7 +73,7 @@ def _multiply_adds(module: nn.Module, x: Any, y: Any) -> int:
     """Of one call of a layer with input x and output y."""
     if isinstance(module, nn.Linear):
         return x.shape[:-1].numel() * module.in_features * module.out_features
-    assert isinstance(module, ConvBlock)
+    assert isinstance(module, ConvBlock | SparseOutput)
     layer: Any = module.convolution
     return _pairs(layer, x, y) * layer.in_channels * layer.out_channels
 

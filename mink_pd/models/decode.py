@@ -20,11 +20,11 @@ def detect(prediction: AnchorPrediction, settings: NMSConfig, direction_offset: 
             _of_class(prediction, scores, here, label, settings, direction_offset)
             for label in range(prediction.scores.shape[2])
         ]
-        result.append(_best(found, settings.after))
+        result.append(best(found, settings.after))
     return result
 
 
-def _best(found: list[Detections], most: int) -> Detections:
+def best(found: list[Detections], most: int) -> Detections:
     """The detections of all classes together, best first, at most so many."""
     boxes, labels, scores = (torch.cat([getattr(one, key) for one in found]) for key in ("boxes", "labels", "scores"))
     velocities = [one.velocities for one in found if one.velocities is not None]

@@ -24,7 +24,8 @@ class DenseBlock(nn.Module):
         if transposed:
             self.convolution = nn.ConvTranspose2d(channels_in, channels_out, stride, stride, bias=False)
         else:
-            self.convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
+            padding = kernel // 2 if kernel % 2 else 0  # an even kernel covers the cells of its stride
+            self.convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=padding, bias=False)
         self.norm = BatchNorm(channels_out, eps=EPSILON, momentum=MOMENTUM)
         nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
 

@@ -10,14 +10,22 @@ from mink_pd.sparse import ME, ConvBlock, Voxels, holding, on_sites
 Keys = list["ME.CoordinateMapKey"]
 
 
-class SparseSecondNeck(nn.ModuleList):
-    """Each stage brought to the first one's resolution, side by side (SECOND, Yan et al. 2018, section 3.1.3)."""
+def _steps(factors: list[int], stage: int) -> list[tuple[int, bool]]:
+    """How many times finer or coarser each stage must get to have the stride of one of them (counted from 1), and
+    whether finer; ``factors`` are the strides over the first one's."""
+    goal = factors[stage - 1]
+    return [(max(factor // goal, goal // factor), factor > goal) for factor in factors]
 
-    def __init__(self, channels: list[int], out: int, factors: list[int]) -> None:
-        """``channels``: of the stages, whose strides are ``factors`` times the first one's."""
+
+class SparseSecondNeck(nn.ModuleList):
+    """The stages brought to the resolution of one of them, side by side (SECOND, Yan et al. 2018, section 3.1.3)."""
+
+    def __init__(self, channels: list[int], out: int, factors: list[int], stage: int = 1) -> None:
+        """``channels``: of the stages, whose strides are ``factors`` times the first one's; ``stage``: whose
+        resolution it is, counted from 1."""
         super().__init__(
-            ConvBlock(c, out, kernel=factor, stride=factor, transposed=True) if factor > 1 else ConvBlock(c, out)
-            for c, factor in zip(channels, factors, strict=True)
+            ConvBlock(c, out, kernel=step, stride=step, transposed=finer) if step > 1 else ConvBlock(c, out)
+            for c, (step, finer) in zip(channels, _steps(factors, stage), strict=True)
         )
 
     def forward(self, stages: list["ME.SparseTensor"], sites: Keys, voxels: Voxels) -> list["ME.SparseTensor"]:
@@ -29,9 +37,10 @@ class SparseSecondNeck(nn.ModuleList):
 class DenseSecondNeck(nn.ModuleList):
     """As :class:`SparseSecondNeck`, as published."""
 
-    def __init__(self, channels: list[int], out: int, factors: list[int]) -> None:
+    def __init__(self, channels: list[int], out: int, factors: list[int], stage: int = 1) -> None:
         super().__init__(
-            DenseBlock(c, out, factor, transposed=True) for c, factor in zip(channels, factors, strict=True)
+            DenseBlock(c, out, step, kernel=step, transposed=finer or step == 1)
+            for c, (step, finer) in zip(channels, _steps(factors, stage), strict=True)
         )
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:

@@ -1,5 +1,7 @@
 """Dynamic pillar feature net."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from mink_pd.config.models import PillarEncoderConfig
 from mink_pd.models.compress import width
 from mink_pd.models.encoder import BevEncoder
 from mink_pd.processes import sum_over_processes
-from mink_pd.sparse import ME, Voxels, segment_linear_max, segment_mean
+from mink_pd.sparse import ME, Voxels, segment_linear_max, segment_max, segment_mean
 from mink_pd.sparse.layers import EPSILON, MOMENTUM
 from mink_pd.sparse.norm import BatchNorm
 
@@ -22,7 +24,7 @@ class PillarFeatureNet(BevEncoder):
 
     Dynamic (Zhou et al. 2019): every point counts, none is padded or dropped. A point is described by x, y, z,
     intensity (and what else the data set gives), its offset to the mean of its pillar's points and its offset to the
-    pillar's centre.
+    pillar's centre. Layers before the last one are :class:`PointLayer`.
 
     Published networks hold a pillar in ``max_points`` slots: more points are dropped, and with ``empty_slots`` the
     zeros in the slots of a pillar with fewer take part in the maximum. Weights that were trained so need it.
@@ -39,12 +41,22 @@ class PillarFeatureNet(BevEncoder):
         max_points: int | None = None,
         empty_slots: bool = False,
         point_features: int = 4,
+        layers: Sequence[int] = (),
+        intensity: bool = True,
+        centre_height: bool = True,
     ) -> None:
-        """``height``: z of the pillars' centre [m]; ``point_features``: columns of a point that count."""
+        """``height``: z of the pillars' centre [m]; ``point_features``: columns of a point in the data set; ``layers``:
+        channels of those before the last; ``intensity``: whether column 3 is seen; ``centre_height``: whether the
+        offset to the pillar's centre has a z."""
         super().__init__()
         self.height, self.max_points, self.empty_slots = height, max_points, empty_slots
-        self.point_features = point_features
-        self.linear = LargestNormalised(point_features + 6, channels)
+        self.columns = tuple(column for column in range(point_features) if intensity or column != 3)
+        self.centre_axes = 3 if centre_height else 2
+        features = len(self.columns) + 3 + self.centre_axes
+        self.hidden = nn.ModuleList(
+            PointLayer(c_in, c_out) for c_in, c_out in pairwise([features, *(2 * (c // 2) for c in layers)])
+        )
+        self.linear = LargestNormalised(2 * (layers[-1] // 2) if layers else features, channels)
         self.norm = BatchNorm(channels, eps=EPSILON, momentum=MOMENTUM)
 
     @classmethod
@@ -52,8 +64,17 @@ class PillarFeatureNet(BevEncoder):
         """The pillar net that ``config.model`` describes."""
         model, bounds = config.model, config.data.range
         assert isinstance(model, PillarEncoderConfig)
-        channels, height = width(model.pillar_channels, model.compression), (bounds[2] + bounds[5]) / 2
-        return cls(channels, height, model.max_points, model.empty_slots, config.data.point_features)
+        channels, *layers = (width(c, model.compression) for c in (model.pillar_channels, *model.pillar_layers))
+        return cls(
+            channels,
+            (bounds[2] + bounds[5]) / 2,
+            model.max_points,
+            model.empty_slots,
+            config.data.point_features,
+            layers,
+            model.intensity,
+            model.centre_height,
+        )
 
     @property
     def channels_out(self) -> int:
@@ -66,30 +87,61 @@ class PillarFeatureNet(BevEncoder):
         """Features (M, C) of the M pillars."""
         slots = self.max_points
         voxels = voxels if slots is None else voxels.limited(slots)
-        described, rows, counts = self.describe(voxels), voxels.rows, voxels.counts  # (P, F + 6), (P,), (M,)
+        described, rows, counts = self.describe(voxels), voxels.rows, voxels.counts  # (P, F), (P,), (M,)
         if slots is None or not self.empty_slots:
-            return self.linear(described, self.norm, rows, counts)
+            return self._largest(described, rows, counts)
+        if self.hidden:  # what an empty slot says depends on its pillar: one slot for each pillar that has any
+            some = torch.nonzero(counts < slots)[:, 0]
+            described = torch.cat([described, described.new_zeros(len(some), described.shape[1])])
+            return self._largest(described, torch.cat([rows, some]), counts + (counts < slots))
         described = torch.cat([described, torch.zeros_like(described[:1])])  # an empty slot, as a pillar of its own
         rows, more = (torch.cat([x, x.new_tensor([last])]) for x, last in ((rows, len(voxels)), (counts, 1)))
         features = self.linear(described, self.norm, rows, more)  # (M + 1, C)
         largest, empty = features[:-1], features[-1]
         return torch.where(counts[:, None] < slots, torch.maximum(largest, empty), largest)
 
+    def _largest(self, x: Tensor, rows: Tensor, counts: Tensor) -> Tensor:
+        """Features (M, C) of points (P, F) in pillars ``rows`` (P,) of ``counts`` (M,)."""
+        for layer in self.hidden:
+            x = layer(x, rows, len(counts))
+        return self.linear(x, self.norm, rows, counts)
+
     def describe(self, voxels: Voxels) -> Tensor:
-        """What is known of each point (P, F + 6), 10 for KITTI's; the same tensor for all networks on these voxels."""
-        name = ("points of pillars", self.height, self.point_features)
+        """What is known of each point (P, F), F = 10 for KITTI's; the same tensor for all networks on these voxels."""
+        name = ("points of pillars", self.height, self.columns, self.centre_axes)
         if name not in voxels.derived:
             voxels.derived[name] = self._describe(voxels)
         return voxels.derived[name]
 
     def _describe(self, voxels: Voxels) -> Tensor:
-        points, rows = voxels.points[:, : self.point_features], voxels.rows  # (P, F), (P,)
+        points, rows = voxels.points, voxels.rows  # (P, 4 or more), (P,)
+        if self.columns == tuple(range(len(self.columns))):
+            points = points[:, : len(self.columns)]  # a view
+        else:
+            points = points[:, list(self.columns)]
         xyz = points[:, :3]
         mean = segment_mean(xyz, rows, voxels.counts)  # (M, 3)
-        flat = voxels.centres(voxels.coordinates, stride=1)  # (M, 2)
-        centre = torch.cat([flat, flat.new_full((len(flat), 1), self.height)], dim=1)  # (M, 3)
-        around = torch.cat([mean, centre], dim=1).index_select(0, rows)  # (P, 6)
-        return torch.cat([points, xyz - around[:, :3], xyz - around[:, 3:]], dim=1)
+        centre = voxels.centres(voxels.coordinates, stride=1)  # (M, 2)
+        if self.centre_axes == 3:
+            centre = torch.cat([centre, centre.new_full((len(centre), 1), self.height)], dim=1)  # (M, 3)
+        around = torch.cat([mean, centre], dim=1).index_select(0, rows)  # (P, 6) or (P, 5)
+        return torch.cat([points, xyz - around[:, :3], xyz[:, : self.centre_axes] - around[:, 3:]], dim=1)
+
+
+class PointLayer(nn.Module):
+    """Linear map without bias, batch norm, ReLU of each point, beside the maximum over its pillar (the VFE layer of
+    VoxelNet, Zhou & Tuzel 2018, section 2.1.1)."""
+
+    def __init__(self, features: int, channels: int) -> None:
+        """``channels``: of the result, half of them the pillar's."""
+        super().__init__()
+        self.linear = nn.Linear(features, channels // 2, bias=False)
+        self.norm = BatchNorm(channels // 2, eps=EPSILON, momentum=MOMENTUM)
+
+    def forward(self, x: Tensor, rows: Tensor, count: int) -> Tensor:
+        """x (P, F) in pillars ``rows`` (P,), of which there are ``count`` -> (P, C)."""
+        own = self.norm(self.linear(x)).relu()  # (P, C / 2)
+        return torch.cat([own, segment_max(own, rows, count).index_select(0, rows)], dim=1)
 
 
 class LargestNormalised(nn.Linear):

@@ -1,5 +1,6 @@
 """The sparse 3D encoder of SECOND (Yan et al., Sensors 2018): from voxels to features seen from above."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
@@ -10,7 +11,7 @@ from mink_pd.config import Config
 from mink_pd.config.models import VoxelEncoderConfig
 from mink_pd.models.compress import width
 from mink_pd.models.encoder import BevEncoder
-from mink_pd.sparse import ME, Bounds, ConvBlock, Voxels, reached_sites, seen_from_above, segment_mean
+from mink_pd.sparse import ME, Bounds, ConvBlock, Voxels, reached_sites, seen_from_above, segment_mean, with_features
 from mink_pd.sparse.voxels import grid_shape
 
 # The published encoder pads its last two halvings of z by nothing and the earlier ones by one cell: the kernels of
@@ -37,18 +38,27 @@ class SparseEncoder(BevEncoder):
     stride = 8
 
     def __init__(
-        self, channels: list[int], cells: tuple[int, ...], point_features: int = 4, max_points: int | None = None
+        self,
+        channels: list[int],
+        cells: tuple[int, ...],
+        point_features: int = 4,
+        max_points: int | None = None,
+        residual: bool = False,
     ) -> None:
         """``channels``: of the four stages and of the output; ``cells``: of the grid along x, y, z; ``max_points``: of
-        a voxel that count, None: all."""
+        a voxel that count, None: all; ``residual``: two residual blocks a stage, as CenterPoint has them, in place of
+        SECOND's convolutions of stride 1."""
         super().__init__()
         self.point_features, self.max_points = point_features, max_points
         block = partial(ConvBlock, dimension=3)
         first, *_, last, out = channels
         self.out = out
-        self.first = nn.Sequential(block(point_features, first), block(first, first))
+        same: Callable[[int], list[nn.Module]] = _two_residuals if residual else lambda c: [block(c, c), block(c, c)]
+        self.first = nn.Sequential(
+            block(point_features, first), *(_two_residuals(first) if residual else [block(first, first)])
+        )
         self.down = nn.ModuleList(block(c_in, c_out, stride=2) for c_in, c_out in pairwise(channels[:-1]))
-        self.same = nn.ModuleList(nn.Sequential(block(c, c), block(c, c)) for c in channels[1:-1])
+        self.same = nn.ModuleList(nn.Sequential(*same(c)) for c in channels[1:-1])
         self.height = block(last, out, kernel=(1, 1, 3), stride=(1, 1, 2))
         self.cells = cells
         # Levels that the last convolution leaves: 41 layers (one more than cells) -> 21 -> 11 -> 5 -> 2. Other
@@ -61,7 +71,8 @@ class SparseEncoder(BevEncoder):
         model, data = config.model, config.data
         assert isinstance(model, VoxelEncoderConfig)
         channels = [width(c, model.compression) for c in model.encoder_channels]
-        return cls(channels, grid_shape(data.range, model.voxel_size), data.point_features, model.max_points)
+        cells = grid_shape(data.range, model.voxel_size)
+        return cls(channels, cells, data.point_features, model.max_points, model.residual)
 
     @property
     def channels_out(self) -> int:
@@ -99,3 +110,20 @@ class SparseEncoder(BevEncoder):
         low = (0, 0, max(LIFT, stride[2]))
         high = tuple((-(-n // step) - 1) * step for n, step in zip(self.cells[:2], stride[:2], strict=True))
         return low, (*high, 16 * (self.levels + 1) - stride[2])
+
+
+class ResidualBlock(nn.Module):
+    """x + norm(conv(ConvBlock(x))), then ReLU, on the sites of x (He et al., CVPR 2016, figure 2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = ConvBlock(channels, channels, dimension=3)
+        self.second = ConvBlock(channels, channels, dimension=3, relu=False)
+
+    def forward(self, x: "ME.SparseTensor") -> "ME.SparseTensor":
+        y = self.second(self.first(x))
+        return with_features(y, torch.relu(x.F + y.F))
+
+
+def _two_residuals(channels: int) -> list[nn.Module]:
+    return [ResidualBlock(channels), ResidualBlock(channels)]

@@ -1,6 +1,7 @@
 """All that touches MinkowskiEngine: voxels on shared coordinate maps, sparse layers, nearest neighbours."""
 
 from mink_pd.native.operators import multiplies_bf16
+from mink_pd.sparse.conv import SparseConv
 from mink_pd.sparse.knn import knn
 from mink_pd.sparse.layers import ConvBlock, with_features
 from mink_pd.sparse.minkowski import ME
@@ -12,6 +13,7 @@ __all__ = [
     "ME",
     "Bounds",
     "ConvBlock",
+    "SparseConv",
     "Voxels",
     "holding",
     "knn",

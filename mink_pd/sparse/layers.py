@@ -22,7 +22,7 @@ class ConvBlock(nn.Module):
     """Sparse convolution without bias, batch norm, ReLU; the latter two folded into the convolution at inference.
 
     It writes to the ``sites`` it is given, or else to those of its stride; with ``grow`` to all that its kernel
-    reaches; ``transposed`` goes to finer ones.
+    reaches; ``transposed`` goes to finer ones. Without ``relu`` it ends with the norm.
     """
 
     def __init__(
@@ -35,12 +35,14 @@ class ConvBlock(nn.Module):
         transposed: bool = False,
         grow: bool = False,
         dimension: int = 2,
+        relu: bool = True,
     ) -> None:
         super().__init__()
         layer = GenerativeConvTranspose if transposed else SparseConv
         extra = {} if transposed else {"expand_coordinates": grow}
         self.convolution = layer(channels_in, channels_out, kernel, stride, dimension=dimension, **extra)
         self.norm = BatchNorm(channels_out, eps=EPSILON, momentum=MOMENTUM)
+        self.relu = relu
         # He et al. 2015: variance 2 / fan-in; MinkowskiEngine's default is smaller for few channels.
         nn.init.kaiming_normal_(self.convolution.kernel.data.view(-1, channels_out).t(), nonlinearity="relu")
         self._folded: Any = None
@@ -50,7 +52,8 @@ class ConvBlock(nn.Module):
         if not self.training and not torch.is_grad_enabled():
             return self.convolution(x, sites, self._norm_and_relu())
         y = self.convolution(x, sites)
-        return with_features(y, self.norm(y.F).relu_())
+        normal = self.norm(y.F)
+        return with_features(y, normal.relu_() if self.relu else normal)
 
     def train(self, mode: bool = True) -> "ConvBlock":
         if mode:  # neither batch norm nor a fused optimiser counts its writes as versions
@@ -58,12 +61,13 @@ class ConvBlock(nn.Module):
         return super().train(mode)
 
     def _norm_and_relu(self) -> Epilogue:
-        """Of the running statistics: (x - mean) / sqrt(variance + eps) * weight + bias, then the positive part."""
+        """Of the running statistics: (x - mean) / sqrt(variance + eps) * weight + bias, then the positive part if there
+        is a ReLU."""
         norm: Any = self.norm
         parts = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
         state = [(id(part), part._version) for part in parts]  # changes with a write, but for those in training
         if state != self._folded_state:
             scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-            self._folded = Epilogue(scale, norm.bias - norm.running_mean * scale)
+            self._folded = Epilogue(scale, norm.bias - norm.running_mean * scale, self.relu)
             self._folded_state = state
         return self._folded

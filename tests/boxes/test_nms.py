@@ -5,7 +5,7 @@ import pytest
 from shapely.geometry import Polygon
 
 from mink_pd.boxes.geometry import bev_corners
-from mink_pd.boxes.nms import nms
+from mink_pd.boxes.nms import circle_nms, nms
 
 
 def greedy(boxes: np.ndarray, scores: np.ndarray, iou: float) -> list[int]:
@@ -54,3 +54,16 @@ def test_a_limit_gives_the_first_of_all() -> None:
     kept = nms(boxes, scores, 0.3)
     for limit in (0, 1, 5, len(kept), 200):
         assert nms(boxes, scores, 0.3, limit).tolist() == kept[:limit].tolist()
+
+
+def test_circles_are_a_greedy_loop() -> None:
+    rng = np.random.default_rng(0)
+    centres, scores = rng.uniform(-10, 10, (200, 2)), np.round(rng.random(200), 1)
+    kept: list[int] = []
+    for row in np.argsort(-scores, kind="stable"):
+        if all(np.hypot(*(centres[row] - centres[k])) > 1.5 for k in kept):
+            kept.append(int(row))
+    assert circle_nms(centres, scores, 1.5).tolist() == kept
+    assert circle_nms(centres, scores, 1.5, limit=7).tolist() == kept[:7]
+    assert 10 < len(kept) < 200
+    assert circle_nms(np.zeros((0, 2)), [], 1.0).tolist() == []

@@ -68,3 +68,27 @@ def of_clouds(clouds: list[np.ndarray], boxes: list[torch.Tensor], labels: list[
         labels,
         [Frame(str(i), cloud) for i, cloud in enumerate(clouds)],
     )
+
+
+CENTER = {"voxel_size": (0.2, 0.2, 4.0), "pillar_channels": 8, "channels": [8, 12, 16], "layers": [1, 1, 1],
+          "neck_channels": 8, "head": {"channels": 8}}  # fmt: skip
+
+
+def centerpoint(**model: object) -> Config:
+    """CenterPoint on pillars, for :func:`batch`."""
+    settings = {"name": "centerpoint_pillars"} | CENTER | model
+    return Config.model_validate({"data": {"range": RANGE}, "model": settings})
+
+
+def centerpoint_nuscenes(**model: object) -> Config:
+    """Velocities, two tasks that reorder the classes, and a neck at the second stage, for :func:`nuscenes_batch`."""
+    settings = {"name": "centerpoint_pillars", "neck_stage": 2, "tasks": [["pedestrian"], ["truck", "car"]]} | CENTER
+    settings |= {"head": {"channels": 8, "velocity": True}} | model
+    data = {"kind": "nuscenes", "classes": CLASSES, "range": (-3.2, -3.2, -3.0, 3.2, 3.2, 1.0)}
+    return Config.model_validate({"data": data, "model": settings})
+
+
+def centerpoint_voxels(**model: object) -> Config:
+    settings = {"name": "centerpoint_voxels", "encoder_channels": [4, 6, 8, 8, 10], "channels": [8, 12],
+                "layers": [1, 1], "neck_channels": 8, "head": {"channels": 8}} | model  # fmt: skip
+    return Config.model_validate({"data": {"range": RANGE}, "model": settings})

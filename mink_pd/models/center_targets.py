@@ -1,0 +1,133 @@
+"""What a centre head must say: Gaussians around the objects' centres, and the box at one site of each object
+(CenterPoint, Yin et al. 2021, section 3; radius and shape of a Gaussian: CornerNet, Law & Deng 2018, section 3.2)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mink_pd.config.centerpoint import CenterLossConfig
+from mink_pd.data.batch import Batch
+from mink_pd.models.anchors import LARGEST
+from mink_pd.models.center_head import CenterPrediction
+
+
+@dataclass
+class CenterTargets:
+    """heatmap: (S, classes) 0..1. Of the N objects that have a site: site (N,) and label (N,) int64, boxes (N, 7) and
+    velocities (N, 2) [m/s], nan where unknown."""
+
+    heatmap: Tensor
+    site: Tensor
+    label: Tensor
+    boxes: Tensor
+    velocities: Tensor
+
+
+def center_targets(
+    prediction: CenterPrediction, batch: Batch, bounds: tuple[float, ...], settings: CenterLossConfig
+) -> CenterTargets:
+    """The targets of a batch at the sites of a prediction, whose range is ``bounds``.
+
+    An object stands at the site in whose cell its centre lies; where there is none, at the nearest site of its frame
+    that it reaches, as in VoxelNeXt (Chen et al. 2023, section 3.3). An object without any, or whose centre is outside
+    the range, teaches nothing.
+    """
+    boxes, labels = torch.cat(batch.boxes), torch.cat(batch.labels)  # (B, 7), (B,)
+    counts = torch.tensor([len(each) for each in batch.boxes], device=boxes.device)
+    frame = torch.repeat_interleave(torch.arange(len(counts), device=boxes.device), counts)
+    velocities = torch.full_like(boxes[:, :2], torch.nan) if batch.velocities is None else torch.cat(batch.velocities)
+    low, high = (boxes.new_tensor(bounds[at : at + 2]) for at in (0, 3))  # (2,)
+    inside = ((boxes[:, :2] >= low) & (boxes[:, :2] < high) & (boxes[:, 3:5] > 0)).all(dim=1)
+    site = _own_site(prediction, boxes, frame)  # (B,), -1 where there is none
+    kept = torch.nonzero(inside & (site >= 0))[:, 0]
+    boxes, labels, site = boxes[kept], labels[kept], site[kept]
+    radius = gaussian_radius(boxes[:, 3:5] / prediction.cell, settings.overlap).long().clamp(min=settings.min_radius)
+    heatmap = draw(prediction, site, labels, radius)
+    return CenterTargets(heatmap, site, labels, boxes, velocities[kept])
+
+
+def _own_site(prediction: CenterPrediction, boxes: Tensor, frame: Tensor) -> Tensor:
+    """The site (B,) int64 of each object, -1 where it reaches none."""
+    sites = len(prediction.frame)
+    site = torch.full((len(boxes),), -1, dtype=torch.int64, device=boxes.device)
+    if sites == 0 or len(boxes) == 0:
+        return site
+    centres = prediction.corners + prediction.cell / 2  # (S, 2)
+    half = prediction.cell / 2 * (1 + 1e-6)
+    reach = boxes[:, 3:5].norm(dim=1) / 2 + half.norm()  # (B,): of the object and half a cell
+    for index in range(prediction.frames):
+        here, own = torch.nonzero(prediction.frame == index)[:, 0], torch.nonzero(frame == index)[:, 0]
+        if len(here) == 0 or len(own) == 0:
+            continue
+        offset = (boxes[own, None, :2] - centres[here]).abs()  # (b, s, 2)
+        holds = (offset <= half).all(dim=2)
+        distance = offset.norm(dim=2).masked_fill(holds, -1.0)  # the cell that holds the centre comes first
+        nearest = distance.min(dim=1)
+        site[own] = torch.where(nearest.values <= reach[own], here[nearest.indices], -1)
+    return site
+
+
+def gaussian_radius(size: Tensor, overlap: float) -> Tensor:
+    """How far [cells] the corners of an object of ``size`` (N, 2) [cells] may move until the IoU falls to ``overlap``:
+    the least over both moving inwards, both outwards, and one of each, in the published form.
+
+    That form takes (b + sqrt(b^2 - 4ac)) / 2 for the root in all three cases; published weights are trained with it.
+    """
+    total, area = size.sum(dim=1), size.prod(dim=1)
+    cases = (
+        (1.0, total, area * (1 - overlap) / (1 + overlap)),
+        (4.0, 2 * total, (1 - overlap) * area),
+        (4 * overlap, -2 * overlap * total, (overlap - 1) * area),
+    )
+    roots = [(b + (b * b - 4 * a * c).clamp(min=0).sqrt()) / 2 for a, b, c in cases]
+    return torch.stack(roots).amin(dim=0)
+
+
+def draw(prediction: CenterPrediction, site: Tensor, label: Tensor, radius: Tensor) -> Tensor:
+    """Heatmap (S, classes) with a Gaussian around the site (N,) of each object, of sigma (2 r + 1) / 6 cells within r
+    = ``radius`` (N,) cells; the largest where several meet."""
+    heatmap = torch.zeros_like(prediction.scores)
+    if len(site) == 0:
+        return heatmap
+    place, object_ = _windows(prediction, site, radius)  # (n,): sites near an object
+    cells = torch.div(prediction.coordinates[:, 1:], prediction.stride, rounding_mode="floor")  # (S, 2)
+    far = (cells[place] - cells[site[object_]]).to(heatmap.dtype).square().sum(dim=1)  # (n,)
+    sigma = (2 * radius[object_] + 1).to(heatmap.dtype) / 6
+    heat = torch.exp(-far / (2 * sigma.square()))
+    flat = place * heatmap.shape[1] + label[object_]
+    return heatmap.flatten().scatter_reduce(0, flat, heat, "amax").view_as(heatmap)
+
+
+def _windows(prediction: CenterPrediction, site: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs (n,), (n,) of a site and an object whose window of 2 r + 1 cells around its own site has the site."""
+    cells = torch.div(prediction.coordinates.long(), prediction.stride, rounding_mode="floor")
+    cells[:, 0] = prediction.frame
+    most = int(radius.max())
+    shape = [int(size) + 1 for size in cells.amax(dim=0)]
+    rows = torch.full(shape, -1, device=cells.device)
+    rows[cells[:, 0], cells[:, 1], cells[:, 2]] = torch.arange(len(cells), device=cells.device)
+    steps = torch.arange(-most, most + 1, device=cells.device)
+    window = torch.cartesian_prod(steps, steps)  # (w, 2)
+    reached = cells[site, None, 1:] + window  # (N, w, 2)
+    limit = torch.tensor(shape[1:], device=cells.device)
+    fits = (window.abs().amax(dim=1) <= radius[:, None]) & ((reached >= 0) & (reached < limit)).all(dim=2)
+    object_, at = torch.nonzero(fits, as_tuple=True)
+    x, y = reached[object_, at].unbind(dim=1)
+    place = rows[cells[site[object_], 0], x, y]
+    there = place >= 0
+    return place[there], object_[there]
+
+
+def encode(boxes: Tensor, corners: Tensor, cell: Tensor) -> Tensor:
+    """Code (N, CODE) of boxes (N, 7) at sites with lower corners (N, 2) [m] and cells of edges (2,) [m]."""
+    offset = (boxes[:, :2] - corners) / cell
+    yaw = boxes[:, 6:]
+    return torch.cat([offset, boxes[:, 2:3], boxes[:, 3:6].log(), yaw.sin(), yaw.cos()], dim=1)
+
+
+def decode(code: Tensor, corners: Tensor, cell: Tensor) -> Tensor:
+    """Boxes (N, 7) of a code; the inverse of :func:`encode` for edges within 50 m and 2 cm."""
+    centre = corners + code[:, :2] * cell
+    size = code[:, 3:6].clamp(-LARGEST, LARGEST).exp()
+    return torch.cat([centre, code[:, 2:3], size, torch.atan2(code[:, 6:7], code[:, 7:8])], dim=1)
