@@ -32,6 +32,8 @@ class ExportedDetector(Detector[Voxels, AnchorPrediction]):
         Raises DataError if the folder is none, or has a missing or changed file.
         """
         self.card = read_card(folder)
+        if self.card.target not in ("onnx", "openvino"):
+            raise ConfigError(f"{folder}: is for {self.card.target}'s own program; export --to onnx to detect with it")
         super().__init__(exported_config(self.card))
         inner = build_detector(self.config)
         assert isinstance(inner, AnchorDetector)

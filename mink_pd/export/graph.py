@@ -44,18 +44,35 @@ def write_onnx(
     outputs: list[str],
     opset: int,
     dynamic: dict[str, dict[int, str]] | None = None,
+    plugin: str | None = None,
 ) -> None:
-    """Trace ``network`` on ``inputs`` and write it. ``dynamic``: names of dimensions that may have any size."""
+    """Trace ``network`` on ``inputs`` and write it.
+
+    dynamic: names of dimensions that may have any size. plugin: an operator of a runtime's own, which the network has
+    in the domain ``mink_pd``; it is moved to the default one, where runtimes look for it.
+    """
     onnx = require("onnx")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracing exporter is deprecated; the other one begins at opset 18
         torch.onnx.export(
             network.eval(), tuple(inputs.values()), path, dynamo=False, opset_version=opset,
             input_names=list(inputs), output_names=outputs, dynamic_axes=dynamic or {},
+            custom_opsets={"mink_pd": 1} if plugin else None,
         )  # fmt: skip
     model = onnx.load(path)
-    onnx.checker.check_model(model, full_check=True)
+    if plugin is None:
+        onnx.checker.check_model(model, full_check=True)
+    else:
+        _into_default_domain(model, plugin)
     save_onnx(path, model)
+
+
+def _into_default_domain(model: Any, plugin: str) -> None:
+    (node,) = [node for node in model.graph.node if node.op_type == plugin]
+    node.domain = ""
+    kept = [opset for opset in model.opset_import if opset.domain != "mink_pd"]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
 
 
 def save_onnx(path: Path, model: Any) -> None:
@@ -109,7 +126,8 @@ class OnnxSession:
             self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no public class
             raise DataError(f"{path}: ONNX Runtime cannot load it ({_first_line(error)}); export again") from None
-        self.outputs = [output.name for output in self._session.get_outputs()]
+        self.inputs = [value.name for value in self._session.get_inputs()]
+        self.outputs = [value.name for value in self._session.get_outputs()]
 
     def run(self, inputs: Arrays) -> Arrays:
         return dict(zip(self.outputs, self._session.run(None, inputs), strict=True))

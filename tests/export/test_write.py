@@ -20,7 +20,8 @@ from mink_pd.export.card import read_card
 from mink_pd.export.compare import compare_detections
 from mink_pd.export.detector import ExportedDetector
 from mink_pd.export.graph import OnnxSession
-from mink_pd.export.write import Settings, Source, export
+from mink_pd.export.networks import Settings
+from mink_pd.export.write import Source, export
 from mink_pd.models import Detector, build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.checkpoint import save_weights
