@@ -1,4 +1,4 @@
-"""Controls: a loss whose teacher knows less. A gain that stays with it is not knowledge that was passed on."""
+"""Controls: the same loss with a teacher that knows less. A gain that a control keeps is not transferred knowledge."""
 
 from dataclasses import replace
 from typing import Any, cast
@@ -15,9 +15,9 @@ from mink_pd.models.taps import Tap
 def averaged(teacher: Detector, share: float) -> Detector:
     """A frozen detector whose weights are ``share`` w + (1 - share) random; 0 gives a teacher of random weights.
 
-    Random weights are a fresh initialisation, which leaves the random state as it was: students and adapters start
-    alike under every control. Running statistics of batch norm belong to other weights, so the batch's own take
-    their place; else the features' scale, not what they say, would decide what a control does.
+    Random weights are a fresh initialisation. It restores the random state, so that students and adapters start alike
+    under every control. The running statistics of batch norm belong to the trained weights, so the averaged teacher uses
+    the statistics of each batch. Otherwise the scale of its features would decide what a control does.
     """
     with torch.random.fork_rng(devices=[]):
         result = build_detector(teacher.config)
@@ -27,14 +27,14 @@ def averaged(teacher: Detector, share: float) -> Detector:
     result.eval().requires_grad_(False)
     for module in result.modules():
         if any(isinstance(child, _BatchNorm) for child in module.children()):
-            module.training = True  # the block too: in eval mode it folds the running statistics into its convolution
+            module.training = True  # the block too: in eval mode it folds running statistics into its convolution
         if isinstance(module, _BatchNorm):
             module.train()
     return result
 
 
 class ShuffledTap:
-    """A tap whose features stand in another order; everything else is the tap's."""
+    """A tap with its features in another order; everything else is the tap's own."""
 
     def __init__(self, tap: Tap, order: Tensor) -> None:
         self._tap, self.features = tap, tap.features[order]  # (M, C)
@@ -46,9 +46,9 @@ class ShuffledTap:
 def shuffled(pairs: list[TapPair], orders: dict[int, Tensor]) -> list[TapPair]:
     """The pairs with the teacher's rows permuted within each frame.
 
-    ``orders`` keeps a batch's permutations by the number of rows, so that taps of one coordinate map share theirs and
-    a site's class and box stay together. Drawn from torch's generator, whose state is in the training's checkpoint:
-    the run's seed decides, and a resumed run goes on with the same ones.
+    ``orders`` keeps one permutation per number of rows, so that taps on one coordinate map share it and a site's class
+    and box stay together. The permutations come from torch's generator, whose state is in the training checkpoint: they
+    follow the run's seed, and a resumed run continues with the same sequence.
     """
     result = []
     for pair in pairs:

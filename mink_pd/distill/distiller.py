@@ -1,4 +1,4 @@
-"""Teacher and student on one coordinate manager; the methods' losses beside the detection loss."""
+"""Teacher and student on one coordinate manager: the methods' losses are added to the detection loss."""
 
 from operator import attrgetter
 
@@ -19,7 +19,7 @@ from mink_pd.registry import IMPORTANCES, METHODS
 class Distiller(nn.Module):
     """What is trained in distillation: the student and the methods' adapters, with the frozen teacher beside them.
 
-    The teacher is in eval mode always and never in ``state_dict``; only ``detector``, the student, is exported.
+    The teacher always stays in eval mode and out of ``state_dict``; only ``detector``, the student, is exported.
     Raises ConfigError for an unknown method and DistillError for taps or geometry that teacher and student do not
     share.
     """
@@ -57,7 +57,7 @@ class Distiller(nn.Module):
         return super()._apply(fn, recurse)
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Loss terms, which are summed, and values to log."""
+        """Loss terms, whose sum is the loss, and values to log."""
         shared = self.detector.shared_input(batch)
         with torch.no_grad():
             guide, *others = (module(batch, shared) for module in self._outside)
@@ -85,7 +85,7 @@ def check_geometry(student: Detector, teacher: Detector) -> None:
 
 
 def tap_channels(key: str, taps: list[str], teacher: Detector, student: Detector) -> dict[str, tuple[int, int]]:
-    """Channels of each tap that the setting ``key`` lists: teacher's, student's.
+    """Channels (teacher's, student's) of each tap that the setting ``key`` lists.
 
     Raises DistillError for a tap that one of them lacks.
     """

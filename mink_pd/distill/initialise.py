@@ -11,10 +11,10 @@ from mink_pd.models import Detector
 def inherit_weights(student: Detector, teacher: Detector) -> None:
     """Start the student from a part of the teacher's channels, running statistics included.
 
-    The authors' configurations take the first channels of every layer. Channels of a network have no order, so ours are
-    evenly spaced (channel k of C_s is the teacher's floor(k C_t / C_s)): the same number of channels, but where
-    branches that shrink alike are concatenated, each keeps its own without our knowing how layers are joined. Inputs
-    that do not shrink alike are chosen within their groups, which the detector names (``Detector.input_groups``).
+    The authors take the first channels of every layer. We take evenly spaced ones: channel k of C_s is the teacher's
+    channel floor(k C_t / C_s). The number is the same, and the order of channels means nothing. Even spacing needs no
+    knowledge of how layers are joined: where branches that shrink alike are concatenated, each keeps its own channels.
+    Inputs that do not shrink alike are chosen within groups that the detector names (``Detector.input_groups``).
     Raises DistillError where the student is not the teacher's architecture with fewer channels.
     """
     theirs, ours = teacher.state_dict(), student.state_dict()
@@ -47,7 +47,7 @@ def within_groups(groups: Tensor, wanted: Tensor) -> Tensor:
 
 
 def spaced(weights: Tensor, shape: torch.Size) -> Tensor:
-    """Evenly spaced entries of ``weights`` along every dimension that is larger than ``shape``'s."""
+    """Evenly spaced entries of ``weights`` along every dimension that is larger than in ``shape``."""
     for dimension, wanted in enumerate(shape):
         have = weights.shape[dimension]
         index = torch.arange(wanted, device=weights.device) * have // max(wanted, 1)

@@ -1,4 +1,4 @@
-"""What the teacher finds important in one frame, for people to look at (PointDistiller's Figure 3)."""
+"""What the teacher finds important in one frame, for pictures (PointDistiller, Figure 3)."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class ImportanceView:
 def inspect_importance(detector: Detector, frame: Frame, tap: str, kind: str, rows: int) -> ImportanceView:
     """Importance of every point and the ``rows`` sites that distillation would select at ``tap``.
 
-    Raises DistillError for a tap that the detector has not, or a frame without points in its range.
+    Raises DistillError for a tap that the detector lacks, or for a frame without points in its range.
     """
     if tap not in detector.tap_channels():
         raise DistillError(f"no tap '{tap}'; choose from {', '.join(detector.tap_channels())}")

@@ -1,4 +1,4 @@
-"""The same place in both networks: a tap of the teacher and a tap of the student on one coordinate map."""
+"""Pairs of taps: one of the teacher and one of the student on the same coordinate map."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ from mink_pd.models.taps import Tap
 class TapPair:
     """Features of teacher (M, C_t) and student (M, C_s); row i of both is the same place.
 
-    guide: the taps that importance is read from. They are the teacher's own, except in the control with a random
-    teacher, which keeps the real one's importance.
+    guide: the taps from which importance is computed. They are the teacher's own, except under the control with a random
+    teacher, which keeps the real teacher's importance.
     """
 
     name: str

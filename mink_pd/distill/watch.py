@@ -1,4 +1,4 @@
-"""What to watch in every method: where it looks, how it weighs, and whether its adapters still say anything."""
+"""What every method logs: where it looks, how it weighs, and whether its adapters have collapsed."""
 
 import torch
 from torch import Tensor
@@ -15,11 +15,11 @@ def watch(
     teacher: Tensor | None = None,
     student: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Logs of one tap; what a method has not is left out.
+    """Logs of one tap; a method leaves out what it lacks.
 
     selected: rows of each frame -> ``inside``, their share within labelled boxes, mean over the frames; phi: weights,
     1 on average -> ``largest_phi``; teacher, student: what is compared, after the adapters -> ``teacher_rms`` and
-    ``student_rms``, root mean squares (a pair of adapters that shrink together teaches nothing).
+    ``student_rms``, root mean squares (two adapters that shrink together transfer nothing).
     """
     logs: dict[str, Tensor] = {}
     if selected is not None:

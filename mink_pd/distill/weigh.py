@@ -1,4 +1,4 @@
-"""How strongly a method pulls on the student, beside the detection loss: a common ground for the methods' weights."""
+"""How strongly a method's gradient acts on the student relative to the detection loss, to choose comparable weights."""
 
 from collections.abc import Iterable
 
@@ -10,9 +10,10 @@ from mink_pd.distill.distiller import Distiller
 
 
 def gradient_share(distiller: Distiller, batches: Iterable[Batch]) -> tuple[float, float]:
-    """Norm of the distillation losses' gradient on the student over that of the detection loss, and the distillation
-    loss itself: means over the ``batches``. Nothing is trained. Terms are not normalised (cf. Chen et al., ICML 2018,
-    who balance such norms during training).
+    """The ratio of gradient norms on the student, distillation loss over detection loss, and the distillation loss.
+
+    Both are means over the ``batches``. Nothing is trained. Terms are not normalised (cf. Chen et al., ICML 2018, who
+    balance such norms during training).
     """
     student = list(distiller.detector.parameters())
     shares, sums = [], []

@@ -1,4 +1,4 @@
-"""Maps from the student's channels to the teacher's."""
+"""Linear maps from the student's channels to the teacher's."""
 
 from typing import Any, ClassVar
 
@@ -10,12 +10,12 @@ from mink_pd.sparse.norm import BatchNorm
 
 
 class AdaptedMethod(Method):
-    """A method whose student passes a 1 x 1 convolution to the teacher's channels: on sparse rows, one linear map.
+    """A method that maps the student's features to the teacher's channels by a 1 x 1 convolution (a linear map per row).
 
-    The teacher's features pass none, so the two cannot agree to shrink.
+    The teacher's features are not mapped, so the two networks cannot shrink their features together.
     """
 
-    norm: ClassVar[bool] = False  # batch norm behind the map
+    norm: ClassVar[bool] = False  # batch norm after the map
 
     def __init__(self, name: str, settings: Any, channels: Channels) -> None:
         super().__init__(name, settings, channels)

@@ -15,8 +15,10 @@ from mink_pd.registry import METHODS
 class AttentionGuidedConfig(RowsConfig):
     """Attention-guided and non-local distillation (Zhang & Ma, ICLR 2021); ``rows`` are the non-local module's."""
 
-    attention: float = Field(2e-2, ge=0)  # of the attention maps; this and the next two as for one-stage detectors
-    features: float = Field(4e-4, ge=0)  # of the features under the attention masks
+    attention: float = Field(
+        2e-2, ge=0
+    )  # weight of the attention maps; this and the next two as published for one-stage detectors
+    features: float = Field(4e-4, ge=0)  # weight of the features under the attention masks
     non_local: float = Field(4e-4, ge=0)
     temperature: float = Field(0.5, gt=0)  # of the masks
 
@@ -60,16 +62,16 @@ class AttentionGuided(AdaptedMethod):
 
     @torch.no_grad()
     def mask(self, attention: list[Tensor]) -> Tensor:
-        """Weights (n,), 1 on average, by the attention (n,) of both networks."""
+        """Weights (n,) of mean 1 from the attention (n,) of both networks."""
         both = torch.stack(attention).sum(dim=0)
         return len(both) * torch.softmax(both / self.settings.temperature, dim=0)
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:
-    """||a - b||_2 of whole tensors; its gradient is 0, not undefined, where they are equal."""
+    """||a - b||_2 of whole tensors; where they are equal its gradient is 0, not undefined."""
     return torch.linalg.vector_norm(a - b)
 
 
 def non_local(x: Tensor) -> Tensor:
-    """r (N, C) of features (N, C): each row's mean of all rows, by likeness."""
+    """r (N, C) of features (N, C): for each row, the mean of all rows weighted by similarity."""
     return torch.softmax(x @ x.t() / x.shape[1] ** 0.5, dim=1) @ x

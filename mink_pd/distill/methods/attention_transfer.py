@@ -23,7 +23,7 @@ class AttentionTransfer(Method):
     """Activation-based attention: beta / 2 || Q_S / ||Q_S|| - Q_T / ||Q_T|| ||_2, Q = sum_c |A_c|^2 (eq. 2).
 
     Q runs over the sites of a frame, and beta is ``weight`` divided by their number, as published; mean over frames.
-    No adapter: the sum over channels leaves one number a site. Departure: empty cells are not part of the map.
+    No adapter: the sum over channels leaves one number per site. Departure: empty cells are not part of the map.
     """
 
     Settings = AttentionTransferConfig

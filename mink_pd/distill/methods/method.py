@@ -1,4 +1,4 @@
-"""What a method is: a module from pairs of taps to loss terms and logs, which knows nothing of detectors."""
+"""The contract of a method: a module from pairs of taps to loss terms and logs. It knows nothing of detectors."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from mink_pd.config.section import Section
 from mink_pd.distill.pairs import TapPair
 
-Channels = dict[str, tuple[int, int]]  # of each tap of a method: the teacher's, the student's
+Channels = dict[str, tuple[int, int]]  # per tap of a method: (teacher's, student's)
 Terms = tuple[dict[str, Tensor], dict[str, Tensor]]
 
 
 class Method(nn.Module, ABC):
-    """One loss term a tap, ``NAME_TAP``, and logs ``NAME/TAP/WHAT``; NAME is the method's in the configuration.
+    """One loss term per tap, ``NAME_TAP``, and logs ``NAME/TAP/WHAT``; NAME is the method's name in the configuration.
 
     Trained with the student, dropped at inference. The teacher's features carry no gradient.
     """
@@ -22,7 +22,7 @@ class Method(nn.Module, ABC):
     settings: Any
 
     def __init__(self, name: str, settings: Any, channels: Channels) -> None:
-        """``channels``: of the taps that will come. Raises DistillError for taps that the method cannot compare."""
+        """``channels``: of the taps that the method will compare. Raises DistillError for taps that the method cannot compare."""
         super().__init__()
         self.name, self.settings = name, settings
 
@@ -38,4 +38,4 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of one tap (a scalar) and what to watch."""
+        """The loss of one tap (a scalar) and values to log."""

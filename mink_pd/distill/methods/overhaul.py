@@ -23,9 +23,9 @@ class Overhaul(AdaptedMethod):
 
     d_p = sum of 0 where S <= T <= 0, else (T - S)^2: a student below the target of an inactive unit is right.
     m is each channel's mean negative response, E[x | x < 0].
-    Departures: taps lie behind the ReLU, where a negative response shows as 0. Such a 0 becomes m, and m is worked out
-    for normally distributed responses, as the paper does, but from how often and how strongly the channel is active
-    in the batch instead of from the preceding batch norm. The mean over sites and channels, not the sum.
+    Departures: taps lie after the ReLU, where a negative response is 0. Such a 0 becomes m. As in the paper, m assumes
+    normally distributed responses, but it follows from how often and how strongly the channel is active in the batch
+    instead of from the preceding batch norm. The loss is the mean over sites and channels, not the sum.
     """
 
     Settings = OverhaulConfig
@@ -45,7 +45,7 @@ def margin(active: Tensor) -> Tensor:
     """m (C,) <= 0: E[x | x < 0] of normal x whose positive part has the share of positives and mean of (M, C).
 
     With z = mu / sigma: P(x > 0) = Phi(z), E[max(x, 0)] = sigma (z Phi(z) + phi(z)), E[x | x < 0] = sigma (z -
-    phi(z) / Phi(-z)). A channel that is active always or never counts as so but for half a site.
+    phi(z) / Phi(-z)). A channel that is always or never active counts as such except for half a site.
     """
     own = torch.stack([torch.ones_like(active), (active > 0).to(active.dtype), active.clamp(min=0)]).sum(dim=1)
     count, positive, total = sum_over_processes(own)  # (C,) each, over the sites of all processes

@@ -10,8 +10,8 @@ from mink_pd.distill.pairs import TapPair
 def near_objects(pair: TapPair, share: float) -> list[Tensor]:
     """Rows int64 of each frame whose anchor overlaps an object by more than ``share`` of the object's best anchor.
 
-    An anchor here is the object's own box moved to the site, its heading kept: no method knows a detector's anchors,
-    and a detector without any can be distilled as well. Overlap is IoU seen from above, within the site's frame.
+    An anchor here is the object's own box moved to the site with its heading kept. Methods know no detector's anchors, so
+    detectors without anchors can be distilled as well. Overlap is the bird's-eye IoU within the site's frame.
     """
     places, found = pair.teacher.centres[:, :2], []  # (M, 2)
     for here, boxes in zip(all_rows(pair), pair.batch.boxes, strict=True):
@@ -25,7 +25,7 @@ def near_objects(pair: TapPair, share: float) -> list[Tensor]:
 
 
 def shifted_iou(places: Tensor, boxes: Tensor) -> Tensor:
-    """IoU (m, B) from above of each box (B, 7) with itself moved to each place (m, 2)."""
+    """Bird's-eye IoU (m, B) of each box (B, 7) with itself moved to each place (m, 2)."""
     offset = places[:, None] - boxes[None, :, :2]  # (m, B, 2)
     cos, sin = torch.cos(boxes[:, 6]), torch.sin(boxes[:, 6])
     along = (offset[..., 0] * cos + offset[..., 1] * sin).abs()  # (m, B)

@@ -16,7 +16,7 @@ from mink_pd.registry import METHODS
 class RelationalConfig(RowsConfig):
     """Relational distillation (Park et al., CVPR 2019)."""
 
-    rows: int = Field(64, ge=1)  # angles are between all triples of them
+    rows: int = Field(64, ge=1)  # angles are taken over all triples of rows
     distance: float = Field(25.0, ge=0)
     angle: float = Field(50.0, ge=0)
 
@@ -26,7 +26,7 @@ class Relational(Method):
     """``distance`` sum_ij l(psi_D(t), psi_D(s)) + ``angle`` sum_ijk l(psi_A(t), psi_A(s)) over pairs and triples.
 
     psi_D = ||t_i - t_j|| / mu, mu the mean over the pairs; psi_A = cos of the angle at t_j between t_i and t_k; l the
-    Huber loss (section 3). No adapter. The sums are means over pairs and triples, for which the weights are published.
+    Huber loss (section 3). No adapter. The sums are means over pairs and triples, as in the published weights.
     Departure: an example is a selected row, not an image, and pairs and triples are of one frame; mean over frames.
     """
 

@@ -1,4 +1,4 @@
-"""Rows of a tap, frame by frame: formulas over the sites of an image never mix frames."""
+"""Rows of a tap, frame by frame: a formula over the sites of one image must not mix frames."""
 
 from collections.abc import Callable
 

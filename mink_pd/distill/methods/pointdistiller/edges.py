@@ -1,8 +1,8 @@
-"""The comparison of teacher's and student's edge features, which on the CPU never makes them.
+"""The comparison of the teacher's and the student's edge features, without storing them on the CPU.
 
-The plain form is the definition and serves every device and type. On the CPU in float32 compiled code forms each edge
-in registers (``mink_pd/sparse/csrc/graph.cpp``); around it stand the few sums that the edge norm needs, which are also
-what several processes exchange.
+``compare_plainly`` is the definition and serves every device and type. On the CPU in float32, compiled code forms each
+edge in registers (``mink_pd/native/csrc``). The sums that the edges' batch norm needs are computed around it; they are
+also what several processes exchange.
 """
 
 from dataclasses import dataclass
@@ -73,8 +73,8 @@ def _compare_compiled(
 
 @dataclass
 class _Edges:
-    """The graph as compiled code takes it, int32: neighbours (E,) among the U rows that are one, centre i's from
-    ``start`` (n + 1,) on; and the same edges sorted by neighbour: centres (E,), row j's from ``arriving`` (U + 1,)."""
+    """The graph as compiled code takes it, int32: neighbours (E,) among the U rows that are a neighbour, those of centre i
+    from ``start[i]`` to ``start[i + 1]`` (n + 1,); and the same edges sorted by neighbour: centres (E,), row j's from ``arriving`` (U + 1,)."""
 
     start: Tensor
     neighbour: Tensor
@@ -94,7 +94,7 @@ class _Compare(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
         *tensors, weight, edges, norms = arguments
         needed = [any(ctx.needs_input_grad[:4]), any(ctx.needs_input_grad[4:8])]
-        # Of each network a (U, C'), b (n, C'), scale and shift (C',).
+        # Per network: a (U, C'), b (n, C'), scale and shift (C',).
         a, b, scale, shift = tensors[:4]
         teacher = _EdgeNorm(a, b, scale, shift, edges, *norms[0])
         a, b, scale, shift = tensors[4:]

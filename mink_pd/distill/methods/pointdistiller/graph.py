@@ -56,8 +56,8 @@ def local_graph(selected: list[Tensor], frame: Tensor, places: Tensor, k: int) -
 class GraphConv(nn.Module):
     """Edge features through one shared linear map, batch norm and ReLU (DGCNN's EdgeConv; PointDistiller, eq. 1).
 
-    Linear before the norm, so W [x_j ; x_i] = W1 x_j + W2 x_i: rows are projected once, then gathered; the (E, 2C)
-    edge features are never made. ``frozen`` keeps a fixed orthogonal map and a norm without parameters: a target that
+    The map is linear before the norm, so W [x_j ; x_i] = W1 x_j + W2 x_i: rows are projected once, then gathered, and
+    the (E, 2C) edge features are never stored. ``frozen`` keeps a fixed orthogonal map and a norm without parameters: a target that
     the adapters cannot agree to shrink.
     """
 
@@ -80,7 +80,7 @@ class GraphConv(nn.Module):
     def project(self, x: Tensor, rows: Tensor, selected: Tensor) -> tuple[Tensor, Tensor]:
         """Of features x (M, C), the neighbours' part W1 x_j (U, C') of ``rows`` and the centres' W2 x_i (n, C').
 
-        Projecting only the rows that are a neighbour of any is what few selected rows save.
+        Only rows that are a neighbour of a selected row are projected.
         """
         neighbour, own = self.linear.weight.chunk(2, dim=1)  # (C', C) each
         if self.edge == "difference":  # [x_i - x_j ; x_i]

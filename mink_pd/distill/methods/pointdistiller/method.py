@@ -22,7 +22,7 @@ class PointDistillerConfig(SelectionConfig):
 
     taps: list[str] = ["bev1", "bev2", "neck"]
     weight: float = Field(1.0, ge=0)
-    rows: int = Field(64, ge=1)  # N, voxels selected a frame
+    rows: int = Field(64, ge=1)  # N, rows selected per frame
     neighbours: int = Field(16, ge=1)  # K
     temperature: float = Field(1.0, gt=0)  # tau
     normalise: bool = True  # divide the importance by its mean over the selected rows
@@ -69,9 +69,8 @@ class PointDistiller(Method):
     def choose(self, pair: TapPair) -> tuple[list[Tensor], Tensor, LocalGraph]:
         """The selected rows of each frame, phi (n,) of all of them, and the graph around them.
 
-        Rows are looked at in an order of their own, so that whom a tie prefers does not depend on the other frames of
-        the batch: coordinate maps order a frame's rows differently in every batch. Centres come in that order too: near
-        ones share cache.
+        Rows are sorted by place first. Coordinate maps order a frame's rows differently in every batch; sorting makes
+        ties independent of the other frames of the batch. Centres keep that order, so that near ones share cache.
         """
         settings, tap = self.settings, pair.teacher
         order = tap.order()  # (M,)
@@ -85,16 +84,16 @@ class PointDistiller(Method):
 
 
 def mean_rows(graph: LocalGraph) -> float:
-    """Selected rows, on average over the processes: their losses' mean is then that over all rows."""
+    """Mean number of selected rows per process; a sum over rows divided by it averages over all processes' rows."""
     return float(shared_count(len(graph.selected)))
 
 
 def weights(importance: Tensor, selected: list[Tensor], settings: PointDistillerConfig) -> Tensor:
     """phi (n,): N softmax(s / tau) over the N selected rows of each frame, 1 on average.
 
-    With ``normalise`` s is the importance over its mean among these rows, so that tau means the same for every kind of
-    importance: counts of points as published, with tau = 0.01, would give one voxel all the weight. All 1 without
-    ``reweighting``.
+    With ``normalise``, s is the importance divided by its mean over these rows, so that tau means the same for every
+    kind of importance. Counts of points with the published tau = 0.01 would give one voxel all the weight. Without
+    ``reweighting`` all weights are 1.
     """
     return torch.cat([importance.new_zeros(0), *(_weights(importance[rows], settings) for rows in selected)])
 
