@@ -16,8 +16,8 @@ def averaged(teacher: Detector, share: float) -> Detector:
     """A frozen detector whose weights are ``share`` w + (1 - share) random; 0 gives a teacher of random weights.
 
     Random weights are a fresh initialisation. It restores the random state, so that students and adapters start alike
-    under every control. The running statistics of batch norm belong to the trained weights, so the averaged teacher uses
-    the statistics of each batch. Otherwise the scale of its features would decide what a control does.
+    under every control. The running statistics of batch norm belong to the trained weights, so the averaged teacher
+    uses the statistics of each batch. Otherwise the scale of its features would decide what a control does.
     """
     with torch.random.fork_rng(devices=[]):
         result = build_detector(teacher.config)

@@ -15,8 +15,8 @@ from mink_pd.models.taps import Tap
 class TapPair:
     """Features of teacher (M, C_t) and student (M, C_s); row i of both is the same place.
 
-    guide: the taps from which importance is computed. They are the teacher's own, except under the control with a random
-    teacher, which keeps the real teacher's importance.
+    guide: the taps from which importance is computed. They are the teacher's own, except under the control with a
+    random teacher, which keeps the real teacher's importance.
     """
 
     name: str

@@ -10,7 +10,8 @@ from mink_pd.sparse.norm import BatchNorm
 
 
 class AdaptedMethod(Method):
-    """A method that maps the student's features to the teacher's channels by a 1 x 1 convolution (a linear map per row).
+    """A method that maps the student's features to the teacher's channels by a 1 x 1 convolution (a linear map per
+    row).
 
     The teacher's features are not mapped, so the two networks cannot shrink their features together.
     """

@@ -15,11 +15,9 @@ from mink_pd.registry import METHODS
 class AttentionGuidedConfig(RowsConfig):
     """Attention-guided and non-local distillation (Zhang & Ma, ICLR 2021); ``rows`` are the non-local module's."""
 
-    attention: float = Field(
-        2e-2, ge=0
-    )  # weight of the attention maps; this and the next two as published for one-stage detectors
-    features: float = Field(4e-4, ge=0)  # weight of the features under the attention masks
-    non_local: float = Field(4e-4, ge=0)
+    attention: float = Field(2e-2, ge=0)  # weight of the attention maps, as published for one-stage detectors
+    features: float = Field(4e-4, ge=0)  # weight of the features under the masks
+    non_local: float = Field(4e-4, ge=0)  # weight of the non-local relations
     temperature: float = Field(0.5, gt=0)  # of the masks
 
 

@@ -22,7 +22,9 @@ class Method(nn.Module, ABC):
     settings: Any
 
     def __init__(self, name: str, settings: Any, channels: Channels) -> None:
-        """``channels``: of the taps that the method will compare. Raises DistillError for taps that the method cannot compare."""
+        """``channels``: of the taps that the method will compare. Raises DistillError for taps that the method cannot
+        compare.
+        """
         super().__init__()
         self.name, self.settings = name, settings
 

@@ -10,8 +10,8 @@ from mink_pd.distill.pairs import TapPair
 def near_objects(pair: TapPair, share: float) -> list[Tensor]:
     """Rows int64 of each frame whose anchor overlaps an object by more than ``share`` of the object's best anchor.
 
-    An anchor here is the object's own box moved to the site with its heading kept. Methods know no detector's anchors, so
-    detectors without anchors can be distilled as well. Overlap is the bird's-eye IoU within the site's frame.
+    An anchor here is the object's own box moved to the site with its heading kept. Methods know no detector's anchors,
+    so detectors without anchors can be distilled as well. Overlap is the bird's-eye IoU within the site's frame.
     """
     places, found = pair.teacher.centres[:, :2], []  # (M, 2)
     for here, boxes in zip(all_rows(pair), pair.batch.boxes, strict=True):

@@ -73,8 +73,10 @@ def _compare_compiled(
 
 @dataclass
 class _Edges:
-    """The graph as compiled code takes it, int32: neighbours (E,) among the U rows that are a neighbour, those of centre i
-    from ``start[i]`` to ``start[i + 1]`` (n + 1,); and the same edges sorted by neighbour: centres (E,), row j's from ``arriving`` (U + 1,)."""
+    """The graph as compiled code takes it, int32: neighbours (E,) among the U rows that are a neighbour, those of
+    centre i from ``start[i]`` to ``start[i + 1]`` (n + 1,); and the same edges sorted by neighbour: centres (E,), row
+    j's from ``arriving`` (U + 1,).
+    """
 
     start: Tensor
     neighbour: Tensor

@@ -57,8 +57,8 @@ class GraphConv(nn.Module):
     """Edge features through one shared linear map, batch norm and ReLU (DGCNN's EdgeConv; PointDistiller, eq. 1).
 
     The map is linear before the norm, so W [x_j ; x_i] = W1 x_j + W2 x_i: rows are projected once, then gathered, and
-    the (E, 2C) edge features are never stored. ``frozen`` keeps a fixed orthogonal map and a norm without parameters: a target that
-    the adapters cannot agree to shrink.
+    the (E, 2C) edge features are never stored. ``frozen`` keeps a fixed orthogonal map and a norm without parameters: a
+    target that the adapters cannot agree to shrink.
     """
 
     def __init__(
