@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from pydantic import ValidationError
 from rich.progress import Progress
 
 from mink_pd.cli import console
 from mink_pd.commands.options import add_data, add_which, probability
 from mink_pd.config import Config, DataConfig, TrainConfig
+from mink_pd.config.points import NONE
 from mink_pd.data import open_dataset
+from mink_pd.data.formats import SUFFIXES
 from mink_pd.data.kitti_raw import open_raw
 from mink_pd.detect.bulk import Bulk
 from mink_pd.detect.clouds import Frames, PointFiles
@@ -24,6 +27,7 @@ from mink_pd.processes import place
 from mink_pd.sparse import multiplies_bf16
 from mink_pd.train.runs import identify
 
+POINTS = ("columns", "dtype", "intensity", "own_vehicle", "returns")  # settings that detections depend on
 DESCRIPTION = (
     "Detect objects in point clouds. Writes NAME.txt in KITTI's format where the calibration is known,"
     " else NAME.json with boxes in the LiDAR frame (x, y, z of the centre, l, w, h, yaw), and velocities where the"
@@ -36,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments and options of the command."""
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder, .safetensors file or export folder")
-    inputs = ".bin, .pcd or .ply files, nuScenes' .pcd.bin, folders of them, or a folder in KITTI's layout"
+    inputs = f"{', '.join(SUFFIXES)} files, nuScenes' .pcd.bin, folders of them, or a folder in KITTI's layout"
     add("inputs", type=Path, nargs="*", metavar="INPUT", help=inputs)
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     split = "the frames of a split of the run's data set; for nuScenes keyframes with the sweeps before them"
@@ -46,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--raw", nargs=3, metavar=("BASE", "DATE", "DRIVE"), help=drive)
     calib = "KITTI calib file for all clouds, or a folder with NAME.txt for each; not needed in KITTI's layout"
     add("--calib", type=Path, metavar="FILE_OR_DIR", help=calib)
+    text = "full scale of the intensity in the clouds, e.g. 255, or none; data.intensity of the run if not given"
+    add("--intensity", type=intensity, metavar="NUMBER", help=text)
+    text = "values of a point in .bin files, e.g. x,y,z,intensity,ring; data.columns of the run if not given"
+    add("--columns", type=lambda names: names.split(","), metavar="NAMES", help=text)
+    text = "their type, e.g. float64; data.dtype of the run if not given"
+    add("--dtype", type=lambda names: names.split(",") if "," in names else names, help=text)
     add("--score", type=probability, help="lowest score to report; that of the configuration if not given")
     bf16 = "convolve in bfloat16: faster on Intel processors with AMX, slightly less exact"
     add("--bf16", action="store_true", help=bf16)
@@ -69,7 +79,9 @@ def main(options: argparse.Namespace) -> None:
         "calib": None if options.calib is None else str(options.calib.resolve()),
         "bf16": options.bf16,
     }
-    frames = open_frames(options, config.data)
+    data = recorded_as(options, config.data)
+    settings |= data.model_dump(mode="json", include=set(POINTS))
+    frames = open_frames(options, data)
     rank, world = place()
     bulk = Bulk(frames, options.out, settings, rank, world)
     bulk.open(options.force)
@@ -83,6 +95,9 @@ def main(options: argparse.Namespace) -> None:
     if rank == 0:
         earlier = f", {before} of them found earlier" if before and world == 1 else ""
         console.print(f"{options.out}: {bulk.objects()} objects in {len(frames)} point clouds{earlier}", soft_wrap=True)
+        if bulk.dropped:
+            left_out = "points were left out: NaN, infinite, at the origin or on the own vehicle"
+            console.print(f"{options.out}: {bulk.dropped} {left_out}", soft_wrap=True)
 
 
 def open_detector(options: argparse.Namespace) -> tuple[Detector, Config, str]:
@@ -99,6 +114,20 @@ def open_detector(options: argparse.Namespace) -> tuple[Detector, Config, str]:
     return *load_detector(checkpoint), identify({"": checkpoint})[""]["sha256"]
 
 
+def recorded_as(options: argparse.Namespace, data: DataConfig) -> DataConfig:
+    """The data section with what the command line says of the clouds' columns. Raises ConfigError."""
+    given = {key: getattr(options, key) for key in POINTS if getattr(options, key, None) is not None}
+    try:
+        return type(data).model_validate(data.model_dump() | given)
+    except ValidationError as error:
+        raise ConfigError(f"command line: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+
+
+def intensity(text: str) -> float | str:
+    """A full scale, or the word none."""
+    return text if text == NONE else float(text)
+
+
 def open_frames(options: argparse.Namespace, data: DataConfig) -> Frames:
     """The point clouds that the command line names."""
     if sum(map(bool, (options.inputs, options.raw, options.split))) != 1:
@@ -106,13 +135,13 @@ def open_frames(options: argparse.Namespace, data: DataConfig) -> Frames:
     if options.data and not options.split:
         raise ConfigError("command line: --data goes with --split; without it, give the point clouds themselves")
     if options.inputs:
-        return PointFiles(options.inputs, options.calib, data.camera_view, data.point_features)
+        return PointFiles(options.inputs, options.calib, data.camera_view, data.point_features, data)
     if options.calib:
         raise ConfigError("command line: --calib goes with point clouds; a data set or drive has its own calibration")
     if options.split:
         return open_dataset(data.model_copy(update={"root": options.data or data.root}), options.split)
     base, date, drive = options.raw
-    return open_raw(base, date, drive, camera_view=data.camera_view)
+    return open_raw(base, date, drive, camera_view=data.camera_view, point_settings=data)
 
 
 def check_bf16(detector: str, device: torch.device) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from mink_pd.config.points import PointsConfig
 from mink_pd.config.section import Folder, Range, Section, Vector3
 
 
@@ -27,7 +28,7 @@ class AugmentConfig(Section):
     object_noise: ObjectNoise | None = None
 
 
-class DataConfig(Section):
+class DataConfig(PointsConfig):
     """Where frames come from and how they are read: what the sections of all kinds of data sets share.
 
     A data set's own file derives from it.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from mink_pd.registry import Registry
@@ -14,6 +14,14 @@ class Section(BaseModel):
     """A part of the configuration: unknown keys and numbers that are not finite are errors."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+def _ascending(value: tuple[float, ...]) -> tuple[float, ...]:
+    half = len(value) // 2
+    if not all(low < high for low, high in zip(value[:half], value[half:], strict=True)):
+        first, second = ("x, y, z from", "x, y, z to") if half == 3 else ("from", "to")
+        raise ValueError(f"must be {first}, {second}, each lower bound below its upper one, not {list(value)}")
+    return value
 
 
 def _expand(path: Path) -> Path:
@@ -27,8 +35,10 @@ def _expand(path: Path) -> Path:
 
 
 Folder = Annotated[Path, AfterValidator(_expand)]
+Positive = Annotated[float, Field(gt=0)]
 Vector3 = tuple[float, float, float]
-Range = tuple[float, float, float, float, float, float]  # x, y, z from, x, y, z to [m]
+Size3 = tuple[Positive, Positive, Positive]
+Range = Annotated[tuple[float, float, float, float, float, float], AfterValidator(_ascending)]  # from, then to [m]
 
 
 def section_of(registry: Registry, key: str, default: str) -> Callable[[Any], Any]:

@@ -19,6 +19,7 @@ class Frame:
     velocities: float32 (B, 2), x and y [m/s] over the ground, nan where unknown; None where the data set has none.
     objects: the label rows that the boxes come from, row i for box i; None once augmentation has moved them.
     dont_care: rows of regions without labels (image box only), kept apart.
+    dropped: points of the file that were left out: NaN, infinite, at the origin, or on the own vehicle.
     """
 
     id: str
@@ -30,3 +31,4 @@ class Frame:
     image_size: tuple[int, int] | None = None  # width, height [px]
     objects: Objects | None = None
     dont_care: Objects | None = None
+    dropped: int = 0

@@ -17,11 +17,12 @@ import numpy as np
 
 from mink_pd.boxes.camera import camera_to_lidar
 from mink_pd.config import DataConfig
+from mink_pd.config.points import PointsConfig
 from mink_pd.data.calibration import Calibration
 from mink_pd.data.dataset import Dataset
 from mink_pd.data.frame import Frame
 from mink_pd.data.labels import DONT_CARE, read_all_objects, read_objects
-from mink_pd.data.points import read_points
+from mink_pd.data.points import read_cloud
 from mink_pd.data.projection import detections_to_objects, in_camera_view
 from mink_pd.errors import DataError
 from mink_pd.files import whole_file
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 IMAGE_SIZE = (1242, 375)  # width, height [px] of most of the benchmark's images, for frames without an image
+_DEFAULT = PointsConfig()
 _SHAPES = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_velo_to_cam": (3, 4)}
 
 
@@ -107,7 +109,14 @@ class Kitti(Dataset):
 
     @classmethod
     def open(cls, config: Any, split: str, max_frames: int | None) -> "Kitti":
-        return cls(config.root, split, classes=config.classes, camera_view=config.camera_view, max_frames=max_frames)
+        return cls(
+            config.root,
+            split,
+            classes=config.classes,
+            camera_view=config.camera_view,
+            max_frames=max_frames,
+            point_settings=config,
+        )
 
     def __init__(
         self,
@@ -117,8 +126,10 @@ class Kitti(Dataset):
         classes: Collection[str] = (),
         camera_view: bool = True,
         max_frames: int | None = None,
+        point_settings: PointsConfig = _DEFAULT,
     ) -> None:
         self.root = Path(root)
+        self.point_settings = point_settings
         self.classes = tuple(classes)
         self.camera_view = camera_view
         self.folder = self.root / ("testing" if split == "test" else "training")
@@ -142,10 +153,10 @@ class Kitti(Dataset):
         id = self.ids[index]
         calibration = read_calibration(self.folder / "calib" / f"{id}.txt")
         size = png_size(self.folder / "image_2" / f"{id}.png")
-        points = read_points(self._velodyne / f"{id}.bin")  # (P, 4)
+        points, dropped = read_cloud(self._velodyne / f"{id}.bin", self.point_settings)  # (P, 4)
         if self.camera_view:
             points = points[in_camera_view(points, calibration, size)]
-        frame = Frame(id, points, calibration=calibration, image_size=size)
+        frame = Frame(id, points, calibration=calibration, image_size=size, dropped=dropped)
         if self.labelled:
             rows = read_objects(self.folder / "label_2" / f"{id}.txt", classes=self.classes, scores=False)
             ignored = rows.names == DONT_CARE

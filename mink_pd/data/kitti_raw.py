@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from mink_pd.config.points import PointsConfig
 from mink_pd.data.calibration import Calibration
 from mink_pd.data.frame import Frame
 from mink_pd.data.kitti import IMAGE_SIZE
-from mink_pd.data.points import read_points
+from mink_pd.data.points import read_cloud
 from mink_pd.data.projection import in_camera_view
 from mink_pd.errors import DataError
 
 _CALIBRATION = ("calib_imu_to_velo.txt", "calib_velo_to_cam.txt", "calib_cam_to_cam.txt")
+
+_DEFAULT = PointsConfig()
 
 
 class KittiRaw:
@@ -26,11 +29,11 @@ class KittiRaw:
     files.
     """
 
-    def __init__(self, drive: Any, *, camera_view: bool = True) -> None:
+    def __init__(self, drive: Any, *, camera_view: bool = True, point_settings: PointsConfig = _DEFAULT) -> None:
         """drive: a ``pykitti.raw``. camera_view: keep only the points that the left colour camera sees."""
         self.files = [Path(file) for file in drive.velo_files]
         self.ids = [file.stem for file in self.files]
-        self.camera_view = camera_view
+        self.camera_view, self.point_settings = camera_view, point_settings
         self.calibration = Calibration(
             p2=drive.calib.P_rect_20,
             r0_rect=drive.calib.R_rect_00[:3, :3],
@@ -43,13 +46,20 @@ class KittiRaw:
 
     def __getitem__(self, index: int) -> Frame:
         """Read scan ``index``. Raises DataError naming the file when it is malformed."""
-        points = read_points(self.files[index])  # (P, 4)
+        points, dropped = read_cloud(self.files[index], self.point_settings)  # (P, 4)
         if self.camera_view:
             points = points[in_camera_view(points, self.calibration, self.image_size)]
-        return Frame(self.ids[index], points, calibration=self.calibration, image_size=self.image_size)
+        return Frame(self.ids[index], points, calibration=self.calibration, image_size=self.image_size, dropped=dropped)
 
 
-def open_raw(base: str | Path, date: str, drive: str | int, *, camera_view: bool = True) -> KittiRaw:
+def open_raw(
+    base: str | Path,
+    date: str,
+    drive: str | int,
+    *,
+    camera_view: bool = True,
+    point_settings: PointsConfig = _DEFAULT,
+) -> KittiRaw:
     """Open ``base/date/date_drive_NNNN_sync``, with the calibration from the drive's own files in
     ``base/date``.
 
@@ -80,7 +90,7 @@ def open_raw(base: str | Path, date: str, drive: str | int, *, camera_view: bool
         ) from None
     if not raw.velo_files:
         raise DataError(f"{folder / 'velodyne_points' / 'data'}: no .bin file; unpack the synced data again")
-    return KittiRaw(raw, camera_view=camera_view)
+    return KittiRaw(raw, camera_view=camera_view, point_settings=point_settings)
 
 
 def _pykitti() -> ModuleType:

@@ -18,9 +18,11 @@ from rich.progress import track
 from scipy.spatial.transform import Rotation
 
 from mink_pd.config import DataConfig
+from mink_pd.config.points import PointsConfig
 from mink_pd.data.dataset import Dataset, View
 from mink_pd.data.devkit import devkit, explain, open_tables, scenes_of_split, table_files
 from mink_pd.data.frame import Frame
+from mink_pd.data.points import Cloud, read_cloud
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.registry import DATASETS
 
@@ -39,6 +41,7 @@ CLASSES = (
 CHANNEL = "LIDAR_TOP"
 CLOSE = 1.0  # points with |x| and |y| below it are the car's own [m]; the devkit's default
 _MICROSECOND = 1e-6
+_ROWS = PointsConfig(columns=["x", "y", "z", "intensity", "ring"], intensity=255)
 _PROGRESS_FROM = 2000  # keyframes from which collecting them is slow enough to show progress
 
 
@@ -130,8 +133,15 @@ class NuScenes(Dataset):
     def __getitem__(self, index: int) -> Frame:
         """Read frame ``index``. Raises DataError naming the file when one is malformed."""
         keyframe = self.keyframes[index]
-        points = np.concatenate([read_sweep(sweep) for sweep in keyframe.sweeps])  # (P, 5)
-        return Frame(keyframe.token, points, keyframe.boxes, keyframe.names, keyframe.velocities)
+        clouds = [read_sweep(sweep) for sweep in keyframe.sweeps]
+        return Frame(
+            keyframe.token,
+            np.concatenate([cloud.points for cloud in clouds]),  # (P, 5)
+            keyframe.boxes,
+            keyframe.names,
+            keyframe.velocities,
+            dropped=sum(cloud.dropped for cloud in clouds),
+        )
 
     def frame_names(self) -> list[np.ndarray]:
         """Class names of each frame's objects that hold a point, without reading any cloud."""
@@ -158,30 +168,14 @@ class NuScenes(Dataset):
             )
 
 
-def read_sweep(sweep: Sweep) -> np.ndarray:
-    """float32 (P, 5) in the keyframe's frame: x, y, z [m], intensity [0..1], time lag [s]; the car's own points left
-    out.
-
-    Raises DataError: the file is gone, truncated, or has values that are not finite.
-    """
-    try:
-        values = np.fromfile(sweep.file, dtype="<f4")
-    except OSError as error:
-        raise DataError(f"{sweep.file}: cannot be read ({error.strerror}); complete the data") from None
-    size = sweep.file.stat().st_size
-    if size % 20:
-        raise DataError(
-            f"{sweep.file}: truncated, {size} bytes are not a whole number of points of 20 bytes (float32 x, y, z,"
-            " intensity, ring); copy the file again"
-        )
-    points = values.reshape(-1, 5)
-    if not np.isfinite(points).all():
-        raise DataError(f"{sweep.file}: holds a NaN or infinite value; copy the file again")
-    points = points[(np.abs(points[:, :2]) >= CLOSE).any(axis=1)].astype(np.float32)
+def read_sweep(sweep: Sweep) -> Cloud:
+    """Points float32 (P, 5) in the keyframe's frame: x, y, z [m], intensity [0..1], time lag [s]; the car's own points
+    left out. Raises DataError where the file is gone, truncated, or holds something else."""
+    cloud = read_cloud(sweep.file, _ROWS)
+    points = cloud.points[(np.abs(cloud.points[:, :2]) >= CLOSE).any(axis=1)]
+    points = np.pad(points, ((0, 0), (0, 1)), constant_values=sweep.lag)  # (P, 5)
     points[:, :3] = points[:, :3].astype(np.float64) @ sweep.to_keyframe[:3, :3].T + sweep.to_keyframe[:3, 3]
-    points[:, 3] /= 255
-    points[:, 4] = sweep.lag
-    return points
+    return Cloud(points, cloud.dropped)
 
 
 def _keyframes(tables: Any, scenes: set[str], sweeps: int, most: int | None) -> Iterator[Keyframe]:

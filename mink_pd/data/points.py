@@ -1,56 +1,76 @@
-"""Reading point clouds: KITTI's .bin, and .pcd and .ply through Open3D."""
+"""Reading point clouds of any format as the sensor's settings describe them."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from mink_pd.config.points import NONE, PointsConfig
+from mink_pd.data.formats import SUFFIXES, Columns, read_columns
+from mink_pd.data.looks import check_extent
 from mink_pd.errors import DataError
 
-SUFFIXES = (".bin", ".pcd", ".ply")
-_PLY_SIZES = {"char": 1, "uchar": 1, "short": 2, "ushort": 2, "int": 4, "uint": 4, "float": 4, "double": 8}
-_PLY_SIZES |= {
-    "int8": 1,
-    "uint8": 1,
-    "int16": 2,
-    "uint16": 2,
-    "int32": 4,
-    "uint32": 4,
-    "float32": 4,
-    "float64": 8,
-}
-_INTENSITY = ("intensity", "intensities", "reflectance", "reflectivity", "scalar_intensity", "i")
+__all__ = ["SUFFIXES", "Cloud", "read_cloud", "read_points", "with_columns"]
+
+_INTENSITY = ("intensity", "intensities", "reflectance", "reflectivity", "scalar_intensity", "remission", "i")
+_MOST_ABOVE = 0.01  # share of points brighter than the full scale: single retroreflectors are
+_DEFAULT = PointsConfig()
 
 
-def read_points(path: str | Path, *, drop_invalid: bool = False) -> np.ndarray:
-    """Read one point cloud: float32 (P, 4), x, y, z [m] and intensity [0..1]; an empty cloud gives (0, 4).
+class Cloud(NamedTuple):
+    """points: float32 (P, 4), x, y, z [m] and intensity [0..1]; dropped: how many others were left out because a value
+    is NaN or infinite, or because they lie at the origin (no return) or on the own vehicle."""
 
-    .bin holds float32 rows x, y, z, intensity. In .pcd and .ply the intensity may be missing (0 then) and go
-    by one of several names. Intensities of an integer type are divided by the type's largest value; floats
-    are taken to be 0..255 if the largest is above 1, and 0..65535 if it is above 255.
-    drop_invalid: leave out points with a NaN or infinite value instead of refusing the file.
+    points: np.ndarray
+    dropped: int
 
-    Raises DataError: missing or unknown file, truncated, NaN or infinite values.
+
+def read_points(path: str | Path, settings: PointsConfig = _DEFAULT) -> np.ndarray:
+    """The points of :func:`read_cloud`, float32 (P, 4)."""
+    return read_cloud(path, settings).points
+
+
+def read_cloud(path: str | Path, settings: PointsConfig = _DEFAULT, to_lidar: np.ndarray | None = None) -> Cloud:
+    """Read one point cloud. An empty one has no points; brighter points than the full scale get 1.
+
+    to_lidar: (4, 4), the file's coordinates to x forward, y left, z up [m].
+    Raises DataError: missing or unknown file, truncated, no valid point, or something that does not look like a cloud
+    of these settings.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{path}: not a known kind of point cloud; convert it to {', '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; give the path of a point cloud")
-    points = _read_bin(path) if path.suffix.lower() == ".bin" else _read_open3d(path)
-    valid = np.isfinite(points).all(axis=1)
-    if not valid.all():
-        if not drop_invalid:
+    columns = read_columns(path, settings)
+    missing = [name for name in "xyz" if name not in columns]
+    if missing:
+        raise DataError(f"{path}: has no {', '.join(missing)} (it has {_listed(columns)}); convert it")
+    if settings.returns is not None:
+        columns = _chosen_returns(path, columns, settings.returns)
+    table = _table(path, columns, settings, to_lidar)  # (4, P)
+    with np.errstate(invalid="ignore"):
+        valid = np.isfinite(table).all(axis=0) & (table[:3] != 0).any(axis=0)
+    if settings.own_vehicle is not None:
+        valid &= ~_inside(table[:3], settings.own_vehicle)
+    dropped = table.shape[1] - np.count_nonzero(valid)
+    if dropped:
+        if dropped == len(valid):
             raise DataError(
-                f"{path}: {np.count_nonzero(~valid)} of {len(points)} points have a NaN or infinite value;"
-                " remove them from the file or read it with drop_invalid=True"
+                f"{path}: none of its {dropped} points is left: all are NaN, infinite, at the origin or in"
+                " data.own_vehicle; record it again"
             )
-        points = points[valid]
-    points[:, 3] = _unit_intensity(points[:, 3])
-    return points
+        table = table[:, valid]
+    check_extent(path, table[:3])
+    _check_intensity(path, table[3], settings)
+    np.minimum(table[3], 1, out=table[3])
+    return Cloud(np.ascontiguousarray(table.T), dropped)
+
+
+def _inside(xyz: np.ndarray, box: tuple[float, ...]) -> np.ndarray:
+    """Which points (3, P) lie in a box (x, y, z from, x, y, z to): bool (P,)."""
+    low, high = np.array(box, np.float32).reshape(2, 3, 1)
+    return ((xyz >= low) & (xyz <= high)).all(axis=0)
 
 
 def with_columns(points: np.ndarray, columns: int) -> np.ndarray:
-    """Points (P, 4 or more) as float32 (P, columns) for a detector that sees so many; what a cloud has not, such as the
+    """Points (P, 4 or more) as float32 (P, columns) for a detector that sees so many; what a cloud lacks, such as the
     time lag of earlier sweeps, is 0."""
     result = np.zeros((len(points), columns), np.float32)
     there = min(columns, points.shape[1])
@@ -58,91 +78,72 @@ def with_columns(points: np.ndarray, columns: int) -> np.ndarray:
     return result
 
 
-def _read_bin(path: Path) -> np.ndarray:
-    try:
-        size = path.stat().st_size
-        values = np.fromfile(path, dtype="<f4")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    if size % 16:
+def _listed(columns: Columns) -> str:
+    """Names of columns, which a damaged file may fill with anything, for a message."""
+    text = ", ".join(columns)[:100] or "nothing"
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _chosen_returns(path: Path, columns: Columns, wanted: int) -> Columns:
+    if "return" not in columns:
         raise DataError(
-            f"{path}: truncated, {size} bytes are not a whole number of points of 16 bytes (float32 x, y, z,"
-            " intensity); copy the file again"
+            f"{path}: has no column 'return' for data.returns={wanted}; name it in data.columns, or unset it"
         )
-    return values.reshape(-1, 4).astype(np.float32, copy=False)
+    kept = columns["return"] == wanted
+    return {name: values[kept] for name, values in columns.items()}
 
 
-def _read_open3d(path: Path) -> np.ndarray:
-    import open3d as o3d  # takes a second to import, and .bin files do not need it
-
-    if _check_size(path) == 0:
-        return np.zeros((0, 4), np.float32)
-    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
-        try:
-            cloud = o3d.t.io.read_point_cloud(path, remove_nan_points=False, remove_infinite_points=False)
-        except RuntimeError:
-            raise DataError(f"{path}: Open3D cannot read it; check or convert the file") from None
-    if "positions" not in cloud.point or not len(cloud.point.positions):
-        raise DataError(f"{path}: Open3D finds no points in it; check or convert the file")
-    xyz = cloud.point.positions.numpy()
-    points = np.zeros((len(xyz), 4), np.float32)
-    points[:, :3] = xyz
-    attributes = {name.lower(): name for name in cloud.point}
-    name = next((attributes[name] for name in _INTENSITY if name in attributes), None)
-    if name is not None:
-        values = cloud.point[name].numpy().reshape(-1)
-        scale = np.iinfo(values.dtype).max if np.issubdtype(values.dtype, np.integer) else 1
-        points[:, 3] = values / scale
-    return points
+def _table(path: Path, columns: Columns, settings: PointsConfig, to_lidar: np.ndarray | None) -> np.ndarray:
+    """float32 (4, P): coordinates in the LiDAR frame, and the intensity divided by its full scale."""
+    table = np.zeros((4, len(columns["x"])), np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and left out
+        if to_lidar is None:
+            for axis, name in enumerate("xyz"):
+                table[axis] = columns[name]
+        else:
+            xyz = np.stack([columns[name].astype(np.float64) for name in "xyz"])
+            table[:3] = to_lidar[:3, :3] @ xyz + to_lidar[:3, 3:]
+        if settings.intensity != NONE:
+            found = next((name for name in _INTENSITY if name in columns), None)
+            if found is None:
+                raise DataError(f"{path}: has no intensity (it has {_listed(columns)}); set data.intensity=none")
+            table[3] = columns[found]
+            table[3] /= _full_scale(path, columns[found], settings)
+    return table
 
 
-def _check_size(path: Path) -> int:
-    """The number of points that the header of a .pcd or .ply file promises.
-
-    Raises DataError when the file is too short to hold them (Open3D returns such files with made-up points)
-    or has no such header.
-    """
-    lines: list[list[bytes]] = []
-    with path.open("rb") as file:
-        while line := file.readline():
-            lines.append(line.split())
-            if lines[-1][:1] in ([b"DATA"], [b"end_header"]):
-                break
-        body = file.read()
-    try:
-        count, sizes, ascii_text, exact = (_pcd if path.suffix.lower() == ".pcd" else _ply)(lines)
-    except (KeyError, ValueError, IndexError):
-        raise DataError(f"{path}: has no valid {path.suffix[1:].upper()} header; check or convert it") from None
-    present = len(body.split()) // len(sizes) if ascii_text else len(body) // sum(sizes)
-    if exact and present < count:
-        raise DataError(f"{path}: truncated, {present} of {count} points are there; copy the file again")
-    return count
+def _full_scale(path: Path, values: np.ndarray, settings: PointsConfig) -> float:
+    """What the intensities are divided by. Raises DataError where neither the settings nor their type say it."""
+    if isinstance(settings.intensity, float):
+        return settings.intensity
+    if values.dtype.kind == "f":
+        return 1.0
+    if values.dtype.itemsize == 1:
+        return 255.0
+    largest = int(values.max(initial=0))
+    raise DataError(
+        f"{path}: its intensity is of type {values.dtype.name} (up to {largest}), which does not say the full scale;"
+        f" set data.intensity={_likely_scale(largest)}, or the sensor's own"
+    )
 
 
-def _pcd(lines: list[list[bytes]]) -> tuple[int, list[int], bool, bool]:
-    """Points, bytes of each value of a point, whether text, whether the body's size follows from these."""
-    header = {words[0]: words[1:] for words in lines if words}
-    sizes = [int(size) for size in header[b"SIZE"]]
-    counts = [int(count) for count in header.get(b"COUNT", [b"1"] * len(sizes))]
-    values = [size for size, count in zip(sizes, counts, strict=True) for _ in range(count)]
-    kind = header[b"DATA"][0]
-    return int(header[b"POINTS"][0]), values, kind == b"ascii", kind != b"binary_compressed"
+def _likely_scale(largest: float) -> int:
+    return 1 if largest <= 1 else 255 if largest <= 255 else 65535
 
 
-def _ply(lines: list[list[bytes]]) -> tuple[int, list[int], bool, bool]:
-    """As :func:`_pcd`. A file whose points do not come first, or have lists, is left to Open3D."""
-    kind = next(words[1] for words in [*lines, [b"format", b""]] if words[:1] == [b"format"])
-    elements = [n for n, words in enumerate(lines) if words[:1] in ([b"element"], [b"end_header"])]
-    first, end = elements[0], elements[1]
-    vertex = next(words for words in [*lines, []] if words[:2] == [b"element", b"vertex"] or not words)
-    properties = [words[1].decode() for words in lines[first + 1 : end] if words[:1] == [b"property"]]
-    exact = lines[first] == vertex and "list" not in properties
-    sizes = [_PLY_SIZES[name] for name in properties] if exact else [1]
-    return int(vertex[2]), sizes, kind == b"ascii", exact
-
-
-def _unit_intensity(values: np.ndarray) -> np.ndarray:
-    largest = values.max(initial=0.0)
-    if largest <= 1:
-        return values
-    return values / (255 if largest <= 255 else 65535)
+def _check_intensity(path: Path, values: np.ndarray, settings: PointsConfig) -> None:
+    """Raise DataError where many intensities (P,) are above 1, or any is below 0: they have another full scale."""
+    said = f"data.intensity={settings.intensity:g}" if isinstance(settings.intensity, float) else "floats are 0..1"
+    scale = settings.intensity if isinstance(settings.intensity, float) else 1.0
+    present = values[values != 0]
+    if np.count_nonzero(present > 1) > _MOST_ABOVE * len(present):
+        largest = float(values.max()) * scale
+        raise DataError(
+            f"{path}: its intensities go up to {largest:g}, which is above their full scale ({said});"
+            f" set data.intensity={_likely_scale(largest)}, or the sensor's own"
+        )
+    if (values < 0).any():
+        raise DataError(
+            f"{path}: has intensities below 0 ({values.min() * scale:g}); check data.columns, or set"
+            " data.intensity=none"
+        )

@@ -34,6 +34,7 @@ class Bulk:
     def __init__(self, frames: Frames, out: Path, settings: dict[str, object], rank: int = 0, world: int = 1) -> None:
         self.frames, self.out, self.settings = frames, out, settings
         self.rank, self.world = rank, world
+        self.dropped = 0  # points that were left out of the clouds that this process has read
 
     def open(self, force: bool) -> None:
         """Make the folder or go on with it; ``force`` removes what it holds of these frames.
@@ -65,6 +66,7 @@ class Bulk:
         looked = time.monotonic()
         for frame, found in detect_frames(detector, missing, config):
             write_detections(self.out, frame, found)
+            self.dropped += frame.dropped
             if time.monotonic() - looked > LOOK_EVERY:
                 looked = time.monotonic()
                 names = set(os.listdir(self.out))

@@ -8,19 +8,20 @@ from typing import Protocol
 
 import numpy as np
 
+from mink_pd.config.points import PointsConfig
 from mink_pd.data.frame import Frame
 from mink_pd.data.kitti import IMAGE_SIZE, png_size, read_calibration
 from mink_pd.data.labels import write_objects
 from mink_pd.data.nuscenes import Sweep, read_sweep
-from mink_pd.data.points import read_points, with_columns
+from mink_pd.data.points import SUFFIXES, Cloud, read_cloud, with_columns
 from mink_pd.data.projection import in_camera_view
 from mink_pd.detect.predict import FrameDetections, to_objects
 from mink_pd.errors import DataError
 from mink_pd.files import whole_file
 
-SUFFIXES = (".bin", ".pcd", ".ply")
 SWEEP = ".pcd.bin"  # nuScenes: one turn of the LiDAR
 SCANS = ("velodyne", "velodyne_reduced")  # folders of KITTI's layout, beside calib/ and image_2/
+_DEFAULT = PointsConfig()
 
 
 class Frames(Protocol):
@@ -46,16 +47,23 @@ class PointFiles:
     """Point cloud files as frames; their ids are the files' names.
 
     camera_view: keep only the points that the camera sees, of frames with a calibration. columns: of a point that the
-    detector sees; a file is one turn of the LiDAR, so its time lag is 0.
+    detector sees; a file is one turn of the LiDAR, so its time lag is 0. settings: how the files are read.
     Raises DataError, before any cloud is read, for a path that is not there, two files of one name, or a bad
     calibration.
     """
 
-    def __init__(self, inputs: Sequence[Path], calibration: Path | None, camera_view: bool, columns: int = 4) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[Path],
+        calibration: Path | None,
+        camera_view: bool,
+        columns: int = 4,
+        settings: PointsConfig = _DEFAULT,
+    ) -> None:
         paths = [file for path in inputs for file in _files(path)]
         self.sources = [_source(path, calibration) for path in paths]
         self.ids = [path.name.removesuffix(SWEEP) if path.name.endswith(SWEEP) else path.stem for path in paths]
-        self.camera_view, self.columns = camera_view, columns
+        self.camera_view, self.columns, self.settings = camera_view, columns, settings
         first: dict[str, Path] = {}
         for id, path in zip(self.ids, paths, strict=True):
             other = first.setdefault(id, path)
@@ -71,7 +79,8 @@ class PointFiles:
     def __getitem__(self, index: int) -> Frame:
         """Read file ``index``. Raises DataError naming the file if it is malformed."""
         source = self.sources[index]
-        frame = Frame(self.ids[index], with_columns(_points(source.path), self.columns))
+        cloud = _read(source.path, self.settings)
+        frame = Frame(self.ids[index], with_columns(cloud.points, self.columns), dropped=cloud.dropped)
         if source.calibration is not None:
             frame.calibration = read_calibration(source.calibration)
             frame.image_size = png_size(source.image) if source.image else IMAGE_SIZE
@@ -80,11 +89,10 @@ class PointFiles:
         return frame
 
 
-def _points(path: Path) -> np.ndarray:
-    """(P, 4 or more)"""
+def _read(path: Path, settings: PointsConfig) -> Cloud:
     if path.name.endswith(SWEEP):
         return read_sweep(Sweep(path, lag=0.0, to_keyframe=np.eye(4)))
-    return read_points(path)
+    return read_cloud(path, settings)
 
 
 def write_detections(out: Path, frame: Frame, found: FrameDetections) -> None:

@@ -233,7 +233,7 @@ def test_the_official_lists_serve_where_there_is_none(kitti_root: Path) -> None:
 def test_reduced_scans_serve_the_camera_view(kitti_root: Path) -> None:
     reduced = kitti_root / "training" / "velodyne_reduced"
     shutil.copytree(kitti_root / "training" / "velodyne", reduced)
-    np.zeros((1, 4), np.float32).tofile(reduced / "000000.bin")
+    np.array([[-5, 0, 0, 0]], np.float32).tofile(reduced / "000000.bin")  # behind the camera
     assert len(Kitti(kitti_root, "train", camera_view=False)[0].points) > 1
     assert len(Kitti(kitti_root, "train")[0].points) == 0
     (reduced / "000001.bin").unlink()  # half a folder is worse than none

@@ -1,0 +1,74 @@
+"""Settings of point cloud files: what no file says of itself and nothing may guess."""
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from mink_pd.config.section import Range, Section
+
+BY_TYPE, NONE = "by_type", "none"  # of ``intensity``
+
+
+class PointsConfig(Section):
+    """How the point cloud files of one sensor are read.
+
+    columns: names of the values of a point in .bin files and in unnamed .npy and .npz arrays, in their order; x, y and
+    z must be among them. dtype: of these values, as NumPy names it (float32, float64, >f4, int16, ...); a list gives
+    one for each column.
+    intensity: its full scale, by which it is divided (1, 255, 65535, ...). ``by_type``: floats are 0..1 and single
+    bytes 0..255; other types need a number. ``none``: the sensor measures no intensity, and 0 stands for it.
+    own_vehicle: points in this box (x, y, z from, x, y, z to [m], LiDAR frame) are left out.
+    returns: keep only the points whose column ``return`` (LAS: return_number) has this value; None: all.
+    """
+
+    columns: list[str] = ["x", "y", "z", "intensity"]
+    dtype: str | list[str] = "float32"
+    intensity: float | str = BY_TYPE
+    own_vehicle: Range | None = None
+    returns: int | None = Field(None, ge=0)
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_are_named(cls, columns: list[str]) -> list[str]:
+        lower = [name.strip().lower() for name in columns]
+        missing = [name for name in "xyz" if name not in lower]
+        if missing:
+            raise ValueError(f"lacks {', '.join(missing)}; name every value of a point, such as [x, y, z, intensity]")
+        named = [name for name in lower if name != "_"]  # _ is padding
+        if len(set(named)) != len(named):
+            raise ValueError("names a column twice; write _ for values that are not wanted")
+        return lower
+
+    @field_validator("dtype")
+    @classmethod
+    def _dtype_is_numeric(cls, dtype: str | list[str]) -> str | list[str]:
+        for name in [dtype] if isinstance(dtype, str) else dtype:
+            try:
+                kind = np.dtype(name).kind
+            except (TypeError, ValueError, SyntaxError):
+                kind = ""
+            if kind not in ("f", "i", "u"):
+                raise ValueError(f"'{name}' is not a type of numbers; write for example float32, float64, >f4 or int16")
+        return dtype
+
+    @field_validator("intensity", mode="before")
+    @classmethod
+    def _intensity_is_a_scale(cls, value: Any) -> float | str:
+        if value in (BY_TYPE, NONE):
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < np.inf:
+            return float(value)
+        raise ValueError(f"must be the sensor's full scale (1, 255, 65535, ...), {NONE} or {BY_TYPE}, not {value!r}")
+
+    @model_validator(mode="after")
+    def _one_type_a_column(self) -> "PointsConfig":
+        if isinstance(self.dtype, list) and len(self.dtype) != len(self.columns):
+            raise ValueError(f"dtype lists {len(self.dtype)} types for {len(self.columns)} columns; write one for each")
+        return self
+
+    @property
+    def row(self) -> np.dtype:
+        """The structured type of one point; fields are numbered, since padding may come several times."""
+        types = self.dtype if isinstance(self.dtype, list) else [self.dtype] * len(self.columns)
+        return np.dtype([(str(n), np.dtype(name)) for n, name in enumerate(types)])

@@ -1,0 +1,126 @@
+"""LAS files (ASPRS, 1.0 to 1.4), and LAZ files, whose points lazrs unpacks.
+
+The headers are read and checked here: lazrs aborts the process, or works without end, where they lie.
+"""
+
+import io
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mink_pd.errors import DataError
+
+_SHORTEST_POINT = (20, 28, 26, 34, 57, 63, 30, 36, 38, 59, 67)  # bytes, by point format
+_TIME_AT = {1: 20, 3: 20, 4: 20, 5: 20, 6: 22, 7: 22, 8: 22, 9: 22, 10: 22}  # of the GPS time, by point format
+_BEST_COMPRESSION = 100  # points a byte; real files have less than one
+_LARGEST = 1 << 30  # bytes of the unpacked points
+_COMPRESSED = 0x80  # bit of the point format
+_VLR_HEADER = 54  # bytes of a variable length record's header
+_LASZIP = ("laszip encoded", 22204)
+_ANY_CHUNK = 0xFFFFFFFF  # chunks of different sizes
+
+
+@dataclass(frozen=True)
+class _Header:
+    start: int  # of the points
+    records: list[tuple[str, int, bytes]]  # user, number, content
+    format: int
+    point_size: int
+    points: int
+    scale: np.ndarray  # (3,)
+    offset: np.ndarray  # (3,)
+    compressed: bool
+
+
+def read(content: bytes, path: Path) -> dict[str, np.ndarray]:
+    """x, y, z [m], intensity, return, and time where the format has it. Raises DataError naming the file."""
+    try:
+        header = _read_header(content)
+        points = _unpack(content, header) if header.compressed else content[header.start :]
+        present = len(points) // header.point_size
+        if present < header.points:
+            raise ValueError(f"truncated, {present} of {header.points} points are there")
+    except (ValueError, struct.error, IndexError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{path}: is not a valid {path.suffix[1:].upper()} file ({reason}); copy it again") from None
+    names, formats, offsets = ["xyz", "intensity", "return"], ["<3i4", "<u2", "u1"], [0, 12, 14]
+    if header.format in _TIME_AT:
+        names, formats, offsets = [*names, "time"], [*formats, "<f8"], [*offsets, _TIME_AT[header.format]]
+    row = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": header.point_size})
+    table = np.frombuffer(points, row, header.points)  # (P,)
+    with np.errstate(over="ignore"):
+        xyz = table["xyz"] * header.scale + header.offset  # (P, 3)
+    columns = {"x": xyz[:, 0], "y": xyz[:, 1], "z": xyz[:, 2]} | {name: table[name] for name in names[1:]}
+    columns["return"] = columns["return"] & (7 if header.format < 6 else 15)
+    return columns
+
+
+def _read_header(content: bytes) -> _Header:
+    if content[:4] != b"LASF":
+        raise ValueError("it does not begin with LASF")
+    minor = content[25]
+    size, start, records = struct.unpack_from("<HII", content, 94)
+    code, point_size, points = struct.unpack_from("<BHI", content, 104)
+    numbers = np.array(struct.unpack_from("<6d", content, 131))
+    if minor >= 4:
+        (points,) = struct.unpack_from("<Q", content, 247)
+    format = code & 0x3F
+    if format >= len(_SHORTEST_POINT) or point_size < _SHORTEST_POINT[format]:
+        raise ValueError(f"points of format {format} and {point_size} bytes")
+    if not np.isfinite(numbers).all() or not size <= start <= len(content):
+        raise ValueError("its header is damaged")
+    found: list[tuple[str, int, bytes]] = []
+    at = size
+    while len(found) < records and at + _VLR_HEADER <= start:
+        user, number, length = struct.unpack_from("<16sHH", content, at + 2)
+        at += _VLR_HEADER + length
+        found.append((user.split(b"\0")[0].decode("ascii", "replace"), number, content[at - length : at]))
+    return _Header(start, found, format, point_size, points, numbers[:3], numbers[3:], bool(code & _COMPRESSED))
+
+
+def _unpack(content: bytes, header: _Header) -> bytes:
+    """The points of a LAZ file. Raises ValueError where its tables do not fit together."""
+    import lazrs  # not needed for other formats
+
+    if not header.points:
+        return b""
+    record = next((text for *key, text in header.records if tuple(key) == _LASZIP), None)
+    if record is None:
+        raise ValueError("no record says how it is compressed")
+    total = header.points * header.point_size
+    if header.points > _BEST_COMPRESSION * len(content) or total > _LARGEST:
+        raise ValueError(f"truncated, {len(content)} bytes do not hold {header.points} points")
+    _check_record(record, header.point_size)
+    _check_chunks(content, header, struct.unpack_from("<I", record, 12)[0])
+    source, points = io.BytesIO(content), bytearray(total)
+    source.seek(header.start)
+    try:
+        lazrs.LasZipDecompressor(source, record).decompress_many(points)
+    except BaseException as error:  # a panic of lazrs is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        raise ValueError(f"its compressed points are damaged: {error}") from None
+    return bytes(points)
+
+
+def _check_record(record: bytes, point_size: int) -> None:
+    """Raise ValueError unless the items of a compressed point make up its size."""
+    (count,) = struct.unpack_from("<H", record, 32)
+    items = [struct.unpack_from("<HHH", record, 34 + 6 * n) for n in range(count)]  # type, size, version
+    if sum(size for _, size, _ in items) != point_size:
+        raise ValueError("its compressed points have another size than its header says")
+
+
+def _check_chunks(content: bytes, header: _Header, chunk: int) -> None:
+    """Raise ValueError where the table of chunks is not in the file or names more chunks than there can be."""
+    (table,) = struct.unpack_from("<q", content, header.start)
+    if table == -1:
+        (table,) = struct.unpack_from("<q", content, len(content) - 8)
+    if chunk == 0 or not header.start + 8 <= table <= len(content) - 8:
+        raise ValueError("its table of chunks is missing")
+    (chunks,) = struct.unpack_from("<I", content, table + 4)
+    most = header.points if chunk == _ANY_CHUNK else -(-header.points // chunk)
+    if not 0 < chunks <= most:
+        raise ValueError(f"its table lists {chunks} chunks for {header.points} points")

@@ -1,0 +1,43 @@
+"""Tables of numbers as text, which PCD and PLY may hold."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mink_pd.errors import DataError
+
+
+def read_table(body: bytes, count: int, types: list[np.dtype], path: Path) -> list[np.ndarray]:
+    """The first ``count`` lines of ``body`` as columns (count,) of these types, one value a line and column.
+
+    Raises DataError where there are fewer lines, or something that is not such a number.
+    """
+    if count and 2 * len(types) * count > len(body) + 1:  # a digit and a separator each
+        raise DataError(f"{path}: truncated, its {len(body)} bytes of text cannot hold {count} points; copy it again")
+    if not count:
+        return [np.zeros(0, type) for type in types]
+    lines = [line for line in body.splitlines() if line.strip()][:count]
+    try:
+        table = np.loadtxt(lines, dtype=np.float64, comments=None, ndmin=2)  # (P, C)
+    except (ValueError, OverflowError):
+        table = None
+    if table is None or table.shape != (count, len(types)):
+        rows = [line.split() for line in lines]
+        whole = next((n for n, words in enumerate(rows) if len(words) != len(types)), len(lines))
+        if whole >= len(lines) - 1 and (len(lines) < count or len(rows[-1]) < len(types)):
+            raise DataError(f"{path}: truncated, {whole} of {count} points are there; copy the file again")
+        if whole < len(lines):
+            raise DataError(
+                f"{path}: point {whole + 1} has {len(rows[whole])} values, and its header names {len(types)}; mend it"
+            )
+        raise DataError(f"{path}: holds something that is not a number among its points; mend or convert it")
+    return [_as_type(table[:, n], type, path) for n, type in enumerate(types)]
+
+
+def _as_type(values: np.ndarray, type: np.dtype, path: Path) -> np.ndarray:
+    if type.kind == "f":
+        return values
+    limits = np.iinfo(type)
+    if not ((values >= limits.min) & (values <= limits.max)).all():  # False for NaN
+        raise DataError(f"{path}: a value does not fit its type {type.name}; mend or convert it")
+    return values.astype(type)
