@@ -44,7 +44,7 @@ class Registry(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         entries = self._all()
         if name not in entries:
-            raise ConfigError(f"{self.key}: unknown name '{name}'; choose from {', '.join(entries)}")
+            raise ConfigError(f"{self.key}: unknown name '{name}'; choose from {', '.join(sorted(entries))}")
         return entries[name]
 
     def __contains__(self, name: object) -> bool:

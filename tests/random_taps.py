@@ -7,12 +7,14 @@ from torch import Tensor
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
 from mink_pd.distill.pairs import TapPair
+from mink_pd.models.box_layout import BoxLayout
 from mink_pd.models.taps import SiteTap
 from mink_pd.sparse import voxelise
 
 CLASSES = ["Car", "Pedestrian", "Cyclist"]
 RANGE = (0.0, -3.2, -3.0, 6.4, 3.2, 1.0)
 ANCHORS = 6
+LAYOUT = BoxLayout(tuple(torch.arange(ANCHORS).repeat_interleave(3).tolist()), (0.0,) * 7, (1.0,) * 7, angle=6)
 
 
 def random_batch(*sizes: int, seed: int = 0) -> Batch:

@@ -52,6 +52,8 @@ class DistillConfig(Section):
     control: Literal["none", "random", "shuffled", "averaged"] = "none"
     control_share: float = Field(0.5, ge=0, le=1)
     initialise: Literal["random", "teacher"] = "random"  # the student; teacher: with a part of its weights
+    labels: Literal["ground_truth", "teacher"] = "ground_truth"  # teacher: its detections are objects beside these
+    label_score: float = Field(0.6, ge=0, le=1)  # of the teacher's detections that count as objects
 
     @model_validator(mode="before")
     @classmethod

@@ -9,10 +9,12 @@ from mink_pd.config import Config
 from mink_pd.data.batch import Batch
 from mink_pd.distill.controls import averaged, shuffled
 from mink_pd.distill.initialise import inherit_weights
+from mink_pd.distill.labels import with_teacher_labels
 from mink_pd.distill.methods import Method
 from mink_pd.distill.pairs import pair_taps
 from mink_pd.errors import DistillError
 from mink_pd.models import Detector, Prediction
+from mink_pd.models.box_layout import BoxLayout
 from mink_pd.registry import IMPORTANCES, METHODS
 
 
@@ -35,6 +37,8 @@ class Distiller(nn.Module):
             self._outside.append(averaged(teacher, share))
         if config.distill.initialise == "teacher":
             inherit_weights(student, self._outside[-1])
+        layout = check_heads(student, teacher)
+        self.labels, self.label_score = config.distill.labels, config.distill.label_score
         self.methods = nn.ModuleDict()
         self._taps: dict[str, list[str]] = {}
         for name in config.distill.methods:
@@ -48,7 +52,9 @@ class Distiller(nn.Module):
                 needed = getattr(IMPORTANCES[settings.importance], "taps", [])
                 tap_channels(f"distill.{name}.importance", needed, teacher, teacher)
             self._taps[name] = list(channels)
-            self.methods[name] = method(name, settings, channels)
+            made = method(name, settings, channels)
+            made.attach(layout)
+            self.methods[name] = made
 
     def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
         """Moves the teacher with the student (``to``, ``cuda``)."""
@@ -62,11 +68,14 @@ class Distiller(nn.Module):
         with torch.no_grad():
             guide, *others = (module(batch, shared) for module in self._outside)
         student: Prediction = self.detector(batch, shared)
-        losses = self.detector.loss(student, batch)
+        teacher = others[0] if others else guide
+        objects = batch
+        if self.labels == "teacher":
+            objects = with_teacher_labels(batch, self._outside[-1].detect(teacher), self.label_score)
+        losses = self.detector.loss(student, objects)
         logs: dict[str, Tensor] = {}
         if len(shared) == 0:
             return losses, logs
-        teacher = others[0] if others else guide
         orders: dict[int, Tensor] = {}
         for name, method in self.methods.items():
             pairs = pair_taps(self._taps[name], teacher, student, guide, batch)
@@ -82,6 +91,14 @@ def check_geometry(student: Detector, teacher: Detector) -> None:
         ours, theirs = (attrgetter(key)(detector.config) for detector in (student, teacher))
         if ours != theirs:
             raise DistillError(f"{key} is {ours} for the student and {theirs} for the teacher; give both the same")
+
+
+def check_heads(student: Detector, teacher: Detector) -> BoxLayout | None:
+    """How to read both heads' boxes. Raises DistillError where the two are to be read differently."""
+    ours, theirs = student.box_layout(), teacher.box_layout()
+    if ours != theirs:
+        raise DistillError("the heads of student and teacher differ; give both the same classes, and anchors or tasks")
+    return theirs
 
 
 def tap_channels(key: str, taps: list[str], teacher: Detector, student: Detector) -> dict[str, tuple[int, int]]:

@@ -9,6 +9,7 @@ from mink_pd.data.batch import Batch
 from mink_pd.models.anchors import anchor_places, place_anchors
 from mink_pd.models.bev import BevFeatures
 from mink_pd.models.bev_detector import BevDetector
+from mink_pd.models.box_layout import BoxLayout
 from mink_pd.models.decode import detect
 from mink_pd.models.detector import AnchorPrediction, Detections
 from mink_pd.models.encoder import BevEncoder
@@ -31,6 +32,11 @@ class AnchorDetector(BevDetector[AnchorPrediction]):
 
     def tap_channels(self) -> dict[str, int]:
         return super().tap_channels() | self.head.tap_channels()
+
+    def box_layout(self) -> BoxLayout:
+        """Residuals of each anchor, which are small numbers; its classes one after the other."""
+        owner = torch.arange(self.head.anchors).repeat_interleave(len(self.classes))
+        return BoxLayout(tuple(owner.tolist()), middle=(0.0,) * 7, spread=(1.0,) * 7, angle=6)
 
     def read(self, features: BevFeatures, voxels: Voxels) -> AnchorPrediction:
         anchors = [

@@ -8,6 +8,7 @@ from mink_pd.config.centerpoint import CenterDetectorConfig, CenterPointPillarsC
 from mink_pd.data.batch import Batch
 from mink_pd.models.bev import BevFeatures
 from mink_pd.models.bev_detector import BevDetector
+from mink_pd.models.box_layout import BoxLayout
 from mink_pd.models.center_decode import detect
 from mink_pd.models.center_head import CenterHead, CenterPrediction
 from mink_pd.models.center_loss import center_loss
@@ -46,6 +47,13 @@ class CenterDetector(BevDetector[CenterPrediction]):
 
     def tap_channels(self) -> dict[str, int]:
         return super().tap_channels() | self.head.tap_channels()
+
+    def box_layout(self) -> BoxLayout:
+        """A box for each task: offset within the cell, height within the range, sizes of 0.4 to 8 m."""
+        low, high = self.config.data.range[2], self.config.data.range[5]
+        middle = (0.5, 0.5, (low + high) / 2, 0.6, 0.6, 0.6, 0.0, 0.0)
+        spread = (0.5, 0.5, (high - low) / 2, 1.5, 1.5, 1.5, 1.0, 1.0)
+        return BoxLayout(tuple(self.task_of.tolist()), middle, spread)
 
     def read(self, features: BevFeatures, voxels: Voxels) -> CenterPrediction:
         return self.head(features.levels[0], voxels)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mink_pd.config import Config
 from mink_pd.config.models import DetectorConfig
 from mink_pd.data.batch import Batch
+from mink_pd.models.box_layout import BoxLayout
 from mink_pd.models.taps import Tap
 
 
@@ -97,6 +98,10 @@ class Detector(nn.Module, ABC, Generic[S, P]):
         """Of weights whose inputs are not channels of one layer alone: which of them belong together, by numbers int64
         (C_in,) along dimension 1. A network with fewer channels has the same groups, each with fewer members."""
         return {}
+
+    def box_layout(self) -> BoxLayout | None:
+        """How to read the taps ``scores`` and ``boxes``; None where ``boxes`` are no plain codes of boxes."""
+        return None
 
     @abstractmethod
     def forward(self, batch: Batch, shared: S | None = None) -> P:

@@ -1,4 +1,4 @@
-"""Outputs of the detection head as taps: classes and box residuals of every anchor at a site."""
+"""Outputs of the detection head as taps: class scores and box codes of every site."""
 
 from typing import Any
 
@@ -9,32 +9,44 @@ from mink_pd.distill.importance import tap_of
 from mink_pd.distill.methods.method import Channels, Method
 from mink_pd.distill.pairs import TapPair
 from mink_pd.errors import DistillError
-
-BOX = 7  # residuals an anchor
+from mink_pd.models.box_layout import BoxLayout
 
 
 class HeadMethod(Method):
     """A method that compares outputs of the head, which have the same channels in teacher and student.
 
-    Raises DistillError where they differ, or where ``boxes`` are no residuals of anchors.
+    Raises DistillError where they differ.
     """
 
     def __init__(self, name: str, settings: Any, channels: Channels) -> None:
         super().__init__(name, settings, channels)
         for tap, (theirs, ours) in channels.items():
-            if theirs != ours or (tap == "boxes" and theirs % BOX):
-                remedy = f"it must be {BOX} an anchor" if theirs == ours else "give both the same classes and anchors"
+            if theirs != ours:
                 raise DistillError(
                     f"distill.{name}.taps: '{tap}' has {theirs} channels in the teacher and {ours} in the student; "
-                    + remedy
+                    "give both the same classes, and the same anchors or tasks"
                 )
 
 
-def anchor_scores(pair: TapPair, rows: Tensor) -> Tensor:
-    """The teacher's highest class score (n, A) of each anchor at ``rows`` (n,) of its head."""
-    scores, boxes = (tap_of(name, pair.guide).features for name in ("scores", "boxes"))
-    anchors = boxes.shape[1] // BOX
-    return torch.sigmoid(scores[rows]).view(len(rows), anchors, scores.shape[1] // anchors).amax(dim=2)
+class BoxMethod(HeadMethod):
+    """A head method that reads boxes, or scores box by box. Raises DistillError for a head without such boxes.
+
+    layout: how to read them, once the method is attached.
+    """
+
+    layout: BoxLayout
+
+    def attach(self, layout: BoxLayout | None) -> None:
+        if layout is None:
+            raise DistillError(
+                f"distill.methods: {self.name} compares boxes, and this detector's head predicts bins of them;"
+                f" leave {self.name} out"
+            )
+        self.layout = layout
+
+    def box_scores(self, pair: TapPair, rows: Tensor) -> Tensor:
+        """The teacher's highest class score (n, A) of each box at ``rows`` (n,) of its head."""
+        return self.layout.box_scores(torch.sigmoid(tap_of("scores", pair.guide).features[rows]))
 
 
 def relative(weights: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mink_pd.config.methods import MethodConfig
-from mink_pd.distill.methods.heads import BOX, HeadMethod, anchor_scores, relative
+from mink_pd.distill.methods.heads import BoxMethod, relative
 from mink_pd.distill.methods.regions import near_objects
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
@@ -28,15 +28,16 @@ class LocalisationConfig(MethodConfig):
 
 
 @METHODS.register("localisation")
-class Localisation(HeadMethod):
+class Localisation(BoxMethod):
     """sum_e KL(p_T^e || p_S^e) over the parameters e of a box, near objects (section 3).
 
-    Departures: our heads, as published 3D detectors', regress residuals r and no distribution, so one is put around
-    them: Laplace of scale ``width``, p(x) ~ exp(-|x - r| / width), over ``bins`` between -reach and reach; for the
-    angle exp(-|sin(x - r)| / width) over half a turn, for half a turn costs nothing in the detection loss either. This
-    brings the paper's loss on the same scale for every parameter and bounds far-off ones, but transfers no uncertainty
-    of the teacher, which is half of the paper's point: residuals carry none. Its temperature is part of ``width``.
-    The valuable region is where IoU exceeds ``near`` of the object's best; anchors there weigh by the teacher's score.
+    Departures: our heads, as published 3D detectors', regress numbers r (residuals of anchors, or a centre head's code
+    with each number brought to about -1..1) and no distribution, so one is put around them: Laplace of scale ``width``,
+    p(x) ~ exp(-|x - r| / width), over ``bins`` between -reach and reach; for an anchor's angle exp(-|sin(x - r)| /
+    width) over half a turn, for half a turn costs nothing in the detection loss either. This brings the paper's loss on
+    the same scale for every parameter and bounds far-off ones, but transfers no uncertainty of the teacher, which is
+    half of the paper's point: residuals carry none. Its temperature is part of ``width``.
+    The valuable region is where IoU exceeds ``near`` of the object's best; boxes there weigh by the teacher's score.
     """
 
     Settings = LocalisationConfig
@@ -45,21 +46,22 @@ class Localisation(HeadMethod):
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
         selected = near_objects(pair, self.settings.near)
         near = torch.cat(selected)  # (n,)
-        score = anchor_scores(pair, near)  # (n, A)
-        theirs, ours = (tap.features[near].view(*score.shape, BOX) for tap in (pair.teacher, pair.student))
-        log_p, log_q = self.log_distribution(theirs), self.log_distribution(ours)  # (n, A, 7, bins)
+        score = self.box_scores(pair, near)  # (n, A)
+        layout, taps = self.layout, (pair.teacher, pair.student)
+        theirs, ours = (layout.normal(layout.split(tap.features[near])) for tap in taps)  # (n, A, code)
+        log_p, log_q = self.log_distribution(theirs), self.log_distribution(ours)  # (n, A, code, bins)
         each = (log_p.exp() * (log_p - log_q)).sum(dim=(2, 3))  # (n, A)
         loss = (score * each).sum() / shared_count(score.sum(), least=1e-6)
         return loss, watch(pair, selected=selected, phi=relative(score), teacher=theirs, student=ours)
 
     def log_distribution(self, residuals: Tensor) -> Tensor:
-        """Logarithms (..., 7, bins) of the distributions around residuals (..., 7)."""
+        """Logarithms (..., code, bins) of the distributions around residuals (..., code)."""
         settings = self.settings
         steps = torch.arange(settings.bins, dtype=residuals.dtype, device=residuals.device)
         x = settings.reach * (2 * steps / (settings.bins - 1) - 1)  # (bins,)
-        angle = math.pi * steps / settings.bins  # half a turn, whose ends are the same
-        far = torch.cat([
-            (x - residuals[..., :-1, None]).abs(),
-            torch.sin(angle - residuals[..., -1:, None]).abs(),
-        ], dim=-2)  # fmt: skip
+        far = (x - residuals[..., None]).abs()
+        if self.layout.angle is not None:
+            angle = math.pi * steps / settings.bins  # half a turn, whose ends are the same
+            turned = torch.sin(angle - residuals[..., self.layout.angle, None]).abs()
+            far = far.index_copy(-2, torch.tensor([self.layout.angle], device=far.device), turned.unsqueeze(-2))
         return torch.log_softmax(-far / settings.width, dim=-1)

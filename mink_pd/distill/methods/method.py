@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mink_pd.config.section import Section
 from mink_pd.distill.pairs import TapPair
+from mink_pd.models.box_layout import BoxLayout
 
 Channels = dict[str, tuple[int, int]]  # per tap of a method: (teacher's, student's)
 Terms = tuple[dict[str, Tensor], dict[str, Tensor]]
@@ -27,6 +28,10 @@ class Method(nn.Module, ABC):
         """
         super().__init__()
         self.name, self.settings = name, settings
+
+    def attach(self, layout: BoxLayout | None) -> None:
+        """Told once, before the first batch: how to read the taps ``scores`` and ``boxes``, None where ``boxes`` are no
+        plain codes. Raises DistillError for a head that the method cannot compare."""
 
     def forward(self, pairs: list[TapPair]) -> Terms:
         """Weighted loss terms and logs of one batch."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mink_pd.config.methods import MethodConfig
 from mink_pd.distill.importance import select
-from mink_pd.distill.methods.heads import BOX, HeadMethod, anchor_scores, relative
+from mink_pd.distill.methods.heads import BoxMethod, relative
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
 from mink_pd.processes import shared_count
@@ -16,7 +16,7 @@ from mink_pd.registry import METHODS
 
 
 class SparseKDConfig(MethodConfig):
-    """SparseKD's logits at pivotal positions (Yang et al., NeurIPS 2022); distill.initialise is its other half."""
+    """SparseKD's logits at pivotal positions (Yang et al., NeurIPS 2022)."""
 
     taps: list[Literal["scores", "boxes"]] = ["scores", "boxes"]
     rows: int = Field(64, ge=1)  # pivotal positions a frame
@@ -25,13 +25,14 @@ class SparseKDConfig(MethodConfig):
 
 
 @METHODS.register("sparsekd")
-class SparseKD(HeadMethod):
+class SparseKD(BoxMethod):
     """Class probabilities and boxes at the few sites that the teacher's classification finds pivotal.
 
     ``classification`` sum_i m_i (p_T - p_S)^2 / sum_i m_i and ``box`` sum_i m_i |b_T - b_S| / sum_i m_i, m the
     teacher's confidence at its ``rows`` highest-scoring sites of each frame (the soft mask and the ranked choice).
-    Departures: residuals of anchors, each weighed by its own confidence, where the paper has a centre's; sin of the
-    angle's difference, as the detection loss. Teacher-guided initialisation is ``distill.initialise: teacher``.
+    The rest of the recipe: label distillation is ``distill.labels: teacher``, teacher-guided initialisation
+    ``distill.initialise: teacher``. Departures: boxes at all pivotal positions, not at labelled objects alone; of heads
+    with anchors their residuals, each weighed by its own confidence, and the sine of the angle's difference.
     """
 
     Settings = SparseKDConfig
@@ -39,7 +40,7 @@ class SparseKD(HeadMethod):
 
     def compare(self, pair: TapPair) -> tuple[Tensor, dict[str, Tensor]]:
         frame = pair.teacher.frame  # (S,)
-        confidence = anchor_scores(pair, torch.arange(len(frame), device=frame.device))  # (S, A)
+        confidence = self.box_scores(pair, torch.arange(len(frame), device=frame.device))  # (S, A)
         selected = select(confidence.amax(dim=1), frame, len(pair.batch), self.settings.rows)
         pivotal = torch.cat(selected)  # (n,)
         theirs, ours = (tap.features[pivotal] for tap in (pair.teacher, pair.student))
@@ -48,12 +49,6 @@ class SparseKD(HeadMethod):
             each = (theirs.sigmoid() - ours.sigmoid()).square().sum(dim=1)
         else:
             weight, mask = self.settings.box, confidence[pivotal]  # (n, A)
-            each = box_difference(theirs.view(*mask.shape, BOX), ours.view(*mask.shape, BOX))
+            each = self.layout.distance(self.layout.split(theirs), self.layout.split(ours))
         loss = weight * (mask * each).sum() / shared_count(mask.sum(), least=1e-6)
         return loss, watch(pair, selected=selected, phi=relative(mask), teacher=theirs, student=ours)
-
-
-def box_difference(a: Tensor, b: Tensor) -> Tensor:
-    """L1 distance (...) of residuals (..., 7), of the angle that of its sine."""
-    difference = a - b
-    return difference[..., :-1].abs().sum(dim=-1) + torch.sin(difference[..., -1]).abs()

@@ -1,14 +1,16 @@
 """Localisation distillation against loops over bins."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from random_taps import ANCHORS, RandomTaps
+from random_taps import ANCHORS, LAYOUT, RandomTaps
 
 from mink_pd.distill.methods.localisation import Localisation, LocalisationConfig
 from mink_pd.distill.methods.regions import near_objects
 from mink_pd.errors import DistillError
+from mink_pd.models.box_layout import BoxLayout
 
 SETTINGS = LocalisationConfig(bins=9, reach=0.8, width=0.2)
 CHANNELS = {"boxes": (ANCHORS * 7, ANCHORS * 7)}
@@ -26,7 +28,9 @@ def distribution(residual: float, angle: bool) -> list[float]:
 def test_loss_is_the_papers() -> None:
     taps = RandomTaps(80, 0, 60)
     pair = taps.head("boxes")
-    loss, _ = Localisation("localisation", SETTINGS, CHANNELS).compare(pair)
+    method = Localisation("localisation", SETTINGS, CHANNELS)
+    method.attach(LAYOUT)
+    loss, _ = method.compare(pair)
     rows = torch.cat(near_objects(pair, 0.25)).tolist()
     total = weights = 0.0
     for row in rows:
@@ -49,10 +53,30 @@ def test_half_a_turn_costs_nothing() -> None:
     turned = pair.teacher.features.clone()
     turned[:, 6::7] += math.pi
     pair.student = type(pair.teacher)(pair.teacher.voxels.tensor(turned), pair.teacher.voxels)
-    loss, _ = Localisation("localisation", SETTINGS, CHANNELS).compare(pair)
+    method = Localisation("localisation", SETTINGS, CHANNELS)
+    method.attach(LAYOUT)
+    loss, _ = method.compare(pair)
     assert abs(loss.item()) < 1e-5
 
 
-def test_a_head_that_has_no_residuals_is_refused() -> None:
-    with pytest.raises(DistillError, match=r"distill\.localisation\.taps.*'boxes' has 40 channels.*7 an anchor"):
-        Localisation("localisation", SETTINGS, {"boxes": (40, 40)})
+def test_a_head_that_has_no_codes_is_refused() -> None:
+    with pytest.raises(DistillError, match=r"localisation compares boxes, and this detector's head predicts bins"):
+        Localisation("localisation", SETTINGS, {"boxes": (40, 40)}).attach(None)
+
+
+def test_numbers_of_a_centre_head_are_brought_to_the_bins() -> None:
+    """Two layouts of the same boxes: numbers as they are, and numbers moved and stretched that the layout undoes."""
+    pair = RandomTaps(80, 0, 60).head("boxes")
+    middle, spread = (0.5, 0.5, -1.0, 0.6, 0.6, 0.6, 0.0, 0.0), (0.5, 0.5, 2.0, 1.5, 1.5, 1.5, 1.0, 1.0)
+    owner, losses = LAYOUT.owner, []
+    for stretched in (False, True):
+        layout = BoxLayout(owner, *((middle, spread) if stretched else ((0.0,) * 8, (1.0,) * 8)))
+        taps = []
+        for tap in (pair.teacher, pair.student):
+            codes = torch.cat([tap.features, tap.features[:, :ANCHORS]], dim=1).view(-1, ANCHORS, 8)
+            codes = codes * torch.tensor(spread) + torch.tensor(middle) if stretched else codes
+            taps.append(type(tap)(tap.voxels.tensor(codes.flatten(1)), tap.voxels))
+        method = Localisation("localisation", SETTINGS, CHANNELS)
+        method.attach(layout)
+        losses.append(method.compare(replace(pair, teacher=taps[0], student=taps[1]))[0].item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from random_taps import ANCHORS, RandomTaps, best_rows
+from random_taps import ANCHORS, LAYOUT, RandomTaps, best_rows
 
 from mink_pd.distill.methods.sparsekd import SparseKD, SparseKDConfig
 
@@ -16,7 +16,9 @@ def test_loss_is_the_papers(name: str) -> None:
     taps = RandomTaps(40, 0, 30)
     pair = taps.head(name)
     settings = SparseKDConfig(rows=5, classification=3.0, box=0.5)
-    loss, _ = SparseKD("sparsekd", settings, CHANNELS).compare(pair)
+    method = SparseKD("sparsekd", settings, CHANNELS)
+    method.attach(LAYOUT)
+    loss, _ = method.compare(pair)
     confidence = torch.sigmoid(taps.guide["scores"].features)
     rows = [row for frame in range(3) for row in best_rows(confidence.amax(dim=1), pair.teacher.frame, frame, 5)]
     assert len(rows) == 10

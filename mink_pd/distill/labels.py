@@ -1,0 +1,25 @@
+"""Label distillation (SparseKD, Yang et al., NeurIPS 2022): the teacher's boxes beside the ground truth."""
+
+from dataclasses import replace
+
+import torch
+
+from mink_pd.data.batch import Batch
+from mink_pd.models import Detections
+
+
+def with_teacher_labels(batch: Batch, found: list[Detections], least: float) -> Batch:
+    """The batch with the teacher's detections of a score of ``least`` or more among its objects, before the labelled
+    ones; velocities that the teacher does not predict are unknown."""
+    boxes, labels, velocities = [], [], []
+    for index, frame in enumerate(found):
+        sure = frame.scores >= least
+        boxes.append(torch.cat([frame.boxes[sure].to(batch.boxes[index].dtype), batch.boxes[index]]))
+        labels.append(torch.cat([frame.labels[sure], batch.labels[index]]))
+        if batch.velocities is not None:
+            known = batch.velocities[index]
+            said = (
+                known.new_full((int(sure.sum()), 2), torch.nan) if frame.velocities is None else frame.velocities[sure]
+            )
+            velocities.append(torch.cat([said.to(known.dtype), known]))
+    return replace(batch, boxes=boxes, labels=labels, velocities=None if batch.velocities is None else velocities)
