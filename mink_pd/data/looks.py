@@ -21,7 +21,7 @@ _MARGIN = 0.3  # of the mean logarithm of the spread, by which another width mus
 _COLUMNS = ("x", "y", "z", "intensity", "ring", "time")
 
 
-def check_extent(path: Path, xyz: np.ndarray) -> None:
+def check_extent(path: str, xyz: np.ndarray) -> None:
     """Raise DataError where the coordinates (3, P) are not those of a vehicle's surroundings in metres."""
     if xyz.shape[1] < _FEWEST:
         return

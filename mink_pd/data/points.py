@@ -10,7 +10,7 @@ from mink_pd.data.formats import SUFFIXES, Columns, read_columns
 from mink_pd.data.looks import check_extent
 from mink_pd.errors import DataError
 
-__all__ = ["SUFFIXES", "Cloud", "read_cloud", "read_points", "with_columns"]
+__all__ = ["SUFFIXES", "Cloud", "make_cloud", "read_cloud", "read_points", "with_columns"]
 
 _INTENSITY = ("intensity", "intensities", "reflectance", "reflectivity", "scalar_intensity", "remission", "i")
 _MOST_ABOVE = 0.01  # share of points brighter than the full scale: single retroreflectors are
@@ -37,8 +37,11 @@ def read_cloud(path: str | Path, settings: PointsConfig = _DEFAULT, to_lidar: np
     Raises DataError: missing or unknown file, truncated, no valid point, or something that does not look like a cloud
     of these settings.
     """
-    path = Path(path)
-    columns = read_columns(path, settings)
+    return make_cloud(str(path), read_columns(Path(path), settings), settings, to_lidar)
+
+
+def make_cloud(path: str, columns: Columns, settings: PointsConfig, to_lidar: np.ndarray | None = None) -> Cloud:
+    """The same from columns that something else has read; ``path`` begins each message."""
     missing = [name for name in "xyz" if name not in columns]
     if missing:
         raise DataError(f"{path}: has no {', '.join(missing)} (it has {_listed(columns)}); convert it")
@@ -84,7 +87,7 @@ def _listed(columns: Columns) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def _chosen_returns(path: Path, columns: Columns, wanted: int) -> Columns:
+def _chosen_returns(path: str, columns: Columns, wanted: int) -> Columns:
     if "return" not in columns:
         raise DataError(
             f"{path}: has no column 'return' for data.returns={wanted}; name it in data.columns, or unset it"
@@ -93,7 +96,7 @@ def _chosen_returns(path: Path, columns: Columns, wanted: int) -> Columns:
     return {name: values[kept] for name, values in columns.items()}
 
 
-def _table(path: Path, columns: Columns, settings: PointsConfig, to_lidar: np.ndarray | None) -> np.ndarray:
+def _table(path: str, columns: Columns, settings: PointsConfig, to_lidar: np.ndarray | None) -> np.ndarray:
     """float32 (4, P): coordinates in the LiDAR frame, and the intensity divided by its full scale."""
     table = np.zeros((4, len(columns["x"])), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and left out
@@ -112,7 +115,7 @@ def _table(path: Path, columns: Columns, settings: PointsConfig, to_lidar: np.nd
     return table
 
 
-def _full_scale(path: Path, values: np.ndarray, settings: PointsConfig) -> float:
+def _full_scale(path: str, values: np.ndarray, settings: PointsConfig) -> float:
     """What the intensities are divided by. Raises DataError where neither the settings nor their type say it."""
     if isinstance(settings.intensity, float):
         return settings.intensity
@@ -131,7 +134,7 @@ def _likely_scale(largest: float) -> int:
     return 1 if largest <= 1 else 255 if largest <= 255 else 65535
 
 
-def _check_intensity(path: Path, values: np.ndarray, settings: PointsConfig) -> None:
+def _check_intensity(path: str, values: np.ndarray, settings: PointsConfig) -> None:
     """Raise DataError where many intensities (P,) are above 1, or any is below 0: they have another full scale."""
     said = f"data.intensity={settings.intensity:g}" if isinstance(settings.intensity, float) else "floats are 0..1"
     scale = settings.intensity if isinstance(settings.intensity, float) else 1.0
