@@ -119,11 +119,14 @@ def explain(folder: Path, error: Exception) -> DataError:
 
 
 def scenes_of_split(tables: Any, split: str) -> set[str]:
-    """Names of the scenes of a split: the devkit's own, or one of the version folder's splits.json.
+    """Names of the scenes of a split: the devkit's own, or one of the version folder's splits.json; or a scene's own
+    name.
 
     Raises DataError for a split that is unknown, or that this version does not hold.
     """
     folder = Path(tables.dataroot) / tables.version
+    if any(scene["name"] == split for scene in tables.scene):
+        return {split}
     wanted = _VERSION_OF_SPLIT.get(split)
     if wanted is not None and not tables.version.endswith(wanted):
         fitting = [name for name, end in _VERSION_OF_SPLIT.items() if tables.version.endswith(end)]

@@ -1,8 +1,10 @@
 """Drives of KITTI's raw data (Geiger et al., IJRR 2013), synchronised and rectified, through pykitti."""
 
+import calendar
 import importlib.util
 import re
 import sys
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +18,7 @@ from mink_pd.data.kitti import IMAGE_SIZE
 from mink_pd.data.points import read_cloud
 from mink_pd.data.projection import in_camera_view
 from mink_pd.errors import DataError
+from mink_pd.files import read_text
 
 _CALIBRATION = ("calib_imu_to_velo.txt", "calib_velo_to_cam.txt", "calib_cam_to_cam.txt")
 
@@ -26,13 +29,14 @@ class KittiRaw:
     """The scans of one drive as frames without boxes; ids are the scans' numbers, such as 0000000005.
 
     Scans may be missing in the middle of a drive (they are in some official ones): frames follow the scan
-    files.
+    files. stamps: of each scan [ns], None without velodyne_points/timestamps.txt.
     """
 
     def __init__(self, drive: Any, *, camera_view: bool = True, point_settings: PointsConfig = _DEFAULT) -> None:
         """drive: a ``pykitti.raw``. camera_view: keep only the points that the left colour camera sees."""
         self.files = [Path(file) for file in drive.velo_files]
         self.ids = [file.stem for file in self.files]
+        self.stamps = _stamps(self.files)
         self.camera_view, self.point_settings = camera_view, point_settings
         self.calibration = Calibration(
             p2=drive.calib.P_rect_20,
@@ -105,6 +109,25 @@ def _pykitti() -> ModuleType:
     finally:
         del sys.modules["cv2"]
     return pykitti
+
+
+def _stamps(files: list[Path]) -> list[int] | None:
+    """The time stamp of each scan [ns]: line N of timestamps.txt is scan N's."""
+    path = files[0].parents[1] / "timestamps.txt"
+    if not path.exists():
+        return None
+    lines = read_text(path).splitlines()
+    try:
+        return [_nanoseconds(lines[int(file.stem)]) for file in files]
+    except (ValueError, IndexError):
+        raise DataError(f"{path}: lacks the time of a scan, such as 2011-09-26 13:02:25.594360375; copy it again") from None
+
+
+def _nanoseconds(text: str) -> int:
+    """Date and time in UTC as nanoseconds since 1970; KITTI's have nine decimals, more than a datetime holds."""
+    whole, _, decimals = text.strip().partition(".")
+    seconds = calendar.timegm(datetime.strptime(whole, "%Y-%m-%d %H:%M:%S").timetuple())
+    return seconds * 1_000_000_000 + int(decimals[:9].ljust(9, "0"))
 
 
 def _image_size(path: Path) -> tuple[int, int]:

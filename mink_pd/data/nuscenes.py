@@ -59,7 +59,7 @@ class Keyframe:
     """What the tables say of a sample.
 
     boxes float32 (B, 7), names (B,), velocities float32 (B, 2): as in Frame; seen (B,) int: LiDAR and radar points in
-    each box, counted by the annotators; global_from_lidar float64 (4, 4).
+    each box, counted by the annotators; global_from_lidar float64 (4, 4); stamp: of the LiDAR's turn [ns].
     """
 
     token: str
@@ -69,6 +69,7 @@ class Keyframe:
     velocities: np.ndarray
     seen: np.ndarray
     global_from_lidar: np.ndarray
+    stamp: int
 
 
 class NuScenesConfig(DataConfig):
@@ -90,10 +91,10 @@ class NuScenesConfig(DataConfig):
 
 @DATASETS.register("nuscenes")
 class NuScenes(Dataset):
-    """The keyframes of one split; ids are the samples' tokens.
+    """The keyframes of one split, or of one scene; ids are the samples' tokens, stamps their times [ns].
 
     version: the tables' folder, such as v1.0-trainval. split: one of the devkit's (train, val, mini_train, ...), or of
-    the version folder's splits.json. sweeps: turns of the LiDAR joined a frame, the keyframe's own included; fewer
+    the version folder's splits.json, or a scene, such as scene-0061. sweeps: turns of the LiDAR joined a frame, the keyframe's own included; fewer
     where a scene has just begun. max_frames: only the first so many.
 
     A frame's points have five columns: x, y, z [m], intensity (0..1, the file's 0..255 divided by 255) and time lag
@@ -124,6 +125,7 @@ class NuScenes(Dataset):
         except (KeyError, TypeError, ValueError) as error:
             raise explain(self.root / version, error) from None
         self.ids = [keyframe.token for keyframe in self.keyframes]
+        self.stamps = [keyframe.stamp for keyframe in self.keyframes]
         self.whole_split = max_frames is None
         self._check_files()
 
@@ -208,7 +210,8 @@ def _keyframes(tables: Any, scenes: set[str], sweeps: int, most: int | None) -> 
         records = [tables.get("sample_annotation", token) for token in sample["anns"]]
         classes = [to_class(record["category_name"]) for record in records]
         known = [(record, name) for record, name in zip(records, classes, strict=True) if name is not None]
-        yield Keyframe(sample["token"], turns, *_objects(tables, known, own), own)
+        stamp = chain[0]["timestamp"] * 1000
+        yield Keyframe(sample["token"], turns, *_objects(tables, known, own), own, stamp)
 
 
 def _chain(tables: Any, sample: dict[str, Any], sweeps: int) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What mink-pd detect is given: point cloud files and folders, as frames; and what it writes for each."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,12 +110,17 @@ def write_detections(out: Path, frame: Frame, found: FrameDetections) -> None:
 def write_json(path: Path, found: FrameDetections) -> None:
     """boxes: x, y, z of the centre, l, w, h [m], yaw [rad], LiDAR frame; names; scores; velocities x, y [m/s] of
     detectors that predict them; row i for box i."""
+    with whole_file(path) as file:
+        json.dump(as_rows(found), file, indent=1)
+        file.write("\n")
+
+
+def as_rows(found: FrameDetections) -> dict[str, list]:
+    """The detections as lists, row i for box i."""
     rows = {"boxes": found.boxes.tolist(), "names": found.names.tolist(), "scores": found.scores.tolist()}
     if found.velocities is not None:
         rows["velocities"] = found.velocities.tolist()
-    with whole_file(path) as file:
-        json.dump(rows, file, indent=1)
-        file.write("\n")
+    return rows
 
 
 def _files(path: Path) -> list[Path]:
@@ -130,10 +136,17 @@ def _files(path: Path) -> list[Path]:
         raise DataError(f"{path}: holds training and testing, whose frames have the same names; give one of them")
     path = halves[0] if halves else path
     folder = next((path / name for name in SCANS if (path / name).is_dir()), path)
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+    files = sorted(
+        (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file()), key=_in_order
+    )
     if not files:
         raise DataError(f"{folder}: holds no {', '.join(SUFFIXES)} file; give a folder of point clouds")
     return files
+
+
+def _in_order(path: Path) -> list[str | int]:
+    """A key that sorts the numbers in file names by value: 2.bin before 10.bin."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
 
 
 def _source(path: Path, calibration: Path | None) -> Source:

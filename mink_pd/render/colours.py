@@ -3,6 +3,8 @@
 All colours are RGB in [0, 1], as the picture shows them (sRGB).
 """
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -36,6 +38,13 @@ WHITE = (1.0, 1.0, 1.0)
 
 _LOG_FROM = 20.0  # a wider spread than this is shown on a logarithmic scale
 _DARKEST = 0.12  # the first part of the colour map is as dark as the background
+
+
+def class_colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
+    """A colour for each class, in this order: that of :data:`CLASSES` where it is there, else the next of the palette
+    of Okabe and Ito, again from its start where there are more classes than colours."""
+    free = itertools.cycle(OKABE_ITO.values())
+    return {name: CLASSES[name] if name in CLASSES else next(free) for name in names}
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ def describe(topics: dict[str, Topic]) -> str:
 class Recording:
     """The clouds of a topic as frames without boxes. ids are the messages' numbers, from 000000.
 
-    stamps: of each message's header [ns], where that is set, else when it was logged. dropped: points left out of the
-    clouds read so far.
+    stamps: of each message's header [ns], where that is set, else when it was logged; logged: when it was logged [ns].
+    frame_id: the frame of reference of the first cloud. dropped: points left out of the clouds read so far.
     """
 
     def __init__(
@@ -66,7 +66,8 @@ class Recording:
         self._container = open_container(self.path)
         try:
             self.topic = _choose(self.path, self._container.topics, topic)
-            self._places, self.stamps = self._look_through()
+            self.frame_id = ""
+            self._places, self.logged, self.stamps = self._look_through()
         except BaseException:
             self.close()
             raise
@@ -108,12 +109,13 @@ class Recording:
         self.dropped += cloud.dropped
         return Frame(self.ids[index], with_columns(cloud.points, self.columns))
 
-    def _look_through(self) -> tuple[list[Hashable], list[int]]:
-        """Where each message is, and its time stamp [ns]."""
+    def _look_through(self) -> tuple[list[Hashable], list[int], list[int]]:
+        """Where each message is, when it was logged, and its time stamp [ns]."""
         places, logged, stamps = list[Hashable](), list[int](), list[int]()
         for index, stored in enumerate(self._container.messages(self.topic)):
             message = self._decode(index, stored.data)
             to_columns(message, self._where(index))
+            self.frame_id = self.frame_id or message.header.frame_id
             places.append(stored.place)
             logged.append(stored.time)
             stamps.append(message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec)
@@ -122,7 +124,7 @@ class Recording:
         self._check_order(logged)
         if any(stamps):
             self._check_order(stamps)
-        return places, stamps if any(stamps) else logged
+        return places, logged, stamps if any(stamps) else logged
 
     def _check_order(self, times: list[int]) -> None:
         for index in range(1, len(times)):
