@@ -12,6 +12,7 @@ COMMANDS = {
     "demo": "simulate, train, distil, evaluate and render: the main job end to end",
     "simulate-kitti": "simulate a data set in KITTI's layout",
     "simulate-nuscenes": "simulate a data set in nuScenes' schema",
+    "simulate-drive": "simulate recordings and labelled clouds of any LiDAR",
     "train": "train a detector",
     "distill": "train a student with a teacher beside it",
     "detect": "detect objects in point clouds",

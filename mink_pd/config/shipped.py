@@ -32,8 +32,8 @@ def find_config(name: str | Path, kind: str = "") -> Path:
 
 
 def shipped_names(kind: str = "") -> list[str]:
-    """Names that :func:`find_config` knows, e.g. ``published/mmdet3d_second``; not those of mere parts."""
+    """Names that :func:`find_config` knows, e.g. ``published/mmdet3d_second``; not those of parts and sensors."""
     folder = CONFIGS / kind
-    own = () if kind else ("experiments", "parts")
+    own = () if kind else ("experiments", "parts", "sensors")
     paths = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
     return sorted(str(path) for path in paths if path.parts[0] not in own)

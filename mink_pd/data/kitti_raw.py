@@ -120,7 +120,7 @@ def _stamps(files: list[Path]) -> list[int] | None:
     try:
         return [_nanoseconds(lines[int(file.stem)]) for file in files]
     except (ValueError, IndexError):
-        raise DataError(f"{path}: lacks the time of a scan, such as 2011-09-26 13:02:25.594360375; copy it again") from None
+        raise DataError(f"{path}: lacks a scan's time, such as 2011-09-26 13:02:25.594360375; copy it again") from None
 
 
 def _nanoseconds(text: str) -> int:

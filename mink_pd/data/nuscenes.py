@@ -94,8 +94,8 @@ class NuScenes(Dataset):
     """The keyframes of one split, or of one scene; ids are the samples' tokens, stamps their times [ns].
 
     version: the tables' folder, such as v1.0-trainval. split: one of the devkit's (train, val, mini_train, ...), or of
-    the version folder's splits.json, or a scene, such as scene-0061. sweeps: turns of the LiDAR joined a frame, the keyframe's own included; fewer
-    where a scene has just begun. max_frames: only the first so many.
+    the version folder's splits.json, or a scene, such as scene-0061. sweeps: turns of the LiDAR joined a frame, the
+    keyframe's own included; fewer where a scene has just begun. max_frames: only the first so many.
 
     A frame's points have five columns: x, y, z [m], intensity (0..1, the file's 0..255 divided by 255) and time lag
     [s], 0 for the keyframe's own, rising with age. Boxes are those of the ten detection classes, named so; what the

@@ -1,4 +1,4 @@
-"""KITTI's car: its cameras, LiDAR and inertial unit, and their calibration as files give it.
+"""KITTI's car: its LiDAR, cameras and inertial unit, and their calibration as files give it.
 
 The numbers are those of a typical KITTI drive: focal length 721.5 px, a stereo baseline of 0.54 m, rotations
 of less than a degree between the LiDAR and the camera.
@@ -7,8 +7,10 @@ of less than a degree between the LiDAR and the camera.
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from mink_pd.config.sensor import load_sensor
 from mink_pd.data.calibration import Calibration
 
+HDL64E = load_sensor("hdl64e")
 IMAGE_SIZE = (1242, 375)  # width, height [px]
 FOCAL, CX, CY = 721.5377, 609.5593, 172.854
 

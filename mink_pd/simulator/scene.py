@@ -7,8 +7,7 @@ import numpy as np
 
 from mink_pd.simulator.ground import Ground
 from mink_pd.simulator.mesh import Mesh, merge, place
-
-SENSOR_HEIGHT = 1.73  # of the LiDAR above the ground [m], as on KITTI's car
+from mink_pd.simulator.rig import HDL64E
 
 
 @dataclass
@@ -76,8 +75,8 @@ class Scene:
         return Snapshot(local, owner, boxes, names, labelled)
 
     def sensor_height(self, pose: tuple[float, float, float]) -> float:
-        """Height of the LiDAR above the world's origin when the car stands at x, y, yaw [m]."""
-        return float(self.ground.height(np.array(pose[0]), np.array(pose[1]))) + SENSOR_HEIGHT
+        """Height of KITTI's LiDAR above the world's origin when the car stands at x, y, yaw [m]."""
+        return float(self.ground.height(np.array(pose[0]), np.array(pose[1]))) + HDL64E.height
 
 
 _SIGNS = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])  # of a rectangle's corners, in turn

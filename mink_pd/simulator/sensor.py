@@ -1,4 +1,4 @@
-"""A Velodyne HDL-64E: which rays it casts, which come back, how far and how bright they seem."""
+"""A spinning LiDAR: which rays it casts, which come back, how far and how bright they seem; KITTI's in particular."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,16 +8,17 @@ import numpy as np
 import open3d as o3d
 
 from mink_pd.boxes.geometry import corners
+from mink_pd.config.sensor import SensorConfig
 from mink_pd.data.projection import in_camera_view
 from mink_pd.simulator.draws import Rng
 from mink_pd.simulator.mesh import Surface
-from mink_pd.simulator.rig import IMAGE_SIZE, calibration
+from mink_pd.simulator.rig import HDL64E, IMAGE_SIZE, calibration
 from mink_pd.simulator.scene import Snapshot
 
-AZIMUTH_STEP = np.radians(0.18)  # 2,000 firings a turn
-MAX_RANGE = 80.0  # [m], as far as KITTI's scans reach
-RANGE_NOISE = 0.02  # standard deviation [m]
-BLOCK_HEIGHTS = (0.207, 0.12)  # of the upper and lower lasers above the LiDAR frame's origin [m]
+AZIMUTH_STEP = np.radians(HDL64E.azimuth_step)
+MAX_RANGE = HDL64E.range  # as far as KITTI's scans reach
+_HEIGHTS = np.unique(HDL64E.origins())  # of the lasers above the LiDAR frame's origin [m]
+_REACH = 50.0 / MAX_RANGE  # share of the range at which a white wall gives a signal of 1
 
 
 class Response(NamedTuple):
@@ -38,7 +39,7 @@ RESPONSES = {
     Surface.ROAD: Response(0.05, 0.14, 0.01, 0.0),
 }
 _TABLE = np.array([RESPONSES[surface] for surface in Surface])  # (surfaces, 4)
-WEAK_SIGNAL = 0.015  # reflectance x cosine x (50 m / range)^2; two in three echoes as weak as this return
+WEAK_SIGNAL = 0.015  # reflectance x cosine x (reach / range)^2; two in three echoes as weak as this return
 
 
 @dataclass
@@ -55,34 +56,33 @@ class Scan:
     possible: np.ndarray
 
 
-def elevations() -> np.ndarray:
-    """(64,) elevation of each beam [rad]: 32 by 1/3 degree from +2 degrees, 32 by about 1/2 down to -24.9."""
-    return np.radians(np.concatenate([np.linspace(2, -8.45, 32), np.linspace(-8.87, -24.9, 32)]))
-
-
-@lru_cache(maxsize=2)
-def beams(camera_view: bool) -> np.ndarray:
-    """float32 (R, 6) origin and unit vector of each ray, beam by beam: all, or those towards the image.
-
-    The two blocks of lasers sit above the origin of the LiDAR frame: by 0.207 m and 0.12 m, says a fit of
-    tan(elevation) to 1 / range over each ring of real scans. Each beam has an azimuth offset of its own.
-    """
-    azimuth = np.arange(0, 2 * np.pi - AZIMUTH_STEP / 2, AZIMUTH_STEP) - np.pi
-    elevation = elevations()
-    offset = np.random.default_rng(64).uniform(0, AZIMUTH_STEP, len(elevation))
+def cast_by(sensor: SensorConfig) -> np.ndarray:
+    """float64 (L, A, 6) origin and unit vector of each ray of a turn that starts behind the sensor, by beam (L) and
+    azimuth (A), in the LiDAR frame. Each beam has an azimuth offset of its own."""
+    step = np.radians(sensor.azimuth_step)
+    azimuth = np.arange(0, 2 * np.pi - step / 2, step) - np.pi
+    elevation = sensor.elevations()
+    offset = np.random.default_rng(64).uniform(0, step, len(elevation))
     a, e = (
         azimuth[None, :] + offset[:, None],
         np.broadcast_to(elevation[:, None], (len(elevation), len(azimuth))),
     )
     rays = np.zeros((*a.shape, 6))
-    rays[..., 2] = np.repeat(BLOCK_HEIGHTS, 32)[:, None]
+    rays[..., 2] = sensor.origins()[:, None]
     rays[..., 3:] = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], -1)
-    rays = rays.reshape(-1, 6)
+    return rays
+
+
+@lru_cache(maxsize=2)
+def beams(camera_view: bool) -> np.ndarray:
+    """float32 (R, 6) origin and unit vector of each ray of KITTI's LiDAR, beam by beam: all, or those towards the
+    image."""
+    rays = cast_by(HDL64E).reshape(-1, 6)
     if camera_view:
         # The camera sits 0.3 m from the LiDAR, so what a ray's point projects to depends on its range. A
         # degree is added on each side: a turn may start up to one step later.
         ends = [rays[:, :3] + length * rays[:, 3:] for length in (2.5, 10.0, MAX_RANGE)]
-        rays = rays[np.any([in_image(_turn(end, turn)) for end in ends for turn in (-0.02, 0, 0.02)], axis=0)]
+        rays = rays[np.any([in_image(turned(end, turn)) for end in ends for turn in (-0.02, 0, 0.02)], axis=0)]
     return rays.astype(np.float32)
 
 
@@ -92,9 +92,9 @@ def in_image(points: np.ndarray) -> np.ndarray:
 
 
 def scan(snapshot: Snapshot, rng: Rng, camera_view: bool = True) -> Scan:
-    """One turn of the sensor; with ``camera_view`` only the points that the camera sees."""
+    """One turn of KITTI's LiDAR; with ``camera_view`` only the points that the camera sees."""
     rays = beams(camera_view).copy()
-    rays[:, 3:] = _turn(rays[:, 3:], rng.uniform(0, AZIMUTH_STEP))  # the turn starts anywhere
+    rays[:, 3:] = turned(rays[:, 3:], rng.uniform(0, AZIMUTH_STEP))  # the turn starts anywhere
     mesh, count = snapshot.mesh, len(snapshot.boxes)
     hits = caster(mesh.vertices, mesh.triangles).cast_rays(to_tensor(rays), nthreads=1)
     distance = hits["t_hit"].numpy()
@@ -115,14 +115,19 @@ def scan(snapshot: Snapshot, rng: Rng, camera_view: bool = True) -> Scan:
 
 
 def echo(
-    rng: Rng, distance: np.ndarray, cosine: np.ndarray, surface: np.ndarray, reflectance: np.ndarray
+    rng: Rng,
+    distance: np.ndarray,
+    cosine: np.ndarray,
+    surface: np.ndarray,
+    reflectance: np.ndarray,
+    sensor: SensorConfig = HDL64E,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Measured range [m], intensity [0..1] and whether the echo was strong enough, each (R,)."""
     exponent, spread, lost, depth = _TABLE[surface].T
     count = len(distance)
-    measured = distance + rng.normal(0, RANGE_NOISE, count) + depth * rng.exponential(1, count)
+    measured = distance + rng.normal(0, sensor.range_noise, count) + depth * rng.exponential(1, count)
     brightness = reflectance * cosine**exponent
-    signal = brightness * cosine * (50 / distance) ** 2
+    signal = brightness * cosine * (_REACH * sensor.range / distance) ** 2
     kept = rng.random(count) < (1 - lost) * (1 - np.exp(-signal / WEAK_SIGNAL))
     intensity = brightness * (1 + spread * rng.normal(0, 1, count)) + rng.normal(0, 0.02, count)
     # The sensor reports hundredths, and nothing below its threshold.
@@ -166,7 +171,7 @@ def _towards(box: np.ndarray, azimuth: np.ndarray, elevation: np.ndarray) -> np.
     cos, sin = np.cos(box[6]), np.sin(box[6])
     beside = np.abs([box[0] * cos + box[1] * sin, box[1] * cos - box[0] * sin]) - box[3:5] / 2
     reach = np.array([max(np.hypot(*np.maximum(beside, 0)), 0.5), distance.max()])
-    heights = box[2] + np.array([-0.5, 0.5]) * box[5] - np.array([[BLOCK_HEIGHTS[0]], [BLOCK_HEIGHTS[1]]])
+    heights = box[2] + np.array([-0.5, 0.5]) * box[5] - _HEIGHTS[:, None]
     levels = np.arctan2(heights[..., None], reach)  # (2 blocks, bottom and top, nearest and farthest)
     low, high = levels.min(), levels.max()
     return (np.abs(azimuth - bearing) <= spread) & (elevation >= low) & (elevation <= high)
@@ -184,6 +189,7 @@ def to_tensor(array: np.ndarray) -> o3d.core.Tensor:
     return o3d.core.Tensor.from_numpy(np.ascontiguousarray(array))
 
 
-def _turn(vectors: np.ndarray, angle: float) -> np.ndarray:
+def turned(vectors: np.ndarray, angle: float) -> np.ndarray:
+    """Vectors (V, 3) turned by an angle [rad] about z."""
     cos, sin = np.cos(angle), np.sin(angle)
     return vectors @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]], vectors.dtype)

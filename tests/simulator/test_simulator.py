@@ -11,9 +11,9 @@ from mink_pd.simulator.draws import frame_rng
 from mink_pd.simulator.ground import Ground, Road
 from mink_pd.simulator.labels import FAR, FEW_POINTS, make_labels, occlusion
 from mink_pd.simulator.mesh import box, merge
-from mink_pd.simulator.rig import IMAGE_SIZE, calibration
-from mink_pd.simulator.scene import SENSOR_HEIGHT, Scene, Snapshot, Thing
-from mink_pd.simulator.sensor import RANGE_NOISE, Scan, elevations, scan
+from mink_pd.simulator.rig import HDL64E, IMAGE_SIZE, calibration
+from mink_pd.simulator.scene import Scene, Snapshot, Thing
+from mink_pd.simulator.sensor import Scan, scan
 from mink_pd.simulator.street import random_scene
 
 Frame = tuple[Scene, Snapshot, Scan, Objects]
@@ -80,7 +80,7 @@ def test_objects_rest_on_uneven_ground(frames: list[Frame]) -> None:
     heights = []
     for scene, snapshot, *_ in frames:
         bottom = snapshot.boxes[:, 2] - snapshot.boxes[:, 5] / 2
-        ground = scene.ground.height(snapshot.boxes[:, 0], snapshot.boxes[:, 1]) - SENSOR_HEIGHT
+        ground = scene.ground.height(snapshot.boxes[:, 0], snapshot.boxes[:, 1]) - HDL64E.height
         np.testing.assert_allclose(bottom, ground, atol=1e-9)
         heights.append(bottom)
     assert 0.1 < np.concatenate(heights).std() < 1.0
@@ -112,7 +112,7 @@ def test_scenes_are_as_full_as_they_should_be(frames: list[Frame]) -> None:
 
 
 def test_beams_are_those_of_an_hdl64() -> None:
-    degrees = np.degrees(elevations())
+    degrees = np.degrees(HDL64E.elevations())
     assert (degrees[0], degrees[-1], len(degrees)) == (2.0, -24.9, 64)
     np.testing.assert_allclose(-np.diff(degrees[:32]), 1 / 3, atol=0.01)
     np.testing.assert_allclose(-np.diff(degrees[32:]), 1 / 2, atol=0.02)
@@ -124,7 +124,7 @@ def test_range_noise_and_full_turn() -> None:
     assert len(x) > 1000
     depth = x - 19.9
     assert abs(depth.mean()) < 0.003
-    assert 0.9 * RANGE_NOISE < depth.std() < 1.05 * RANGE_NOISE
+    assert 0.9 * HDL64E.range_noise < depth.std() < 1.05 * HDL64E.range_noise
     azimuth = np.degrees(np.arctan2(result.points[:, 1], result.points[:, 0]))
     assert np.histogram(azimuth, 36, (-180, 180))[0].min() > 1000
 
@@ -146,10 +146,10 @@ def test_dropout_grows_with_range_and_grazing_angle() -> None:
 def test_level_ground_fades_with_range() -> None:
     points = scan(flat_scene().snapshot(), np.random.default_rng(0), camera_view=False).points
     distance = np.hypot(points[:, 0], points[:, 1])
-    degrees = np.degrees(elevations())
+    degrees = np.degrees(HDL64E.elevations())
     share = []
     for beam, height in ((34, 0.12), (20, 0.207), (11, 0.207)):  # ground at 10 m, 24 m and 63 m
-        there = (SENSOR_HEIGHT + height) / np.tan(-np.radians(degrees[beam]))
+        there = (HDL64E.height + height) / np.tan(-np.radians(degrees[beam]))
         share.append((np.abs(distance - there) < 0.08 * there / 2).sum() / 2000)
     assert share[0] > 0.95
     assert share[0] > share[1] > 2 * share[2] > 0

@@ -4,15 +4,13 @@ Beams, firings a turn and mounting are those of a real keyframe. A turn takes no
 which meet the car's own roof, are left out.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from mink_pd.simulator.cast import Caster
 from mink_pd.simulator.draws import Rng
-from mink_pd.simulator.mesh import Mesh, merge
-from mink_pd.simulator.scene import Scene, Thing
-from mink_pd.simulator.sensor import MAX_RANGE, caster, echo, to_tensor
+from mink_pd.simulator.scene import Scene
+from mink_pd.simulator.sensor import MAX_RANGE, echo
 
 RINGS = 32
 ROOF_RINGS = 7  # the lowest ones
@@ -61,49 +59,19 @@ def directions(start: float) -> tuple[np.ndarray, np.ndarray]:
     return rays.reshape(-1, 3).astype(np.float32), np.tile(ring, FIRINGS).astype(np.float32)
 
 
-@dataclass
-class _Solid:
-    """A mesh in the world frame, ready to be met by rays."""
-
-    mesh: Mesh
-
-    def __post_init__(self) -> None:
-        self.caster = caster(self.mesh.vertices, self.mesh.triangles)
-
-    def meet(self, rays: np.ndarray) -> tuple[np.ndarray, ...]:
-        """For rays (R, 6): distance [m], infinite for none, |cosine| to the normal, surface, reflectance, each (R,)."""
-        hits = self.caster.cast_rays(to_tensor(rays), nthreads=1)
-        distance = hits["t_hit"].numpy()
-        triangle = np.where(np.isfinite(distance), hits["primitive_ids"].numpy().astype(np.int64), 0)
-        cosine = np.abs(np.einsum("rc,rc->r", hits["primitive_normals"].numpy(), rays[:, 3:]))
-        return distance, cosine, self.mesh.surface[triangle], self.mesh.reflectance[triangle]
-
-
 class Lidar:
     """Casts into a scene, whose resting part is prepared once."""
 
     def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        still = [self._mesh(thing, 0.0) for thing in scene.things if not thing.speed]
-        self.still = _Solid(merge(scene.ground.mesh(*scene.grid), *still))
-        self.moving = [thing for thing in scene.things if thing.speed]
+        self.caster = Caster(scene)
 
     def scan(self, time: float, world_from_lidar: np.ndarray, rng: Rng) -> np.ndarray:
         """float32 (P, 5): x, y, z [m, LiDAR frame], intensity [0..255], ring; only what came back."""
         rays, ring = directions(rng.uniform(-np.pi, np.pi))
         origin = np.broadcast_to(world_from_lidar[:3, 3], rays.shape)
         cast = np.concatenate([origin, rays @ world_from_lidar[:3, :3].T], 1).astype(np.float32)  # (R, 6)
-        found = self.still.meet(cast)
-        if self.moving:
-            other = _Solid(merge(*(self._mesh(thing, time) for thing in self.moving))).meet(cast)
-            nearer = other[0] < found[0]
-            found = tuple(np.where(nearer, b, a) for a, b in zip(found, other, strict=True))
-        hit = found[0] < MAX_RANGE
-        distance, cosine, surface, reflectance = (values[hit] for values in found)
-        measured, intensity, kept = echo(rng, distance, cosine, surface.astype(np.int64), reflectance)
+        found = self.caster.meet(time, cast)
+        hit = found.distance < MAX_RANGE
+        measured, intensity, kept = echo(rng, *found.only(hit))
         points = np.column_stack([rays[hit] * measured[:, None], np.round(255 * intensity), ring[hit]])
         return points[kept].astype(np.float32)
-
-    def _mesh(self, thing: Thing, time: float) -> Mesh:
-        x, y, yaw = thing.at(time)
-        return thing.mesh.moved(x, y, float(self.scene.ground.height(np.array(x), np.array(y))), yaw)
