@@ -8,22 +8,26 @@ import torch
 from pydantic import ValidationError
 from rich.progress import Progress
 
-from mink_pd.cli import console
-from mink_pd.commands.options import add_data, add_which, probability
+from mink_pd.cli import console, progress
+from mink_pd.commands.options import add_data, add_which, frequency, probability
 from mink_pd.config import Config, DataConfig, TrainConfig
 from mink_pd.config.points import NONE
 from mink_pd.data import open_dataset
 from mink_pd.data.formats import SUFFIXES
 from mink_pd.data.kitti_raw import open_raw
+from mink_pd.data.recordings import Recording, describe, is_recording
 from mink_pd.detect.bulk import Bulk
 from mink_pd.detect.clouds import Frames, PointFiles
 from mink_pd.detect.device import own_device, set_threads
+from mink_pd.detect.sequences import Drive, Outputs, check_readable, detect_drive
 from mink_pd.errors import ConfigError
 from mink_pd.export.card import CARD, digest, is_export
 from mink_pd.export.detector import ExportedDetector, Runtime
+from mink_pd.files import check_writable, make_folder
 from mink_pd.models import Detector
 from mink_pd.models.checkpoint import checkpoint_file, load_detector
 from mink_pd.processes import place
+from mink_pd.render.colours import class_colours
 from mink_pd.sparse import multiplies_bf16
 from mink_pd.train.runs import identify
 
@@ -32,7 +36,8 @@ DESCRIPTION = (
     "Detect objects in point clouds. Writes NAME.txt in KITTI's format where the calibration is known,"
     " else NAME.json with boxes in the LiDAR frame (x, y, z of the centre, l, w, h, yaw), and velocities where the"
     " detector predicts them. Clouds that are done are skipped, so a call that was stopped can be repeated;"
-    " torchrun shares them among processes."
+    " torchrun shares them among processes. A drive (a recording, or anything with --out NAME.jsonl) gives one file of"
+    " JSON lines: frame, stamp [ns], boxes, names, scores."
 )
 
 
@@ -41,8 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder, .safetensors file or export folder")
     inputs = f"{', '.join(SUFFIXES)} files, nuScenes' .pcd.bin, folders of them, or a folder in KITTI's layout"
+    inputs += "; or a recording: .mcap, .bag, .db3, or a folder of ROS 2"
     add("inputs", type=Path, nargs="*", metavar="INPUT", help=inputs)
-    add("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    add("--topic", help="of a recording: the topic of sensor_msgs/PointCloud2; the only one of its kind if not given")
+    add("--mcap", type=Path, metavar="FILE", help="of a drive: also write an MCAP file of the boxes for Foxglove")
+    rate = "with --mcap: frames a second of clouds that have no time stamps"
+    add("--rate", type=frequency, default=10.0, metavar="HZ", help=rate)
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to write to, or NAME.jsonl for a drive")
     split = "the frames of a split of the run's data set; for nuScenes keyframes with the sweeps before them"
     add("--split", metavar="NAME", help=split)
     add_data(parser, "of the run", "with --split: ")
@@ -61,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bf16", action="store_true", help=bf16)
     runtimes = "of an export folder; that it was made for, if not given"
     add("--runtime", choices=get_args(Runtime), help=runtimes)
-    add("--force", action="store_true", help="detect again where DIR holds detections already")
+    add("--force", action="store_true", help="detect again where there are detections already")
     add_which(parser)
 
 
@@ -82,10 +92,15 @@ def main(options: argparse.Namespace) -> None:
     data = recorded_as(options, config.data)
     settings |= data.model_dump(mode="json", include=set(POINTS))
     frames = open_frames(options, data)
+    detector.to(device)
+    outputs = drive_outputs(options, frames, config.data.classes)
+    if outputs is not None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
+            detect_in_drive(detector, config, frames, outputs)
+        return
     rank, world = place()
     bulk = Bulk(frames, options.out, settings, rank, world)
     bulk.open(options.force)
-    detector.to(device)
     before = sum(bulk.done(index) for index in range(len(frames)))
     with Progress(console=console, transient=True, disable=rank > 0 or not console.is_terminal) as progress:
         task = progress.add_task("detecting", total=len(frames), completed=before)
@@ -134,6 +149,15 @@ def open_frames(options: argparse.Namespace, data: DataConfig) -> Frames:
         raise ConfigError("command line: give either point clouds, --split NAME or --raw BASE DATE DRIVE")
     if options.data and not options.split:
         raise ConfigError("command line: --data goes with --split; without it, give the point clouds themselves")
+    recordings = [path for path in options.inputs if is_recording(path)]
+    if recordings:
+        if options.calib:
+            raise ConfigError("command line: --calib goes with point cloud files; leave it out for a recording")
+        if len(options.inputs) > 1:
+            raise ConfigError(f"command line: detect in one recording at a time, {recordings[0]} or another")
+        return open_recording(recordings[0], options.topic, data)
+    if options.topic:
+        raise ConfigError("command line: --topic goes with a recording (.mcap, .bag, .db3 or a folder of ROS 2)")
     if options.inputs:
         return PointFiles(options.inputs, options.calib, data.camera_view, data.point_features, data)
     if options.calib:
@@ -142,6 +166,48 @@ def open_frames(options: argparse.Namespace, data: DataConfig) -> Frames:
         return open_dataset(data.model_copy(update={"root": options.data or data.root}), options.split)
     base, date, drive = options.raw
     return open_raw(base, date, drive, camera_view=data.camera_view, point_settings=data)
+
+
+def open_recording(path: Path, topic: str | None, data: DataConfig) -> Recording:
+    """A recording; its topics are listed where none was chosen."""
+    recording = Recording(path, topic, data, data.point_features)
+    if topic is None:
+        console.print(f"{path}: {describe(recording.topics)}; reading {recording.topic}", soft_wrap=True)
+    return recording
+
+
+def drive_outputs(options: argparse.Namespace, frames: Frames, classes: list[str]) -> Outputs | None:
+    """The files of a drive; None where every cloud gets a file of its own. Raises ConfigError before work is lost."""
+    lines = options.out
+    if lines.suffix != ".jsonl":
+        if not isinstance(frames, Recording):
+            if options.mcap:
+                raise ConfigError("command line: --mcap goes with a recording, or with --out NAME.jsonl")
+            return None
+        lines = lines / f"{frames.path.stem}.jsonl"
+    if place()[1] > 1:
+        raise ConfigError("command line: a drive is for a single process; start it without torchrun")
+    given = {path.resolve() for path in options.inputs}
+    for path in filter(None, (lines, options.mcap)):
+        if path.resolve() in given:
+            raise ConfigError(f"{path}: is the recording itself; write to another file")
+        if path.exists() and not options.force:
+            raise ConfigError(f"{path}: is there already; --force replaces it, another name keeps it")
+    make_folder(lines.parent)
+    for path in (lines, options.mcap):
+        check_writable(path)
+    return Outputs(lines, options.mcap, class_colours(classes), options.rate)
+
+
+def detect_in_drive(detector: Detector, config: Config, frames: Frames, outputs: Outputs) -> None:
+    """Read every frame once, then detect in all of them and write the files."""
+    drive = Drive.of(frames)
+    with progress("reading", len(drive)) as advance:
+        check_readable(drive, advance)
+    with progress("detecting", len(drive)) as advance:
+        objects = detect_drive(detector, config, drive, outputs, advance)
+    also = f", boxes for Foxglove in {outputs.mcap}" if outputs.mcap else ""
+    console.print(f"{outputs.lines}: {objects} objects in {len(drive)} point clouds{also}", soft_wrap=True)
 
 
 def check_bf16(detector: str, device: torch.device) -> None:

@@ -148,6 +148,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def frequency(text: str) -> float:
+    """A number of Hz > 0."""
+    if not 0 < float(text) < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number > 0")
+    return float(text)
+
+
 def probability(text: str) -> float:
     """A number from 0 to 1."""
     if not 0 <= float(text) <= 1:

@@ -72,7 +72,7 @@ def test_no_return_and_intensity_follow_the_settings(tmp_path: Path) -> None:
     expected = as_table(points)[10:]
     expected[:, 3] /= 255
     np.testing.assert_array_equal(recording[0].points, expected)
-    assert recording.dropped == 10
+    assert recording[0].dropped == 10
     assert (Recording(path, settings=PointsConfig(intensity="none"))[0].points[:, 3] == 0).all()
 
 

@@ -10,7 +10,6 @@ from rosbags.typesys import Stores, get_typestore
 from mink_pd.data.recordings import foxglove
 from mink_pd.data.recordings.pointcloud2 import MESSAGE
 
-_ROS2 = get_typestore(Stores.LATEST)
 _FLOAT32 = 7  # PointField.datatype
 _FIELDS = ("x", "y", "z", "intensity")
 _SECOND = 1_000_000_000  # [ns]
@@ -20,22 +19,22 @@ class DriveWriter:
     """Writes to a binary file that is open; the file is whole after :meth:`finish`."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._writer = Writer(file)
+        self._writer, self._ros2 = Writer(file), get_typestore(Stores.LATEST)
         self._writer.start(profile="ros2", library="mink_pd")
         self._channels: dict[str, int] = {}
 
     def cloud(self, topic: str, points: np.ndarray, time: int, frame: str) -> None:
         """A sensor_msgs/PointCloud2 of x, y, z [m] and intensity, float32 (P, 4), at ``time`` [ns]."""
         if topic not in self._channels:
-            definition, _ = _ROS2.generate_msgdef(MESSAGE, ros_version=2)
+            definition, _ = self._ros2.generate_msgdef(MESSAGE, ros_version=2)
             self._open(topic, MESSAGE, "ros2msg", definition.encode(), "cdr")
-        types, data = _ROS2.types, np.ascontiguousarray(points[:, : len(_FIELDS)], np.float32)
+        types, data = self._ros2.types, np.ascontiguousarray(points[:, : len(_FIELDS)], np.float32)
         header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](*divmod(time, _SECOND)), frame)
         fields = [types["sensor_msgs/msg/PointField"](n, 4 * i, _FLOAT32, 1) for i, n in enumerate(_FIELDS)]
         step, count = 4 * len(_FIELDS), len(points)
         flat = data.view(np.uint8).reshape(-1)
         message = types[MESSAGE](header, 1, count, fields, False, step, step * count, flat, True)
-        self._add(topic, time, bytes(_ROS2.serialize_cdr(message, MESSAGE)))
+        self._add(topic, time, bytes(self._ros2.serialize_cdr(message, MESSAGE)))
 
     def boxes(self, topic: str, boxes: foxglove.Boxes, time: int, stamp: int, frame: str) -> None:
         """A foxglove.SceneUpdate, in place of the one before it on this topic.

@@ -1,12 +1,13 @@
 """MCAP files, by the ``mcap`` package: with and without chunks, compression and summary."""
 
+import struct
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from mcap.data_stream import ReadDataStream
-from mcap.exceptions import EndOfFile, McapError
+from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.reader import SeekingReader
 from mcap.records import Channel, Chunk, McapRecord, Message, Schema
@@ -17,6 +18,7 @@ from mink_pd.data.recordings.container import Stored, Topic, message_type
 from mink_pd.errors import DataError
 from mink_pd.files import reading
 
+_CUT_OFF = (McapError, OSError, struct.error)  # what the package raises where a file ends too early
 _LARGEST_RECORD = 1 << 30  # bytes; a damaged length must not fill the memory
 _REMEDY = "repair it with `mcap recover`, or record it again"
 
@@ -65,7 +67,7 @@ class McapFile:
         """The summary, where there is one that leads to every message."""
         try:
             summary = SeekingReader(self._file, record_size_limit=_LARGEST_RECORD).get_summary()
-        except (McapError, OSError):  # cut off: _counts says where
+        except _CUT_OFF:  # _counts says where
             return None
         if summary is None or summary.statistics is None:
             return None
@@ -82,7 +84,7 @@ class McapFile:
             for _, record in self._records():
                 for part in breakup_chunk(record) if isinstance(record, Chunk) else [record]:
                     self._note(part, counts)
-        except (EndOfFile, McapError) as error:
+        except _CUT_OFF as error:
             total = counts.total()
             what = "is no MCAP file" if self._file.tell() <= MAGIC_SIZE else f"cut off after message {total:,}"
             raise DataError(f"{self.path}: {what} ({type(error).__name__}); {_REMEDY}") from None

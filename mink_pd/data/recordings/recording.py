@@ -1,6 +1,7 @@
 """The clouds of one topic of a recorded drive, as frames."""
 
 from collections.abc import Hashable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,13 @@ from mink_pd.errors import DataError
 from mink_pd.files import reading
 
 SUFFIXES = (".mcap", ".bag", ".db3")
-_ROS1, _ROS2 = get_typestore(Stores.ROS1_NOETIC), get_typestore(Stores.LATEST)
 _DEFAULT = PointsConfig()
+
+
+@cache
+def _types(store: Stores) -> Any:
+    """The messages of a release of ROS; to make them takes a tenth of a second."""
+    return get_typestore(store)
 
 
 def is_recording(path: Path) -> bool:
@@ -50,7 +56,7 @@ class Recording:
     """The clouds of a topic as frames without boxes. ids are the messages' numbers, from 000000.
 
     stamps: of each message's header [ns], where that is set, else when it was logged; logged: when it was logged [ns].
-    frame_id: the frame of reference of the first cloud. dropped: points left out of the clouds read so far.
+    frame_id: the frame of reference of the first cloud.
     """
 
     def __init__(
@@ -62,7 +68,7 @@ class Recording:
         Raises DataError: no such topic or no clouds in it, several topics where none was chosen, a file or message that
         is damaged or ends too early, time stamps that run backwards.
         """
-        self.path, self.settings, self.columns, self.dropped = Path(path), settings, columns, 0
+        self.path, self.settings, self.columns = Path(path), settings, columns
         self._container = open_container(self.path)
         try:
             self.topic = _choose(self.path, self._container.topics, topic)
@@ -100,14 +106,13 @@ class Recording:
     def _decode(self, index: int, data: bytes | memoryview) -> Any:
         with reading(self._where(index), remedy="record it again"):
             if self.topics[self.topic].encoding == "ros1":
-                return _ROS1.deserialize_ros1(data, MESSAGE)
-            return _ROS2.deserialize_cdr(data, MESSAGE)
+                return _types(Stores.ROS1_NOETIC).deserialize_ros1(data, MESSAGE)
+            return _types(Stores.LATEST).deserialize_cdr(data, MESSAGE)
 
     def _frame(self, index: int, data: bytes | memoryview) -> Frame:
         where = self._where(index)
         cloud = make_cloud(where, to_columns(self._decode(index, data), where), self.settings)
-        self.dropped += cloud.dropped
-        return Frame(self.ids[index], with_columns(cloud.points, self.columns))
+        return Frame(self.ids[index], with_columns(cloud.points, self.columns), dropped=cloud.dropped)
 
     def _look_through(self) -> tuple[list[Hashable], list[int], list[int]]:
         """Where each message is, when it was logged, and its time stamp [ns]."""
