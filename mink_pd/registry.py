@@ -76,7 +76,7 @@ DATASETS = Registry("data.kind", "mink_pd.data")
 DETECTORS = Registry("model.name", "mink_pd.models")
 METHODS = Registry("distill.methods", "mink_pd.distill.methods")
 IMPORTANCES = Registry("importance", "mink_pd.distill.importance")
-SCORERS = Registry("scorer", "mink_pd.evaluate.scorers")
+SCORERS = Registry("evaluate.scorer", "mink_pd.evaluate.scorers")
 
 
 def load_plugin(path: Path) -> None:

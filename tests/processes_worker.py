@@ -11,7 +11,7 @@ from torch import Tensor
 from mink_pd.cli import parser, run
 from mink_pd.config import load_config
 from mink_pd.detect.device import launch
-from mink_pd.evaluate.scorers import KittiScorer
+from mink_pd.evaluate.scorers.kitti import KittiScorer
 from mink_pd.models import build_detector
 from mink_pd.models.checkpoint import checkpoint_file
 from mink_pd.processes import absent, sum_over_processes

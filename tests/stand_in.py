@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mink_pd.config import Config
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
-from mink_pd.evaluate.scorers import KittiScorer
+from mink_pd.evaluate.scorers.kitti import KittiScorer
 from mink_pd.models import Detections, Detector
 from mink_pd.train.loop import Trainer
 from mink_pd.train.objective import DetectionObjective

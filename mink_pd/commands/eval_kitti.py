@@ -22,7 +22,7 @@ from mink_pd.evaluate.camera_fit import detections_fit_labels
 from mink_pd.evaluate.candidates import collect
 from mink_pd.evaluate.kitti import Frames, evaluate_kitti, load_folders, mean_average_precision, operating_points
 from mink_pd.evaluate.rules import MIN_IOU, thresholds
-from mink_pd.evaluate.scorers import KittiScorer, split
+from mink_pd.evaluate.scorers.kitti import KittiScorer, split
 from mink_pd.evaluate.tables import kitti_table, operating_table, write_json
 from mink_pd.files import check_writable
 from mink_pd.train.validate import find, lay_out

@@ -12,7 +12,7 @@ from mink_pd.data.nuscenes import NuScenes, NuScenesConfig
 from mink_pd.detect.device import launch
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.nuscenes import evaluate_submission, headline, of_classes, score_rows, write_submission
-from mink_pd.evaluate.scorers import NuScenesScorer
+from mink_pd.evaluate.scorers.nuscenes import NuScenesScorer
 from mink_pd.evaluate.tables import nuscenes_table, write_json
 from mink_pd.files import check_writable
 from mink_pd.models.agreement import positional
@@ -72,6 +72,7 @@ def of_checkpoint(options: argparse.Namespace) -> tuple[dict[str, Any], str, str
     dataset = open_dataset(check_kind(config).model_copy(update={"max_frames": None}), split)
     assert isinstance(dataset, NuScenes)
     scorer = NuScenesScorer(dataset, config.data.classes)
+    scorer.check()
     fabric = launch(config.train)
     rows = find(detector.to(fabric.device), lay_out(dataset, config.data).epoch(0), scorer, fabric)
     if options.submission:

@@ -35,6 +35,6 @@ def main(options: argparse.Namespace) -> None:
     wanted = [job for job in jobs if not options.only or job.run in options.only]
     failed = {} if options.report else run_all(wanted, console, options.jobs)
     if wanted == jobs or options.report:
-        console.print(compare(matrix, jobs, options.metrics or list(headline(jobs[0].config.data))))
+        console.print(compare(matrix, jobs, options.metrics or list(headline(jobs[0].config))))
     if failed:
         raise MinkPDError("\n".join(f"{run} failed: {why}" for run, why in failed.items()))

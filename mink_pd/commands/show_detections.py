@@ -6,6 +6,7 @@ from mink_pd.cli import console
 from mink_pd.commands.options import add_checkpoint, add_frame, add_save, add_which, probability
 from mink_pd.data import open_dataset, view_of
 from mink_pd.detect.predict import detect_frame
+from mink_pd.evaluate.scorers import make_scorer
 from mink_pd.models.checkpoint import load_detector
 from mink_pd.render import (
     FALSE_POSITIVE,
@@ -19,7 +20,6 @@ from mink_pd.render import (
     save_png,
     show,
 )
-from mink_pd.report.judge import judge
 
 DESCRIPTION = (
     "Show the detections of two detectors on one frame side by side: true positives, false positives and"
@@ -49,7 +49,7 @@ def main(options: argparse.Namespace) -> None:
     frame = choose_frame(dataset, data.range, options.frame)
     names = options.names or [path.stem for path in runs]
     left, right = (
-        judge(frame, detect_frame(detector, frame, config), options.score, name, config.data)
+        make_scorer(dataset, config).judge(frame, detect_frame(detector, frame, config), options.score, name)
         for name, (detector, config) in zip(names, detectors, strict=True)
     )
     outlook = Outlook(view_of(data))

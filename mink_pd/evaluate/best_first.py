@@ -27,15 +27,15 @@ def best_first(scores: np.ndarray) -> np.ndarray:
     return np.argsort(scores, kind="stable")[::-1]
 
 
-def match_best_first(fits: Fits, scores: np.ndarray, counted: np.ndarray) -> np.ndarray:
+def match_best_first(fits: Fits, turns: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """The label that each detection takes, -1 for none: int64 (D,).
 
-    scores: (D,). counted: (G,) bool; a label that does not count is taken only where no other one fits.
-    Detections choose by falling score; a label is taken once.
+    turns: (D,), rows of detections in the order in which they choose, as :func:`best_first` gives it. counted: (G,)
+    bool; a label that does not count is taken only where no other one fits. A label is taken once.
     """
     order = np.argsort(fits.detection, kind="stable")
-    first = np.searchsorted(fits.detection[order], np.arange(len(scores) + 1))
-    return _match(best_first(scores), first, fits.label[order], fits.worth[order], counted)
+    first = np.searchsorted(fits.detection[order], np.arange(len(turns) + 1))
+    return _match(turns, first, fits.label[order], fits.worth[order], counted)
 
 
 @njit(cache=True)

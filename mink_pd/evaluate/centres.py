@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mink_pd.evaluate.best_first import Fits, best_first, match_best_first
+
 TRUE_POSITIVE_DISTANCE = 2.0  # [m] of the benchmark's error terms
 
 
@@ -29,12 +31,8 @@ def match_centres(
     It takes the nearest object of its class, seen from above, that no other has taken, if that is nearer than
     ``distance`` [m].
     """
-    result = CentreMatch(np.zeros(len(found_boxes), dtype=bool), np.ones(len(boxes), dtype=bool))
     apart = np.linalg.norm(found_boxes[:, None, :2] - boxes[None, :, :2], axis=2)  # (D, B)
-    apart[found_names[:, None] != names] = np.inf
-    for row in np.argsort(-scores, kind="stable"):
-        free = np.where(result.missed, apart[row], np.inf)
-        if len(free) and free.min() < distance:
-            result.true_positive[row] = True
-            result.missed[free.argmin()] = False
-    return result
+    detection, label = np.nonzero((found_names[:, None] == names) & (apart < distance))
+    fits = Fits(label, detection, -apart[detection, label].astype(np.float64))
+    match = match_best_first(fits, best_first(scores), np.ones(len(boxes), dtype=bool))
+    return CentreMatch(match >= 0, ~np.isin(np.arange(len(boxes)), match))

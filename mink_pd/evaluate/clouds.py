@@ -54,7 +54,11 @@ class CloudFrame:
 
 @dataclass
 class _Rows:
-    """The labels (G) and detections (D) of one class in all frames; *_first (F + 1,): where each frame's begin."""
+    """The labels (G) and detections (D) of one class in all frames.
+
+    label_first, detection_first: (F + 1,), where each frame's begin. turns: (D,), detections by falling score. The
+    others are those of :class:`CloudFrame`.
+    """
 
     label_first: np.ndarray
     detection_first: np.ndarray
@@ -64,6 +68,7 @@ class _Rows:
     found: np.ndarray
     scores: np.ndarray
     found_points: np.ndarray
+    turns: np.ndarray
 
 
 @dataclass
@@ -131,6 +136,7 @@ def _rows(frames: Sequence[CloudFrame], name: str) -> _Rows:
     def join(attribute: str, chosen: list[np.ndarray]) -> np.ndarray:
         return np.concatenate([getattr(frame, attribute)[rows] for frame, rows in zip(frames, chosen, strict=True)])
 
+    scores = join("scores", detections).astype(np.float64)
     return _Rows(
         label_first=np.cumsum([0, *(rows.sum() for rows in labels)]),
         detection_first=np.cumsum([0, *(rows.sum() for rows in detections)]),
@@ -138,8 +144,9 @@ def _rows(frames: Sequence[CloudFrame], name: str) -> _Rows:
         points=join("points", labels),
         counted=join("counted", labels).astype(bool),
         found=join("found", detections).astype(np.float64),
-        scores=join("scores", detections).astype(np.float64),
+        scores=scores,
         found_points=join("found_points", detections),
+        turns=best_first(scores),
     )
 
 
@@ -151,7 +158,7 @@ def _of_class(rows: _Rows, iou: float) -> ClassScores:
         overlap = pairs.overlap[OVERLAPS.index(kind)]
         fits = overlap > iou
         chosen = Fits(pairs.label[fits], pairs.detection[fits], overlap[fits])
-        matches[kind] = match_best_first(chosen, rows.scores, rows.counted)
+        matches[kind] = match_best_first(chosen, rows.turns, rows.counted)
         precision |= {name: all_point_ap(ranking) for name, ranking in _parts(rows, matches[kind], kind)}
         precision[f"{kind}/R40"] = _kitti_ap(rows, pairs, kind, iou)
     precision |= _by_distance(rows)
@@ -168,7 +175,7 @@ def _by_distance(rows: _Rows) -> dict[str, float | None]:
     at: list[dict[str, float | None]] = []
     for limit in DISTANCES:
         fits = apart < limit
-        match = match_best_first(Fits(label[fits], detection[fits], -apart[fits]), rows.scores, rows.counted)
+        match = match_best_first(Fits(label[fits], detection[fits], -apart[fits]), rows.turns, rows.counted)
         at.append({name: nuscenes_ap(ranking) for name, ranking in _parts(rows, match, "distance")})
     result: dict[str, float | None] = {}
     for name in at[0]:
@@ -199,8 +206,7 @@ def _ranking(
     hit = match >= 0
     right = np.zeros(len(match), dtype=bool)
     right[hit] = counted[match[hit]]
-    order = best_first(rows.scores)
-    order = order[(right | (~hit & own))[order]]
+    order = rows.turns[(right | (~hit & own))[rows.turns]]
     return Ranking(rows.scores[order], right[order], int(counted.sum()))
 
 
@@ -235,3 +241,14 @@ def _heading_error(rows: _Rows, match: np.ndarray, score: float) -> float:
     chosen = np.flatnonzero((match >= 0) & (rows.scores >= score))
     chosen = chosen[rows.counted[match[chosen]]]
     return float(np.degrees(np.abs(wrap_angle(rows.found[chosen, 6] - rows.boxes[match[chosen], 6]))).mean())
+
+
+def match_frame(frame: CloudFrame, min_iou: Mapping[str, float]) -> np.ndarray:
+    """The label that each detection of a frame takes by overlap in space, int64 (D,), -1 for none."""
+    pairs = pair_boxes(frame.boxes, frame.found, np.array([0, len(frame.boxes)]), np.array([0, len(frame.found)]))
+    overlap = pairs.overlap[OVERLAPS.index("3d")]
+    names = frame.names[pairs.label]
+    least = np.array([min_iou.get(str(name), np.inf) for name in names])
+    fits = (overlap > least) & (names == frame.found_names[pairs.detection])
+    chosen = Fits(pairs.label[fits], pairs.detection[fits], overlap[fits])
+    return match_best_first(chosen, best_first(frame.scores), frame.counted)

@@ -1,15 +1,7 @@
 """Pictures of point clouds, boxes, importance and detections, by Open3D; headless or in a window."""
 
-from mink_pd.render.detections import (
-    FALSE_POSITIVE,
-    IGNORED,
-    MISSED,
-    TRUE_POSITIVE,
-    Panel,
-    detections_figure,
-    detections_scene,
-    detections_side_by_side,
-)
+from mink_pd.evaluate.panel import FALSE_POSITIVE, IGNORED, MISSED, TRUE_POSITIVE, Panel
+from mink_pd.render.detections import detections_figure, detections_scene, detections_side_by_side
 from mink_pd.render.frames import choose_frame
 from mink_pd.render.importance import importance_camera, importance_figure, importance_scene
 from mink_pd.render.offscreen import render_images, render_png, save_png

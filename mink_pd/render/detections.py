@@ -1,12 +1,12 @@
 """The figure of two detectors side by side (PointDistiller, Zhang et al. 2023, Figure 4)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from mink_pd.boxes.geometry import corners, points_in_boxes
+from mink_pd.evaluate.panel import FALSE_POSITIVE, IGNORED, MISSED, TRUE_POSITIVE, Panel
 from mink_pd.render.camera import Camera
 from mink_pd.render.colours import CLASSES, OKABE_ITO, WHITE, height_greys
 from mink_pd.render.offscreen import render_images
@@ -15,7 +15,6 @@ from mink_pd.render.page import MARGIN, QUIET, SIZE, TEXT, Entry, Glyph, Page
 from mink_pd.render.scene import Colour, Lines, Points, Scene
 from mink_pd.render.shapes import RADII, box_lines, ground_height, rings, velocity_arrows, view_targets
 
-TRUE_POSITIVE, FALSE_POSITIVE, MISSED, IGNORED = "true positive", "false positive", "missed", "not judged"
 COLOURS: dict[str, Colour] = {
     TRUE_POSITIVE: (0.0, 0.72, 0.53),  # Okabe and Ito's bluish green, lighter for the dark ground
     FALSE_POSITIVE: (0.95, 0.42, 0.10),  # their vermillion, likewise
@@ -40,27 +39,6 @@ _TOP = 176  # [px]
 _ELEVATION = 38.0  # of the camera [degrees]
 _BETWEEN = 6.0  # room between the panels in a window [m]
 _TAG = (44, 20)  # width and height of a score [px]
-
-
-@dataclass
-class Panel:
-    """One detector's result in one frame.
-
-    boxes: (B, 7), detections and missed labels; outcomes: (B,) of TRUE_POSITIVE, FALSE_POSITIVE, MISSED,
-    IGNORED; scores: (B,) [0..1], NaN where a box has none. names: (B,) classes of nuScenes, for colours by class;
-    velocities: (B, 2) [m/s], nan where unknown, for arrows.
-    """
-
-    title: str
-    boxes: np.ndarray
-    outcomes: np.ndarray
-    scores: np.ndarray
-    names: np.ndarray | None = None
-    velocities: np.ndarray | None = None
-
-    def count(self, outcome: str) -> int:
-        """How many boxes have that outcome."""
-        return int(np.count_nonzero(self.outcomes == outcome))
 
 
 def detections_scene(points: np.ndarray, panel: Panel, outlook: Outlook = AHEAD) -> Scene:

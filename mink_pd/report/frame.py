@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image
 
 from mink_pd.boxes.geometry import corners
-from mink_pd.data import open_dataset, view_of
+from mink_pd.data import Dataset, open_dataset, view_of
 from mink_pd.data.frame import Frame
 from mink_pd.detect.predict import detect_frame
 from mink_pd.distill.importance import importance_title
 from mink_pd.distill.inspect import ImportanceView, inspect_importance
 from mink_pd.errors import MinkPDError
+from mink_pd.evaluate.scorers import make_scorer
 from mink_pd.experiments.groups import Group
 from mink_pd.experiments.runs import Run
 from mink_pd.models.checkpoint import load_detector
@@ -23,7 +24,6 @@ from mink_pd.render import Panel, choose_frame, detections_figure, importance_fi
 from mink_pd.render.colours import colour_map, scale_of
 from mink_pd.render.detections import COLOURS
 from mink_pd.render.outlook import Outlook
-from mink_pd.report.judge import judge
 
 SCORE = 0.3  # detections below it are left out
 _STEP = 0.002  # [m] of the scene's coordinates: 65 m fit into 16 bits
@@ -61,7 +61,7 @@ def look(group: Group, root: Path | None, id: str | None) -> Shown:
     frame = choose_frame(dataset, data.range, id)
     tap, kind, rows = _selection(row.runs[seed])
     view = inspect_importance(load_detector(teacher.folder.path)[0], frame, tap, kind, rows)
-    panels = [_panel(name, run, frame) for name, run in trained.items()]
+    panels = [_panel(name, run, frame, dataset) for name, run in trained.items()]
     return Shown(frame, view, panels, f"{importance_title(kind)} at tap {tap}", id is not None, Outlook(view_of(data)))
 
 
@@ -107,9 +107,9 @@ def png(picture: Image.Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _panel(name: str, run: Run, frame: Frame) -> Panel:
+def _panel(name: str, run: Run, frame: Frame, dataset: Dataset) -> Panel:
     detector, config = load_detector(run.folder.path)
-    return judge(frame, detect_frame(detector, frame, config), SCORE, name, config.data)
+    return make_scorer(dataset, config).judge(frame, detect_frame(detector, frame, config), SCORE, name)
 
 
 def _selection(run: Run) -> tuple[str, str, int]:

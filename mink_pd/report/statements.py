@@ -45,7 +45,7 @@ def finding(group: Group) -> str:
 
 def main_figures(row: Row) -> dict[str, str]:
     """The main figures that a row has, and what they are called."""
-    titles = headline(row.first.config.data)
+    titles = headline(row.first.config)
     return {metric: title for metric, title in titles.items() if metric in row.first.figures}
 
 

@@ -4,14 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import mean
 
+from mink_pd.evaluate.scorers import scorer_of
 from mink_pd.experiments.groups import Group, differences, references
 from mink_pd.experiments.runs import Row, Run
 from mink_pd.experiments.statistics import Estimate, gain, over_seeds
 from mink_pd.models.cost import Cost
 from mink_pd.report.statements import CONTROLS, main_figures, name_of
 
-LEVELS = ("easy", "moderate", "hard")
-OVERLAPS = {"bev": "BEV", "3d": "3D"}
 STUDENT, TEACHER = "student alone", "teacher"
 
 
@@ -56,20 +55,21 @@ def comparison(group: Group) -> Table:
                 _cell(below_teacher, sign=True, judge=False),
             ]
         table.rows.append(cells)
-    rule = "AP in percent, KITTI's moderate level, R40; " if "mAP_3d" in metrics else ""
+    rule = scorer_of(group.first.first.config).rule
     table.note = (
-        f"{rule}mean and 95 % interval over seeds (Student's t). Gains are paired by seed; green and red where the"
-        " interval lies on one side of zero. Of several controls the strongest one's gain is shown."
+        f"{rule}{rule and '; '}mean and 95 % interval over seeds (Student's t). Gains are paired by seed; green and red"
+        " where the interval lies on one side of zero. Of several controls the strongest one's gain is shown."
     )
     return table
 
 
 def by_class(group: Group) -> list[Table]:
-    """One table a class: both overlaps at the three difficulties, and the gains at the moderate one."""
+    """One table a class, with the figures that the scorer shows of it, and gains in the main ones."""
     tables = []
     for name in group.first.first.config.data.classes:
-        figures = _class_figures(group.first, name)
-        gains = {key: title for key, title in figures.items() if "moderate" in key} or figures
+        scorer, present = scorer_of(group.first.first.config), group.first.first.figures
+        figures = {key: title for key, title in scorer.class_figures(name).items() if key in present}
+        gains = {key: figures[key] for key in scorer.main_class_figures(name) if key in figures}
         table = Table(name, ["run", *figures.values(), *(f"gain {title}" for title in gains.values())])
         for row in _rows(group, group.honest):
             cells = [_name(group, row), *(_cell(over_seeds(row, key)) for key in figures)]
@@ -77,12 +77,6 @@ def by_class(group: Group) -> list[Table]:
             table.rows.append(cells)
         tables.append(table)
     return tables
-
-
-def _class_figures(row: Row, name: str) -> dict[str, str]:
-    """KITTI's figures of a class and their titles; of other data sets its AP."""
-    keys = {f"{name}/{key}/{level}": f"{title} {level}" for key, title in OVERLAPS.items() for level in LEVELS}
-    return {key: title for key, title in keys.items() if key in row.first.figures} or {f"{name}/AP": "AP"}
 
 
 def ablations(group: Group) -> Table | None:

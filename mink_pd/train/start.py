@@ -41,7 +41,7 @@ def train(
     first = getattr(rank_zero_only, "rank", 0) == 0  # known from torchrun's environment before the launch
     if first:
         run.check(config, identified, resume, force)
-    check_metric(config.train.best_metric, config.data)
+    check_metric(config.train.best_metric, config)
     state = run.read_state() if resume else None
     if state is not None and state["epoch"] >= config.train.epochs:
         text = f"{run}: all {state['epoch']} epochs are done; nothing to resume"
@@ -49,6 +49,7 @@ def train(
         return run
     datasets = [open_dataset(config.data, split) for split in (config.data.train_split, config.data.val_split)]
     scorer = make_scorer(datasets[1], config)
+    scorer.check()
     fabric = launch(config.train)
     fabric.seed_everything(config.seed, verbose=False)
     objective = make_objective(config)

@@ -16,7 +16,8 @@ from mink_pd.data.objects import Objects
 from mink_pd.detect.predict import FrameDetections
 from mink_pd.evaluate.camera_fit import detections_fit_labels, labels_fit_camera
 from mink_pd.evaluate.candidates import collect
-from mink_pd.evaluate.scorers import KittiScorer, make_scorer
+from mink_pd.evaluate.scorers import make_scorer
+from mink_pd.evaluate.scorers.kitti import KittiScorer
 
 IDS = tuple(f"{i:06d}" for i in range(8))
 

@@ -27,7 +27,7 @@ from mink_pd.evaluate.nuscenes import (
     submission_rows,
     write_submission,
 )
-from mink_pd.evaluate.scorers import NuScenesScorer
+from mink_pd.evaluate.scorers.nuscenes import NuScenesScorer
 from mink_pd.evaluate.tables import nuscenes_table
 
 pytest.importorskip("nuscenes")

@@ -11,7 +11,7 @@ from stand_in import MeanDetector, Memory, make_trainer
 from torch import nn
 
 from mink_pd.errors import MinkPDError
-from mink_pd.evaluate.scorers import KittiScorer
+from mink_pd.evaluate.scorers.kitti import KittiScorer
 from mink_pd.train.objective import DetectionObjective
 from mink_pd.train.validate import Validation
 

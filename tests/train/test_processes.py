@@ -21,7 +21,7 @@ from mink_pd.data import open_dataset
 from mink_pd.data.loader import make_loader
 from mink_pd.detect.device import launch
 from mink_pd.errors import ConfigError
-from mink_pd.evaluate.scorers import KittiScorer
+from mink_pd.evaluate.scorers.kitti import KittiScorer
 from mink_pd.models import build_detector
 from mink_pd.models.checkpoint import checkpoint_file, load_detector
 from mink_pd.processes import sum_over_processes

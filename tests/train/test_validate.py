@@ -16,7 +16,8 @@ from mink_pd.data.objects import Objects
 from mink_pd.detect.predict import detect_batches, detect_frame, write_results
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.evaluate.rules import thresholds
-from mink_pd.evaluate.scorers import KittiScorer, check_metric, kitti_figures, labels_of
+from mink_pd.evaluate.scorers import check_metric
+from mink_pd.evaluate.scorers.kitti import KittiScorer, kitti_figures, labels_of
 from mink_pd.train.validate import validate
 
 
@@ -47,15 +48,16 @@ def test_figures_by_name() -> None:
     assert logged["Car/bev/easy"] == 90
     assert "Cyclist/3d/easy" not in logged
     for name in logged:
-        check_metric(name, KittiConfig())
+        check_metric(name, Config())
     with pytest.raises(ConfigError, match="mAP3d"):
-        check_metric("mAP3d", KittiConfig())
+        check_metric("mAP3d", Config())
 
 
 def test_figures_are_of_the_detectors_classes() -> None:
-    check_metric("Forklift/3d/easy", KittiConfig(classes=["Forklift"]))
+    config = Config().model_copy(update={"data": KittiConfig(classes=["Forklift"])})
+    check_metric("Forklift/3d/easy", config)
     with pytest.raises(ConfigError, match=r"no figure called 'Car/3d/easy'; write .*data\.classes"):
-        check_metric("Car/3d/easy", KittiConfig(classes=["Forklift"]))
+        check_metric("Car/3d/easy", config)
     kept = {"a": (rows("Car", "Pedestrian"), rows("Car")[:0])}
     assert set(KittiScorer(thresholds(["Car"])).score(kept)) <= KittiScorer.figures(["Car"])
     with pytest.raises(ValueError, match=r"evaluate\.min_iou\.Van: not in data\.classes"):

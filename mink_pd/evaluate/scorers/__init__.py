@@ -1,0 +1,5 @@
+"""Scorers: what detections in a data set are worth. One file each, registered in SCORERS."""
+
+from mink_pd.evaluate.scorers.scorer import Kept, Scorer, check_metric, headline, make_scorer, scorer_of
+
+__all__ = ["Kept", "Scorer", "check_metric", "headline", "make_scorer", "scorer_of"]

@@ -1,0 +1,107 @@
+"""Scorers by name, the scorer of any classes, and its judgement of a frame."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_kitti import write_data
+
+from mink_pd.boxes.geometry import points_in_boxes
+from mink_pd.config import Config, EvaluateConfig
+from mink_pd.data.frame import Frame
+from mink_pd.data.kitti import Kitti
+from mink_pd.detect.predict import FrameDetections
+from mink_pd.errors import ConfigError, DataError
+from mink_pd.evaluate.panel import FALSE_POSITIVE, MISSED, TRUE_POSITIVE
+from mink_pd.evaluate.scorers import check_metric, headline, make_scorer, scorer_of
+from mink_pd.evaluate.scorers.clouds import CloudsScorer
+from mink_pd.registry import SCORERS
+
+RANGE = (0.0, -20.0, -3.0, 40.0, 20.0, 3.0)
+
+
+def config(**evaluate: object) -> Config:
+    return Config().model_copy(update={"evaluate": EvaluateConfig.model_validate(evaluate)})
+
+
+def frame() -> Frame:
+    """Two forklifts of which one holds no point, one out of range, and a pallet."""
+    boxes = np.array([[10, 0, 0, 4, 2, 2, 0], [20, 5, 0, 4, 2, 2, 0], [50, 0, 0, 4, 2, 2, 0], [30, -5, 0, 1, 1, 1, 0]])
+    points = np.concatenate([np.random.default_rng(0).normal(boxes[i, :3], 0.1, (8, 3)) for i in (0, 2, 3)])
+    points = np.concatenate([points, np.zeros((len(points), 1))], axis=1).astype(np.float32)
+    return Frame("a", points, boxes.astype(np.float32), np.array(["forklift"] * 3 + ["pallet"]))
+
+
+def found(rows: list[int], scores: list[float], turn: float = 0.0) -> FrameDetections:
+    own = frame()
+    boxes = own.boxes[rows] + np.float32([0, 0, 0, 0, 0, 0, turn])
+    return FrameDetections(boxes, own.names[rows], np.array(scores, np.float32))
+
+
+def test_the_configuration_names_the_scorer() -> None:
+    assert scorer_of(config()) is SCORERS["kitti"]
+    assert scorer_of(config(scorer="clouds")) is CloudsScorer
+    assert headline(config(scorer="clouds")) == {"mAP_bev": "mAP BEV", "mAP_3d": "mAP 3D"}
+    check_metric("Car/3d/0-30m", config(scorer="clouds"))
+    with pytest.raises(ConfigError, match="there is no figure called 'Car/3d/easy'"):
+        check_metric("Car/3d/easy", config(scorer="clouds"))
+    with pytest.raises(ConfigError, match=r"evaluate\.scorer: unknown name 'cluods'; choose from"):
+        scorer_of(config(scorer="cluods"))
+
+
+def test_a_scorer_of_another_data_set(tmp_path: Path) -> None:
+    write_data(tmp_path, ["000000"], ["000001"])
+    with pytest.raises(ConfigError, match="nuscenes scores nuScenes only; write clouds"):
+        make_scorer(Kitti(tmp_path, "val"), config(scorer="nuscenes"))
+    scorer = make_scorer(Kitti(tmp_path, "val"), config(scorer="clouds", min_points=3, min_iou={"Car": 0.4}))
+    assert isinstance(scorer, CloudsScorer)
+    assert (scorer.min_points, scorer.min_iou["Car"], scorer.min_iou["Cyclist"]) == (3, 0.4, 0.5)
+
+
+def test_objects_without_points_or_out_of_range_do_not_count() -> None:
+    scorer = CloudsScorer({"forklift": 0.5, "pallet": 0.5}, RANGE)
+    kept = scorer.keep(frame(), found([0, 1, 2, 0], [0.9, 0.8, 0.7, 0.6]))
+    inside = points_in_boxes(frame().points, frame().boxes).sum(axis=1)
+    assert kept.points.tolist() == inside.tolist()
+    assert kept.points[1] == kept.found_points[1] == 0
+    assert kept.counted.tolist() == [True, False, False, True]
+    figures = scorer.score({"a": kept})
+    assert set(figures) <= scorer.figures(["forklift", "pallet"])
+    assert (figures["forklift/3d"], figures["pallet/3d"], figures["mAP_3d"]) == pytest.approx((100, 0, 50))
+    assert figures["forklift/recall"] == 1
+    assert set(CloudsScorer.class_figures("forklift")) <= scorer.figures(["forklift"])
+    assert set(CloudsScorer.main_class_figures("forklift")) <= set(CloudsScorer.class_figures("forklift"))
+    everywhere = CloudsScorer({"forklift": 0.5}, min_points=0)
+    assert everywhere.keep(frame(), found([0], [0.9])).counted.all()
+
+
+def test_a_frame_is_judged_by_overlap() -> None:
+    scorer = CloudsScorer({"forklift": 0.5, "pallet": 0.5}, RANGE)
+    panel = scorer.judge(frame(), found([0, 1, 2, 0, 3], [0.9, 0.8, 0.7, 0.6, 0.2]), 0.3, "teacher")
+    # Two fit labels that do not count; the second on one object is false; the pallet's score is too low.
+    expected = [TRUE_POSITIVE, "not judged", "not judged", FALSE_POSITIVE, MISSED]
+    assert panel.outcomes.tolist() == expected
+    np.testing.assert_array_equal(panel.boxes[-1], frame().boxes[3])
+    assert np.isnan(panel.scores[-1])
+    assert panel.title == "teacher"
+    other = CloudsScorer({"forklift": 0.5}, RANGE).judge(frame(), found([0], [0.9]), 0.3, "")
+    assert other.outcomes.tolist() == [TRUE_POSITIVE]  # a pallet is nothing that this detector could miss
+
+
+def test_results_are_files_in_the_lidar_frame(tmp_path: Path) -> None:
+    scorer = CloudsScorer({"forklift": 0.5})
+    kept = {"a": scorer.keep(frame(), found([0, 3], [0.9, 0.5])), "b": scorer.keep(frame(), found([], []))}
+    scorer.write(tmp_path / "results", kept)
+    rows = json.loads((tmp_path / "results" / "a.json").read_text())
+    assert rows["names"] == ["forklift", "pallet"]
+    assert rows["boxes"] == frame().boxes[[0, 3]].tolist()
+    assert json.loads((tmp_path / "results" / "b.json").read_text())["boxes"] == []
+
+
+def test_a_frame_without_labels(tmp_path: Path) -> None:
+    write_data(tmp_path, ["000000"], ["000001"])
+    own = Kitti(tmp_path, "val")[0]
+    own.objects = None
+    with pytest.raises(DataError, match="000001: has no labels"):
+        CloudsScorer({"Car": 0.5}).keep(own, found([], []))
