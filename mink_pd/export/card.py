@@ -7,7 +7,6 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from mink_pd.config.models import HeadConfig, NMSConfig
 from mink_pd.config.section import Range, Section, Vector3
 from mink_pd.errors import DataError
 from mink_pd.files import read_bytes, read_text, write_text
@@ -78,9 +77,10 @@ class Card(Section):
     strides: list[int]
     classes: list[str]
     anchors: list[Anchor]
-    head: HeadConfig
+    tasks: list[list[str]] | None
+    head: dict[str, Any]
     empty_logit: float
-    nms: NMSConfig
+    nms: dict[str, Any]
     graphs: dict[str, Graph]
     config: dict[str, Any]  # the detector's own settings (data, model), from which this package rebuilds it
     files: dict[str, str] = Field(default_factory=dict)  # name -> sha256, of all other files of the folder

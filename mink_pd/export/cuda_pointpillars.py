@@ -21,7 +21,7 @@ from mink_pd.export.networks import Networks, Settings
 from mink_pd.export.pillars import pillar_rows
 from mink_pd.export.runner import Maps, check_rows
 from mink_pd.export.verify import Candidate
-from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.pillars import PillarFeatureNet
 from mink_pd.sparse import Voxels
 
@@ -42,7 +42,7 @@ class CudaPointPillars(Networks):
 
     default_opset = 11
 
-    def __init__(self, detector: AnchorDetector, settings: Settings) -> None:
+    def __init__(self, detector: BevDetector, settings: Settings) -> None:
         super().__init__(detector, settings)
         self.rows = self.most = settings.most or MOST
 
@@ -64,6 +64,10 @@ class CudaPointPillars(Networks):
             "model.voxel_size": (model.voxel_size, (0.16, 0.16, 4.0)),
             "model.max_points": (model.max_points, SLOTS),
             "model.strides[0]": (model.strides[0], 2),
+            "model.neck_stage": (model.neck_stage, 1),
+            "model.pillar_layers": (model.pillar_layers, []),
+            "model.intensity": (model.intensity, True),
+            "model.centre_height": (model.centre_height, True),
             "model.neck": (model.neck, "second"),
             "model.head.places": (model.head.places, "ends"),
             "model.head.velocity": (model.head.velocity, False),
@@ -94,7 +98,7 @@ class CudaPointPillars(Networks):
         write_onnx(folder / FILE, network, inputs, list(OUTPUTS), self.opset, plugin=PLUGIN)
 
     def candidates(self, folder: Path, everything: Path) -> dict[str, Candidate]:
-        return {"as saved": Candidate(self._run(folder / FILE, everything.parent), self.detector)}
+        return {"as saved": Candidate(self._run(folder / FILE, everything.parent), self.detector, self.network.head)}
 
     def saved(self, folder: Path) -> dict[str, Candidate]:
         return {}  # the graph is compared already; detect cannot run its plugin

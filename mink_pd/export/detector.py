@@ -11,11 +11,12 @@ from mink_pd.data.batch import Batch
 from mink_pd.errors import ConfigError
 from mink_pd.export.card import Card, read_card
 from mink_pd.export.graph import OnnxSession, OpenVinoSession, Session
+from mink_pd.export.heads import head_maps
 from mink_pd.export.runner import Maps, prediction_of, session_runner, two_graphs
 from mink_pd.models import build_detector
-from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.checkpoint import load_weights
-from mink_pd.models.detector import AnchorPrediction, Detections, Detector
+from mink_pd.models.detector import Detections, Detector, Prediction
 from mink_pd.sparse import Voxels
 
 Runtime = Literal["onnxruntime", "openvino"]
@@ -23,7 +24,7 @@ ENCODER, NETWORK, WHOLE = "pillar_encoder", "backbone_neck_head", "detector"
 WEIGHTS = "encoder.safetensors"  # of a detector whose encoder stays sparse
 
 
-class ExportedDetector(Detector[Voxels, AnchorPrediction]):
+class ExportedDetector(Detector[Voxels, Prediction]):
     """The graphs of an export folder between this package's own pre- and post-processing. It cannot be trained."""
 
     def __init__(self, folder: Path, runtime: Runtime | None = None) -> None:
@@ -36,10 +37,12 @@ class ExportedDetector(Detector[Voxels, AnchorPrediction]):
             raise ConfigError(f"{folder}: is for {self.card.target}'s own program; export --to onnx to detect with it")
         super().__init__(exported_config(self.card))
         inner = build_detector(self.config)
-        assert isinstance(inner, AnchorDetector)
+        assert isinstance(inner, BevDetector)
         if (folder / WEIGHTS).is_file():
             load_weights(folder / WEIGHTS, inner, self.config)
-        self.inner = inner.eval()
+        head = head_maps(inner)
+        assert head is not None
+        self.inner, self._head = inner.eval(), head
         self.runtime = runtime = runtime or ("openvino" if self.card.target == "openvino" else "onnxruntime")
         if self.card.target == "openvino" and runtime != "openvino":
             raise ConfigError(f"{folder}: holds OpenVINO's files, which {runtime} cannot run; leave --runtime out")
@@ -59,22 +62,22 @@ class ExportedDetector(Detector[Voxels, AnchorPrediction]):
         return {}
 
     @torch.inference_mode()
-    def forward(self, batch: Batch, shared: Voxels | None = None) -> AnchorPrediction:
+    def forward(self, batch: Batch, shared: Voxels | None = None) -> Prediction:
         voxels = self.shared_input(batch) if shared is None else shared
         if len(voxels) == 0:
             return self.inner.nothing(len(batch), batch.points.device)
         name = ", ".join(frame.id for frame in batch.frames)
         columns = voxels if self.inner.encoder.dimensions == 2 else voxels.columns()
-        return prediction_of(self.inner, self.maps(voxels, name), columns)
+        return prediction_of(self._head, self.inner, self.maps(voxels, name), columns)
 
     def maps(self, voxels: Voxels, name: str) -> Maps:
         """The canvas and the head's maps of voxels, whose cloud ``name`` names in errors."""
         return two_graphs(self.inner, self._runner, voxels, self._slots, self._most, name)
 
-    def loss(self, prediction: AnchorPrediction, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         raise NotImplementedError("an exported detector has no weights to train")
 
-    def detect(self, prediction: AnchorPrediction) -> list[Detections]:
+    def detect(self, prediction: Prediction) -> list[Detections]:
         return self.inner.detect(prediction)
 
 

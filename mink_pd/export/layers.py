@@ -30,6 +30,27 @@ def linear_map(layer: nn.Linear) -> nn.Conv2d:
     return result
 
 
+def output_map(layer: Any) -> nn.Conv2d:
+    """A convolution with bias, sparse or dense, kernel 3, without anything after it."""
+    result = nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1)
+    with torch.no_grad():
+        result.weight.copy_(layer.weight if isinstance(layer, nn.Conv2d) else _dense_weight(layer, transposed=False))
+        result.bias.copy_(layer.bias.view(-1))  # type: ignore[union-attr]
+    return result
+
+
+def folded_linear(layer: nn.Linear, norm: BatchNorm) -> nn.Linear:
+    """A linear map without bias and the batch norm after it, as one linear map."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # (C,)
+    result = nn.Linear(layer.in_features, layer.out_features)
+    with torch.no_grad():
+        result.weight.copy_(layer.weight * scale[:, None])
+        result.bias.copy_(norm.bias - norm.running_mean * scale)
+    return result
+
+
 def _dense_weight(layer: Any, transposed: bool) -> Tensor:
     """The weight (C_out, C_in, y, x), of a transposed layer (C_in, C_out, y, x), of a sparse layer."""
     kernel, edge = layer.kernel, layer.kernel_generator.kernel_size[0]
@@ -47,7 +68,7 @@ def _convolution(weight: Tensor, norm: BatchNorm, stride: int, transposed: bool)
     if transposed:
         result = nn.ConvTranspose2d(weight.shape[0], weight.shape[1], edge, stride)
     else:
-        result = nn.Conv2d(weight.shape[1], weight.shape[0], edge, stride, padding=edge // 2)
+        result = nn.Conv2d(weight.shape[1], weight.shape[0], edge, stride, padding=edge // 2 if edge % 2 else 0)
     with torch.no_grad():
         result.weight.copy_(weight)
         result.bias.copy_(bias)  # type: ignore[union-attr]

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mink_pd.errors import ConfigError
-from mink_pd.export.layers import folded
+from mink_pd.export.heads import HeadMaps
+from mink_pd.export.layers import folded, folded_linear
 from mink_pd.models.bev import BevNetwork, SparseBev
 from mink_pd.models.necks import DenseFpn, SparseFpn
 from mink_pd.models.pillars import PillarFeatureNet
@@ -32,23 +33,26 @@ class PillarEncoder(nn.Module):
     def __init__(self, net: PillarFeatureNet, marks: bool) -> None:
         """``marks``: tell pillars whose features are all 0 from empty cells."""
         super().__init__()
-        with torch.no_grad():
-            weight, bias = net.linear.folded(net.norm, torch.zeros(0, net.linear.in_features))  # (C, F), (C,)
-        self.linear = nn.Linear(weight.shape[1], weight.shape[0])
-        self.linear.weight.data.copy_(weight)
-        self.linear.bias.data.copy_(bias)
+        layers: Any = net.hidden
+        self.hidden = nn.ModuleList(folded_linear(layer.linear, layer.norm) for layer in layers)
+        self.linear = folded_linear(net.linear, net.norm)
         self.empty_slots, self.marks = net.empty_slots, marks
+        self.features: int = (layers[0] if layers else net).linear.in_features
 
     def forward(self, features: Tensor) -> Tensor:
         taken = (features.abs().amax(dim=2, keepdim=True) > 0).to(features.dtype)  # (M, N, 1)
-        each = torch.relu(self.linear(features))  # (M, N, C)
-        if not self.empty_slots:
-            each = each * taken  # features are >= 0 after ReLU: a 0 does not change the maximum
-        largest = each.amax(dim=1)  # (M, C)
+        x = features
+        for layer in self.hidden:
+            own = self._taking_part(torch.relu(layer(x)), taken)  # (M, N, C / 2)
+            x = torch.cat([own, own.amax(dim=1, keepdim=True).expand_as(own)], dim=2)
+        largest = self._taking_part(torch.relu(self.linear(x)), taken).amax(dim=1)  # (M, C)
         if not self.marks:
             return largest
         unseen = (largest.amax(dim=1, keepdim=True) <= 0).to(features.dtype) * taken.amax(dim=1)  # (M, 1)
         return torch.cat([largest[:, :1] + MARK * unseen, largest[:, 1:]], dim=1)
+
+    def _taking_part(self, x: Tensor, taken: Tensor) -> Tensor:
+        return x if self.empty_slots else x * taken  # >= 0 after ReLU: a 0 does not change the maximum
 
 
 class Backbone(nn.Module):
@@ -56,7 +60,7 @@ class Backbone(nn.Module):
 
     def __init__(self, bev: BevNetwork) -> None:
         super().__init__()
-        self.masked, self.fpn = isinstance(bev, SparseBev), bev.fpn
+        self.masked, self.fpn, self.neck_stages = isinstance(bev, SparseBev), bev.fpn, bev.neck_stages
         self.strides, self.factors = bev.strides, bev.factors
         if self.masked and any(stride > 1 and stride % 2 for stride in bev.strides[1:]):
             # MinkowskiEngine centres odd kernels, so the sites of the neck would lie one cell off the grid.
@@ -84,7 +88,7 @@ class Backbone(nn.Module):
                 x = _masked(block(x), mask)
             stages.append(x)
             masks.append(mask)
-        factors = self.factors if self.fpn else self.factors[:1]
+        factors = [self.factors[number] for number in self.neck_stages]
         grown = [None if mask is None else _repeated(mask, self.factors[-1] // factor) for factor in factors]
         if self.fpn:
             return stages, self._pyramid(stages, masks, grown), grown
@@ -103,16 +107,6 @@ class Backbone(nn.Module):
         return levels
 
 
-class HeadMaps(nn.Module):
-    """A head on the map of a level. names: of the maps that it gives, without the number of the level."""
-
-    names: list[str]
-
-    def forward(self, level: Tensor, mask: Tensor | None) -> list[Tensor]:
-        """Maps (1, C_i, y, x) of a level (1, C, y, x), where sites are by ``mask`` (1, 1, y, x)."""
-        raise NotImplementedError
-
-
 class DenseNetwork(nn.Module):
     """Canvas (1, C, y, x) -> the head's maps, and after them those of the stages and of the neck's levels.
 
@@ -122,7 +116,7 @@ class DenseNetwork(nn.Module):
     def __init__(self, bev: BevNetwork, head: HeadMaps) -> None:
         super().__init__()
         self.backbone, self.head = Backbone(bev), head
-        levels = range(1, len(bev.strides) + 1 if bev.fpn else 2)
+        levels = range(1, len(bev.neck_stages) + 1)
         self.output_names = [level_name(name, level) for level in levels for name in head.names]
         stages = [f"bev{number}" for number in range(1, len(bev.strides) + 1)]
         self.stage_names = stages + [level_name("neck", level) for level in levels]

@@ -6,15 +6,15 @@ from pathlib import Path
 import torch
 
 from mink_pd.config import Config
-from mink_pd.export.anchor_head import AnchorMaps
 from mink_pd.export.card import Target
 from mink_pd.export.detector import ENCODER, NETWORK, WHOLE, ExportedDetector
 from mink_pd.export.graph import OnnxSession, OpenVinoSession, keep_outputs, require, write_onnx
+from mink_pd.export.heads import head_maps
 from mink_pd.export.network import DenseNetwork, PillarEncoder, WholeNetwork
 from mink_pd.export.pillars import pillar_rows
 from mink_pd.export.runner import Maps, Runner, canvas_grid, check_rows, session_runner, torch_runner, two_graphs
 from mink_pd.export.verify import Candidate
-from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.pillars import PillarFeatureNet
 from mink_pd.sparse import Voxels
 
@@ -36,12 +36,14 @@ class Networks:
 
     default_opset = 17
 
-    def __init__(self, detector: AnchorDetector, settings: Settings) -> None:
+    def __init__(self, detector: BevDetector, settings: Settings) -> None:
         self.detector, self.grid = detector, canvas_grid(detector)
         sparse = detector.settings.bev == "sparse"
         pillars = detector.encoder
         self.encoder = PillarEncoder(pillars, sparse).eval() if isinstance(pillars, PillarFeatureNet) else None
-        self.network = DenseNetwork(detector.bev, AnchorMaps(detector.head)).eval()
+        head = head_maps(detector)
+        assert head is not None
+        self.network = DenseNetwork(detector.bev, head).eval()
         limit = detector.settings.max_points
         self.slots, self.overflow = (limit, "drop") if limit is not None else (settings.slots or SLOTS, "rows")
         self.most, self.opset = settings.most, settings.opset or self.default_opset
@@ -59,7 +61,7 @@ class Networks:
         keep_outputs(everything, folder / f"{NETWORK}.onnx", names)
         if self.encoder is None:
             return
-        features = torch.zeros(self.most or 2, self.slots, self.encoder.linear.in_features)
+        features = torch.zeros(self.most or 2, self.slots, self.encoder.features)
         any_rows = {} if self.most else {0: "rows"}
         axes = {"features": any_rows, "pillars": any_rows}
         write_onnx(folder / f"{ENCODER}.onnx", self.encoder, {"features": features}, ["pillars"], self.opset, axes)
@@ -89,13 +91,13 @@ class Networks:
     def saved(self, folder: Path) -> dict[str, Candidate]:
         """The folder as it is, with its card, to be compared as well."""
         written = ExportedDetector(folder)
-        return {"as saved": Candidate(written.maps, written.inner)}
+        return {"as saved": Candidate(written.maps, written.inner, self.network.head)}
 
     def _candidate(self, runner: Runner) -> Candidate:
         def run(voxels: Voxels, name: str) -> Maps:
             return two_graphs(self.detector, runner, voxels, self.slots, self.most, name)
 
-        return Candidate(run, self.detector)
+        return Candidate(run, self.detector, self.network.head)
 
     def _whole(self, path: Path) -> Candidate:
         session = OnnxSession(path)
@@ -112,7 +114,7 @@ class Networks:
             outputs = session.run({key: values.numpy() for key, values in inputs.items()})
             return {key: torch.from_numpy(values) for key, values in outputs.items()}
 
-        return Candidate(run, self.detector)
+        return Candidate(run, self.detector, self.network.head)
 
 
 class OpenVinoNetworks(Networks):

@@ -7,18 +7,17 @@ import torch
 from torch import Tensor
 
 from mink_pd.errors import DataError
-from mink_pd.export.anchor_head import anchor_prediction
 from mink_pd.export.graph import Session
+from mink_pd.export.heads import HeadMaps
 from mink_pd.export.network import MARK, DenseNetwork, PillarEncoder, level_name
 from mink_pd.export.pillars import canvas_of, pillar_rows
-from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.detector import AnchorPrediction
+from mink_pd.models.bev_detector import BevDetector
+from mink_pd.models.detector import Prediction
 from mink_pd.models.pillars import PillarFeatureNet
 from mink_pd.sparse import Voxels
 from mink_pd.sparse.voxels import grid_shape
 
 Maps = dict[str, Tensor]
-HEAD_MAPS = ("scores", "boxes", "directions", "velocities")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def session_runner(name: str, encoder: Session | None, network: Session, most: i
     return Runner(name, encode if encoder is not None else None, run)
 
 
-def canvas_grid(detector: AnchorDetector) -> tuple[int, int]:
+def canvas_grid(detector: BevDetector) -> tuple[int, int]:
     """Cells along x and y of the canvas."""
     columns, rows, _ = grid_shape(detector.config.data.range, detector.settings.voxel_size)
     stride = detector.encoder.stride
@@ -63,7 +62,7 @@ def canvas_grid(detector: AnchorDetector) -> tuple[int, int]:
 
 
 def make_canvas(
-    detector: AnchorDetector, runner: Runner, voxels: Voxels, slots: int, most: int | None = None, name: str = "cloud"
+    detector: BevDetector, runner: Runner, voxels: Voxels, slots: int, most: int | None = None, name: str = "cloud"
 ) -> Tensor:
     """The canvas (B, C, y, x) of all frames of ``voxels``.
 
@@ -98,18 +97,17 @@ def run_network(runner: Runner, canvas: Tensor) -> Maps:
 
 
 def two_graphs(
-    detector: AnchorDetector, runner: Runner, voxels: Voxels, slots: int, most: int | None = None, name: str = "cloud"
+    detector: BevDetector, runner: Runner, voxels: Voxels, slots: int, most: int | None = None, name: str = "cloud"
 ) -> Maps:
     """The canvas and all maps, from voxels."""
     canvas = make_canvas(detector, runner, voxels, slots, most, name)
     return {"canvas": canvas} | run_network(runner, canvas)
 
 
-def prediction_of(detector: AnchorDetector, maps: Maps, voxels: Voxels) -> AnchorPrediction:
-    """The prediction that the head's maps, among others, hold."""
-    levels = len(detector.bev.strides) if detector.bev.fpn else 1
-    named = [
-        {name: maps[level_name(name, level)] for name in HEAD_MAPS if level_name(name, level) in maps}
-        for level in range(1, levels + 1)
+def prediction_of(head: HeadMaps, detector: BevDetector, maps: Maps, voxels: Voxels) -> Prediction:
+    """The prediction that the maps of the detector's head, among others, hold."""
+    levels = [
+        {name: maps[level_name(name, level)] for name in head.names}
+        for level in range(1, len(detector.bev.neck_stages) + 1)
     ]
-    return anchor_prediction(detector, named, voxels)
+    return head.prediction(detector, levels, voxels)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -12,23 +13,26 @@ from mink_pd.data.batch import Batch, collate
 from mink_pd.detect.clouds import Frames
 from mink_pd.errors import DataError, ExportError
 from mink_pd.export.compare import BOX, SCORE, Agreement, compare_detections
+from mink_pd.export.heads import HeadMaps
 from mink_pd.export.network import level_name
-from mink_pd.export.runner import HEAD_MAPS, Maps, prediction_of
-from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.export.runner import Maps, prediction_of
 from mink_pd.models.bev import BevFeatures
+from mink_pd.models.bev_detector import BevDetector
 from mink_pd.sparse import ME, Voxels
 
 SITES = "sites"
+OUTPUTS = ("scores", "boxes", "directions", "velocities", "ious")  # of a prediction
 FEATURES = 1e-3  # largest allowed difference of a feature or raw output, of those that are <= 1; else relative
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Networks to be compared: from voxels of one frame, and its name, to maps by name; detector: what makes the voxels
-    and the boxes."""
+    """Networks to be compared: from voxels of one frame, and its name, to maps by name; detector, head: what makes the
+    voxels and the boxes."""
 
     maps: Callable[[Voxels, str], Maps]
-    detector: AnchorDetector
+    detector: BevDetector
+    head: HeadMaps
 
 
 @dataclass
@@ -101,7 +105,7 @@ class Report:
         return result
 
 
-def verify(detector: AnchorDetector, candidates: dict[str, Candidate], frames: Frames) -> Report:
+def verify(detector: BevDetector, candidates: dict[str, Candidate], frames: Frames) -> Report:
     """Run the trained detector and each candidate on frames, and compare all stages and the boxes.
 
     Raises DataError if no frame has a point in the detector's range.
@@ -118,7 +122,7 @@ def verify(detector: AnchorDetector, candidates: dict[str, Candidate], frames: F
     return report
 
 
-def _verify_frame(detector: AnchorDetector, candidates: dict[str, Candidate], batch: Batch, report: Report) -> None:
+def _verify_frame(detector: BevDetector, candidates: dict[str, Candidate], batch: Batch, report: Report) -> None:
     voxels = detector.shared_input(batch)
     encoded, columns = detector.encoder.encode(voxels)
     bev = detector.bev(encoded, columns)
@@ -127,9 +131,11 @@ def _verify_frame(detector: AnchorDetector, candidates: dict[str, Candidate], ba
     with lowest_score(detector, score):
         wanted = detector.detect(read)[0]
     report.detections += len(wanted.boxes)
-    reference = _stages(detector, encoded, bev)
+    reference = _stages(encoded, bev)
+    head = {name: getattr(read, name)[in_order(bev)] for name in OUTPUTS if getattr(read, name, None) is not None}
     sites = sum(len(level.coordinates) for level in bev.levels)
-    counts = {name: values.numel() for name, (values, _, _) in reference.items()} | {SITES: sites}
+    counts = {name: values.numel() for name, (values, _, _) in reference.items()}
+    counts |= {name: values.numel() for name, values in head.items()} | {SITES: sites}
     for name, count in counts.items():
         report.stages.setdefault(name, Stage()).compared += count
     for runner, candidate in candidates.items():
@@ -139,14 +145,18 @@ def _verify_frame(detector: AnchorDetector, candidates: dict[str, Candidate], ba
         for name, (values, coordinates, stride) in reference.items():
             if name in maps:
                 report.stages[name].add(runner, _at(maps[name], coordinates, stride), values)
-        prediction = prediction_of(own, maps, theirs if own.encoder.dimensions == 2 else theirs.columns())
-        report.stages[SITES].add_count(runner, abs(len(prediction.frame) - sites))
+        flat = theirs if own.encoder.dimensions == 2 else theirs.columns()
+        prediction = prediction_of(candidate.head, own, maps, flat)
+        report.stages[SITES].add_count(runner, abs(_sites(prediction) - sites))
+        if _sites(prediction) == sites:
+            for name, wanted_values in head.items():
+                report.stages[name].add(runner, getattr(prediction, name), wanted_values)
         with lowest_score(own, score), lowest_score(detector, score):
             report.agreements[runner] += compare_detections(own.detect(prediction)[0], wanted, detector.settings.nms)
 
 
 @contextmanager
-def lowest_score(detector: AnchorDetector, score: float) -> Iterator[None]:
+def lowest_score(detector: BevDetector, score: float) -> Iterator[None]:
     """Another score threshold for a while."""
     nms = detector.settings.nms
     before, nms.score = nms.score, score
@@ -156,18 +166,29 @@ def lowest_score(detector: AnchorDetector, score: float) -> Iterator[None]:
         nms.score = before
 
 
-def _stages(
-    detector: AnchorDetector, encoded: "ME.SparseTensor", bev: BevFeatures
-) -> dict[str, tuple[Tensor, Tensor, int]]:
+def _stages(encoded: "ME.SparseTensor", bev: BevFeatures) -> dict[str, tuple[Tensor, Tensor, int]]:
     """Features (S, C) at coordinates (S, 3) of a tensor stride, of each stage by the name of its map."""
     result = {"canvas": (encoded.F, encoded.C, encoded.tensor_stride[0])}
     for number, stage in enumerate(bev.stages, start=1):
         result[f"bev{number}"] = (stage.F, stage.C, stage.tensor_stride[0])
     for number, level in enumerate(bev.levels, start=1):
         result[level_name("neck", number)] = (level.cells, level.coordinates, level.stride)
-        for name, values in zip(HEAD_MAPS, detector.head.outputs(level.cells), strict=False):
-            result[level_name(name, number)] = (values, level.coordinates, level.stride)
     return result
+
+
+def in_order(bev: BevFeatures) -> Tensor:
+    """Rows (S,) of the levels' cells in the order of a map: level by level, then y, then x."""
+    rows, before = [], 0
+    for level in bev.levels:
+        _, x, y = level.coordinates.long().t()
+        rows.append(before + (y * (int(x.max()) + 1) + x).argsort())
+        before += len(x)
+    return torch.cat(rows)
+
+
+def _sites(prediction: Any) -> int:
+    """At how many cells there is a prediction."""
+    return len(prediction.frame)
 
 
 def _at(maps: Tensor, coordinates: Tensor, stride: int) -> Tensor:

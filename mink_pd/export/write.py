@@ -11,20 +11,21 @@ from rich.console import Console
 
 import mink_pd
 from mink_pd.config import Config
+from mink_pd.config.centerpoint import CenterDetectorConfig
 from mink_pd.config.models import AnchorDetectorConfig
 from mink_pd.detect.clouds import Frames
 from mink_pd.errors import ConfigError
-from mink_pd.export.anchor_head import EMPTY_LOGIT
 from mink_pd.export.card import Anchor, Card, Graph, Pillars, Target, digest, write_card
 from mink_pd.export.cuda_pointpillars import CudaPointPillars
 from mink_pd.export.detector import WEIGHTS
 from mink_pd.export.graph import check_opset, require, shapes
+from mink_pd.export.heads import EMPTY_LOGIT, head_maps
 from mink_pd.export.network import MARK
 from mink_pd.export.networks import Networks, OpenVinoNetworks, Settings
 from mink_pd.export.verify import Report, verify
 from mink_pd.files import replacing_folder, write_text
 from mink_pd.models import Detector
-from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.pillars import PillarFeatureNet
 from mink_pd.sparse.voxels import grid_shape
 
@@ -34,6 +35,7 @@ TARGETS: dict[Target, type[Networks]] = {
     "cuda-pointpillars": CudaPointPillars,
 }
 TABLE = "verification.txt"
+POINT = ("x", "y", "z", "intensity", "time lag")  # columns of a point
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def export(
     detector; nothing is written then.
     """
     check_exportable(detector, settings)
-    assert isinstance(detector, AnchorDetector)
+    assert isinstance(detector, BevDetector)
     networks = TARGETS[settings.target](detector.eval(), settings)
     with tempfile.TemporaryDirectory() as scratch, replacing_folder(out) as folder:
         everything = Path(scratch) / "everything.onnx"
@@ -83,24 +85,21 @@ def write_table(path: Path, report: Report) -> None:
 def check_exportable(detector: Detector, settings: Settings) -> None:
     """Raise ConfigError for a detector or settings of which no graph can be made."""
     config = detector.config
-    if not isinstance(detector, AnchorDetector):
-        raise ConfigError(f"model.name {config.model.name}: has no dense equivalent; export pointpillars or second")
+    if not isinstance(detector, BevDetector) or head_maps(detector) is None:
+        raise ConfigError(f"model.name {config.model.name}: has no dense equivalent; export another detector")
     TARGETS[settings.target].check(config)
     if settings.opset is not None:
         check_opset(settings.opset)
     for package in ("onnx", "onnxruntime", "openvino"):
         require(package)
-    pillars = isinstance(detector.encoder, PillarFeatureNet)
-    if (settings.most or settings.slots) and not pillars:
-        raise ConfigError(f"--pillars and --slots: {config.model.name} has no pillars; leave them out")
-    if settings.slots and detector.settings.max_points is not None:
-        limit = detector.settings.max_points
+    limit = detector.settings.max_points
+    if not isinstance(detector.encoder, PillarFeatureNet):
+        if settings.most or settings.slots:
+            raise ConfigError(f"--pillars and --slots: {config.model.name} has no pillars; leave them out")
+    elif settings.slots and limit is not None:
         raise ConfigError(f"--slots: the detector was trained with model.max_points={limit}; leave it out")
-    plain: object
-    for key, plain in (("neck_stage", 1), ("pillar_layers", []), ("intensity", True), ("centre_height", True)):
-        value: object = getattr(detector.settings, key, plain)
-        if value != plain:
-            raise ConfigError(f"model.{key}: a detector with {value} cannot be exported; train one with {plain}")
+    elif limit is None and len(detector.encoder.hidden):
+        raise ConfigError("model.pillar_layers: a pillar must fit into one row; train with model.max_points=32")
     cells = grid_shape(config.data.range, detector.settings.voxel_size)[:2]
     whole = detector.encoder.stride * detector.bev.strides[0] * detector.bev.factors[-1]
     if any(count % whole for count in cells):
@@ -113,16 +112,8 @@ def check_exportable(detector: Detector, settings: Settings) -> None:
 def describe(networks: Networks, source: Source, settings: Settings, folder: Path) -> Card:
     """The card of a folder whose graphs are written."""
     detector, config = networks.detector, networks.detector.config
-    model, data = detector.settings, config.data
-    columns = ["x", "y", "z", "intensity", "time_lag"][: data.point_features]
-    offsets = [f"{axis} - {what}" for what in ("mean", "centre") for axis in ("x", "y", "z")]
-    pillars = None
-    if networks.encoder is not None:
-        pillars = Pillars(
-            slots=networks.slots, overflow=networks.overflow, most=networks.most, features=columns + offsets,
-            empty_slots=networks.encoder.empty_slots,
-        )  # fmt: skip
-    levels = len(model.strides) if detector.bev.fpn else 1
+    model, data, bev = detector.settings, config.data, detector.bev
+    settings_of = model.model_dump(mode="json")
     return Card(
         target=settings.target,
         precision="float32",
@@ -135,26 +126,44 @@ def describe(networks: Networks, source: Source, settings: Settings, folder: Pat
         range=data.range,
         voxel_size=model.voxel_size,
         grid=networks.grid,
-        point_features=columns,
-        camera_view=data.camera_view and data.kind == "kitti",
-        pillars=pillars,
+        point_features=list(POINT[: data.point_features]),
+        camera_view=data.camera_view,
+        pillars=pillars_of(networks),
         channels=detector.encoder.channels_out,
         mark=MARK if model.bev == "sparse" else 0.0,
-        strides=[detector.bev.strides[0] * detector.bev.factors[level] for level in range(levels)],
+        strides=[bev.strides[0] * bev.factors[number] for number in bev.neck_stages],
         classes=detector.classes,
         anchors=anchors_of(config),
-        head=model.head,
+        tasks=model.groups(detector.classes) if isinstance(model, CenterDetectorConfig) else None,
+        head=settings_of["head"],
         empty_logit=EMPTY_LOGIT,
-        nms=model.nms,
+        nms=settings_of["nms"],
         graphs=graphs_of(folder),
-        config={"data": data.model_dump(mode="json"), "model": model.model_dump(mode="json")},
+        config={"data": data.model_dump(mode="json"), "model": settings_of},
+    )
+
+
+def pillars_of(networks: Networks) -> Pillars | None:
+    """How the points of pillars become an input; None for a detector without pillars."""
+    net = networks.detector.encoder
+    if not isinstance(net, PillarFeatureNet):
+        return None
+    centre = [f"{axis} - centre" for axis in "xyz"[: net.centre_axes]]
+    features = [*(POINT[column] for column in net.columns), *(f"{axis} - mean" for axis in "xyz"), *centre]
+    return Pillars(
+        slots=networks.slots,
+        overflow=networks.overflow,
+        most=networks.most,
+        features=features,
+        empty_slots=net.empty_slots,
     )
 
 
 def anchors_of(config: Config) -> list[Anchor]:
-    """The anchors of a cell in the order of the head's channels."""
+    """The anchors of a cell in the order of the head's channels; none of a detector without."""
     model = config.model
-    assert isinstance(model, AnchorDetectorConfig)
+    if not isinstance(model, AnchorDetectorConfig):
+        return []
     names = list(model.anchors) if model.head.any_class else config.data.classes
     shapes = [(name, model.anchors[name]) for name in names]
     return [Anchor(name=name, size=one.size, z=one.z, yaw=yaw) for name, one in shapes for yaw in model.head.headings]

@@ -129,7 +129,7 @@ class CenterHead(nn.Module):
         edges = voxels.size[:2] * level.stride
         corners = voxels.centres(level.coordinates, level.stride) - edges / 2  # (S, 2)
         frame = level.coordinates[:, 0].long()
-        prediction = self._assemble(parts, voxels.frames, level.coordinates, level.stride, corners, edges, frame)
+        prediction = self.assemble(parts, voxels.frames, level.coordinates, level.stride, corners, edges, frame)
         for name in self.tap_channels():
             values = getattr(prediction, name).flatten(1)[level.rows]
             prediction.taps[name] = SiteTap(with_features(level.neck, values), voxels)
@@ -144,9 +144,9 @@ class CenterHead(nn.Module):
         ]
         coordinates = torch.zeros(0, 3, dtype=torch.int32, device=device)
         flat, frame = torch.zeros(0, 2, device=device), torch.zeros(0, dtype=torch.int64, device=device)
-        return self._assemble(parts, frames, coordinates, 1, flat, torch.ones(2, device=device), frame)
+        return self.assemble(parts, frames, coordinates, 1, flat, torch.ones(2, device=device), frame)
 
-    def _assemble(
+    def assemble(
         self,
         parts: list[dict[str, Tensor]],
         frames: int,

@@ -8,6 +8,8 @@ from torch import nn
 from mink_pd.config import Config
 from mink_pd.data.frame import Frame
 from mink_pd.models import Detector, build_detector
+from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.models.center_head import DenseOutput, SparseOutput
 
 for package in ("onnx", "onnxruntime", "openvino"):
     pytest.importorskip(package, reason="optional dependency: pip install 'mink_pd[export]'")
@@ -25,7 +27,11 @@ def shaken(config: Config, seed: int = 0) -> Detector:
             nn.init.uniform_(module.running_var, 0.5, 2)
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.3)
-    nn.init.constant_(detector.head.score.bias, -1)  # some scores are above the threshold
+        if isinstance(module, SparseOutput | DenseOutput):
+            for values in module.parameters():
+                nn.init.normal_(values, std=0.3)
+    if isinstance(detector, AnchorDetector):
+        nn.init.constant_(detector.head.score.bias, -1)  # some scores are above the threshold
     return detector
 
 

@@ -3,16 +3,17 @@
 import pytest
 import torch
 from export.conftest import clusters, shaken
-from models.frames import nuscenes, pointpillars, second
+from models.frames import centerpoint, centerpoint_nuscenes, centerpoint_voxels, nuscenes, pointpillars, second
 
 from mink_pd.config import Config
 from mink_pd.data.batch import collate
 from mink_pd.errors import ConfigError
-from mink_pd.export.anchor_head import AnchorMaps
+from mink_pd.export.heads import head_maps
 from mink_pd.export.network import MARK, Backbone, DenseNetwork, PillarEncoder, level_name, occupied
 from mink_pd.export.pillars import pillar_rows
-from mink_pd.export.runner import make_canvas, torch_runner
-from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.export.runner import make_canvas, prediction_of, torch_runner
+from mink_pd.export.verify import in_order
+from mink_pd.models.bev_detector import BevDetector
 from mink_pd.sparse import Voxels, reached_sites, strided_sites
 from mink_pd.sparse.kernel_map import coordinates_of
 
@@ -25,19 +26,29 @@ CONFIGS = {
     "strides 4 2 1": pointpillars(strides=[4, 2, 1]),
     "pyramid": nuscenes(),
     "dense pyramid": nuscenes(bev="dense"),
+    "neck at stage 2": pointpillars(neck_stage=2),
+    "dense neck at stage 3": pointpillars(neck_stage=3, bev="dense"),
+    "pillar layers": pointpillars(pillar_layers=[8, 12], max_points=6),
+    "pillar layers, slots": pointpillars(pillar_layers=[8], max_points=6, empty_slots=True),
+    "few columns": pointpillars(intensity=False, centre_height=False),
     "second": second(),
+    "centre": centerpoint(),
+    "dense centre": centerpoint(bev="dense"),
+    "tasks": centerpoint_nuscenes(),
+    "dense tasks": centerpoint_nuscenes(bev="dense"),
+    "centre of voxels": centerpoint_voxels(),
     "dense second": second(bev="dense"),
 }
 
 
-def run(config: Config, frame_seed: int = 0) -> tuple[AnchorDetector, Voxels, dict[str, torch.Tensor]]:
+def run(config: Config, frame_seed: int = 0) -> tuple[BevDetector, Voxels, dict[str, torch.Tensor]]:
     """A detector, voxels of a cloud, and the dense network's maps of them."""
     detector = shaken(config)
-    assert isinstance(detector, AnchorDetector)
+    assert isinstance(detector, BevDetector)
     voxels = detector.shared_input(collate([clusters(config, frame_seed)], detector.classes))
     pillars = detector.encoder.dimensions == 2
     encoder = PillarEncoder(detector.encoder, config.model.bev == "sparse").eval() if pillars else None
-    runner = torch_runner(encoder, DenseNetwork(detector.bev, AnchorMaps(detector.head)).eval())
+    runner = torch_runner(encoder, DenseNetwork(detector.bev, head_maps(detector)).eval())
     canvas = make_canvas(detector, runner, voxels, slots=config.model.max_points or 8)
     return detector, voxels, {"canvas": canvas} | runner.network(canvas)
 
@@ -61,14 +72,16 @@ def test_every_stage_at_every_site(name: str) -> None:
         if config.model.bev == "sparse":
             assert int(occupied(maps[stage]).sum()) <= len(tensor.C) < maps[stage][0, 0].numel()
     for number, level in enumerate(features.levels, start=1):
-        wanted = {"neck": level.cells} | dict(
-            zip(("scores", "boxes", "directions", "velocities"), detector.head.outputs(level.cells), strict=False)
-        )
-        for stage, values in wanted.items():
-            found = at(maps[level_name(stage, number)], level.coordinates, level.stride)
-            torch.testing.assert_close(found, values, atol=1e-4, rtol=1e-5)
-        predicted = maps[level_name("scores", number)][0, 0] > -100
-        assert int(predicted.sum()) == len(level.coordinates)
+        found = at(maps[level_name("neck", number)], level.coordinates, level.stride)
+        torch.testing.assert_close(found, level.cells, atol=1e-4, rtol=1e-5)
+    head = head_maps(detector)
+    read, found = detector.read(features, columns), prediction_of(head, detector, maps, columns)
+    assert len(read.frame) == len(found.frame)
+    assert len(read.frame) < sum(m[0, 0].numel() for n, m in maps.items() if n.startswith("neck")) or "dense" in name
+    rows = in_order(features)
+    for field in ("scores", "boxes", "directions", "velocities", "ious", "anchors", "corners"):
+        if getattr(read, field, None) is not None:
+            torch.testing.assert_close(getattr(found, field), getattr(read, field)[rows], atol=1e-4, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -101,14 +114,14 @@ def sites(voxels: Voxels, key) -> set[tuple[int, ...]]:  # type: ignore[no-untyp
 def test_pillars_whose_features_are_all_zero_keep_their_site() -> None:
     config = pointpillars()
     detector = shaken(config)
-    assert isinstance(detector, AnchorDetector)
+    assert isinstance(detector, BevDetector)
     detector.encoder.norm.bias.data.fill_(-1.2)  # most pillars are dead after ReLU
     voxels = detector.shared_input(collate([clusters(config)], detector.classes))
     features = detector.encoder(voxels)
     dead = features.amax(dim=1) == 0
     assert 0.1 < float(dead.float().mean()) < 1
     encoder = PillarEncoder(detector.encoder, marks=True)
-    runner = torch_runner(encoder, DenseNetwork(detector.bev, AnchorMaps(detector.head)))
+    runner = torch_runner(encoder, DenseNetwork(detector.bev, head_maps(detector)))
     canvas = make_canvas(detector, runner, voxels, slots=4)
     assert int(occupied(canvas).sum()) == len(voxels)
     rows = at(canvas, voxels.coordinates, 1)
@@ -122,7 +135,7 @@ def test_pillars_whose_features_are_all_zero_keep_their_site() -> None:
 def test_rows_of_a_crowded_pillar_join_in_the_scatter() -> None:
     config = pointpillars()
     detector = shaken(config)
-    assert isinstance(detector, AnchorDetector)
+    assert isinstance(detector, BevDetector)
     voxels = detector.shared_input(collate([clusters(config)], detector.classes))
     one, many = (pillar_rows(detector.encoder, voxels, slots) for slots in (None, 3))
     assert len(one) == len(voxels) < len(many)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 from export.conftest import clusters, shaken
-from models.frames import nuscenes, pointpillars, second
+from models.frames import centerpoint, centerpoint_nuscenes, centerpoint_voxels, nuscenes, pointpillars, second
 from rich.console import Console
 
 from mink_pd.config import Config
@@ -23,7 +23,7 @@ from mink_pd.export.graph import OnnxSession
 from mink_pd.export.networks import Settings
 from mink_pd.export.write import Source, export
 from mink_pd.models import Detector, build_detector
-from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.checkpoint import save_weights
 
 
@@ -46,10 +46,10 @@ def source(detector: Detector, folder: Path) -> Source:
     return Source(path, "run")
 
 
-def write(config: Config, folder: Path, clouds: int = 1, **settings: object) -> tuple[AnchorDetector, Path, str]:
+def write(config: Config, folder: Path, clouds: int = 1, **settings: object) -> tuple[BevDetector, Path, str]:
     """Export a detector of random weights: the detector, the export folder, and what was printed."""
     detector = shaken(config)
-    assert isinstance(detector, AnchorDetector)
+    assert isinstance(detector, BevDetector)
     frames = Clouds(*(clusters(config, seed) for seed in range(clouds)))
     console = Console(record=True, width=100)
     export(detector, source(detector, folder), Settings(**settings), frames, folder / "out", console)  # type: ignore[arg-type]
@@ -76,7 +76,15 @@ def test_the_folder_finds_what_the_detector_finds(target: str, most: int | None,
 
 
 @pytest.mark.parametrize(
-    "config", [nuscenes(), second(), second(bev="dense"), pointpillars(max_points=4, empty_slots=True)]
+    "config",
+    [
+        nuscenes(),
+        second(bev="dense"),
+        pointpillars(max_points=4, empty_slots=True),
+        centerpoint(bev="dense"),
+        centerpoint_nuscenes(),
+        centerpoint_voxels(),
+    ],
 )
 def test_other_detectors(config: Config, tmp_path: Path) -> None:
     detector, folder, _ = write(config, tmp_path, opset=11)
