@@ -1,5 +1,6 @@
 """The points of a batch that PointNet++ networks share: chosen, sampled and grouped once for all of them."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -79,13 +80,13 @@ def choose_points(
     bounds: tuple[float, ...],
     count: int,
     near: float,
-    seeds: list[int] | None = None,
+    by_content: bool = False,
 ) -> PointSample:
     """``count`` of the points (P, 4) within ``bounds`` of each frame that has any; no levels yet.
 
     All points farther than ``near`` [m] are kept if they fit, the near ones are drawn (PointRCNN, section 4.1); a frame
-    with fewer points repeats some. The order is random, so that the first few of a ball are a fair sample. ``seeds``,
-    one a frame, make the choice the frame's own; without them it comes from torch's generator.
+    with fewer points repeats some. The order is random, so that the first few of a ball are a fair sample. With
+    ``by_content`` it follows from the points of the frame alone; otherwise it comes from torch's generator.
     """
     low, high = (torch.tensor(b, device=points.device) for b in (bounds[:3], bounds[3:]))
     inside = ((points[:, :3] >= low) & (points[:, :3] < high)).all(dim=1)
@@ -94,7 +95,7 @@ def choose_points(
         here = points[inside & (frame == index)]  # (P_f, 4)
         if len(here) == 0:
             continue
-        generator = None if seeds is None else torch.Generator().manual_seed(seeds[index])
+        generator = torch.Generator().manual_seed(zlib.crc32(here.cpu().numpy().tobytes())) if by_content else None
         chosen.append(here[_draw(here[:, :3].norm(dim=1) > near, count, generator)])
         present.append(index)
     together = torch.stack(chosen) if chosen else points.new_zeros(0, count, points.shape[1])

@@ -15,24 +15,27 @@ class BatchNorm(nn.BatchNorm1d):
 
     With ``synchronised`` the statistics in training are those of the rows of all processes (as torch's SyncBatchNorm,
     which does not run on the CPU), each row counting the same; a process may have no row.
+
+    A single row is its own mean, so in training it gives the bias, and it leaves the running statistics as they are:
+    it says nothing of a variance. torch raises ValueError there, which would end a training at a nearly empty frame.
     """
 
     synchronised = False
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.synchronised and self.training and processes() > 1):
+        if not self.training or (len(x) != 1 and not (self.synchronised and processes() > 1)):
             return super().forward(x)
-        y, mean, variance, rows = _Synchronised.apply(x, self.weight, self.bias, self.eps)
+        y, mean, variance, rows = _Synchronised.apply(x, self.weight, self.bias, self.eps, self.synchronised)
         self.track(mean, variance, rows)
         return y
 
     @torch.no_grad()
     def track(self, mean: Tensor, variance: Tensor, rows: Tensor) -> None:
         """Move the running statistics, if any, by mean (C,) and biased variance (C,) of ``rows`` () rows; as in torch
-        they take the unbiased variance."""
-        if not self.track_running_stats or rows == 0:
+        they take the unbiased variance, which fewer than two rows do not have."""
+        if not self.track_running_stats or rows < 2:
             return
-        variance = variance * (rows / (rows - 1).clamp(min=1))
+        variance = variance * (rows / (rows - 1))
         tracked: Any = self  # torch's buffers may be None, but not where they are tracked
         tracked.num_batches_tracked.add_(1)
         share = self.momentum if self.momentum is not None else 1 / float(tracked.num_batches_tracked)
@@ -56,7 +59,7 @@ def synchronise(module: nn.Module) -> None:
 
 
 class _Synchronised(torch.autograd.Function):
-    """y = (x - mean) / sqrt(variance + eps) * weight + bias over the rows of all processes.
+    """y = (x - mean) / sqrt(variance + eps) * weight + bias over the rows of all processes (``together``) or this one.
 
     Gradients of weight and bias are those of this process's rows: the processes add their gradients up later. Those
     of x need the sums of dy and dy * normalised x over all rows (Ioffe and Szegedy 2015, section 3).
@@ -64,42 +67,44 @@ class _Synchronised(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, together: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """x (M, C) -> y (M, C), mean (C,), biased variance (C,), number of rows ()"""
         own = x.to(torch.promote_types(x.dtype, torch.float32))
-        mean, variance, rows = _statistics(own)
+        mean, variance, rows = _statistics(own, together)
         inverse = torch.rsqrt(variance + eps).to(own.dtype)  # (C,)
         normal = (own - mean.to(own.dtype)) * inverse  # (M, C)
         ctx.save_for_backward(normal, inverse, weight, rows)
+        ctx.together = together
         y = normal if weight is None or bias is None else torch.addcmul(bias, normal, weight)
         ctx.mark_non_differentiable(mean, variance, rows)
         return y.to(x.dtype), mean, variance, rows
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         normal, inverse, weight, rows = ctx.saved_tensors
         dy = gradients[0].to(normal.dtype)  # (M, C)
         sums = torch.stack([dy.sum(dim=0), (dy * normal).sum(dim=0)])  # (2, C)
         of_bias, of_weight = (None, None) if weight is None else (sums[0], sums[1])
         of_x = None
         if ctx.needs_input_grad[0]:
-            means = sum_over_processes(sums) / rows.to(sums.dtype).clamp(min=1)
+            means = (sum_over_processes(sums) if ctx.together else sums) / rows.to(sums.dtype).clamp(min=1)
             scale = inverse if weight is None else inverse * weight
             of_x = ((dy - means[0] - normal * means[1]) * scale).to(gradients[0].dtype)
-        return of_x, of_weight, of_bias, None
+        return of_x, of_weight, of_bias, None, None
 
 
-def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (C,), biased variance (C,) and number () of the rows (M, C) of all processes, float64.
+def _statistics(x: Tensor, together: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (C,), biased variance (C,) and number () of the rows (M, C) of all processes or this one, float64.
 
     Each process's sum of squares is taken about its own mean, so that little is lost in float32.
     """
     count = torch.full((1,), len(x), dtype=torch.float64, device=x.device)
     squares, mean = torch.var_mean(x, dim=0, correction=0) if len(x) else (x.sum(dim=0), x.sum(dim=0))
     squares, mean = squares.double(), mean.double()
-    total = sum_over_processes(torch.cat([count, count * mean, count * (squares + mean.square())]))
+    own = torch.cat([count, count * mean, count * (squares + mean.square())])
+    total = sum_over_processes(own) if together else own
     rows, channels = total[0], x.shape[1]
     mean, squares = total[1:].view(2, channels) / rows.clamp(min=1)
     return mean, (squares - mean.square()).clamp(min=0), rows

@@ -16,10 +16,10 @@ def cloud(near: int, far: int) -> Tensor:
     return torch.stack([x, torch.rand(len(x)), -torch.rand(len(x)), torch.rand(len(x))], dim=1)
 
 
-def choose(points: list[Tensor], count: int, seeds: list[int] | None = None):  # type: ignore[no-untyped-def]
+def choose(points: list[Tensor], count: int, by_content: bool = False):  # type: ignore[no-untyped-def]
     sizes = torch.tensor([len(p) for p in points])
     frame = torch.repeat_interleave(torch.arange(len(points)), sizes)
-    return choose_points(torch.cat(points), frame, len(points), BOUNDS, count, 40.0, seeds)
+    return choose_points(torch.cat(points), frame, len(points), BOUNDS, count, 40.0, by_content)
 
 
 def rows(points: Tensor) -> list[tuple[float, ...]]:
@@ -56,11 +56,16 @@ def test_points_out_of_range_and_empty_frames_are_left_out() -> None:
     assert len(choose([outside], 40)) == 0
 
 
-def test_seeds_make_the_choice_the_frames_own() -> None:
+def test_by_content_the_choice_is_the_frames_own() -> None:
     points = [cloud(200, 20), cloud(150, 0)]
-    alone = choose(points[1:], 64, seeds=[7])
-    together = choose(points, 64, seeds=[5, 7])
+    alone = choose(points[1:], 64, by_content=True)
+    together = choose(points, 64, by_content=True)
     assert torch.equal(alone.points[0], together.points[1])
+    outside = torch.cat([points[1], torch.tensor([[-5.0, 0, 0, 0.5]])])
+    assert torch.equal(alone.points, choose([outside], 64, by_content=True).points)
+    moved = points[1].clone()
+    moved[0, 3] += 0.25
+    assert not torch.equal(alone.points[..., :3], choose([moved], 64, by_content=True).points[..., :3])
     assert not torch.equal(choose(points, 64).points, choose(points, 64).points)
 
 

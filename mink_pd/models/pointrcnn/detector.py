@@ -1,6 +1,5 @@
 """PointRCNN (Shi, Wang, Li; CVPR 2019), from points to boxes."""
 
-import zlib
 from dataclasses import dataclass
 from functools import partial
 
@@ -74,11 +73,17 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
         return {f"{name}.weight": layer.input_groups() for name, layer in layers}
 
     def shared_input(self, batch: Batch) -> PointSample:
-        """The sampled points with all groups; in evaluation the same ones for the same frame."""
+        """The sampled points with all groups; in evaluation the same ones for the same cloud, whatever its name."""
         settings = self.settings
-        seeds = None if self.training else [zlib.crc32(frame.id.encode()) for frame in batch.frames]
+        by_content = not self.training
         sample = choose_points(
-            batch.points[:, :4], batch.frame, len(batch), self.config.data.range, settings.points, settings.near, seeds
+            batch.points[:, :4],
+            batch.frame,
+            len(batch),
+            self.config.data.range,
+            settings.points,
+            settings.near,
+            by_content,
         )
         if len(sample):
             xyz = sample.points[..., :3].contiguous()  # (F, N, 3)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -177,6 +178,18 @@ def test_detections_are_the_same_alone_and_in_a_batch() -> None:
     torch.testing.assert_close(together[0].boxes, alone[0].boxes, rtol=1e-3, atol=1e-3)
     assert len(together[1].boxes) == 0
     assert len(together[2].boxes) > 0
+
+
+@torch.no_grad()
+def test_detections_depend_on_the_cloud_and_not_on_its_name() -> None:
+    torch.manual_seed(0)
+    detector = build_detector(config()).eval()
+    detector.config.model.nms.score = 0.0
+    named = batch(400)
+    renamed = replace(named, frames=[replace(named.frames[0], id="another")])
+    ours, theirs = (detector.detect(detector(one))[0] for one in (named, renamed))
+    assert torch.equal(ours.boxes, theirs.boxes)
+    assert torch.equal(ours.scores, theirs.scores)
 
 
 def test_nothing_in_range_gives_no_boxes_and_a_loss() -> None:
