@@ -4,8 +4,9 @@ A box is x, y, z of the centre, l, w, h [m], yaw [rad] about +z.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike
+
+from mink_pd.jit import njit
 
 
 def as_rows(values: ArrayLike, columns: int) -> np.ndarray:
@@ -80,7 +81,7 @@ def pairs_in_boxes(points: np.ndarray, boxes: ArrayLike) -> tuple[np.ndarray, np
 _STRIPS = 512  # across x, which points are sorted into, so that a box looks at those near it only
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _pairs_in_boxes(points: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first, order, low, step = _sort_into_strips(points)
     near = np.empty((len(points), 3))  # in that order: a strip is read from end to end
@@ -109,7 +110,7 @@ def _pairs_in_boxes(points: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, 
     return box[:found].copy(), point[:found].copy()
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sort_into_strips(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Where each strip begins in the order of points (strips + 1,), that order (P,), and where the strips begin along
     x and how wide they are [m]."""
@@ -130,7 +131,7 @@ def _sort_into_strips(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float
     return first, order, low, step
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _strip(x: float, low: float, step: float) -> int:
     """The strip of x, the outermost one beyond them: it never falls as x grows."""
     share = (x - low) / step
@@ -139,7 +140,7 @@ def _strip(x: float, low: float, step: float) -> int:
     return int(min(share, _STRIPS - 1.0))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _longer(values: np.ndarray) -> np.ndarray:
     result = np.empty(2 * len(values), values.dtype)
     result[: len(values)] = values

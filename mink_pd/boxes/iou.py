@@ -7,10 +7,10 @@ without branches the compiler takes several pairs at a time.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike
 
 from mink_pd.boxes.geometry import as_rows
+from mink_pd.jit import njit
 
 # What the kernels want of a rectangle, a row of an array each, so that many can be read at a time: x, y, l, w, cos yaw,
 # sin yaw, radius of the circle around it, area.
@@ -61,7 +61,7 @@ def prepare(rectangles: np.ndarray) -> np.ndarray:
     return columns
 
 
-@njit(cache=True)
+@njit()
 def _pairwise_intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     shared = np.zeros((a.shape[1], b.shape[1]))
     for i in range(a.shape[1]):
@@ -72,7 +72,7 @@ def _pairwise_intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return shared
 
 
-@njit(cache=True)
+@njit()
 def first_free(tries: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
     """Move rectangles one after the other, each to the first of its tries that overlaps no other one.
 
@@ -94,7 +94,7 @@ def first_free(tries: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
     return chosen
 
 
-@njit(cache=True)
+@njit()
 def near(a: np.ndarray, i: int, b: np.ndarray, first: int, last: int) -> np.ndarray:
     """Which of the columns first to last - 1 of b have circles around them that meet the one around column i of a, both
     prepared: int64, ascending. The others share nothing with it: the cheap test before :func:`intersections`."""
@@ -107,7 +107,7 @@ def near(a: np.ndarray, i: int, b: np.ndarray, first: int, last: int) -> np.ndar
     return rows[:found]
 
 
-@njit(cache=True)
+@njit()
 def intersections(a: np.ndarray, i: int, b: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Areas that column i of a shares with the columns ``rows`` (N,) of b, both prepared: float64 (N,)."""
     close = np.empty((_FIELDS, len(rows)))  # side by side, or the loop over them would not be vectorised
@@ -120,7 +120,7 @@ def intersections(a: np.ndarray, i: int, b: np.ndarray, rows: np.ndarray) -> np.
     return areas
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(error_model="numpy", forceinline=True)
 def _intersection(a: np.ndarray, i: int, b: np.ndarray, j: int) -> float:
     cos, sin = a[4, i] * b[4, j] + a[5, i] * b[5, j], a[5, i] * b[4, j] - a[4, i] * b[5, j]  # a's yaw seen from b
     along_x, along_y = a[2, i] / 2 * cos, a[2, i] / 2 * sin
@@ -148,12 +148,12 @@ def _intersection(a: np.ndarray, i: int, b: np.ndarray, j: int) -> float:
     return max(0.0, min(min(from_low, from_high), min(a[AREA, i], b[AREA, j])))
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(error_model="numpy", forceinline=True)
 def _reciprocal(value: float) -> float:
     return 1 / value if abs(value) > _TINY else 0.0
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(error_model="numpy", forceinline=True)
 def _under_edge(
     x0: float, y0: float, x1: float, y1: float, per_x: float, left: float, right: float, low: float, high: float
 ) -> tuple[float, float]:

@@ -1,11 +1,11 @@
 """Non-maximum suppression: by the exact overlap of rotated boxes seen from above, or by the distance of centres."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike
 
 from mink_pd.boxes.geometry import as_rows
 from mink_pd.boxes.iou import AREA, intersections, near, prepare
+from mink_pd.jit import njit
 
 
 def nms(boxes: ArrayLike, scores: ArrayLike, iou: float, limit: int | None = None) -> np.ndarray:
@@ -38,7 +38,7 @@ def circle_nms(centres: ArrayLike, scores: ArrayLike, radius: float, limit: int 
     return order[kept]
 
 
-@njit(cache=True)
+@njit()
 def _suppress_near(places: np.ndarray, radius: float, limit: int) -> np.ndarray:
     kept, count = np.empty(min(limit, len(places)), np.int64), 0
     for i in range(len(places)):
@@ -56,7 +56,7 @@ def _suppress_near(places: np.ndarray, radius: float, limit: int) -> np.ndarray:
     return kept[:count]
 
 
-@njit(cache=True)
+@njit()
 def _suppress(rectangles: np.ndarray, iou: float, limit: int) -> np.ndarray:
     count, kept = rectangles.shape[1], 0
     keep, area = np.ones(count, dtype=np.bool_), rectangles[AREA]

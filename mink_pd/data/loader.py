@@ -84,7 +84,7 @@ def make_loader(
                 f"data.augment.ground_truth_sampling: unknown class '{unknown}'; use one of data.classes"
                 f" ({', '.join(config.classes)})"
             )
-        database = load_database(dataset)
+        database = load_database(dataset, config)
     frames: Dataset | CachedFrames = dataset
     if training and config.cache_mb:  # all workers together
         frames = CachedFrames(dataset, config.cache_mb / max(1, config.workers))

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+
+from mink_pd.jit import njit
 
 # A number m 10^e with m below 10^15 and e from -22 to 22 is one multiplication or division of exact doubles, which
 # rounds correctly, as float() does (Clinger, PLDI 1990). Others are left to float() itself.
@@ -57,7 +58,7 @@ def parse_lines(texts: Sequence[bytes], names: Sequence[str], widths: Sequence[i
     return lines
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _parse(
     text: np.ndarray,
     first: np.ndarray,
@@ -117,7 +118,7 @@ def _parse(
     return plain, line_first, width, kind[:line].copy(), hard[:hard_count].copy()
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _after_blanks(text: np.ndarray, at: int, end: int) -> int:
     """Where the next field or the line's end is; the carriage return of a line's end counts as blank."""
     while at < end and (text[at] == _SPACE or text[at] == _TAB):
@@ -127,7 +128,7 @@ def _after_blanks(text: np.ndarray, at: int, end: int) -> int:
     return at
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _find(text: np.ndarray, begin: int, end: int, names: np.ndarray, first: np.ndarray) -> int:
     """Which name text[begin:end] is, whatever its case; -1 for none."""
     for n in range(len(first) - 1):
@@ -144,7 +145,7 @@ def _find(text: np.ndarray, begin: int, end: int, names: np.ndarray, first: np.n
     return -1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _number(text: np.ndarray, begin: int, end: int) -> tuple[float, int]:
     """The value of text[begin:end] and whether it is exact, left to float(), or no decimal number."""
     at = begin

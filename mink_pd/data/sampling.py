@@ -15,13 +15,14 @@ from rich.progress import track
 
 from mink_pd.boxes.geometry import pairs_in_boxes
 from mink_pd.boxes.iou import bev_intersection
+from mink_pd.config import DataConfig
 from mink_pd.data import Dataset
 from mink_pd.data.frame import Frame
 from mink_pd.errors import DataError
-from mink_pd.files import whole_file
+from mink_pd.files import cache_folders, whole_file
 
 BEV = [0, 1, 3, 4, 6]  # columns of a box that its rectangle from above consists of
-_VERSION = 2  # of the file; another one is built anew
+_VERSION = 3  # of the file; another one is built anew
 _PROGRESS_FROM = 200  # frames from which building is slow enough to show progress
 
 logger = logging.getLogger(__name__)
@@ -88,13 +89,20 @@ def _free(boxes: np.ndarray, present: np.ndarray) -> np.ndarray:
     return free
 
 
-def load_database(dataset: Dataset) -> Database:
+# Settings of the data that frames do not depend on as the data set gives them, or that the fingerprint holds.
+_WITHOUT_EFFECT = {"root", "range", "workers", "cache_mb", "augment", "class_balanced", "val_split"}
+
+
+def load_database(dataset: Dataset, config: DataConfig | None = None) -> Database:
     """The database of a data set's objects, from the cache file or built and cached.
 
     The file lies in ``<root>/.mink_pd``, or in the user's cache folder where the root is read-only. Its name
-    changes with the split and its files. Several processes may do this at once: each writes a whole file.
+    changes with the split and its files, and with the settings of ``config`` that frames may depend on, such as how
+    classes are spelt. Several processes may do this at once: each writes a whole file.
     """
-    name = f"objects-{hashlib.sha256(f'{_VERSION} {dataset.fingerprint()}'.encode()).hexdigest()[:16]}.npz"
+    settings = "" if config is None else config.model_dump_json(exclude=_WITHOUT_EFFECT)
+    key = f"{_VERSION} {dataset.fingerprint()} {settings}"
+    name = f"objects-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     folders = _cache_folders(Path(dataset.root))
     for folder in folders:
         database = _read(folder / name)
@@ -143,10 +151,9 @@ def build_database(dataset: Dataset) -> Database:
 
 
 def _cache_folders(root: Path) -> list[Path]:
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mink_pd"
     # Root may write anywhere, but a folder without write permission for anyone is meant to stay as it is.
     writable = os.access(root, os.W_OK) and root.stat().st_mode & 0o222
-    return [root / ".mink_pd", user] if writable else [user]
+    return [root / ".mink_pd", *cache_folders()] if writable else cache_folders()
 
 
 def _read(path: Path) -> Database | None:

@@ -4,7 +4,8 @@ the curves of precision and recall that follow."""
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+
+from mink_pd.jit import njit
 
 NUSCENES_RECALLS = np.linspace(0, 1, 101)
 NUSCENES_MIN = 0.1  # recall and precision below it count for nothing
@@ -38,7 +39,7 @@ def match_best_first(fits: Fits, turns: np.ndarray, counted: np.ndarray) -> np.n
     return _match(turns, first, fits.label[order], fits.worth[order], counted)
 
 
-@njit(cache=True)
+@njit()
 def _match(
     turns: np.ndarray, first: np.ndarray, label: np.ndarray, worth: np.ndarray, counted: np.ndarray
 ) -> np.ndarray:
@@ -62,7 +63,7 @@ def _match(
     return match
 
 
-@njit(cache=True)
+@njit()
 def near_pairs(
     label_first: np.ndarray, detection_first: np.ndarray, labels: np.ndarray, detections: np.ndarray, limit: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from mink_pd.data.objects import Objects
 from mink_pd.evaluate.candidates import Candidates, Scene, collect
@@ -22,6 +21,7 @@ from mink_pd.evaluate.rules import (
     label_roles,
     level_of,
 )
+from mink_pd.jit import njit
 
 
 @dataclass
@@ -151,7 +151,7 @@ def _assign(task: Task, cut: float) -> tuple[np.ndarray, np.ndarray]:
     return detection, taken
 
 
-@njit(cache=True)
+@njit()
 def _match_by_score(
     first: np.ndarray, detection: np.ndarray, label_role: np.ndarray, detection_role: np.ndarray, score: np.ndarray
 ) -> np.ndarray:
@@ -178,7 +178,7 @@ def _match_by_score(
     return listed[:n]
 
 
-@njit(cache=True)
+@njit()
 def _match_by_overlap(
     first: np.ndarray,
     detection: np.ndarray,
@@ -213,7 +213,7 @@ def _match_by_overlap(
     return match, taken
 
 
-@njit(cache=True)
+@njit()
 def _count(
     first: np.ndarray,
     detection: np.ndarray,

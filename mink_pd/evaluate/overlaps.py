@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from mink_pd.boxes.iou import AREA, intersections, near, prepare
 from mink_pd.data.objects import Objects
+from mink_pd.jit import njit
 
 OVERLAPS = ("bbox", "bev", "3d")  # order of the first axis of Pairs.overlap
 OVERLAPS_IN_SPACE = ("bev", "3d")
@@ -81,7 +81,7 @@ def _upright(objects: Objects) -> tuple[np.ndarray, np.ndarray]:
     return rectangles, np.stack([centre - height / 2, centre + height / 2, np.maximum(height, 0)], axis=1)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _pair_up(
     label_first: np.ndarray,
     detection_first: np.ndarray,
@@ -125,14 +125,14 @@ def _pair_up(
     return label[:found], detection[:found], overlap[:found]
 
 
-@njit(cache=True)
+@njit()
 def _longer(values: np.ndarray, room: int) -> np.ndarray:
     result = np.empty(room, values.dtype)
     result[: len(values)] = values
     return result
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _share(
     label_first: np.ndarray,
     detection_first: np.ndarray,
@@ -152,20 +152,20 @@ def _share(
     return share
 
 
-@njit(cache=True)
+@njit()
 def image_area(box: np.ndarray) -> float:
     """Of x1, y1, x2, y2 [px]; no pixel is added to width or height."""
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-@njit(cache=True)
+@njit()
 def image_intersection(a: np.ndarray, b: np.ndarray) -> float:
     """Area [px^2] that two image boxes share."""
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     return max(width, 0.0) * max(height, 0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _iou(shared: float, a: float, b: float) -> float:
     """Order of operations as in the official evaluator: a box may lie exactly at the threshold, where the last bit
     decides."""

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from mink_pd.errors import ConfigError, MinkPDError
+from mink_pd.files import cache_folder, cache_folders
 from mink_pd.native.isa import compiler_options
 from mink_pd.threads import cores
 
@@ -61,10 +62,10 @@ def library_path() -> Path:
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.read_bytes())
     digest.update(" ".join([*FLAGS, *compiler_options(), str(compiler()), _processor()]).encode())
-    cache = os.environ.get("MINK_PD_CACHE")
-    folder = Path(cache) if cache else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "mink_pd"
     version = f"torch{torch.__version__}-{sys.implementation.cache_tag}-{digest.hexdigest()[:16]}"
-    return folder / "native" / version / "mink_pd.so"
+    name = Path("native") / version / "mink_pd.so"
+    built = (folder / name for folder in cache_folders() if (folder / name).exists())
+    return next(built, None) or cache_folder() / name
 
 
 def compiler() -> str | None:

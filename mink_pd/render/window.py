@@ -8,14 +8,21 @@ import numpy as np
 from mink_pd.errors import MinkPDError
 from mink_pd.render.camera import Camera
 from mink_pd.render.colours import encode_srgb
+from mink_pd.render.display import wayland_answers, x_server_answers
 from mink_pd.render.scene import Points, Scene
 
 
 def check_display() -> None:
-    """Raise MinkPDError where no window can be opened."""
-    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if sys.platform.startswith("linux") and not display:
-        raise MinkPDError("no display to open a window on; save the picture instead with --save FILE.png")
+    """Raise MinkPDError where no window can be opened: there is no display, or its server does not answer."""
+    if not sys.platform.startswith("linux"):
+        return
+    display, wayland = os.environ.get("DISPLAY"), os.environ.get("WAYLAND_DISPLAY")
+    remedy = "save the picture instead with --save FILE.png"
+    if not (display or wayland):
+        raise MinkPDError(f"no display to open a window on; {remedy}")
+    if not (display and x_server_answers(display)) and not (wayland and wayland_answers(wayland)):
+        named = " and ".join(filter(None, (display and f"DISPLAY={display}", wayland and f"WAYLAND_DISPLAY={wayland}")))
+        raise MinkPDError(f"no display to open a window on: nothing answers at {named}; {remedy}")
 
 
 def show(scene: Scene, camera: Camera, title: str, size: tuple[int, int] = (1600, 900)) -> None:

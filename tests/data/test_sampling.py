@@ -6,9 +6,9 @@ import pytest
 from shapely.geometry import Polygon
 
 from mink_pd.boxes.geometry import bev_corners
-from mink_pd.data import sampling
+from mink_pd.data import open_dataset, sampling
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import Kitti
+from mink_pd.data.kitti import Kitti, KittiConfig
 from mink_pd.data.nuscenes import NuScenes
 from mink_pd.data.sampling import Database, build_database, load_database
 
@@ -106,6 +106,20 @@ def test_other_labels_or_frames_make_another_database(kitti_root: Path) -> None:
     path = kitti_root / "training" / "label_2" / "000000.txt"
     path.write_text("\n".join(path.read_text().splitlines()[1:]))
     assert len(load_database(Kitti(kitti_root, "train")).boxes) == 20
+
+
+def test_classes_spelt_otherwise_make_another_database(kitti_root: Path) -> None:
+    path = kitti_root / "training" / "label_2" / "000000.txt"
+    path.write_text(path.read_text().replace("Car", "Tractor"))
+    for spelling in ("Tractor", "tractor"):
+        config = KittiConfig(root=kitti_root, classes=["Car", spelling])
+        database = load_database(open_dataset(config, "train"), config)
+        assert spelling in set(database.names)
+    before = set((kitti_root / ".mink_pd").iterdir())
+    for change in ({"workers": 3}, {"cache_mb": 5.0}, {"root": kitti_root / "." / "training" / ".."}):
+        again = config.model_copy(update=change)
+        load_database(open_dataset(config, "train"), again)
+    assert set((kitti_root / ".mink_pd").iterdir()) == before  # what has no effect builds nothing anew
 
 
 def test_a_damaged_cache_is_built_anew(kitti_root: Path) -> None:

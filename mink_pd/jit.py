@@ -1,0 +1,52 @@
+"""numba's compiler with a cache that may be absent, read-only, full or damaged: then it compiles again."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+from mink_pd.errors import DataError
+from mink_pd.files import cache_folder
+
+
+def njit(**options: Any) -> Callable[[Callable], Any]:
+    """``numba.njit(cache=True, **options)`` that also works where no cache can be written.
+
+    numba caches beside the source or in the user's cache folder; where it can do neither (a read-only installation and
+    home, as in containers), the cache goes to :func:`mink_pd.files.cache_folder`, or nowhere.
+    """
+
+    def decorate(function: Callable) -> Any:
+        dispatcher: Any = numba.njit(**options)(function)
+        try:
+            dispatcher.enable_caching()
+        except RuntimeError:  # no place that can be written
+            try:
+                numba.config.CACHE_DIR = str(cache_folder() / "numba")
+                dispatcher.enable_caching()
+            except (DataError, RuntimeError):
+                return dispatcher
+        _forgive(dispatcher._cache)
+        return dispatcher
+
+    return decorate
+
+
+def _forgive(cache: Any) -> None:
+    """A cache file that cannot be read or written counts as absent."""
+    save, load = cache.save_overload, cache.load_overload
+
+    def save_overload(*arguments: Any) -> None:
+        with contextlib.suppress(OSError):
+            save(*arguments)
+
+    def load_overload(*arguments: Any) -> Any:
+        try:
+            return load(*arguments)
+        except Exception:
+            with contextlib.suppress(OSError):
+                cache.flush()  # an empty index in place of the damaged one
+            return None
+
+    cache.save_overload, cache.load_overload = save_overload, load_overload
