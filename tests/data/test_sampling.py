@@ -110,7 +110,7 @@ def test_other_labels_or_frames_make_another_database(kitti_root: Path) -> None:
 
 def test_classes_spelt_otherwise_make_another_database(kitti_root: Path) -> None:
     path = kitti_root / "training" / "label_2" / "000000.txt"
-    path.write_text(path.read_text().replace("Car", "Tractor"))
+    path.write_text(path.read_text().replace("Car ", "Tractor "))
     for spelling in ("Tractor", "tractor"):
         config = KittiConfig(root=kitti_root, classes=["Car", spelling])
         database = load_database(open_dataset(config, "train"), config)
