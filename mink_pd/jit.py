@@ -23,7 +23,7 @@ def njit(**options: Any) -> Callable[[Callable], Any]:
             dispatcher.enable_caching()
         except RuntimeError:  # no place that can be written
             try:
-                numba.config.CACHE_DIR = str(cache_folder() / "numba")
+                setattr(numba.config, "CACHE_DIR", str(cache_folder() / "numba"))  # noqa: B010  # typed as a bare module
                 dispatcher.enable_caching()
             except (DataError, RuntimeError):
                 return dispatcher
