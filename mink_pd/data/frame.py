@@ -20,6 +20,7 @@ class Frame:
     objects: the label rows that the boxes come from, row i for box i; None once augmentation has moved them.
     dont_care: rows of regions without labels (image box only), kept apart.
     dropped: points of the file that were left out: NaN, infinite, at the origin, or on the own vehicle.
+    labelled: whether somebody has looked for objects; else there are no boxes, and nothing is known.
     """
 
     id: str
@@ -32,3 +33,4 @@ class Frame:
     objects: Objects | None = None
     dont_care: Objects | None = None
     dropped: int = 0
+    labelled: bool = True

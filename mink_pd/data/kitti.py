@@ -156,7 +156,7 @@ class Kitti(Dataset):
         points, dropped = read_cloud(self._velodyne / f"{id}.bin", self.point_settings)  # (P, 4)
         if self.camera_view:
             points = points[in_camera_view(points, calibration, size)]
-        frame = Frame(id, points, calibration=calibration, image_size=size, dropped=dropped)
+        frame = Frame(id, points, calibration=calibration, image_size=size, dropped=dropped, labelled=self.labelled)
         if self.labelled:
             rows = read_objects(self.folder / "label_2" / f"{id}.txt", classes=self.classes, scores=False)
             ignored = rows.names == DONT_CARE

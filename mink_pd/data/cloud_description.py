@@ -1,0 +1,103 @@
+"""dataset.yaml of a folder of clouds: what the files do not say of themselves."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from mink_pd.config.loader import make_section
+from mink_pd.config.points import PointsConfig
+from mink_pd.config.settings_yaml import read_yaml
+from mink_pd.errors import ConfigError, DataError
+
+DESCRIPTION = "dataset.yaml"
+_FROM_Y_FORWARD = np.array([[0.0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])  # x right, y forward
+_MEANING = {
+    "intensity": "write the sensor's full scale (1, 255, 65535, ...), or none",
+    "axes": "write x_forward (y left, z up), y_forward (x right), or a 4x4 matrix to x_forward",
+    "classes": "write the names of the classes, such as [Car, Truck], or class: [names in the labels]",
+}
+
+
+class DatasetFile(PointsConfig):
+    """The keys of dataset.yaml.
+
+    intensity: as in PointsConfig; must be said. axes: of points and labels: x_forward (y left, z up), y_forward (x
+    right), or a 4x4 matrix to x_forward in metres, a turn about z with one scale and a shift. yaw: the labels' unit.
+    sensor_height: above the ground [m], for choosing anchors. classes: names, or class -> the names that labels give
+    it. ignore: names of labels that are left out.
+    """
+
+    intensity: float | str
+    axes: Literal["x_forward", "y_forward"] | list[list[float]]
+    yaw: Literal["radians", "degrees"] = "radians"
+    sensor_height: float | None = Field(None, gt=0)
+    classes: dict[str, list[str]]
+    ignore: list[str] = Field(default_factory=list)
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _aliases(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return {name: [] for name in value}
+        if isinstance(value, dict):
+            return {name: [one] if isinstance(one, str) else one or [] for name, one in value.items()}
+        return value
+
+    @model_validator(mode="after")
+    def _names_are_told_apart(self) -> "DatasetFile":
+        names = [name.lower() for name in self.ignore]
+        for name, aliases in self.classes.items():
+            names += {name.lower(), *(alias.lower() for alias in aliases)}
+        twice = next((name for n, name in enumerate(names) if name in names[:n]), None)
+        if not self.classes or twice is not None:
+            raise ValueError(f"classes: '{twice}' stands for two things" if twice else "classes: name at least one")
+        return self
+
+    @field_validator("axes")
+    @classmethod
+    def _turn_about_z(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            matrix = np.array(value if {len(row) for row in value} == {4} else [], np.float64)
+            turn = matrix[:3, :3] if matrix.shape == (4, 4) else np.zeros((3, 3))
+            scale = np.cbrt(np.linalg.det(turn))
+            upright = np.allclose(turn[2, :2], 0, atol=1e-6 * max(scale, 0)) and np.allclose(turn[:2, 2], 0, atol=1e-6)
+            if scale <= 0 or not upright or not np.allclose(turn @ turn.T, scale**2 * np.eye(3), atol=1e-3 * scale**2):
+                raise ValueError("must be x_forward, y_forward or a 4x4 matrix that turns about z, scales and shifts")
+        return value
+
+    @property
+    def to_lidar(self) -> np.ndarray:
+        """(4, 4): the files' coordinates to x forward, y left, z up [m]."""
+        if isinstance(self.axes, list):
+            return np.array(self.axes)
+        return np.eye(4) if self.axes == "x_forward" else _FROM_Y_FORWARD
+
+    @property
+    def names(self) -> dict[str, str | None]:
+        """Class by the name in a label, in lower case; None for what is left out."""
+        names: dict[str, str | None] = {name.lower(): None for name in self.ignore}
+        for name, aliases in self.classes.items():
+            names |= dict.fromkeys([name.lower(), *(alias.lower() for alias in aliases)], name)
+        return names
+
+
+def read_description(root: Path) -> DatasetFile:
+    """A folder's dataset.yaml. Raises DataError naming file and key."""
+    path = root / DESCRIPTION
+    try:
+        return make_section(DatasetFile, read_yaml(path) or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, DatasetFile.model_fields, n=1, cutoff=0.4)
+            hint = f"did you mean '{near[0]}'?" if near else f"the keys are {', '.join(DatasetFile.model_fields)}"
+            raise DataError(f"{path}: unknown key '{key}'; {hint}") from None
+        if first["type"] == "missing":
+            raise DataError(f"{path}: lacks '{key}'; {_MEANING.get(key, 'add it')}") from None
+        raise DataError(f"{path}: '{key}': {first['msg'].removeprefix('Value error, ')}") from None
+    except ConfigError as error:
+        raise DataError(str(error)) from None

@@ -1,0 +1,159 @@
+"""Labels in the LiDAR frame: lines ``x y z l w h yaw class``, and the JSON of labelling tools.
+
+JSON is that of SUSTechPOINTS, of labelCloud (centroid formats), and Supervisely's for point clouds, which CVAT exports
+too. Which one it is follows from its keys.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mink_pd.boxes.geometry import wrap_angle
+from mink_pd.errors import DataError
+from mink_pd.files import read_json, read_text
+
+SUFFIXES = (".txt", ".json")
+_MOST_TILT = 0.35  # roll or pitch of a box [rad] that is dropped without a word; more would move its corners visibly
+_XYZ = ("x", "y", "z")
+_FORMAT = "x y z l w h yaw class"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One object: centre, size and yaw in the label's own frame, its name there, and where it stands."""
+
+    box: tuple[float, ...]  # x, y, z, l, w, h, yaw
+    name: str
+    place: str  # file and line, or file and object
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Objects of one frame: boxes float32 (B, 7), names (B,)."""
+
+    boxes: np.ndarray
+    names: np.ndarray
+
+
+def read_labels(
+    path: Path, names: Mapping[str, str | None], unit: Literal["radians", "degrees"], to_lidar: np.ndarray
+) -> Labels:
+    """Read a label file.
+
+    names: class by the name in the file, in lower case; None leaves such objects out. unit: of yaw in the file.
+    to_lidar: (4, 4), rotation about z with a scale: the file's frame to x forward, y left, z up [m].
+    Raises DataError naming file and line, or object: an unknown name, a size that is not positive, a yaw in degrees.
+    """
+    rows = list(_from_text(path) if path.suffix == ".txt" else _from_json(path, unit))
+    kept = [(row, names[row.name.lower()]) for row in rows if _known(row, names) is not None]
+    boxes = np.array([_checked(row, unit) for row, _ in kept], np.float64).reshape(-1, 7)
+    return Labels(moved(boxes, to_lidar).astype(np.float32), np.array([name for _, name in kept], dtype=np.str_))
+
+
+def moved(boxes: np.ndarray, to_lidar: np.ndarray) -> np.ndarray:
+    """Boxes (B, 7) in another frame; ``to_lidar`` (4, 4) turns about z, scales and shifts."""
+    scale = np.cbrt(np.linalg.det(to_lidar[:3, :3]))
+    result = boxes.copy()
+    result[:, :3] = boxes[:, :3] @ to_lidar[:3, :3].T + to_lidar[:3, 3]
+    result[:, 3:6] *= scale
+    result[:, 6] = wrap_angle(boxes[:, 6] + np.arctan2(to_lidar[1, 0], to_lidar[0, 0]))
+    return result
+
+
+def _known(row: Row, names: Mapping[str, str | None]) -> str | None:
+    if row.name.lower() not in names:
+        classes = ", ".join(sorted({name for name in names.values() if name}))
+        raise DataError(
+            f"{row.place}: unknown class '{row.name}'; add it to classes or ignore of dataset.yaml, or mend it"
+            f" (classes: {classes})"
+        )
+    return names[row.name.lower()]
+
+
+def _checked(row: Row, unit: str) -> list[float]:
+    """The box with its yaw in radians. Raises DataError for numbers that no box has."""
+    *numbers, yaw = row.box
+    if not all(map(math.isfinite, row.box)):
+        raise DataError(f"{row.place}: a number is NaN or infinite; mend or remove the object")
+    if min(numbers[3:]) <= 0:
+        size = ", ".join(f"{value:g}" for value in numbers[3:])
+        raise DataError(f"{row.place}: length, width and height are {size}; they must be above 0, mend the object")
+    if unit == "degrees":
+        return [*numbers, math.radians(yaw)]
+    if abs(yaw) > 2 * math.pi + 1e-3:
+        raise DataError(f"{row.place}: yaw is {yaw:g}, beyond 2 pi; set yaw: degrees in dataset.yaml, or mend it")
+    return [*numbers, yaw]
+
+
+def _from_text(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(read_text(path, remedy="give a label file").splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        place = f"{path}:{number}"
+        if len(words) != 8:
+            raise DataError(f"{place}: {len(words)} values instead of 8 ({_FORMAT}); mend or remove the line")
+        try:
+            yield Row(tuple(map(float, words[:7])), words[7], place)
+        except ValueError:
+            wrong = next(word for word in words[:7] if not _is_number(word))
+            raise DataError(f"{place}: '{wrong}' is not a number ({_FORMAT}); mend or remove the line") from None
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _from_json(path: Path, unit: str) -> Iterator[Row]:
+    content = read_json(path, remedy="save it again from the labelling tool")
+    if isinstance(content, dict) and "objs" in content:
+        content = content["objs"]
+    if isinstance(content, list):
+        objects, reader = content, _sustech
+    elif isinstance(content, dict) and isinstance(content.get("figures"), list):
+        titles = {
+            item.get("key"): item.get("classTitle") for item in content.get("objects", []) if isinstance(item, dict)
+        }
+        objects, reader = content["figures"], lambda item: _supervisely(item, titles)
+    elif isinstance(content, dict) and isinstance(content.get("objects"), list):
+        objects, reader = content["objects"], _labelcloud
+    else:
+        raise DataError(f"{path}: is not JSON of SUSTechPOINTS, labelCloud (centroid) or Supervisely; export it as one")
+    full_turn = 360.0 if unit == "degrees" else 2 * math.pi
+    for number, item in enumerate(objects, start=1):
+        place = f"{path}: object {number}"
+        try:
+            name, centre, size, angles = reader(item)
+            values = [float(value) for value in (*centre, *size, *angles)]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{place}: lacks a number or its class ({error}); save it again from the tool") from None
+        tilt = max(abs(math.remainder(angle, full_turn)) if math.isfinite(angle) else 0.0 for angle in values[6:8])
+        if tilt > _MOST_TILT * full_turn / (2 * math.pi):
+            raise DataError(
+                f"{place}: leans by {tilt:g} {unit} about x or y; boxes must stand upright, mend the object"
+            )
+        yield Row((*values[:6], values[8]), str(name), place)
+
+
+def _sustech(item: Any) -> tuple[Any, ...]:
+    psr = item["psr"]
+    return item["obj_type"], *([psr[part][axis] for axis in _XYZ] for part in ("position", "scale", "rotation"))
+
+
+def _labelcloud(item: Any) -> tuple[Any, ...]:
+    size = [item["dimensions"][side] for side in ("length", "width", "height")]
+    return item["name"], [item["centroid"][axis] for axis in _XYZ], size, [item["rotations"][axis] for axis in _XYZ]
+
+
+def _supervisely(item: Any, titles: Mapping[Any, Any]) -> tuple[Any, ...]:
+    shape = item["geometry"]
+    name = titles[item["objectKey"]]
+    return name, *([shape[part][axis] for axis in _XYZ] for part in ("position", "dimensions", "rotation"))
