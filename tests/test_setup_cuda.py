@@ -12,6 +12,7 @@ TOOLS = Path(__file__).resolve().parents[1] / "tools"
 sys.path.insert(0, str(TOOLS))
 import setup as tool  # noqa: E402
 import setup_cuda  # noqa: E402
+import setup_minkowski  # noqa: E402
 import setup_system  # noqa: E402
 import setup_target  # noqa: E402
 
@@ -118,14 +119,14 @@ def test_who_decides_the_architectures(machine: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_environment_stays_what_it_was_set_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tool.minkowski_target(tmp_path, "auto").key == "cpu"
+    assert setup_minkowski.minkowski_target(tmp_path, "auto").key == "cpu"
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.6")
-    chosen = tool.minkowski_target(tmp_path, "1")
+    chosen = setup_minkowski.minkowski_target(tmp_path, "1")
     assert chosen.key == "cuda 8.6"
     setup_target.remember(tmp_path, chosen)
     monkeypatch.delenv("TORCH_CUDA_ARCH_LIST")
-    assert tool.minkowski_target(tmp_path, "auto").key == "cuda 8.6"
-    assert tool.minkowski_target(tmp_path, "0").key == "cpu"
+    assert setup_minkowski.minkowski_target(tmp_path, "auto").key == "cuda 8.6"
+    assert setup_minkowski.minkowski_target(tmp_path, "0").key == "cpu"
 
 
 def test_wheels_for_another_cuda_gpu_or_the_cpu_have_other_folders(
@@ -133,11 +134,14 @@ def test_wheels_for_another_cuda_gpu_or_the_cpu_have_other_folders(
 ) -> None:
     monkeypatch.setenv("MINK_PD_CACHE", str(tmp_path / "cache"))
     toolkit(tmp_path / "usual")
-    state = environment_state(tmp_path, "2.14.1+cu130")
-    names = [tool.wheel_folder(state, target(text)).name for text in ("8.6", "9.0;8.6", "8.6+PTX", "9.0a")]
+
+    def name(chosen: setup_target.Target) -> str:
+        return setup_minkowski.wheel_folder("2.14.1+cu130", "cp311", chosen).name
+
+    names = [name(target(text)) for text in ("8.6", "9.0;8.6", "8.6+PTX", "9.0a")]
     assert names[:2] == ["torch-2.14.1+cu130-cp311-cu130-sm86", "torch-2.14.1+cu130-cp311-cu130-sm86-sm90"]
     toolkit(tmp_path / "usual", "13.1")
-    names += [tool.wheel_folder(state, chosen).name for chosen in (target(), setup_target.Target())]
+    names += [name(target()), name(setup_target.Target())]
     assert len(set(names)) == len(names)
 
 
@@ -152,7 +156,7 @@ def test_the_fingerprint_tells_targets_apart(tmp_path: Path) -> None:
 
 def prepare_error(tmp_path: Path, chosen: setup_cuda.CudaTarget, state: Any = None, pip_args: Any = ()) -> list[str]:
     with pytest.raises(setup_system.SetupError) as error:
-        chosen.prepare(tmp_path / "venv", state, 1, list(pip_args))
+        chosen.prepare(tmp_path / "venv", state, list(pip_args))
     return str(error.value).splitlines()
 
 
@@ -176,7 +180,7 @@ def test_nvcc_of_another_cuda_than_torch_is_refused(tmp_path: Path, machine: Pat
     assert "nvcc is 12.8" in line
     assert "for CUDA 13" in line
     assert "CUDA_HOME" in line
-    target().prepare(tmp_path, None, 1, ["--index-url", "for/cuda12"])  # which torch comes is not known yet
+    target().prepare(tmp_path, None, ["--index-url", "for/cuda12"])  # which torch comes is not known yet
     (line,) = prepare_error(tmp_path, target(), environment_state(tmp_path))
     assert f"torch {TORCH}+cu130 is for CUDA 13.0" in line
 
@@ -190,12 +194,13 @@ def test_a_gpu_that_nvcc_does_not_know_is_named(tmp_path: Path, machine: Path) -
 
 def test_what_was_found_is_said_before_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home = toolkit(tmp_path / "usual")
-    target("8.6;9.0").prepare(tmp_path, None, 2, [])
+    target("8.6;9.0").prepare(tmp_path, None, [])
     first = capsys.readouterr().out
-    for wanted in (f"nvcc 13.0 is {home}/bin/nvcc", "8.6 9.0", f"torch {TORCH} will be", "18 minutes", "MAX_JOBS=2"):
+    for wanted in (f"nvcc 13.0 is {home}/bin/nvcc", "8.6 9.0", f"torch {TORCH} will be"):
         assert wanted in first
+    assert target("8.6;9.0").minutes(jobs=2) == 18
     assert "cuSPARSE, cuBLAS, cuBLASLt, cuSOLVER: torch's packages" in first
-    target().prepare(tmp_path, environment_state(tmp_path / "site"), 1, [])
+    target().prepare(tmp_path, environment_state(tmp_path / "site"), [])
     assert f"cuSOLVER: {tmp_path}/site/nvidia/cu13/include" in capsys.readouterr().out
 
 

@@ -1,8 +1,8 @@
 """Set up mink_pd on this machine (``make setup``): idempotent, and quick when nothing has changed.
 
-The steps: system packages, virtual environment, pinned Python packages, nuScenes' devkit without its own pins,
-MinkowskiEngine built against the installed torch, the package itself. Only the standard library is used, for nothing is
-installed yet.
+The steps: system packages, virtual environment, torch; then the other pinned packages, nuScenes' devkit without its own
+pins and the package itself, while MinkowskiEngine is built against the installed torch. Only the standard library is
+used, for nothing is installed yet.
 """
 
 from __future__ import annotations
@@ -17,16 +17,35 @@ import re
 import shlex
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from setup_cuda import CudaTarget
-from setup_system import SetupError, install_system_packages, missing_packages, run_logged, say
-from setup_target import Target, remember, remembered
+from setup_minkowski import (
+    PART,
+    build_wheel,
+    compiler_jobs,
+    find_wheel,
+    install_wheel,
+    may_be_cached,
+    minkowski_target,
+    wheel_folder,
+)
+from setup_progress import PROGRESS, duration, say
+from setup_system import (
+    SetupError,
+    cache_folder,
+    check,
+    install_system_packages,
+    missing_packages,
+    pip,
+    run_logged,
+    stop_commands,
+)
+from setup_target import Target, remember
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / "requirements.txt"
@@ -55,13 +74,9 @@ print(json.dumps({
     "versions": {name: version(name) for name in sys.argv[1:]}}))
 """
 LOADS_OPEN3D = "import open3d"
-
-
-def cache_folder() -> Path:
-    """Where logs and built wheels are kept, outside the checkout: ``MINK_PD_CACHE`` or the user's cache."""
-    if os.environ.get("MINK_PD_CACHE"):
-        return Path(os.environ["MINK_PD_CACHE"]).resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mink_pd"
+FOR_BUILD = ("torch", "numpy", "setuptools", "wheel", "ninja")  # what MinkowskiEngine's build needs
+PACKAGES_SECONDS = 150  # of all pins and our own compilation, on two cores
+TORCH_SHARE = 0.4  # of that, before MinkowskiEngine's build can start
 
 
 def read_pins(target: Target | None = None) -> dict[str, str]:
@@ -97,7 +112,8 @@ def probe(python: Path) -> dict[str, Any] | None:
 
 def fingerprint(state: dict[str, Any], target: Target) -> str:
     """One string for all that the set-up depends on; a change in any of it makes it run again."""
-    files = [REQUIREMENTS, ROOT / "pyproject.toml", Path(__file__), *target.inputs]
+    own = sorted(Path(__file__).parent.glob("setup*.py"))
+    files = [REQUIREMENTS, ROOT / "pyproject.toml", *own, *target.inputs]
     parts = [str(ROOT), target.key, json.dumps(state, sort_keys=True), *(file.read_text() for file in files)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -126,132 +142,38 @@ def create_environment(venv: Path, log: Path) -> None:
     run_logged([sys.executable, "-m", "venv", "--clear", venv], log, "python -m venv")
 
 
-def pip(python: Path, command: str) -> list[str | Path]:
-    """The start of a pip command for an environment."""
-    return [python, "-m", "pip", "--disable-pip-version-check", command]
-
-
-def show_download(line: str) -> str | None:
-    """Progress of pip: the large downloads, and the start of installing."""
+def follow_pip(line: str) -> None:
+    """Show pip's large downloads, and that it installs."""
     large = re.match(r"\s*Downloading ([^-\s]+-[^-\s]+)\S* \((\d{2,}(?:\.\d+)? MB|[\d.]+ GB)\)", line)
-    if large:
-        return f"  downloading {large[1]} ({large[2]})"
     packages = re.match(r"Installing collected packages: (.*)", line)
-    return packages and f"  installing: {len(packages[1].split(', '))}"
+    if large:
+        PROGRESS.show("packages", f"downloading {large[1]} ({large[2]})")
+    elif packages:
+        PROGRESS.show("packages", f"installing {len(packages[1].split(', '))}")
 
 
-def install_python_packages(python: Path, target: Target, pip_args: list[str], log: Path) -> None:
-    """Install all pins but MinkowskiEngine's; pip itself first, for older ones cannot build that."""
-    pins = read_pins(target)
-    say(f"Python packages: {len(pins)} pins of {REQUIREMENTS.name}, and what they need")
+def install_for_build(python: Path, pins: dict[str, str], pip_args: list[str], log: Path) -> None:
+    """Install pip, which must be new enough to build MinkowskiEngine, and then what that build needs."""
     install = [*pip(python, "install"), *pip_args]
     run_logged([*install, f"pip=={pins['pip']}"], log, "pip install pip")
+    run_logged([*install, *(f"{name}=={pins[name]}" for name in FOR_BUILD)], log, "pip install torch", follow_pip)
+
+
+def install_python_packages(python: Path, pins: dict[str, str], pip_args: list[str], log: Path) -> None:
+    """Install all pins but MinkowskiEngine's; what is there already stays."""
+    install = [*pip(python, "install"), *pip_args]
     rest = [f"{name}=={version}" for name, version in pins.items() if name not in ("MinkowskiEngine", DEVKIT)]
-    run_logged([*install, *rest], log, "pip install", show_download)
+    run_logged([*install, *rest], log, "pip install", follow_pip)
     run_logged([*install, "--no-deps", f"{DEVKIT}=={pins[DEVKIT]}"], log, f"pip install {DEVKIT}")
+    check(python, LOADS_OPEN3D)
 
 
-# --- MinkowskiEngine ------------------------------------------------------------------------------
-
-
-def minkowski_target(environment: Path, cuda: str) -> Target:
-    """What to build for: what ``cuda`` says, 0 or 1, else (auto) what the environment was set up for before."""
-    key = remembered(environment)
-    if cuda == "0" or (cuda == "auto" and key == Target.key):
-        return Target()
-    return CudaTarget(key, requested=cuda == "1")
-
-
-def wheel_folder(state: dict[str, Any], target: Target) -> Path:
-    """The cache folder of wheels for this torch, Python and target: ``torch-2.13.0+cpu-cp311-cpu``."""
-    return cache_folder() / "wheels" / f"torch-{state['torch']}-{state['tag']}-{target.folder}"
-
-
-def find_wheel(folder: Path, version: str) -> Path | None:
-    """The cached wheel of a MinkowskiEngine version for this machine's architecture."""
-    return next(iter(sorted(folder.glob(f"minkowskiengine-{version}-*_{platform.machine()}.whl"))), None)
-
-
-def compiler_jobs(target: Target) -> int:
-    """How many compilers may run side by side: ``MAX_JOBS``, else one a core, but no more than fit into the memory."""
-    if os.environ.get("MAX_JOBS", "").isdecimal():
-        return max(1, int(os.environ["MAX_JOBS"]))
-    sys.path.append(str(ROOT))
-    from mink_pd.threads import cores  # needs no package; not at the top, for an old Python must get its message first
-
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return max(1, min(cores(), int(memory / target.gib_per_compiler)))
-
-
-def build_wheel(python: Path, state: dict[str, Any], target: Target, version: str, pip_args: list[str]) -> Path:
-    """Compile MinkowskiEngine against the installed torch; its cache folder gets the whole wheel or none.
-
-    pip's own cache is not used: it would hand out a wheel that was built against another torch.
-
-    Raises:
-        SetupError: the build failed; the message names the log.
-    """
-    folder = wheel_folder(state, target)
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "build.log"
-    log.unlink(missing_ok=True)
-    jobs = compiler_jobs(target)
-    say(f"MinkowskiEngine {version}: compiling for {folder.name}, {target.duration(jobs)} ({jobs} jobs; log {log})")
-    start = time.monotonic()
-
-    def show_progress(line: str) -> str | None:
-        step = re.match(r"\s*\[(\d+)/(\d+)\]", line)
-        return step and f"  {step[1]:>2} of {step[2]} files compiled, {time.monotonic() - start:.0f} s"
-
-    # Its setup.py has the first "pip" on the path uninstall it: that must be the environment's.
-    path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    options = [f"--config-settings=--global-option={option}" for option in target.options]
-    with tempfile.TemporaryDirectory(dir=folder, prefix="build-") as temporary:
-        fresh = ["--no-cache-dir", "--no-build-isolation", "--no-deps"]
-        command = [*pip(python, "wheel"), "-v", *fresh, *options, *pip_args, "-w", temporary]
-        own = target.environment(state, Path(temporary))
-        environment = {**os.environ, "PATH": path, "MAX_JOBS": str(jobs), **own}
-        command.append(f"MinkowskiEngine=={version}")
-        run_logged(command, log, "the build of MinkowskiEngine", show_progress, environment)
-        built = find_wheel(Path(temporary), version)
-        if built is None:
-            raise SetupError(f"the build of MinkowskiEngine left no wheel; the log is {log}")
-        wheel = folder / built.name
-        os.replace(built, wheel)
-    say(f"MinkowskiEngine {version}: built in {time.monotonic() - start:.0f} s, kept as {wheel}")
-    return wheel
-
-
-def install_minkowski(python: Path, target: Target, pip_args: list[str], log: Path) -> None:
-    """Install MinkowskiEngine from the cache, or build it; a cached wheel that does not load is built anew.
-
-    Raises:
-        SetupError: the build failed, or its result does not load.
-    """
-    state = probe(python)
-    if state is None or state["torch"] is None:
-        raise SetupError(f"torch is not installed for {python}; see {log}")
-    version = read_pins()["MinkowskiEngine"]
-    cached = find_wheel(wheel_folder(state, target), version)
-    wheel = cached or build_wheel(python, state, target, version, pip_args)
-    command = [*pip(python, "install"), "--force-reinstall", "--no-deps", "--no-index", wheel]
-    try:
-        run_logged(command, log, "pip install MinkowskiEngine")
-        check(python, target.loads)
-    except SetupError as error:
-        if not cached:
-            raise
-        say(f"the cached {cached.name} is damaged, it is built anew: {error}")
-        cached.unlink()
-        install_minkowski(python, target, pip_args, log)
-
-
-def check(python: Path, code: str) -> None:
-    """Raise SetupError unless a line of Python runs in the environment."""
-    result = subprocess.run([str(python), "-c", code], capture_output=True, text=True)
-    if result.returncode != 0:
-        reason = (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
-        raise SetupError(f"'{code}' fails with {python}: {reason[:200]}")
+def install_ourselves(python: Path, log: Path) -> None:
+    """Install mink_pd, as a link to this checkout, and compile its native library."""
+    own = [*pip(python, "install"), "--no-deps", "--no-build-isolation", "-e", ROOT]
+    run_logged(own, log, "pip install -e .")
+    PROGRESS.show("packages", "compiling mink_pd's own library")
+    run_logged([python, "-m", "mink_pd.native.build"], log, "compiling the sparse convolution")
 
 
 # --- all together ---------------------------------------------------------------------------------
@@ -298,28 +220,81 @@ def setup(venv: str, apt: str, cuda: str, pip_args: list[str]) -> None:
     with locked(cache):
         log.write_text("")
         say(f"the log is {log}")
-        target.prepare(environment, probe(python), compiler_jobs(target), pip_args)
+        target.prepare(environment, probe(python), pip_args)
+        say(estimate(probe(python), target, read_pins(target)))
         install_system_packages([] if leave_system else missing_packages(), log)
         if venv != ACTIVE:
             create_environment(environment, log)
         remember(environment, target)
-        install_python_packages(python, target, pip_args, log)
-        install_minkowski(python, target, pip_args, log)
-        check(python, LOADS_OPEN3D)
-        run_logged(
-            [*pip(python, "install"), "--no-deps", "--no-build-isolation", "-e", ROOT],
-            log,
-            "pip install -e .",
-        )
-        run_logged([python, "-m", "mink_pd.native.build"], log, "compiling the sparse convolution")
+        install(python, target, pip_args, log)
         state = probe(python)
         assert state is not None
         Path(state["prefix"], STAMP).write_text(fingerprint(state, target))
         say(f"done: {environment} ({target.key})")
 
 
+def install(python: Path, target: Target, pip_args: list[str], log: Path) -> None:
+    """Install everything; MinkowskiEngine compiles while the packages that it does not need are on their way.
+
+    Raises:
+        SetupError: a step failed; nothing runs on.
+    """
+    pins = read_pins(target)
+    PROGRESS.show("packages", f"{len(pins)} pins of {REQUIREMENTS.name}, torch first")
+    install_for_build(python, pins, pip_args, log)
+    state = probe(python)
+    if state is None or state["torch"] is None:
+        raise SetupError(f"torch is not installed for {python}; see {log}")
+    build = partial(build_wheel, python, state, target, pins["MinkowskiEngine"], pip_args)
+    cached = find_wheel(wheel_folder(state["torch"], state["tag"], target), pins["MinkowskiEngine"])
+    with ThreadPoolExecutor(1) as background:
+        wheel = background.submit(lambda: cached or build())
+        try:
+            install_python_packages(python, pins, pip_args, log)
+            if wheel.done():
+                wheel.result()  # raises where the build has failed
+            install_ourselves(python, log)
+            PROGRESS.end("packages")
+            wheel.result()
+        except BaseException:
+            stop_commands()
+            raise
+    try:
+        install_wheel(python, target, wheel.result(), log)
+    except SetupError as error:
+        if cached is None:
+            raise
+        say(f"{cached.name} of the cache is damaged, it is built anew: {error}")
+        cached.unlink()
+        install_wheel(python, target, build(), log)
+
+
+def packages_seconds(state: dict[str, Any] | None, pins: dict[str, str]) -> float:
+    """About how long pip takes, and our own compilation."""
+    installed = {} if state is None else state["versions"]
+    missing = sum((installed.get(name) or "").partition("+")[0] != version for name, version in pins.items())
+    return 20 + PACKAGES_SECONDS * missing / len(pins)
+
+
+def estimate(state: dict[str, Any] | None, target: Target, pins: dict[str, str]) -> str:
+    """How long the set-up will take; the line of progress starts from it."""
+    seconds = packages_seconds(state, pins)
+    PROGRESS.expect("packages", seconds)
+    if may_be_cached(pins, f"cp{sys.version_info[0]}{sys.version_info[1]}", target):
+        return f"this takes {duration(seconds)}, depending on the network; MinkowskiEngine's wheel is kept from before"
+    jobs = compiler_jobs(target)
+    build = 60 * target.minutes(jobs)
+    total = max(seconds, TORCH_SHARE * seconds + build)
+    PROGRESS.expect(PART, total)
+    return (
+        f"this takes {duration(total)}, depending on the network; {duration(build)} of them compile MinkowskiEngine,"
+        f" {jobs} files at a time"
+    )
+
+
 def fail(message: str) -> NoReturn:
     """Print a line on stderr, or one for each thing that is missing, and exit with 2."""
+    PROGRESS.clear()
     for line in message.splitlines():
         print(f"setup: error: {line}", file=sys.stderr)
     sys.exit(2)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from setup_system import SetupError, say
+from setup_progress import say
+from setup_system import SetupError
 from setup_target import Target
 
 TOOLS = Path(__file__).resolve().parent
@@ -128,7 +129,7 @@ class CudaTarget(Target):
     inputs = (PINS, COMPATIBILITY, Path(__file__))
     options = ("--force_cuda", "--blas=openblas")
     gib_per_compiler = 4.0  # 3.6 seen
-    loads = "import torch, MinkowskiEngineBackend._C as backend; backend.CoordinateMapManagerGPU_c10"
+    loads = "import MinkowskiEngine, MinkowskiEngineBackend._C as backend; backend.CoordinateMapManagerGPU_c10"
 
     def __init__(self, key: str, requested: bool) -> None:
         self.architectures, self._source = choose_architectures(key, requested)
@@ -147,11 +148,11 @@ class CudaTarget(Target):
         names = ["sm" + re.sub(r"[^a-z0-9]", "", name.lower()) for name in self.architectures]
         return "-".join([f"cu{self.toolkit.version[0]}{self.toolkit.version[1]}", *names])
 
-    def duration(self, jobs: int) -> str:
+    def minutes(self, jobs: int) -> float:
         """Proportional to the architectures, which is too much: g++'s part is done once."""
-        return f"about {max(1, round(BUILD_MINUTES * len(self.architectures) / jobs))} minutes"
+        return BUILD_MINUTES * len(self.architectures) / jobs
 
-    def prepare(self, environment: Path, state: dict[str, Any] | None, jobs: int, pip_args: list[str]) -> None:
+    def prepare(self, environment: Path, state: dict[str, Any] | None, pip_args: list[str]) -> None:
         pinned = PINS.read_text().split("torch==")[1].split()[0]
         installed = state is not None and (state["torch"] or "").partition("+")[0] == pinned
         problems = [*self._architecture_problems(), *_disk_problems(environment, installed)]
@@ -174,7 +175,6 @@ class CudaTarget(Target):
         else:
             say(f"CUDA: torch {pinned} will be installed, with CUDA's libraries: 3 GB to download, 5.5 GB on the disk")
         self._say_headers(state if installed else None)
-        say(f"CUDA: then MinkowskiEngine compiles, unless its wheel is kept: {self.duration(jobs)}, MAX_JOBS={jobs}")
 
     def environment(self, state: dict[str, Any], scratch: Path) -> dict[str, str]:
         problems = self._torch_problems(state)

@@ -1,41 +1,62 @@
-"""What ``tools/setup.py`` stands on: logged commands, and the system's packages. Standard library only."""
+"""Commands with a log, the cache folder, and the system's packages. Standard library only."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from setup_progress import PROGRESS, say
 
 
 class SetupError(Exception):
     """The set-up cannot go on; the message is one line that says what to do."""
 
 
-def say(text: str) -> None:
-    """Print one line of progress."""
-    print(f"setup: {text}", flush=True)
+def cache_folder() -> Path:
+    """Where logs and built wheels are kept, outside the checkout: ``MINK_PD_CACHE`` or the user's cache."""
+    if os.environ.get("MINK_PD_CACHE"):
+        return Path(os.environ["MINK_PD_CACHE"]).resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mink_pd"
+
+
+_running: set[subprocess.Popen[str]] = set()
+_stopped = threading.Event()
+
+
+def stop_commands() -> None:
+    """Stop what :func:`run_logged` is running, in any thread, with all that it has started; it starts nothing more."""
+    _stopped.set()
+    for process in list(_running):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
 
 
 def run_logged(
     command: Sequence[str | Path],
     log: Path,
     what: str,
-    progress: Callable[[str], str | None] = lambda line: None,
+    follow: Callable[[str], None] = lambda line: None,
     env: dict[str, str] | None = None,
 ) -> None:
-    """Run a command with its output in ``log``; print what ``progress`` makes of its lines.
+    """Run a command with its output in ``log``; ``follow`` is called with each line.
 
     Raises:
         SetupError: the command failed; the message names the log.
     """
+    if _stopped.is_set():
+        raise SetupError(f"{what} was stopped")
     with open(log, "a") as file:
         file.write("$ " + " ".join(shlex.quote(str(part)) for part in command) + "\n")
         file.flush()
@@ -47,19 +68,34 @@ def run_logged(
             env=env,
             text=True,
             errors="replace",
+            start_new_session=True,  # a group of its own, which stop_commands can end as a whole
         )
+        _running.add(process)
         assert process.stdout is not None
         reason = ""
         for line in process.stdout:
             file.write(line)
             file.flush()
-            message = progress(line)
-            if message:
-                say(message)
+            follow(line)
             if not reason and re.search(r"\b(fatal )?error: |^E: ", line, re.IGNORECASE):
                 reason = f" ({line.strip()[:160]})"
-    if process.wait() != 0:
+    code = process.wait()
+    _running.discard(process)
+    if code != 0:
         raise SetupError(f"{what} failed{reason}; the whole log is {log}")
+
+
+def pip(python: Path, command: str) -> list[str | Path]:
+    """The start of a pip command for an environment."""
+    return [python, "-m", "pip", "--disable-pip-version-check", command]
+
+
+def check(python: Path, code: str) -> None:
+    """Raise SetupError unless a line of Python runs in the environment."""
+    result = subprocess.run([str(python), "-c", code], capture_output=True, text=True)
+    if result.returncode != 0:
+        reason = (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
+        raise SetupError(f"'{code}' fails with {python}: {reason[:200]}")
 
 
 def has_library(name: str) -> bool:
@@ -130,6 +166,8 @@ def install_system_packages(missing: list[str], log: Path) -> None:
             f"{' '.join(missing)} (Debian's names; to go on without them: make setup APT=skip)"
         )
     say(f"system packages: {' '.join(missing)}")
+    PROGRESS.show("system packages", "installing")
     apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]
     run_logged([*apt, "update"], log, "apt-get update")
     run_logged([*apt, "install", "-y", "--no-install-recommends", *missing], log, "apt-get install")
+    PROGRESS.end("system packages")
