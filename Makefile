@@ -33,8 +33,9 @@ bench: setup  ## speed beside peers, to benchmark.json; BENCH="--only knn" for s
 bench-deps: setup  ## what only the benchmark's peers need (spconv); nothing else needs it
 	@$(BIN) -m pip --disable-pip-version-check install -q $(PIP_ARGS) -c requirements.txt -r requirements-bench.txt
 
-lint: setup  ## ruff and mypy
+lint: setup  ## ruff's rules and format, and mypy
 	@$(BIN) -m ruff check mink_pd benchmarks tools viz tests
+	@$(BIN) -m ruff format --check mink_pd benchmarks tools viz tests
 	@$(BIN) -m mypy mink_pd benchmarks tools viz
 
 clean:  ## remove caches and build folders; .venv, runs and data stay

@@ -82,10 +82,15 @@ def run(
             raise
         told = getattr(error, "told", False) or not (first or isinstance(error, DataError))
         if not told:
-            errors.print(f"[bold red]error:[/] {escape(_one_line(error))}", soft_wrap=True, markup=True)
+            print_error(error)
         if isinstance(error, OSError) and error.filename is None:
             _close_output()
         sys.exit(2 if _is_users(error) else 1)
+
+
+def print_error(error: Exception) -> None:
+    """One line on stderr."""
+    errors.print(f"[bold red]error:[/] {escape(_one_line(error))}", soft_wrap=True, markup=True)
 
 
 def _print_anything() -> None:

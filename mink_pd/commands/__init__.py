@@ -5,7 +5,8 @@ import sys
 from importlib import import_module
 
 from mink_pd import __version__
-from mink_pd.cli import parser, run
+from mink_pd.cli import parser, print_error, run
+from mink_pd.errors import MinkPDError
 
 # The summaries stand here and not in the modules, whose imports take seconds: `mink-pd --help` must not wait for them.
 COMMANDS = {
@@ -35,7 +36,11 @@ def run_command(name: str, words: list[str] | None = None, program: str | None =
 
     program: what the help text calls it; the script's name if None.
     """
-    command = import_module(f"mink_pd.commands.{name.replace('-', '_')}")
+    try:
+        command = import_module(f"mink_pd.commands.{name.replace('-', '_')}")
+    except MinkPDError as error:  # MinkowskiEngine is missing
+        print_error(error)
+        sys.exit(2)
     arguments = parser(command.DESCRIPTION, program)
     command.add_arguments(arguments)
     run(command.main, arguments, words)

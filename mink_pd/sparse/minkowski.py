@@ -1,27 +1,18 @@
-"""The one place that imports MinkowskiEngine, with what it needs to load.
+"""The one place that imports MinkowskiEngine. Thread settings: :mod:`mink_pd.threads`."""
 
-Release 0.5.4 imports ``Sequence`` from ``collections``, where Python >= 3.10 no longer has it; the name is put back for
-the time of the import. Thread settings: :mod:`mink_pd.threads`.
-"""
-
-import collections
-import collections.abc
 import warnings
 from typing import Any
 
 from torch import Tensor
 
-_LOST_NAMES = ("Sequence", "Mapping", "Iterable", "Callable")
-_put_back = [name for name in _LOST_NAMES if not hasattr(collections, name)]
-for _name in _put_back:
-    setattr(collections, _name, getattr(collections.abc, _name))
+from mink_pd.errors import MinkPDError
+
 try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says at every import that it was built for the CPU
         import MinkowskiEngine
-finally:
-    for _name in _put_back:
-        delattr(collections, _name)
+except ImportError as error:
+    raise MinkPDError(f"MinkowskiEngine cannot be imported ({error}); run make setup, which builds it") from error
 
 ME = MinkowskiEngine
 
