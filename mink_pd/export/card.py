@@ -89,7 +89,17 @@ class Card(Section):
 def write_card(folder: Path, card: Card) -> None:
     """Write ``model.yaml`` with the checksums of all other files of ``folder``."""
     card.files = {file.name: digest(file) for file in sorted(folder.iterdir()) if file.name != CARD}
-    write_text(folder / CARD, yaml.safe_dump(card.model_dump(mode="json"), sort_keys=False, default_flow_style=None))
+    write_text(folder / CARD, plain_yaml(card.model_dump(mode="json")))
+
+
+class _PlainDumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def plain_yaml(tree: dict[str, Any]) -> str:
+    """YAML without anchors and aliases, which small parsers such as that of ROS do not know."""
+    return yaml.dump(tree, Dumper=_PlainDumper, sort_keys=False, default_flow_style=None, width=100)
 
 
 def read_card(folder: Path) -> Card:

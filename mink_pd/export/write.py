@@ -15,6 +15,7 @@ from mink_pd.config.centerpoint import CenterDetectorConfig
 from mink_pd.config.models import AnchorDetectorConfig
 from mink_pd.detect.clouds import Frames
 from mink_pd.errors import ConfigError
+from mink_pd.export.autoware import Autoware
 from mink_pd.export.card import Anchor, Card, Graph, Pillars, Target, digest, write_card
 from mink_pd.export.cuda_pointpillars import CudaPointPillars
 from mink_pd.export.detector import WEIGHTS
@@ -32,6 +33,7 @@ from mink_pd.sparse.voxels import grid_shape
 TARGETS: dict[Target, type[Networks]] = {
     "onnx": Networks,
     "openvino": OpenVinoNetworks,
+    "autoware": Autoware,
     "cuda-pointpillars": CudaPointPillars,
 }
 TABLE = "verification.txt"
