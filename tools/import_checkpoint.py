@@ -1,4 +1,4 @@
-"""``mink-pd import-checkpoint`` as a script: convert weights of OpenPCDet or MMDetection3D."""
+"""``mink-pd import-checkpoint`` as a script: convert weights of OpenPCDet, MMDetection3D or det3d."""
 
 from mink_pd.commands import run_command
 

@@ -1,4 +1,4 @@
-"""Turn weights that OpenPCDet or MMDetection3D published into a checkpoint of ours."""
+"""Turn weights that OpenPCDet, MMDetection3D or CenterPoint's authors (det3d) published into a checkpoint of ours."""
 
 import argparse
 from pathlib import Path
@@ -22,8 +22,9 @@ from mink_pd.errors import CheckpointError
 from mink_pd.models.checkpoint import save_weights
 
 DESCRIPTION = (
-    "Turn PointPillars, SECOND or PointRCNN weights of OpenPCDet or MMDetection3D (also PointDistiller's) into a"
-    " checkpoint that detect, eval-kitti and distill --teacher take. Nothing in the file is executed."
+    "Turn weights of OpenPCDet or MMDetection3D (PointPillars, SECOND, CenterPoint, PointRCNN; also PointDistiller's),"
+    " or of CenterPoint's authors (det3d), into a checkpoint that detect, eval-kitti and distill --teacher take."
+    " Nothing in the file is executed."
 )
 
 

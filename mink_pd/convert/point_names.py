@@ -1,12 +1,11 @@
 """How OpenPCDet and MMDetection3D name the layers of PointRCNN."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mink_pd.convert.bev_names import Names
 from mink_pd.models.pointrcnn import PointRCNN
-
-Names = Iterator[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -15,9 +14,9 @@ class PointNames:
 
     numbered: a layer is its place in a sequence of convolution, norm and ReLU, else a module with a ``conv`` and a
     ``bn``. finest_first: the last propagation is number 0. first_stage: the two branches of its head, numbered in both
-    frameworks. second_stage: all of it; within it: lift, the layers that lift local coordinates, whose numbers go by
-    lift_step; merge, the layer that follows; heads, the hidden layers of each branch and its last one. dropout: takes a
-    number after the first layer of a branch there.
+    frameworks. biased: convolutions of the backbone have a bias before the norm. second_stage: all of it; within it:
+    lift, the layers that lift local coordinates, whose numbers go by lift_step; merge, the layer that follows; heads,
+    the hidden layers of each branch and its last one. dropout: takes a number after the first layer of a branch there.
     """
 
     down: str
@@ -25,6 +24,7 @@ class PointNames:
     numbered: bool
     finest_first: bool
     first_stage: tuple[str, str]
+    biased: bool
     second_stage: str
     lift: str
     lift_step: int
@@ -51,6 +51,13 @@ class PointNames:
             hidden = _hidden(f"regions.head.{branch}", getattr(regions.head, branch))
             yield from self._layers(f"{second}.{theirs}", hidden, self.dropout)
             yield f"{second}.{last.format(3 * len(hidden) + self.dropout)}", f"regions.head.{branch}.1"
+
+    def biases(self, detector: PointRCNN) -> Names:
+        """Their biases right before a norm, which ours have not, and the running mean that they are taken from."""
+        if self.biased:
+            for theirs, ours in self.modules(detector):
+                if ours.startswith("backbone.down.") and not ours.endswith(".norm"):
+                    yield f"{theirs}.bias", f"{ours}.norm.running_mean"
 
     def _stages(self, theirs: str, ours: str, stages: Any) -> Names:
         for i, stage in enumerate(stages):
@@ -88,6 +95,7 @@ OPENPCDET = PointNames(
     numbered=True,
     finest_first=True,
     first_stage=("point_head.cls_layers", "point_head.box_layers"),
+    biased=False,
     second_stage="roi_head",
     lift="xyz_up_layer.{}",
     lift_step=2,  # a ReLU takes a number
@@ -101,6 +109,7 @@ MMDET3D = PointNames(
     numbered=False,
     finest_first=False,
     first_stage=("rpn_head.cls_layers", "rpn_head.reg_layers"),
+    biased=True,
     second_stage="roi_head.bbox_head",
     lift="xyz_up_layer.{}.conv",
     lift_step=1,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.config import Config
+from mink_pd.convert.anchor_names import AnchorNames
 from mink_pd.convert.dialects import Dialect
 from mink_pd.convert.weights import published_detector
 from mink_pd.data.batch import collate
@@ -54,11 +55,11 @@ def verify(tensors: dict[str, Tensor], config: Config, dialect: Dialect, folder:
         bounds = tuple(round(float(x), 5) for x in expected["point_cloud_range"])
         config = config.model_copy(update={"data": config.data.model_copy(update={"range": bounds})})
     detector = published_detector(config)
-    if not isinstance(detector, AnchorDetector):
+    if not isinstance(detector, AnchorDetector) or dialect.anchors is None:
         raise ConfigError(f"--verify compares PointPillars and SECOND, not {config.model.name}; leave it out")
     detector.load_state_dict(tensors)
     run = _run(detector.eval(), read_points(folder / "points.bin"))
-    answers = _Answers(expected, dialect)
+    answers = _Answers(expected, dialect.anchors)
     differences = [*answers.voxels(run), *answers.encoder(run), *answers.maps(run), *answers.boxes(run)]
     if not differences:
         raise CheckpointError(f"{folder}: its expected.npz has no answer that this detector gives")
@@ -110,8 +111,8 @@ def _run(detector: AnchorDetector, points: np.ndarray) -> _Run:
 class _Answers:
     """The arrays of a case, compared with a run. Names and orders are those of the case's README."""
 
-    def __init__(self, expected: dict[str, np.ndarray], dialect: Dialect) -> None:
-        self.expected, self.dialect = expected, dialect
+    def __init__(self, expected: dict[str, np.ndarray], names: AnchorNames) -> None:
+        self.expected, self.names = expected, names
 
     def voxels(self, run: _Run) -> Iterator[Difference]:
         """Voxels, and their features in the case's order."""
@@ -169,7 +170,7 @@ class _Answers:
         anchors = prediction.anchors.flatten(0, 1)  # (S * A, 7), order y, x, class, heading
         offset = run.detector.settings.head.direction_offset
         boxes = decoded_boxes(prediction.boxes.flatten(0, 1), prediction.directions.flatten(0, 1), anchors, offset)
-        if self.dialect.box_z == "bottom":
+        if self.names.box_z == "bottom":
             anchors, boxes = (torch.cat([x[:, :2], x[:, 2:3] - x[:, 5:6] / 2, x[:, 3:]], 1) for x in (anchors, boxes))
         if "anchors" in self.expected:
             yield self._numbers("anchors", anchors, self.expected["anchors"])
@@ -184,7 +185,7 @@ class _Answers:
             yield self._boxes("top100", boxes[chosen])
             score, label = torch.sigmoid(prediction.scores.flatten(0, 1)[chosen]).max(dim=1)
             yield self._numbers("top100_score", score, self.expected["top100_score"])
-            yield self._numbers("top100_label", label + self.dialect.first_label, self.expected["top100_label"])
+            yield self._numbers("top100_label", label + self.names.first_label, self.expected["top100_label"])
 
     def _boxes(self, name: str, ours: Tensor) -> Difference:
         """Boxes (N, 7), without the angles that stand at the direction step's jump."""

@@ -12,6 +12,7 @@ from mink_pd.errors import CheckpointError, ConfigError
 from mink_pd.models import Detector, build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.bev import DenseBev
+from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.pillars import PillarFeatureNet
 from mink_pd.models.pointrcnn import PointRCNN
 from mink_pd.sparse import ConvBlock
@@ -55,7 +56,7 @@ def serves_training(name: str) -> bool:
 def published_detector(config: Config) -> Detector:
     """The detector of ``config``. Raises ConfigError where no weights are published for its form."""
     detector = build_detector(config)
-    if isinstance(detector, AnchorDetector) and not isinstance(detector.bev, DenseBev):
+    if isinstance(detector, BevDetector) and not isinstance(detector.bev, DenseBev):
         raise ConfigError(f"model: published weights of {config.model.name} are for model.bev=dense; set that")
     if isinstance(detector, PointRCNN) and "bins" in (detector.settings.box_coder, detector.settings.roi.box_coder):
         raise ConfigError("model: published PointRCNNs regress residuals, not bins; set model.box_coder=residual")
@@ -71,19 +72,18 @@ def convert(tensors: dict[str, Tensor], detector: Detector, dialect: Dialect, fi
     """
     found = {name: tensor for name, tensor in tensors.items() if not serves_training(name)}
     wanted = detector.state_dict()
-    modules = dict(detector.named_modules())
     result: dict[str, Tensor] = {}
     misfits = []
     for theirs, ours in dialect.modules(detector):
         for name in [name for name in wanted if name.rpartition(".")[0] == ours]:
             entry = f"{theirs}.{name.rpartition('.')[2].replace('kernel', 'weight')}"
             tensor = found.pop(entry, None)
-            fitting = None if tensor is None else _fit(tensor, wanted[name], modules, ours, dialect)
+            fitting = None if tensor is None else _fit(tensor, name, wanted[name], detector, dialect)
             if fitting is None:
                 misfits.append(Misfit(entry, None if tensor is None else tensor.shape, wanted[name].shape))
             else:
                 result[name] = fitting
-    for entry, mean in dialect.biases(detector):
+    for entry, mean in dialect.biases(detector, found):
         bias = found.pop(entry, None)
         if bias is None or bias.shape != wanted[mean].shape:
             misfits.append(Misfit(entry, None if bias is None else bias.shape, wanted[mean].shape))
@@ -96,15 +96,18 @@ def convert(tensors: dict[str, Tensor], detector: Detector, dialect: Dialect, fi
     return result
 
 
-def _fit(tensor: Tensor, wanted: Tensor, modules: dict[str, nn.Module], ours: str, dialect: Dialect) -> Tensor | None:
-    """The tensor in our layout, or None if its shape is wrong."""
-    parent = modules[ours.rpartition(".")[0]]
+def _fit(tensor: Tensor, name: str, wanted: Tensor, detector: Detector, dialect: Dialect) -> Tensor | None:
+    """The tensor in our layout and for our kinds of numbers, or None if its shape is wrong; ``name`` is ours."""
+    module = detector.get_submodule(name.rpartition(".")[0])
+    parent = detector.get_submodule(".".join(name.split(".")[:-2]))
+    legacy = isinstance(detector, AnchorDetector) and dialect.anchors is not None and dialect.anchors.legacy_pillars
     if isinstance(parent, ConvBlock) and tensor.dim() == 5:
         tensor = _sparse_kernel(tensor, wanted)
-    elif isinstance(parent, PillarFeatureNet) and tensor.dim() == 2 and dialect.legacy_pillars:
+    elif isinstance(parent, PillarFeatureNet) and tensor.dim() == 2 and legacy:
         tensor = _without_legacy_channels(tensor)
-    elif isinstance(modules[ours], nn.Linear) and tensor.dim() > 2 and tensor.shape[2:].numel() == 1:
+    elif isinstance(module, nn.Linear) and tensor.dim() > 2 and tensor.shape[2:].numel() == 1:
         tensor = tensor.flatten(1)  # a convolution of kernel 1
+    tensor = dialect.adapt(detector, name, tensor)
     return tensor.clone() if tensor.shape == wanted.shape else None
 
 
@@ -131,7 +134,7 @@ def _without_legacy_channels(weight: Tensor) -> Tensor:
 
 
 def _advice(tensors: dict[str, Tensor], dialect: Dialect) -> str:
-    linear = tensors.get(f"{dialect.pillars}.linear.weight")
+    linear = None if dialect.anchors is None else tensors.get(f"{dialect.anchors.pillars}.linear.weight")
     if linear is not None and linear.shape[-1:] == (9,):
         return "9 pillar channels: MMDetection3D before 1.0, whose boxes have another yaw and order of sizes"
     return "give the configuration it was trained with (configs/published; model.compression for a student)"

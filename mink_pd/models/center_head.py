@@ -86,6 +86,7 @@ class CenterHead(nn.Module):
         block: Any = DenseBlock if dense else ConvBlock
         output: Any = DenseOutput if dense else SparseOutput
         branches = BOX | ({"velocity": 2} if velocity else {}) | ({"iou": 1} if iou else {})
+        self.branch_names = ["heatmap", *branches]
         self.shared: Any = block(channels_in, channels)
         self.branches = nn.ModuleList(
             nn.ModuleDict({

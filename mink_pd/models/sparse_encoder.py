@@ -49,7 +49,7 @@ class SparseEncoder(BevEncoder):
         a voxel that count, None: all; ``residual``: two residual blocks a stage, as CenterPoint has them, in place of
         SECOND's convolutions of stride 1."""
         super().__init__()
-        self.point_features, self.max_points = point_features, max_points
+        self.point_features, self.max_points, self.residual = point_features, max_points, residual
         block = partial(ConvBlock, dimension=3)
         first, *_, last, out = channels
         self.out = out
