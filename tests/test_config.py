@@ -1,5 +1,6 @@
 """Model sections of several detectors in one configuration: defaults, overrides, errors, round trips."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,45 @@ def test_later_bases_lie_over_earlier_ones(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("train: {epoch: 5}")
     with pytest.raises(ConfigError, match=r"b\.yaml: unknown key 'train\.epoch'"):
         load(tmp_path, "base: [a.yaml, b.yaml]")
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ("data.range=[0, 70.4, -40, 40, -3, 1]", "data.range"),
+        ("data.range=[-50, 50, -50, 50, -5, 3]", "data.range"),
+        ("data.range=[10, -40, -3, 0, 40, 1]", "data.range"),
+        ("data.range=[0, -40, -3, .inf, 40, 1]", "data.range.3"),
+        ("data.range=[0, -40, -3, 70.4, 40, -3]", "data.range"),
+        ("data.range=[0, -40, -3, 70.4, 40]", "data.range"),
+        ("model.voxel_size=[-0.4, 0.4, 4]", "model.voxel_size.0"),
+        ("model.voxel_size=[0.4, 0, 4]", "model.voxel_size.1"),
+        ("model.voxel_size=[100, 0.4, 4]", "model.voxel_size"),
+        ("model.voxel_size=[0.4, 0.001, 4]", "model.voxel_size"),
+        ("model.strides=[2, 0, 2]", "model.strides.1"),
+        ("model.channels=[64, -1, 2]", "model.channels.1"),
+        ("model.layers=[1, -1, 1]", "model.layers.1"),
+        ("model.anchors.Car={size: [3.9, 0, 1.5], z: -1, matched: 0.6, unmatched: 0.45}", "model.anchors.Car.size.1"),
+        ("model.anchors.Car={size: [3.9, 1, 1.5], z: -1, matched: 0.4, unmatched: 0.45}", "model.anchors.Car"),
+        ("model.anchors.Car={size: [3.9, 1, 1.5], z: -1, matched: 6, unmatched: 0.45}", "model.anchors.Car.matched"),
+        ("model.loss.box=-1", "model.loss.box"),
+        ("data.classes=[]", "data.classes"),
+        ("data.classes=[Car, car]", "data.classes"),
+        ("data.augment.scaling=[0, 1]", "data.augment.scaling.0"),
+        ("data.augment.scaling=[1.1, 0.9]", "data.augment.scaling"),
+        ("data.augment.rotation=[1, -1]", "data.augment.rotation"),
+        ("data.augment.ground_truth_sampling={Car: -3}", "data.augment.ground_truth_sampling.Car"),
+        ("data.augment.object_noise={shift: [-1, 0, 0]}", "data.augment.object_noise.shift.0"),
+        ("data.intensity=0", "data.intensity"),
+        ("data.intensity=bright", "data.intensity"),
+        ("data.columns=[x, y, intensity]", "data.columns"),
+        ("data.columns=[x, y, z, x]", "data.columns"),
+        ("data.dtype=object", "data.dtype"),
+        ("data.dtype=[float32, uint8]", "data"),
+        ("data.own_vehicle=[1, 0, 0, 0, 1, 1]", "data.own_vehicle"),
+    ],
+)
+def test_a_setting_that_describes_nothing_is_named(setting: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(key)) as error:
+        load_config("pointpillars_kitti", [setting])
+    assert "\n" not in str(error.value)

@@ -1,30 +1,32 @@
 """Settings of the data: where frames come from, how they are read and augmented."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, field_validator
 
 from mink_pd.config.points import PointsConfig
-from mink_pd.config.section import Folder, Range, Section, Vector3
+from mink_pd.config.section import Folder, Positive, Range, Section, Span, Weight, check_span
 
 
 class ObjectNoise(Section):
     """Noise on single objects: shift [m, standard deviation along x, y, z] and rotation [rad, uniform]."""
 
-    shift: Vector3 = (0.25, 0.25, 0.25)
-    rotation: tuple[float, float] = (-0.15707963, 0.15707963)
+    shift: tuple[Weight, Weight, Weight] = (0.25, 0.25, 0.25)
+    rotation: Span = (-0.15707963, 0.15707963)
 
 
 class AugmentConfig(Section):
     """Augmentation of training frames; ``enabled: false`` switches all of it off."""
 
     enabled: bool = True
-    ground_truth_sampling: dict[str, int] = Field(default_factory=dict)  # class -> objects a frame is filled up to
+    # class -> objects that a frame is filled up to
+    ground_truth_sampling: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     sampling_min_points: int = Field(5, ge=1)
     flip: float = Field(0.5, ge=0, le=1)  # probability of mirroring y
     flip_x: float = Field(0.0, ge=0, le=1)  # of mirroring x, for sensors that see all around
-    rotation: tuple[float, float] = (-0.78539816, 0.78539816)  # of the whole frame [rad]
-    scaling: tuple[float, float] = (0.95, 1.05)
+    rotation: Span = (-0.78539816, 0.78539816)  # of the whole frame [rad]
+    scaling: Annotated[tuple[Positive, Positive], AfterValidator(check_span)] = (0.95, 1.05)
     object_noise: ObjectNoise | None = None
 
 
@@ -39,13 +41,26 @@ class DataConfig(PointsConfig):
     train_split: str = "train"
     val_split: str = "val"
     max_frames: int | None = Field(None, ge=1)  # of the training split, None: all
-    classes: list[str] = ["Car", "Pedestrian", "Cyclist"]
+    classes: list[str] = Field(["Car", "Pedestrian", "Cyclist"], min_length=1)
     range: Range = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)  # x, y, z from, x, y, z to [m]
     class_balanced: bool = False  # training frames repeated so that every class is in equally many (CBGS)
     camera_view: bool = True  # of clouds with a camera's calibration, keep only the points that the camera sees
     workers: int = Field(1, ge=0)
     cache_mb: float = Field(1000, ge=0)  # memory for decoded training frames, all workers together; 0: read them anew
     augment: AugmentConfig = AugmentConfig()
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_are_told_apart(cls, classes: list[str]) -> list[str]:
+        lower = [name.strip().lower() for name in classes]
+        twice = next((name for n, name in enumerate(classes) if lower[n] in lower[:n] or not lower[n]), None)
+        if twice is not None:
+            raise ValueError(
+                f"lists '{twice}' twice, in whatever case; list each class once"
+                if twice.strip()
+                else "lists an empty name"
+            )
+        return classes
 
     @property
     def point_features(self) -> int:

@@ -1,19 +1,28 @@
 """Settings of detectors: what all have, what those with anchors share, and each one's own."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mink_pd.config.section import Section, Vector3
+from mink_pd.config.section import Count, Positive, Section, Share, Size3, Weight
+
+_MOST_CELLS = 20_000  # along an axis: a kilometre in steps of 5 cm
+Layers = Annotated[int, Field(ge=0)]  # convolutions of a stage after the strided one
 
 
 class AnchorConfig(Section):
     """Anchors of one class or shape, at every site, at two headings (0 and 90 degrees)."""
 
-    size: Vector3  # l, w, h [m]
+    size: Size3  # l, w, h [m]
     z: float  # height of the anchor's centre [m]
-    matched: float  # IoU from which an anchor is positive
-    unmatched: float  # IoU below which it is negative
+    matched: float = Field(gt=0, le=1)  # IoU from which an anchor is positive
+    unmatched: Share  # IoU below which it is negative
+
+    @model_validator(mode="after")
+    def _thresholds_ascend(self) -> "AnchorConfig":
+        if self.unmatched > self.matched:
+            raise ValueError(f"unmatched ({self.unmatched:g}) must not be above matched ({self.matched:g})")
+        return self
 
 
 class NMSConfig(Section):
@@ -28,12 +37,12 @@ class NMSConfig(Section):
 class LossConfig(Section):
     """Weights of the detection loss (SECOND, Yan et al. 2018, section 3.3); velocity: of a component, in m/s."""
 
-    classification: float = 1.0
-    box: float = 2.0
-    direction: float = 0.2
-    velocity: float = 0.2
-    focal_alpha: float = 0.25
-    focal_gamma: float = 2.0
+    classification: Weight = 1.0
+    box: Weight = 2.0
+    direction: Weight = 0.2
+    velocity: Weight = 0.2
+    focal_alpha: Share = 0.25
+    focal_gamma: Weight = 2.0
 
 
 class HeadConfig(Section):
@@ -48,7 +57,7 @@ class HeadConfig(Section):
     headings: tuple[float, float] = (0.0, 1.57079633)  # of each class's two anchors [rad]
     direction_offset: float = 0.78539816  # where the two direction classes meet [rad]
     any_class: bool = False
-    scales: list[float] = Field([1.0], min_length=1)
+    scales: list[Positive] = Field([1.0], min_length=1)
     velocity: bool = False  # predict velocities
 
 
@@ -63,6 +72,9 @@ class DetectorConfig(Section):
         """Raise ValueError where the detector cannot be built for these classes, or wants velocities that the data set
         has not."""
 
+    def check_range(self, range: tuple[float, ...]) -> None:
+        """Raise ValueError where the detector cannot see this range (x, y, z from, x, y, z to [m])."""
+
 
 class BevDetectorConfig(DetectorConfig):
     """What detectors with a backbone in the bird's-eye view share.
@@ -72,12 +84,12 @@ class BevDetectorConfig(DetectorConfig):
     what the coarser ones saw added, and one head for all.
     """
 
-    voxel_size: Vector3
+    voxel_size: Size3
     max_points: int | None = Field(None, ge=1)  # of a voxel that count, the first ones in the file; None: all
     bev: Literal["sparse", "dense"] = "sparse"
-    channels: list[int]  # of the stages
-    strides: list[int]
-    layers: list[int]  # convolutions a stage after the strided one
+    channels: list[Count]  # of the stages
+    strides: list[Count]
+    layers: list[Layers]  # convolutions a stage after the strided one
     neck: Literal["second", "fpn"] = "second"
     neck_channels: int = Field(ge=1)  # that each stage brings into the neck; of every level of an fpn
     neck_stage: int = Field(1, ge=1)  # counted from 1
@@ -92,19 +104,27 @@ class BevDetectorConfig(DetectorConfig):
             raise ValueError("neck_stage is for neck=second; an fpn has a level at every stage")
         return self
 
+    def check_range(self, range: tuple[float, ...]) -> None:
+        for axis, low, high, size in zip("xyz", range[:3], range[3:], self.voxel_size, strict=True):
+            if not 1 <= round((high - low) / size, 3) <= _MOST_CELLS:
+                raise ValueError(
+                    f"model.voxel_size is {size:g} along {axis}, where data.range goes from {low:g} to {high:g}:"
+                    f" it must fit in once to {_MOST_CELLS} times"
+                )
+
 
 class PillarEncoderConfig(BevDetectorConfig):
     """A detector that sees pillars, and the backbone of PointPillars (Lang et al., CVPR 2019)."""
 
-    voxel_size: Vector3 = (0.16, 0.16, 4.0)
+    voxel_size: Size3 = (0.16, 0.16, 4.0)
     pillar_channels: int = Field(64, ge=1)
-    pillar_layers: list[int] = []  # channels of layers before the last; each adds its pillar's maximum to the points
+    pillar_layers: list[Count] = []  # channels of layers before the last; each adds its pillar's maximum to the points
     intensity: bool = True  # false: the network does not see it, as in Autoware's CenterPoint
     centre_height: bool = True  # a point's offset to the centre of its pillar has a z; false: x and y only
     empty_slots: bool = False  # a pillar of fewer than max_points points pools zero points as well, as published
-    channels: list[int] = [64, 128, 256]
-    strides: list[int] = [2, 2, 2]
-    layers: list[int] = [3, 5, 5]
+    channels: list[Count] = [64, 128, 256]
+    strides: list[Count] = [2, 2, 2]
+    layers: list[Layers] = [3, 5, 5]
     neck_channels: int = Field(128, ge=1)
 
     @model_validator(mode="after")
@@ -117,12 +137,12 @@ class PillarEncoderConfig(BevDetectorConfig):
 class VoxelEncoderConfig(BevDetectorConfig):
     """A detector that sees voxels, and the encoder and backbone of SECOND (Yan et al., Sensors 2018)."""
 
-    voxel_size: Vector3 = (0.05, 0.05, 0.1)
-    encoder_channels: list[int] = Field([16, 32, 64, 64, 128], min_length=5, max_length=5)  # four stages, height
+    voxel_size: Size3 = (0.05, 0.05, 0.1)
+    encoder_channels: list[Count] = Field([16, 32, 64, 64, 128], min_length=5, max_length=5)  # four stages, height
     residual: bool = False  # residual blocks (He et al., CVPR 2016) in place of the encoder's stride-1 convolutions
-    channels: list[int] = [128, 256]
-    strides: list[int] = [1, 2]
-    layers: list[int] = [5, 5]
+    channels: list[Count] = [128, 256]
+    strides: list[Count] = [1, 2]
+    layers: list[Layers] = [5, 5]
     neck_channels: int = Field(256, ge=1)
 
 

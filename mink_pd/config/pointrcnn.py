@@ -6,16 +6,16 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mink_pd.config.models import DetectorConfig
-from mink_pd.config.section import Section, Vector3
+from mink_pd.config.section import Count, Positive, Section, Share, Size3, Weight
 
 
 class SetAbstractionConfig(Section):
     """One set abstraction of PointNet++, multi-scale where there are several radii."""
 
     points: int = Field(ge=0)  # kept by farthest-point sampling; 0: one group of all
-    radii: list[float]  # [m]
-    neighbours: list[int]  # points a group, for each radius
-    channels: list[list[int]]  # of the shared MLP, for each radius
+    radii: list[Positive]  # [m]
+    neighbours: list[Count]  # points a group, for each radius
+    channels: list[list[Count]]  # of the shared MLP, for each radius
 
     @model_validator(mode="after")
     def _one_of_each_a_radius(self) -> "SetAbstractionConfig":
@@ -52,20 +52,20 @@ class RoIConfig(Section):
     points: int = Field(512, ge=1)  # a region
     depth: float = Field(70.0, gt=0)  # by which a point's distance is divided [m]
     heights: Literal["centre", "bottom"] = "centre"  # of a region, where its points' z is 0; MMDetection3D: bottom
-    channels: list[int] = [128, 128]  # of the local coordinates' MLP; the last is also the merged one
+    channels: list[Count] = [128, 128]  # of the local coordinates' MLP; the last is also the merged one
     stages: list[SetAbstractionConfig] = [
         SetAbstractionConfig(points=128, radii=[0.2], neighbours=[16], channels=[[128, 128, 128]]),
         SetAbstractionConfig(points=32, radii=[0.4], neighbours=[16], channels=[[128, 128, 256]]),
         SetAbstractionConfig(points=0, radii=[100.0], neighbours=[32], channels=[[256, 256, 512]]),
     ]
-    head_channels: list[int] = [256, 256]
+    head_channels: list[Count] = [256, 256]
     bins: BinConfig = BinConfig(search=1.5, headings=9)
     sampled: int = Field(64, ge=1)  # regions a frame in training
     foreground_share: float = Field(0.5, ge=0, le=1)
-    foreground: float = 0.6  # IoU from which a region is a positive of the class
-    background: float = 0.45  # IoU below which it is a negative
-    regressed: float = 0.55  # IoU from which its box is refined
-    easy: float = 0.05  # IoU below which a negative is an easy one
+    foreground: Share = 0.6  # IoU from which a region is a positive of the class
+    background: Share = 0.45  # IoU below which it is a negative
+    regressed: Share = 0.55  # IoU from which its box is refined
+    easy: Share = 0.05  # IoU below which a negative is an easy one
     hard_share: float = Field(0.8, ge=0, le=1)  # of the negatives
     jitter: int = Field(10, ge=0)  # tries to move a region at random with its IoU kept; 0: not moved
     box_coder: Literal["bins", "residual"] | None = None  # None: the first stage's
@@ -76,12 +76,12 @@ class RoIConfig(Section):
 class PointLossConfig(Section):
     """Weights of PointRCNN's losses; all 1 in the paper."""
 
-    point: float = 1.0
-    point_box: float = 1.0
-    region: float = 1.0
-    region_box: float = 1.0
-    focal_alpha: float = 0.25
-    focal_gamma: float = 2.0
+    point: Weight = 1.0
+    point_box: Weight = 1.0
+    region: Weight = 1.0
+    region_box: Weight = 1.0
+    focal_alpha: Share = 0.25
+    focal_gamma: Weight = 2.0
     margin: float = Field(0.2, ge=0)  # points this near around an object are neither foreground nor background [m]
 
 
@@ -89,7 +89,7 @@ class PointRCNNConfig(DetectorConfig):
     """PointRCNN (Shi et al., CVPR 2019); final detections follow ``nms``."""
 
     name: Literal["pointrcnn"] = "pointrcnn"
-    sizes: dict[str, Vector3] = {  # mean l, w, h of each class [m]
+    sizes: dict[str, Size3] = {  # mean l, w, h of each class [m]
         "Car": (3.9, 1.6, 1.56),
         "Pedestrian": (0.8, 0.6, 1.73),
         "Cyclist": (1.76, 0.6, 1.73),
@@ -110,8 +110,8 @@ class PointRCNNConfig(DetectorConfig):
         ),
     ]
     norm_epsilon: float = Field(1e-3, gt=0)  # of the batch norms in stages, 1e-5 in all others; OpenPCDet: 1e-5
-    propagation: list[list[int]] = [[512, 512], [512, 512], [256, 256], [128, 128]]  # from the coarsest level on
-    head_channels: list[int] = [256, 256]
+    propagation: list[list[Count]] = [[512, 512], [512, 512], [256, 256], [128, 128]]  # from the coarsest level on
+    head_channels: list[Count] = [256, 256]
     bins: BinConfig = BinConfig(search=3.0, headings=12)
     proposals: ProposalConfig = ProposalConfig()
     roi: RoIConfig = RoIConfig()

@@ -36,6 +36,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _model_fits_data(self) -> "Config":
         self.model.check(self.data.classes, self.data.has_velocities)
+        self.model.check_range(self.data.range)
         return self
 
     @model_validator(mode="after")

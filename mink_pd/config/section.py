@@ -16,11 +16,18 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
+def check_span(value: tuple[float, float]) -> tuple[float, float]:
+    """A pair from, to. Raises ValueError where the first is above the second."""
+    if value[0] > value[1]:
+        raise ValueError(f"must be from, to, the first not above the second, not {list(value)}")
+    return value
+
+
 def _ascending(value: tuple[float, ...]) -> tuple[float, ...]:
-    half = len(value) // 2
-    if not all(low < high for low, high in zip(value[:half], value[half:], strict=True)):
-        first, second = ("x, y, z from", "x, y, z to") if half == 3 else ("from", "to")
-        raise ValueError(f"must be {first}, {second}, each lower bound below its upper one, not {list(value)}")
+    if not all(low < high for low, high in zip(value[:3], value[3:], strict=True)):
+        raise ValueError(
+            f"must be x, y, z from, then x, y, z to, each lower bound below its upper one, not {list(value)}"
+        )
     return value
 
 
@@ -36,6 +43,10 @@ def _expand(path: Path) -> Path:
 
 Folder = Annotated[Path, AfterValidator(_expand)]
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Span = Annotated[tuple[float, float], AfterValidator(check_span)]  # from, to; they may be equal
 Vector3 = tuple[float, float, float]
 Size3 = tuple[Positive, Positive, Positive]
 Range = Annotated[tuple[float, float, float, float, float, float], AfterValidator(_ascending)]  # from, then to [m]

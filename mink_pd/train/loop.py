@@ -24,6 +24,7 @@ from mink_pd.train.optimiser import MovingAverage, make_optimiser, make_schedule
 from mink_pd.train.parallel import add_gradients, share_state, spare_batch, standing_by
 from mink_pd.train.reporter import Reporter
 from mink_pd.train.runs import RunFolder
+from mink_pd.train.seen import Seen
 from mink_pd.train.state import random_state, save_state, set_random_state
 from mink_pd.train.validate import Validation
 
@@ -86,11 +87,13 @@ class Trainer:
         """All batches once; one optimiser step for every ``accumulate`` of them."""
         self.module.train()
         means, frames, started = _Means(), 0.0, time.perf_counter()
+        seen = Seen(self.config, self.fabric.device)
         accumulate, batches = self.settings.accumulate, len(self.loader)
         for index, batch in enumerate(self.batches(epoch)):
             first = index - index % accumulate
             group = min(accumulate, batches - first)  # batches in this step: fewer at the epoch's end
             complete = index - first + 1 == group
+            seen.add(batch)
             mean = self.mean_over_processes(len(batch))
             losses = self.backward(replace(batch, weight=len(batch) / mean), epoch, group)
             means.add(losses, mean)
@@ -102,7 +105,12 @@ class Trainer:
                 if self.step % TRIM_EVERY == 0:
                     trim_memory()
         seconds = time.perf_counter() - started
-        self.reporter.epoch(epoch, self.step, means.over_processes(self.fabric), frames / seconds, seconds)
+        averages = means.over_processes(self.fabric)
+        seen.check(self.run, averages)
+        if seen.dropped and epoch == 1:
+            left_out = "points of the files were left out: NaN, infinite, at the origin or on the own vehicle"
+            self.reporter.say(f"{self.run}: {seen.dropped} {left_out}")
+        self.reporter.epoch(epoch, self.step, averages, frames / seconds, seconds)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch; a frame that one process cannot read stops all of them."""

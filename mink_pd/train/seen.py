@@ -1,0 +1,46 @@
+"""What the training has seen in an epoch: whether there was anything to learn from."""
+
+import torch
+
+from mink_pd.config import Config
+from mink_pd.data.batch import Batch
+from mink_pd.errors import MinkPDError
+from mink_pd.processes import processes, sum_over_processes
+
+
+class Seen:
+    """Counts of one epoch over all processes: points and objects that the detector got, points that were left out."""
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.points = self.objects = self.dropped = 0
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch of this process."""
+        self.points += len(batch.points)
+        self.objects += sum(len(boxes) for boxes in batch.boxes)
+        self.dropped += sum(frame.dropped for frame in batch.frames)
+
+    def check(self, where: object, means: dict[str, float]) -> None:
+        """To be called by every process after the epoch, with the means of the losses.
+
+        Raises MinkPDError where no point lay in the range, no object was left, or none became a positive: the training
+        would run to its end and learn nothing.
+        """
+        counts = torch.tensor([self.points, self.objects, self.dropped], dtype=torch.float64, device=self.device)
+        if processes() > 1:
+            counts = sum_over_processes(counts)
+        self.points, self.objects, self.dropped = (int(count) for count in counts.tolist())
+        data, boxes = self.config.data, [value for name, value in means.items() if name.split(".")[-1].endswith("box")]
+        if not self.points:
+            what = f"no point of any training frame lies in data.range {list(data.range)}"
+            remedy = "set a range that the clouds fill; x is forward, y left, z up, in metres"
+        elif not self.objects:
+            what = f"no training frame has a labelled {', '.join(data.classes)} with a point in data.range"
+            remedy = "check data.classes against the labels, and data.range"
+        elif boxes and not any(boxes):
+            what = f"none of the {self.objects} labelled objects became a positive of the detector"
+            remedy = "check the sizes, heights and thresholds of model.anchors, or model.voxel_size"
+        else:
+            return
+        raise MinkPDError(f"{where}: {what}, so nothing can be learnt; {remedy}, and start again with --force")
