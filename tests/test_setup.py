@@ -96,7 +96,7 @@ def test_a_build_shows_progress_and_its_wheel_is_found(
     shown = capsys.readouterr().out
     assert "noise" not in shown
     assert "1 of 2 files compiled" not in shown  # of lines that cannot be rewritten there is one in half a minute
-    assert "about 4 min left; MinkowskiEngine: preparing" in shown
+    assert "about 4 min left; preparing MinkowskiEngine" in shown
 
 
 class Terminal(io.StringIO):
@@ -118,10 +118,10 @@ def test_a_terminal_shows_one_line_of_what_runs_and_the_time_left(monkeypatch: p
     progress.end("engine")
     drawn = [part for part in terminal.getvalue().split("\r\x1b[K") if part]
     assert drawn == [
-        "setup: about 5 min left; packages: downloading torch",
-        "setup: about 5 min left; packages: downloading torch, engine: 7 of 31 files compiled",
+        "setup: about 5 min left; downloading torch",
+        "setup: about 5 min left; 7 of 31 files compiled; downloading torch",
         "setup: a line that stays\n",
-        "setup: about 5 min left; packages: downloading torch, engine: 7 of 31 files compiled",
+        "setup: about 5 min left; 7 of 31 files compiled; downloading torch",
     ]
 
 

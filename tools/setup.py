@@ -149,7 +149,7 @@ def follow_pip(line: str) -> None:
     if large:
         PROGRESS.show("packages", f"downloading {large[1]} ({large[2]})")
     elif packages:
-        PROGRESS.show("packages", f"installing {len(packages[1].split(', '))}")
+        PROGRESS.show("packages", f"installing {len(packages[1].split(', '))} packages")
 
 
 def install_for_build(python: Path, pins: dict[str, str], pip_args: list[str], log: Path) -> None:

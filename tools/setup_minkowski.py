@@ -22,6 +22,7 @@ from setup_target import Target, remembered
 
 ROOT = Path(__file__).resolve().parents[1]
 PART = "MinkowskiEngine"
+SECONDS_TO_LINK = 15
 GIB_FOR_OURS = 1.0  # a core, for our own compilers, which run at the same time
 
 
@@ -76,15 +77,18 @@ def build_wheel(python: Path, state: dict[str, Any], target: Target, version: st
     jobs = compiler_jobs(target)
     say(f"MinkowskiEngine {version}: compiling for {folder.name} ({jobs} jobs; the log is {log})")
     start = time.monotonic()
-    PROGRESS.expect(PART, 60 * target.minutes(jobs))
-    PROGRESS.show(PART, "preparing")
+    usual = 60 * target.minutes(jobs)
+    PROGRESS.expect(PART, usual)
+    PROGRESS.show(PART, "preparing MinkowskiEngine")
 
     def follow(line: str) -> None:
         step = re.match(r"\s*\[(\d+)/(\d+)\]", line)
         if step:
             done, files = int(step[1]), int(step[2])
-            PROGRESS.expect(PART, (time.monotonic() - start) / done * (files - done) + 15)  # 15 s to link
-            PROGRESS.show(PART, f"{done} of {files} files compiled")
+            elapsed, share = time.monotonic() - start, (done + (jobs - 1) / 2) / files  # the others are half done
+            weight = share**0.5  # what the first files took says little about the rest
+            PROGRESS.expect(PART, (1 - weight) * usual + weight * elapsed / share - elapsed + SECONDS_TO_LINK)
+            PROGRESS.show(PART, f"MinkowskiEngine: {done} of {files} files compiled")
 
     # Its setup.py has the first "pip" on the path uninstall it: that must be the environment's.
     path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"

@@ -53,7 +53,7 @@ class Progress:
 
     def line(self) -> str:
         """The line of progress, empty while nothing runs."""
-        doing = ", ".join(f"{part}: {text}" for part, text in self._doing.items())
+        doing = "; ".join(reversed(self._doing.values()))  # the newest part first, for a terminal may cut the end
         left = max(self._ends.values(), default=0.0) - time.monotonic()
         return f"{duration(left)} left; {doing}" if doing else ""
 

@@ -166,7 +166,7 @@ def install_system_packages(missing: list[str], log: Path) -> None:
             f"{' '.join(missing)} (Debian's names; to go on without them: make setup APT=skip)"
         )
     say(f"system packages: {' '.join(missing)}")
-    PROGRESS.show("system packages", "installing")
+    PROGRESS.show("system packages", "installing system packages")
     apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]
     run_logged([*apt, "update"], log, "apt-get update")
     run_logged([*apt, "install", "-y", "--no-install-recommends", *missing], log, "apt-get install")
