@@ -8,7 +8,7 @@ be guessed (:class:`mink_pd.data.cloud_description.DatasetFile`).
 import hashlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,6 +115,14 @@ class CloudFolder(Dataset):
     def frame_names(self) -> list[np.ndarray]:
         """Class names of each frame's objects; an unlabelled frame has none."""
         return [self._labels_of(id).names if id in self.labels else np.zeros(0, np.str_) for id in self.ids]
+
+    def label_bytes(self) -> Iterator[bytes]:
+        """dataset.yaml, the label files of all frames, and the sizes of their clouds."""
+        yield read_bytes(self.root / DESCRIPTION)
+        for id in self.ids:
+            yield f"{self.clouds[id].stat().st_size}\n".encode()
+            if id in self.labels:
+                yield read_bytes(self.labels[id])
 
     def fingerprint(self) -> str:
         """A digest that changes with dataset.yaml, the frames and their files (size, time)."""

@@ -1,6 +1,8 @@
 """What every data set is: frames by index, and what the rest of the package has to know of their kind."""
 
+import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +12,8 @@ import numpy as np
 from mink_pd.config import DataConfig
 from mink_pd.data.frame import Frame
 from mink_pd.registry import DATASETS
+
+SAMPLED = 24  # frames of a split whose clouds its identity holds
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,25 @@ class Dataset(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A text that changes when the frames do: the key of what is derived from them."""
+        """A text that changes when the frames do, or are moved: the key of what is derived from them."""
+
+    def identity(self) -> str:
+        """A digest of the frames that stays when they are moved: the labels of all, and SAMPLED frames whole.
+
+        Raises DataError when one cannot be read.
+        """
+        digest = hashlib.sha256("\n".join(self.ids).encode())
+        for labels in self.label_bytes():
+            digest.update(labels)
+        for index in sorted(set(np.linspace(0, len(self) - 1, min(len(self), SAMPLED)).astype(int).tolist())):
+            frame = self[index]
+            for array in (frame.points, frame.boxes):
+                digest.update(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def label_bytes(self) -> Iterator[bytes]:
+        """What the labels of all frames say, cheaply; class names if a subclass knows no better."""
+        return ("\n".join(names.tolist()).encode() for names in self.frame_names())
 
 
 def open_dataset(config: DataConfig, split: str) -> Dataset:

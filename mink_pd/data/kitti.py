@@ -8,7 +8,7 @@ if present.
 import hashlib
 import os
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from mink_pd.data.labels import DONT_CARE, read_all_objects, read_objects
 from mink_pd.data.points import read_cloud
 from mink_pd.data.projection import detections_to_objects, in_camera_view
 from mink_pd.errors import DataError
-from mink_pd.files import whole_file
+from mink_pd.files import read_bytes, whole_file
 from mink_pd.registry import DATASETS
 
 __all__ = [
@@ -174,10 +174,17 @@ class Kitti(Dataset):
         labels = read_all_objects(paths, classes=self.classes, scores=False)
         return [objects.names[objects.names != DONT_CARE] for objects in labels]
 
+    def label_bytes(self) -> Iterator[bytes]:
+        """The calib and label files of all frames, and the sizes of their clouds."""
+        for id in self.ids:
+            yield f"{(self._velodyne / f'{id}.bin').stat().st_size}\n".encode()
+            for folder in ("calib", "label_2")[: 1 + self.labelled]:
+                yield read_bytes(self.folder / folder / f"{id}.txt")
+
     def fingerprint(self) -> str:
         """A digest that changes with the frames and their files (size, time): a key for what is derived from
         them."""
-        digest = hashlib.sha256(f"{self.camera_view}".encode())
+        digest = hashlib.sha256(f"{self.camera_view} {self.classes}".encode())
         folders = {self._velodyne: ".bin", self.folder / "calib": ".txt"}
         if self.labelled:
             folders[self.folder / "label_2"] = ".txt"

@@ -149,6 +149,12 @@ class NuScenes(Dataset):
         """Class names of each frame's objects that hold a point, without reading any cloud."""
         return [keyframe.names[keyframe.seen > 0] for keyframe in self.keyframes]
 
+    def label_bytes(self) -> Iterator[bytes]:
+        """Boxes, names and velocities of all keyframes, as the tables have them."""
+        for keyframe in self.keyframes:
+            yield "\n".join(keyframe.names.tolist()).encode()
+            yield keyframe.boxes.tobytes() + keyframe.velocities.tobytes()
+
     def fingerprint(self) -> str:
         """A digest that changes with the tables, the frames and their LiDAR files (size, time)."""
         digest = hashlib.sha256(f"{self.version} {self.split} {self.sweeps}".encode())

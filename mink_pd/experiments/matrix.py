@@ -13,10 +13,10 @@ from scipy import stats
 from mink_pd.config import Config, Section, assignment, load_config
 from mink_pd.config.loader import make_section
 from mink_pd.config.settings_yaml import read_yaml
-from mink_pd.errors import CheckpointError, ConfigError, DataError
+from mink_pd.errors import CheckpointError, ConfigError, DataError, MinkPDError
 from mink_pd.models.checkpoint import checkpoint_file
 from mink_pd.train.reporter import read_metrics
-from mink_pd.train.runs import RunFolder, identify
+from mink_pd.train.runs import RunFolder, identify, identify_data
 from mink_pd.train.start import distil, train_detector
 
 
@@ -44,12 +44,14 @@ class Matrix(Section):
 
 @dataclass(frozen=True)
 class Job:
-    """One training: the run's name in the matrix, its seed, its configuration, and the run that teaches it."""
+    """One training: the run's name in the matrix, its seed, its configuration, the run that teaches it, and whether it
+    may replace a run with other settings."""
 
     run: str
     seed: int
     config: Config
     teacher: RunFolder | None
+    force: bool = False
 
     @property
     def folder(self) -> RunFolder:
@@ -75,7 +77,7 @@ def load_matrix(path: Path) -> Matrix:
     return matrix
 
 
-def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str]) -> list[Job]:
+def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str], force: bool = False) -> list[Job]:
     """All trainings of a matrix into ``folder``, in an order that has every teacher before its students."""
 
     def job(name: str, seed: int) -> Job:
@@ -83,7 +85,7 @@ def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str]) -
         seed = seeds[0] if spec.once else seed
         changes = [assignment("runs", folder), assignment("name", f"{name}-seed{seed}"), f"seed={seed}"]
         config = load_config(spec.config or matrix.config, [*matrix.set, *overrides, *spec.set, *changes])
-        return Job(name, seed, config, None if spec.teacher is None else job(spec.teacher, seed).folder)
+        return Job(name, seed, config, None if spec.teacher is None else job(spec.teacher, seed).folder, force)
 
     names = sorted(matrix.runs, key=lambda name: matrix.runs[name].teacher is not None)
     jobs = [job(name, seed) for seed in seeds for name in names]
@@ -91,9 +93,15 @@ def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str]) -
 
 
 def execute(job: Job) -> None:
-    """Train, go on where it was left, or do nothing if it is done; other settings than before start it afresh."""
+    """Train, go on where it was left, or do nothing if it is done.
+
+    Raises ConfigError where the folder holds a run with other settings, teacher or data, unless ``job.force``.
+    """
     teacher = _teacher_file(job)
-    same = _is_same(job, teacher)
+    other = _difference(job, teacher)
+    if other is not None and job.folder.has_weights and not job.force:
+        raise ConfigError(f"{other.partition(';')[0]}; --force trains it again, --runs chooses another folder")
+    same = other is None
     if teacher is None:
         train_detector(job.config, resume=same, force=not same)
     else:
@@ -102,9 +110,11 @@ def execute(job: Job) -> None:
 
 def is_finished(job: Job) -> bool:
     """Whether ``execute`` would find nothing to do."""
+    if not job.folder.exists:
+        return False
     try:
-        state = job.folder.read_state() if _is_same(job, _teacher_file(job)) else None
-    except CheckpointError:
+        state = job.folder.read_state() if _difference(job, _teacher_file(job)) is None else None
+    except MinkPDError:  # the training itself will say it
         return False
     return state is not None and state["epoch"] >= job.config.train.epochs
 
@@ -118,9 +128,23 @@ def _teacher_file(job: Job) -> Path | None:
     return checkpoint_file(job.teacher.path)
 
 
-def _is_same(job: Job, teacher: Path | None) -> bool:
-    """Whether the run folder holds this training, finished or not."""
-    return job.folder.matches(job.config, identify({} if teacher is None else {"teacher": teacher}))
+def _difference(job: Job, teacher: Path | None) -> str | None:
+    """What tells the run in the folder, finished or not, from this training; None if nothing does."""
+    files = identify({} if teacher is None else {"teacher": teacher})
+    return job.folder.difference(job.config, files) or job.folder.difference(
+        job.config, files | identify_data(job.config.data)
+    )
+
+
+def other_run(job: Job) -> str | None:
+    """What tells a finished run in the folder from this training, as far as can be told without the data."""
+    teacher = job.teacher.weights("last") if job.teacher else None
+    if not job.folder.config.is_file() or (teacher and not teacher.is_file()):
+        return None
+    try:
+        return job.folder.difference(job.config, identify({} if teacher is None else {"teacher": teacher}))
+    except MinkPDError as error:
+        return str(error)
 
 
 class Training(Protocol):
@@ -161,9 +185,10 @@ def interval(values: list[float]) -> tuple[float, float]:
 def compare(matrix: Matrix, jobs: list[Job], metrics: list[str]) -> Table:
     """A table of mean and 95 % interval over the seeds, with the gain over ``against``, paired by seed.
 
-    Runs that are not done yet are left out; the column ``seeds`` says how many there are.
+    Runs that are not done yet, or were trained with other settings, are left out; the column ``seeds`` says how many
+    there are.
     """
-    found = {(job.run, job.seed): figures(job) for job in jobs if is_done(job)}
+    found = {(job.run, job.seed): figures(job) for job in jobs if is_done(job) and other_run(job) is None}
     titles = [*metrics, *(f"gain {metric}" for metric in metrics)]
     # Without lines four figures with their intervals fit into 80 columns.
     table = Table(Column("run", no_wrap=True), "seeds", *titles, box=box.SIMPLE, pad_edge=False, collapse_padding=True)

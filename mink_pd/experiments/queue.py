@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mink_pd.experiments.matrix import Job, is_finished
 from mink_pd.experiments.progress import MatrixProgress
-from mink_pd.files import make_folder
+from mink_pd.files import make_folder, writing
 from mink_pd.threads import cores
 
 TRAIN = ["-m", "mink_pd.experiments.job"]  # what Python is to run for a training
@@ -28,7 +28,7 @@ class Process:
         make_folder(self.log.parent)
         threads = max(1, cores() // jobs)
         mine = {"OMP_NUM_THREADS": str(min(threads, int(os.environ["OMP_NUM_THREADS"])))}  # set by mink_pd.threads
-        with self.log.open("w") as log:
+        with writing(self.log), self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *TRAIN],
                 stdin=subprocess.PIPE,

@@ -7,10 +7,11 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
-from torch.utils.tensorboard.writer import SummaryWriter
 
 from mink_pd.cli import console as standard
-from mink_pd.files import write_text
+from mink_pd.errors import DataError
+from mink_pd.files import append_line, read_text, write_text
+from mink_pd.train.events import EventFile
 from mink_pd.train.runs import RunFolder
 
 TENSORBOARD_EVERY = 10  # steps
@@ -28,7 +29,7 @@ class Reporter:
         self.epochs = epochs
         self.active = active
         self.console = console
-        self.writer: SummaryWriter | None = None
+        self.events: EventFile | None = None
         self.progress: Progress | None = None
 
     def start(self, epoch: int, step: int, steps: int) -> None:
@@ -36,7 +37,7 @@ class Reporter:
         if not self.active:
             return
         keep_epochs(self.run.metrics, epoch)
-        self.writer = SummaryWriter(str(self.run.path), purge_step=step + 1 if step else None)
+        self.events = EventFile(self.run.path, step + 1 if step else None)
         if self.console.is_terminal:
             self.progress = _bar(self.console)
             self.task = self.progress.add_task("", total=steps, completed=step, text="")
@@ -47,7 +48,7 @@ class Reporter:
         if self.progress is not None:
             text = f"{rate:.1f} frames/s  {_terms(losses)}"
             self.progress.update(self.task, completed=step, description=f"epoch {epoch}/{self.epochs}", text=text)
-        if self.writer is not None and step % TENSORBOARD_EVERY == 0:
+        if self.events is not None and step % TENSORBOARD_EVERY == 0:
             values = {f"train/{name}": value for name, value in losses.items()}
             self._scalars({**values, "train/learning_rate": learning_rate}, step)
 
@@ -87,27 +88,34 @@ class Reporter:
     ) -> None:
         if self.progress is not None:
             self.progress.stop()
-        if self.writer is not None:
-            self.writer.close()
+        if self.events is not None:
+            self.events.close()
 
     def _append(self, row: dict) -> None:
-        with self.run.metrics.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_line(self.run.metrics, json.dumps(row))
 
     def _scalars(self, values: dict[str, float], step: int) -> None:
-        if self.writer is not None:
-            for name, value in values.items():
-                self.writer.add_scalar(name, value, step)
+        if self.events is not None:
+            self.events.add(values, step)
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """The rows of a metrics.jsonl; a last line that was cut off by a kill is left out."""
+    """The rows of a metrics.jsonl: objects with ``split`` and ``epoch``; a last line that was cut off is left out.
+
+    Raises DataError naming the line of any other damage.
+    """
+    lines = read_text(path).splitlines() if path.exists() else []
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+            if number == len(lines):
+                break
+        if not (isinstance(row, dict) and isinstance(row.get("epoch"), int) and isinstance(row.get("split"), str)):
+            raise DataError(f"{path}: line {number} is damaged; remove it, or the run")
+        rows.append(row)
     return rows
 
 

@@ -2,19 +2,26 @@
 
 import hashlib
 import json
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mink_pd.config import Config, TrainConfig, dump_config, flat, load_config
-from mink_pd.errors import ConfigError
-from mink_pd.files import make_folder, write_text
-from mink_pd.models.checkpoint import WEIGHTS, Which
+from mink_pd.config import Config, DataConfig, TrainConfig, dump_config, flat, load_config
+from mink_pd.data import open_dataset
+from mink_pd.errors import CheckpointError, ConfigError, DataError
+from mink_pd.files import PART, make_folder, read_bytes, read_json, reading, sweep, write_text, writing
+from mink_pd.models.checkpoint import WEIGHTS, Which, read_epoch
 from mink_pd.train.state import load_state
 
 Files = dict[str, dict[str, str]]  # what the file is -> its path and sha256
 
-# Keys that may differ when a run is resumed: they move it or change its speed, not its result.
+DATA = "data"  # among them: the frames of both splits
+_DIGESTS: dict[str, str] = {}  # by settings of the data: a matrix asks for every run, mostly of the same data
+
+# Keys that may differ when a run is resumed: they move it or change its speed, not its result;
+# what frames a moved data set holds is compared by their digest.
 # So may the number of processes where it changes nothing: synchronised norm and the same frames a step.
 MOVABLE = ("name", "runs", "data.root", "data.workers", "train.accelerator", "train.threads")
 
@@ -60,12 +67,29 @@ class RunFolder:
         """Whether anything is in the folder's place."""
         return self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir()))
 
+    @property
+    def half_made(self) -> bool:
+        """Whether the folder holds only the beginnings of a run whose process was killed before it wrote its settings:
+        nothing that anyone could miss."""
+        if not self.path.is_dir() or self.config.exists():
+            return False
+        own = {file.name for file in (self.environment, self.files, self.metrics)}
+        folders = {folder.name for folder in (self.checkpoints, self.results, self.figures)}
+        return all(
+            entry.name in own
+            or entry.name.endswith(PART)
+            or entry.name.startswith("events.out.tfevents.")
+            or (entry.name in folders and entry.is_dir() and all(one.name.endswith(PART) for one in entry.iterdir()))
+            for entry in self.path.iterdir()
+        )
+
     def check(self, config: Config, files: Files, resume: bool, force: bool) -> None:
         """Refuse to mix a new training with what is in the folder, before any work is done.
 
         Raises ConfigError if the folder is taken, is not a run folder, or was started with other settings.
         """
-        if not self.exists:
+        self.check_apart({name: Path(file["path"]) for name, file in files.items()})
+        if not self.exists or self.half_made:
             return
         if not (resume or force):
             text = "--resume continues it, --force starts again, or name=... chooses another"
@@ -74,14 +98,48 @@ class RunFolder:
             raise ConfigError(f"{self.path} exists and is not a run folder (no config.yaml); name=... chooses another")
         if resume:
             self._check_same(config, files)
+            self._check_state()
+
+    def check_apart(self, reads: dict[str, Path]) -> None:
+        """Raise ConfigError if anything that the training reads lies where the run is written, and so in what starting
+        it again would remove. Links are resolved.
+
+        reads: what it is -> a file, or the root of a data set.
+        """
+        written = [part.resolve() for part in (self.checkpoints, self.results, self.figures, *self._own_files())]
+        for what, path in reads.items():
+            for one in {one.resolve() for one in (path, *_folders(path, depth=2))}:  # folders may be links
+                if any(one == part or part in one.parents for part in written):
+                    text = f"{self.path}: the {what} is read from {one}, which the run would replace"
+                    raise ConfigError(f"{text}; name=... chooses another folder")
+
+    def _check_state(self) -> None:
+        """Raise CheckpointError for finished epochs that nothing can be resumed from: a fresh start would remove them.
+
+        After the first epoch weights without a state are what a kill between the two leaves.
+        """
+        weights = self.weights("last")
+        if weights.exists() and not self.state.exists() and (epoch := read_epoch(weights)) > 1:
+            raise CheckpointError(
+                f"{self.state}: missing, and {weights.name} holds epoch {epoch}; put it back, or --force starts again"
+            )
 
     def matches(self, config: Config, files: Files) -> bool:
         """Whether the folder holds a run, finished or not, of just these settings."""
+        return self.difference(config, files) is None
+
+    def difference(self, config: Config, files: Files) -> str | None:
+        """What tells the folder's run from these settings, in one line; None if nothing does."""
         try:
             self.check(config, files, resume=True, force=False)
-        except ConfigError:
-            return False
-        return True
+        except (ConfigError, CheckpointError) as error:
+            return str(error)
+        return None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether an epoch has been finished: something to lose."""
+        return any(self.checkpoints.glob("*.safetensors"))
 
     def _check_same(self, config: Config, files: Files) -> None:
         earlier = load_config(self.config)
@@ -96,37 +154,54 @@ class RunFolder:
                     f"{self.path} was started with {key}={json.dumps(old)}, now {json.dumps(new)}; {remedy}"
                 )
 
-        known = json.loads(self.files.read_text()) if self.files.exists() else {}
+        known = self.read_files()
         for name in {**known, **files}:
+            if name == DATA and name not in files:
+                continue  # not looked at yet
             if known.get(name, {}).get("sha256") != files.get(name, {}).get("sha256"):
-                raise ConfigError(f"{self.path} was started with another {name}; name=... starts another run")
+                before = f" (from {known[name]['path']})" if name in known else ""
+                raise ConfigError(f"{self.path} was started with another {name}{before}; name=... starts another run")
+
+    def read_files(self) -> Files:
+        """The files that the run depends on, as ``identify`` gave them. Raises DataError for a damaged files.json."""
+        if not self.files.exists():
+            return {}
+        remedy = "put it back, or --force starts the run again"
+        with reading(self.files, DataError, remedy):
+            known = read_json(self.files, DataError, remedy)
+            return {str(name): {key: str(one[key]) for key in ("path", "sha256")} for name, one in known.items()}
 
     def prepare(self, config: Config, files: Files, environment: str, fresh: bool) -> None:
-        """Make the folder and write what describes the run; ``fresh`` removes an earlier run's files."""
+        """Make the folder and write what describes the run; ``fresh`` removes an earlier run's files.
+
+        The settings are removed before all other files and written after them: whenever a process dies, a folder with
+        config.yaml has the rest, too, and one without it is ``half_made``.
+        Raises DataError where the folder cannot be written.
+        """
         if fresh:
             self.clear()
         for folder in (self.path, self.checkpoints, self.figures):
             make_folder(folder)
-        for left_over in self.checkpoints.glob(".*"):  # half-written by a process that was killed
-            left_over.unlink()
-        write_text(self.config, dump_config(config))
+            sweep(folder)
         if files:
             write_text(self.files, json.dumps(files, indent=1) + "\n")
-        earlier = self.environment.read_text() + "\n" if self.environment.exists() else ""
+        with writing(self.environment):
+            earlier = self.environment.read_text(errors="replace") + "\n" if self.environment.exists() else ""
         write_text(self.environment, earlier + environment)
+        write_text(self.config, dump_config(config))
 
     def clear(self) -> None:
-        """Remove what a training writes; other files that someone put into the folder stay."""
-        for folder in (self.checkpoints, self.results, self.figures):
-            shutil.rmtree(folder, ignore_errors=True)
-        for file in (
-            self.config,
-            self.environment,
-            self.metrics,
-            self.files,
-            *self.path.glob("events.out.tfevents.*"),
-        ):
-            file.unlink(missing_ok=True)
+        """Remove what a training writes; other files that someone put into the folder stay. Raises DataError."""
+        with writing(self.path, "remove the folder yourself, or name=... chooses another"):
+            for folder in (self.checkpoints, self.results, self.figures):
+                if folder.exists():
+                    shutil.rmtree(folder)
+            for file in self._own_files():
+                file.unlink(missing_ok=True)
+
+    def _own_files(self) -> list[Path]:
+        """The files beside the folders; the settings come first."""
+        return [self.config, self.files, self.metrics, self.environment, *self.path.glob("events.out.tfevents.*")]
 
     def read_state(self) -> dict[str, Any] | None:
         """The state to resume from; None if no epoch has been finished."""
@@ -134,11 +209,30 @@ class RunFolder:
 
 
 def identify(files: dict[str, Path]) -> Files:
-    """Path and digest of files that a result depends on."""
+    """Path and digest of files that a result depends on. Raises CheckpointError for one that cannot be read."""
     return {
-        name: {"path": str(path.resolve()), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        name: {"path": str(path.resolve()), "sha256": hashlib.sha256(read_bytes(path, CheckpointError)).hexdigest()}
         for name, path in files.items()
     }
+
+
+def identify_data(config: DataConfig) -> Files:
+    """Root and digest of the frames of both splits. Raises DataError and ConfigError as ``open_dataset`` does."""
+    key = config.model_dump_json()
+    if key not in _DIGESTS:
+        digests = [open_dataset(config, split).identity() for split in (config.train_split, config.val_split)]
+        _DIGESTS[key] = hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    return {DATA: {"path": str(config.root.resolve()), "sha256": _DIGESTS[key]}}
+
+
+def _folders(path: Path, depth: int) -> Iterator[Path]:
+    """The folders, and links to folders, down to so many levels below ``path``."""
+    if depth and path.is_dir():
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    yield Path(entry.path)
+                    yield from _folders(Path(entry.path), depth - 1)
 
 
 def _same_batches(one: TrainConfig, other: TrainConfig) -> bool:

@@ -10,8 +10,9 @@ from mink_pd.data import open_dataset
 from mink_pd.data.loader import make_loader
 from mink_pd.detect.device import launch
 from mink_pd.distill import Distiller
-from mink_pd.errors import MinkPDError
+from mink_pd.errors import CheckpointError, MinkPDError
 from mink_pd.evaluate.scorers import check_metric, make_scorer
+from mink_pd.files import reading
 from mink_pd.models import Detector, build_detector
 from mink_pd.models.checkpoint import load_detector
 from mink_pd.processes import is_lost_process
@@ -19,7 +20,7 @@ from mink_pd.train.environment import describe
 from mink_pd.train.loop import Trainer
 from mink_pd.train.objective import DetectionObjective, Objective
 from mink_pd.train.reporter import Reporter
-from mink_pd.train.runs import RunFolder, identify
+from mink_pd.train.runs import RunFolder, identify, identify_data
 from mink_pd.train.validate import Validation, lay_out, validate
 
 
@@ -33,13 +34,17 @@ def train(
     """Train what ``make_objective`` builds (its weights follow ``config.seed``) and fill the run folder.
 
     resume: continue the run if it has been started. force: replace it. files: others that the result depends
-    on, such as the teacher's checkpoint; the run folder records them, and a resumed run needs the same ones.
-    Raises ConfigError, before anything is written, if the folder is taken or the settings do not fit.
+    on, such as the teacher's checkpoint; the run folder records them, and a resumed run needs the same ones and the
+    same frames.
+    Raises ConfigError, before anything is written, if the folder is taken, would be written over what the training
+    reads, or the settings do not fit.
     """
     run = RunFolder.of(config)
     identified = identify(files or {})
     first = getattr(rank_zero_only, "rank", 0) == 0  # known from torchrun's environment before the launch
     if first:
+        run.check(config, identified, resume, force)
+        identified |= identify_data(config.data)
         run.check(config, identified, resume, force)
     check_metric(config.train.best_metric, config)
     state = run.read_state() if resume else None
@@ -68,7 +73,8 @@ def train(
             reporter.say(f"{run}: {scorer.note}")
         trainer = Trainer(objective, loader, evaluate, config, run, fabric, reporter)
         if state is not None:
-            trainer.restore(state)
+            with reading(run.state, CheckpointError, "--force starts the training again"):
+                trainer.restore(state)
             reporter.say(f"{run}: continues after epoch {trainer.epoch}")
         try:
             trainer.fit()

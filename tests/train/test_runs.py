@@ -1,16 +1,23 @@
 """Run folders: what may be resumed or replaced, what is written, moving a run elsewhere."""
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from stand_in import make_trainer
+from tiny_kitti import write_data
 
 from mink_pd.config import Config, load_config
 from mink_pd.data.kitti import KittiConfig
-from mink_pd.errors import CheckpointError, ConfigError
-from mink_pd.models.checkpoint import checkpoint_file
+from mink_pd.errors import CheckpointError, ConfigError, DataError
+from mink_pd.models import build_detector
+from mink_pd.models.checkpoint import checkpoint_file, save_weights
+from mink_pd.train import runs
 from mink_pd.train.reporter import keep_epochs, read_metrics
-from mink_pd.train.runs import RunFolder, identify
+from mink_pd.train.runs import RunFolder, identify, identify_data
+from mink_pd.train.state import save_state
 
 
 @pytest.fixture
@@ -102,7 +109,7 @@ def test_a_second_start_is_added_to_the_environment(config: Config, run: RunFold
 
 
 def test_left_overs_of_a_killed_process_go(config: Config, run: RunFolder) -> None:
-    (run.checkpoints / ".last.state.pt.abc").write_text("half")
+    (run.checkpoints / ".abcd1234.part").write_text("half")
     (run.checkpoints / "last.state.pt").write_text("whole")
     run.prepare(config, {}, "", fresh=False)
     assert [file.name for file in run.checkpoints.iterdir()] == ["last.state.pt"]
@@ -110,11 +117,133 @@ def test_left_overs_of_a_killed_process_go(config: Config, run: RunFolder) -> No
 
 def test_metrics_are_cut_back_to_an_epoch(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"epoch": 1, "loss": 0.1}\n{"epoch": 2}\n{"epoch": 2, "split": "val"}\n{"epoch": 3}\n{"epo')
+    rows = [{"split": split, "epoch": epoch} for split, epoch in (("train", 1), ("train", 2), ("val", 2), ("train", 3))]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows) + '{"epo')
     keep_epochs(path, 2)
-    assert read_metrics(path) == [{"epoch": 1, "loss": 0.1}, {"epoch": 2}, {"epoch": 2, "split": "val"}]
+    assert read_metrics(path) == rows[:3]
     keep_epochs(path, 0)
     assert path.read_text() == ""
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "5", '{"epoch": 1}', '{"epoch": "1", "split": "val"}', "[" * 9999])
+def test_a_damaged_line_of_metrics_hides_nothing_that_follows(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{line}\n{{"split": "val", "epoch": 2}}\n')
+    with pytest.raises(DataError, match=r"metrics\.jsonl: line 1 is damaged"):
+        read_metrics(path)
+
+
+def test_nothing_that_is_read_lies_in_what_is_replaced(config: Config, run: RunFolder, tmp_path: Path) -> None:
+    """Not the teacher, be it by a link, and not the data."""
+    teacher = run.weights("last")
+    teacher.write_text("weights")
+    (tmp_path / "link.safetensors").symlink_to(teacher)
+    (tmp_path / "runs" / "alias").symlink_to(run.path)
+    labels = tmp_path / "kitti" / "training" / "label_2"
+    labels.parent.mkdir(parents=True)
+    run.results.mkdir()
+    labels.symlink_to(run.results)
+    for reads in ({"teacher": teacher}, {"teacher": tmp_path / "link.safetensors"}, {"data": tmp_path / "kitti"}):
+        files = {name: {"path": str(path), "sha256": ""} for name, path in reads.items()}
+        for resume, force in ((False, True), (True, False), (False, False)):
+            with pytest.raises(ConfigError, match=f"the {next(iter(reads))} is read from .*{run.path.name}"):
+                run.check(config, files, resume, force)
+    alias = Config(name="alias", runs=tmp_path / "runs")
+    with pytest.raises(ConfigError, match="the teacher is read from"):
+        RunFolder.of(alias).check(alias, identify({"teacher": teacher}), resume=False, force=True)
+    other = Config(name="other", runs=tmp_path / "runs")
+    RunFolder.of(other).check(other, identify({"teacher": teacher}), resume=False, force=True)
+
+
+WRITES = ("write_text", "make_folder", "sweep")
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_kill_at_any_write_leaves_what_resume_and_force_can_handle(
+    config: Config, tmp_path: Path, taken: bool, fresh: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write, and each removal of an earlier run, is the last one once."""
+    files = {"teacher": {"path": str(tmp_path / "t"), "sha256": "1"}}
+    left = 0
+
+    def mortal(function: Callable) -> Callable:
+        def call(*arguments: object, **more: object) -> object:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return function(*arguments, **more)
+
+        return call
+
+    for step in range(40):
+        folder = RunFolder(tmp_path / "runs" / f"{step}")
+        own = config.model_copy(update={"name": f"{step}"})
+        if taken:
+            folder.prepare(own, files, "before\n", fresh=True)
+            folder.metrics.write_text("")
+            save_state(folder.state, {"epoch": 1})
+        with monkeypatch.context() as patch:
+            for name in WRITES:
+                patch.setattr(runs, name, mortal(getattr(runs, name)))
+            patch.setattr("shutil.rmtree", mortal(shutil.rmtree))
+            patch.setattr(Path, "unlink", mortal(Path.unlink))
+            left = step
+            try:
+                folder.prepare(own, files, "now\n", fresh=fresh)
+                break
+            except KeyboardInterrupt:
+                pass
+        for resume in (True, False):
+            folder.check(own, files, resume=resume, force=not resume)
+        folder.prepare(own, files, "again\n", fresh=folder.read_state() is None)
+        assert folder.config.exists()
+        assert folder.read_files() == files
+    assert 5 < step < 39
+
+
+def test_finished_epochs_without_a_state_are_not_thrown_away(config: Config, run: RunFolder) -> None:
+    small = {"pillar_channels": 8, "channels": [8, 8, 8], "layers": [1, 1, 1], "neck_channels": 8}
+    network = Config.model_validate({"model": small})
+    save_weights(run.weights("last"), build_detector(network).state_dict(), network, epoch=1)
+    run.check(config, {}, resume=True, force=False)  # a kill between weights and state: the first epoch is lost
+    save_weights(run.weights("last"), build_detector(network).state_dict(), network, epoch=2)
+    with pytest.raises(CheckpointError, match=r"last\.state\.pt: missing, and last\.safetensors holds epoch 2"):
+        run.check(config, {}, resume=True, force=False)
+    run.check(config, {}, resume=False, force=True)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"teacher": 5}', '{"teacher": {}}', "\udcff"])
+def test_a_damaged_list_of_files_is_named(config: Config, run: RunFolder, text: str) -> None:
+    run.files.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(DataError, match=r"files\.json: "):
+        run.check(config, {}, resume=True, force=False)
+    run.check(config, {}, resume=False, force=True)
+
+
+def test_other_frames_under_another_root_are_noticed(tmp_path: Path) -> None:
+    write_data(tmp_path / "a", ["000000", "000001"], ["000002"])
+    shutil.copytree(tmp_path / "a", tmp_path / "moved")
+    before = Config(name="run", runs=tmp_path / "runs", data=KittiConfig(root=tmp_path / "a"))
+    run = RunFolder.of(before)
+    run.prepare(before, identify_data(before.data), "", fresh=True)
+    moved = before.model_copy(update={"data": KittiConfig(root=tmp_path / "moved")})
+    run.check(moved, identify_data(moved.data), resume=True, force=False)
+    changes = {
+        "training/velodyne/000001.bin": lambda data: data[:-4] + b"\0\0\0\x3f",
+        "training/label_2/000002.txt": lambda data: data.replace(b"1.50", b"1.60"),
+        "training/calib/000000.txt": lambda data: data.replace(b"7.215", b"7.225"),
+        "ImageSets/train.txt": lambda data: data[:6],
+    }
+    for name, change in changes.items():
+        root = tmp_path / Path(name).name
+        shutil.copytree(tmp_path / "a", root)
+        (root / name).write_bytes(change((root / name).read_bytes()))
+        assert (root / name).read_bytes() != (tmp_path / "a" / name).read_bytes()
+        other = before.model_copy(update={"data": KittiConfig(root=root)})
+        with pytest.raises(ConfigError, match=rf"started with another data \(from {tmp_path / 'a'}\)"):
+            run.check(other, identify_data(other.data), resume=True, force=False)
 
 
 def test_checkpoints_of_a_run_folder(tmp_path: Path) -> None:
