@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mink_pd.cli import console
 from mink_pd.commands.options import add_data, add_frame_id
+from mink_pd.files import check_writable_folder
 from mink_pd.report.page import make_report, write_page
 from mink_pd.report.statements import finding
 
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Read, measure, draw, write; say what is left out or missing."""
+    check_writable_folder(options.out)
     report = make_report(options.runs, options.data, options.frame)
     page = write_page(report, options.out)
     for group in report.groups:

@@ -113,10 +113,9 @@ def is_finished(job: Job) -> bool:
     if not job.folder.exists:
         return False
     try:
-        state = job.folder.read_state() if _difference(job, _teacher_file(job)) is None else None
+        return job.folder.epochs_done() >= job.config.train.epochs and _difference(job, _teacher_file(job)) is None
     except MinkPDError:  # the training itself will say it
         return False
-    return state is not None and state["epoch"] >= job.config.train.epochs
 
 
 def _teacher_file(job: Job) -> Path | None:

@@ -7,6 +7,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from mink_pd.errors import DataError
 from mink_pd.experiments.matrix import Job, figures, is_done
 from mink_pd.train.reporter import read_metrics
 
@@ -23,7 +24,11 @@ class Pace:
 
     def read(self, job: Job) -> None:
         """Look how far a run is."""
-        rows, name = read_metrics(job.folder.metrics), str(job.folder)
+        name = str(job.folder)
+        try:
+            rows = read_metrics(job.folder.metrics)
+        except DataError:  # the training itself will say it
+            rows = []
         self.epochs[name] = max((row["epoch"] for row in rows if row["split"] == "train"), default=0)
         seconds = sum(row.get("seconds", 0.0) for row in rows)
         if self.epochs[name] and seconds:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mink_pd.config import Config, flat, load_config
-from mink_pd.errors import ConfigError, DataError
+from mink_pd.errors import CheckpointError, DataError, MinkPDError
 from mink_pd.experiments.matrix import figures
+from mink_pd.files import read_text, reading
 from mink_pd.train.reporter import read_metrics
 from mink_pd.train.runs import MOVABLE, PROCESSES, RunFolder, identify
 
@@ -40,9 +41,11 @@ class Run:
 
     @cached_property
     def weights(self) -> str | None:
-        """sha256 of its last weights; None where they are gone."""
-        file = self.folder.weights("last")
-        return identify({"own": file})["own"]["sha256"] if file.is_file() else None
+        """sha256 of its last weights; None where they are gone or cannot be read."""
+        try:
+            return identify({"own": self.folder.weights("last")})["own"]["sha256"]
+        except CheckpointError:
+            return None
 
     @property
     def row(self) -> str:
@@ -61,8 +64,11 @@ class Run:
     @property
     def commit(self) -> str:
         """The code's commit at the start of the run."""
-        lines = self.folder.environment.read_text().splitlines() if self.folder.environment.exists() else []
-        return next((line.split(": ", 1)[1] for line in lines if line.startswith("commit: ")), "unknown")
+        try:
+            lines = read_text(self.folder.environment).splitlines()
+        except DataError:
+            return "unknown"
+        return next((line.removeprefix("commit: ") for line in lines if line.startswith("commit: ")), "unknown")
 
 
 @dataclass(eq=False)
@@ -103,8 +109,9 @@ def read_runs(paths: list[Path]) -> tuple[list[Run], list[str]]:
     runs, left_out = [], []
     for folder in dict.fromkeys(folder.resolve() for path in paths for folder in _folders(path)):
         try:
-            runs.append(_read(RunFolder(folder)))
-        except (ConfigError, DataError, json.JSONDecodeError) as error:
+            with reading(folder, DataError, "leave it out"):
+                runs.append(_read(RunFolder(folder)))
+        except MinkPDError as error:
             left_out.append(f"{folder.name}: {_short(str(error), folder)}")
     if not runs:
         raise DataError(f"{paths[0]}: no run there is finished ({left_out[0]}); let one finish first")
@@ -132,15 +139,26 @@ def _folders(path: Path) -> list[Path]:
         raise DataError(f"{path}: no such folder; give run folders, or folders that hold them")
     if (path / "config.yaml").is_file():
         return [path]
-    found = sorted(child.parent for child in path.glob("*/config.yaml"))
+    marks = ("config.yaml", "metrics.jsonl", "checkpoints")  # a damaged run may lack some
+    found = sorted({child.parent for mark in marks for child in path.glob(f"*/{mark}")})
     if not found:
         raise DataError(f"{path}: no run folders in it (none has a config.yaml); give runs/NAME")
     return found
 
 
 def _read(folder: RunFolder) -> Run:
-    files = json.loads(folder.files.read_text()) if folder.files.exists() else {}
-    return Run(folder, load_config(folder.config), files.get("teacher", {}).get("sha256"))
+    teacher = folder.read_files().get("teacher")
+    run = Run(folder, load_config(folder.config), teacher["sha256"] if teacher else None)
+    for row in (*run.epochs, *run.validations):  # what charts and tables will read, while the folder is at hand
+        check_figures(row, folder.metrics)
+    return run
+
+
+def check_figures(row: dict[str, Any], path: Path) -> None:
+    """Raise DataError for a row of metrics with anything but numbers."""
+    for name, value in row.items():
+        if name != "split" and (not isinstance(value, int | float) or isinstance(value, bool)):
+            raise DataError(f"{path}: '{name}' of epoch {row['epoch']} is {value!r}, not a number; remove the row")
 
 
 def _short(text: str, folder: Path) -> str:

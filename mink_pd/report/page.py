@@ -134,12 +134,15 @@ def _costs(rows: list[Row], data: Path | None, missing: list[str]) -> dict[str, 
         key = row.first.config.model.model_dump_json()
         run = next((run for run in row.runs.values() if run.weights), None)
         if key not in known and run is not None:
-            known[key] = measure(load_detector(run.folder.path)[0], _cost_frames(row, data, missing))
+            try:
+                known[key] = measure(load_detector(run.folder.path)[0], _cost_frames(row, data, missing))
+            except MinkPDError as error:
+                missing.append(f"Cost of {row.name} could not be measured: {error}.")
         if key in known:
             costs[row.name] = known[key]
     if without := [row.name for row in rows if row.name not in costs]:
         missing.append(
-            f"Cost is missing for {', '.join(without)}: no checkpoints/last.safetensors in their run folders."
+            f"Cost is missing for {', '.join(without)}: no usable checkpoints/last.safetensors in their run folders."
         )
     return costs
 

@@ -98,7 +98,7 @@ class RunFolder:
             raise ConfigError(f"{self.path} exists and is not a run folder (no config.yaml); name=... chooses another")
         if resume:
             self._check_same(config, files)
-            self._check_state()
+            self._check_state(config.train.epochs)
 
     def check_apart(self, reads: dict[str, Path]) -> None:
         """Raise ConfigError if anything that the training reads lies where the run is written, and so in what starting
@@ -113,15 +113,23 @@ class RunFolder:
                     text = f"{self.path}: the {what} is read from {one}, which the run would replace"
                     raise ConfigError(f"{text}; name=... chooses another folder")
 
-    def _check_state(self) -> None:
-        """Raise CheckpointError for finished epochs that nothing can be resumed from: a fresh start would remove them.
+    def epochs_done(self) -> int:
+        """How many epochs need not be trained again: those of the state or, where it is gone, of the weights.
 
-        After the first epoch weights without a state are what a kill between the two leaves.
+        After the first epoch weights without a state are what a kill between the two leaves; they do not count.
+        Raises CheckpointError for damaged files.
         """
+        if (state := self.read_state()) is not None:
+            return int(state["epoch"])
         weights = self.weights("last")
-        if weights.exists() and not self.state.exists() and (epoch := read_epoch(weights)) > 1:
+        epochs = read_epoch(weights) if weights.exists() else 0
+        return epochs if epochs > 1 else 0
+
+    def _check_state(self, epochs: int) -> None:
+        """Raise CheckpointError for epochs that cannot be resumed from: a fresh start would remove their weights."""
+        if not self.state.exists() and 0 < (done := self.epochs_done()) < epochs:
             raise CheckpointError(
-                f"{self.state}: missing, and {weights.name} holds epoch {epoch}; put it back, or --force starts again"
+                f"{self.state}: missing, and last.safetensors holds epoch {done}; put it back, or --force starts again"
             )
 
     def matches(self, config: Config, files: Files) -> bool:
@@ -131,8 +139,10 @@ class RunFolder:
     def difference(self, config: Config, files: Files) -> str | None:
         """What tells the folder's run from these settings, in one line; None if nothing does."""
         try:
-            self.check(config, files, resume=True, force=False)
-        except (ConfigError, CheckpointError) as error:
+            if not self.config.is_file():
+                raise ConfigError(f"{self.path} is not a run folder (no config.yaml)")
+            self._check_same(config, files)
+        except (ConfigError, DataError) as error:
             return str(error)
         return None
 
@@ -159,8 +169,8 @@ class RunFolder:
             if name == DATA and name not in files:
                 continue  # not looked at yet
             if known.get(name, {}).get("sha256") != files.get(name, {}).get("sha256"):
-                before = f" (from {known[name]['path']})" if name in known else ""
-                raise ConfigError(f"{self.path} was started with another {name}{before}; name=... starts another run")
+                origin = f" (from {known[name]['path']})" if name in known else ""
+                raise ConfigError(f"{self.path} was started with another {name}{origin}; name=... starts another run")
 
     def read_files(self) -> Files:
         """The files that the run depends on, as ``identify`` gave them. Raises DataError for a damaged files.json."""

@@ -1,6 +1,7 @@
 """One training from configuration to run folder: what mink-pd train and mink-pd distill call."""
 
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from lightning_fabric.utilities.rank_zero import rank_zero_only
@@ -10,7 +11,7 @@ from mink_pd.data import open_dataset
 from mink_pd.data.loader import make_loader
 from mink_pd.detect.device import launch
 from mink_pd.distill import Distiller
-from mink_pd.errors import CheckpointError, MinkPDError
+from mink_pd.errors import CheckpointError, DataError, MinkPDError
 from mink_pd.evaluate.scorers import check_metric, make_scorer
 from mink_pd.files import reading
 from mink_pd.models import Detector, build_detector
@@ -44,14 +45,16 @@ def train(
     first = getattr(rank_zero_only, "rank", 0) == 0  # known from torchrun's environment before the launch
     if first:
         run.check(config, identified, resume, force)
-        identified |= identify_data(config.data)
-        run.check(config, identified, resume, force)
+    done = run.epochs_done() if resume else 0
+    if first:
+        with suppress(DataError) if done >= config.train.epochs else nullcontext():  # the data may be gone by then
+            identified |= identify_data(config.data)
+            run.check(config, identified, resume, force)
     check_metric(config.train.best_metric, config)
-    state = run.read_state() if resume else None
-    if state is not None and state["epoch"] >= config.train.epochs:
-        text = f"{run}: all {state['epoch']} epochs are done; nothing to resume"
-        Reporter(run, config.train.epochs, first).say(text)
+    if done >= config.train.epochs:
+        Reporter(run, config.train.epochs, first).say(f"{run}: all {done} epochs are done; nothing to resume")
         return run
+    state = run.read_state() if resume else None
     datasets = [open_dataset(config.data, split) for split in (config.data.train_split, config.data.val_split)]
     scorer = make_scorer(datasets[1], config)
     scorer.check()

@@ -1,13 +1,18 @@
 """Matrices of runs: their plan, their statistics, and what they refuse."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
+from tiny_kitti import settings, write_data
 
+from mink_pd.config import override
 from mink_pd.errors import ConfigError, DataError
-from mink_pd.experiments.matrix import compare, figures, interval, load_matrix, plan
+from mink_pd.experiments.matrix import compare, execute, figures, interval, is_finished, load_matrix, other_run, plan
+from mink_pd.train.runs import identify
 
 TEXT = """
 config: small.yaml
@@ -47,6 +52,10 @@ def test_compare_pairs_by_seed(matrix_file: Path, tmp_path: Path) -> None:
         last = values[str(job.config.name)]
         rows = [{"split": "val", "epoch": epoch, "mAP_3d": last - 9 * (2 - epoch)} for epoch in (1, 2)]
         job.folder.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (job.folder.path / "checkpoints").mkdir()
+        job.folder.weights("last").write_text(str(job.config.name))
+        files = {} if job.teacher is None else identify({"teacher": job.teacher.weights("last")})
+        job.folder.prepare(job.config, files, "", fresh=False)
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(compare(matrix, jobs, ["mAP_3d"]))
     text = console.export_text()
@@ -54,6 +63,35 @@ def test_compare_pairs_by_seed(matrix_file: Path, tmp_path: Path) -> None:
     assert "+5.0 ± 12.7" in text
     assert "35.0 ± 63.5" in text
     assert "50.0" in text
+    others = plan(matrix, [0, 1], tmp_path / "runs", ["train.batch_size=9"])  # the same folders, other settings
+    assert all("started with train.batch_size=" in str(other_run(job)) for job in others)
+    assert compare(matrix, others, ["mAP_3d"]).row_count == 0
+    jobs[0].folder.weights("last").write_text("trained again")
+    assert [other_run(job) is None for job in jobs] == [True, True, False, True, False]  # the teacher's students
+
+
+def test_a_run_with_weights_is_not_trained_over_unless_forced(tmp_path: Path) -> None:
+    write_data(tmp_path / "a", ["000000", "000001"], ["000002"])
+    write_data(tmp_path / "b", ["000000", "000001"], ["000002"])
+    (tmp_path / "b" / "training" / "label_2" / "000001.txt").write_text("")
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(settings(tmp_path / "a", tmp_path / "runs")))
+    (tmp_path / "matrix.yaml").write_text("{config: small.yaml, set: [train.epochs=1], runs: {student: {}}}")
+    matrix = load_matrix(tmp_path / "matrix.yaml")
+    (job,) = plan(matrix, [0], tmp_path / "runs", [])
+    execute(job)
+    assert is_finished(job)
+    weights = job.folder.weights("last")
+    before = weights.read_bytes()
+    changes = {"train.epochs=2": r"train\.epochs=1, now 2", f"data.root={tmp_path / 'b'}": "another data"}
+    for change, words in changes.items():
+        (other,) = plan(matrix, [0], tmp_path / "runs", [])
+        other = replace(other, config=override(other.config, [change]))
+        assert not is_finished(other)
+        with pytest.raises(ConfigError, match=f"{words}.*; --force trains it again"):
+            execute(other)
+        assert weights.read_bytes() == before
+    execute(replace(other, force=True))
+    assert weights.read_bytes() != before
 
 
 def test_figures_are_the_last_epochs(matrix_file: Path, tmp_path: Path) -> None:

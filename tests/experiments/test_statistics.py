@@ -1,5 +1,6 @@
 """Rows, groups, gains and the sentences made of them, against plain arithmetic."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,45 @@ def test_rows_find_their_student_teacher_controls_and_variants(tmp_path: Path) -
     write_run(tmp_path, "tau", 0, 44.0, "model.compression=4", "distill.pointdistiller.temperature=4", teacher=teacher)
     group = group_of(tmp_path)
     assert [row.name for row in group.compared] == ["pointdistiller"]
+
+
+DAMAGE = {
+    "config.yaml": [b"", b"\xff\xfe\x00", b"[1]", b"seed: x", b"a: &a [*a]"],
+    "metrics.jsonl": [b"", b"\x00", b"[]\n{}\n", b'{"split": "val", "epoch": 2, "mAP_3d": "high"}\n'],
+    "files.json": [b"[]", b"\xff", b'{"teacher": 3}', b"{"],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, one) for name, contents in DAMAGE.items() for one in contents])
+def test_a_damaged_run_is_listed_and_the_others_are_read(tmp_path: Path, name: str, content: bytes) -> None:
+    write_run(tmp_path, "whole", 0, 40.0)
+    damaged = write_run(tmp_path, "damaged", 0, 41.0)
+    (damaged / name).write_bytes(content)
+    runs, left_out = read_runs([tmp_path])
+    if (name, content) == ("config.yaml", b""):  # all defaults, with other numbers of epochs
+        assert "no validation of epoch 80" in left_out[0]
+    assert [run.row for run in runs] == ["whole"]
+    (line,) = left_out
+    assert line.startswith("damaged-seed0: ")
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("name", [*DAMAGE, "checkpoints"])
+def test_something_else_in_a_files_place(tmp_path: Path, name: str) -> None:
+    write_run(tmp_path, "whole", 0, 40.0)
+    damaged = write_run(tmp_path, "damaged", 0, 41.0)
+    if (damaged / name).is_dir():
+        shutil.rmtree(damaged / name)
+        (damaged / name).write_text("")
+    else:
+        (damaged / name).unlink(missing_ok=True)
+        (damaged / name).mkdir()
+    runs, left_out = read_runs([tmp_path])
+    assert "whole" in [run.row for run in runs]
+    assert all(run.weights is None or run.row == "whole" for run in runs)
+    assert len(runs) + len(left_out) == 2
+    for run in runs:
+        assert run.commit == "0123456789abcdef"
 
 
 def test_gains_are_paired_by_seed(tmp_path: Path) -> None:

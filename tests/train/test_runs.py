@@ -212,6 +212,9 @@ def test_finished_epochs_without_a_state_are_not_thrown_away(config: Config, run
     with pytest.raises(CheckpointError, match=r"last\.state\.pt: missing, and last\.safetensors holds epoch 2"):
         run.check(config, {}, resume=True, force=False)
     run.check(config, {}, resume=False, force=True)
+    save_weights(run.weights("last"), build_detector(network).state_dict(), network, epoch=config.train.epochs)
+    run.check(config, {}, resume=True, force=False)
+    assert run.epochs_done() == config.train.epochs  # the state may be removed when all is done
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"teacher": 5}', '{"teacher": {}}', "\udcff"])
