@@ -209,7 +209,7 @@ def test_empty_and_far_clouds_give_files_without_boxes(teacher: Path, tool: Tool
     clouds = tmp_path / "clouds"
     clouds.mkdir()
     (clouds / "empty.bin").touch()
-    np.full((10, 4), 500, np.float32).tofile(clouds / "far.bin")
+    np.tile(np.array([500, 500, 500, 0.5], np.float32), (10, 1)).tofile(clouds / "far.bin")
     result = tool("detect.py", teacher, clouds, "--out", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     for name in ("empty", "far"):
