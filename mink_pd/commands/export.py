@@ -8,7 +8,7 @@ from mink_pd.commands.options import add_checkpoint, add_which, positive
 from mink_pd.detect.device import set_threads
 from mink_pd.errors import ConfigError
 from mink_pd.export.card import CARD, is_export
-from mink_pd.export.frames import SIMULATED, proof_frames
+from mink_pd.export.frames import CALIBRATED, SIMULATED, proof_frames
 from mink_pd.export.networks import Settings
 from mink_pd.export.write import TABLE, TARGETS, Source, export
 from mink_pd.models.checkpoint import checkpoint_file, load_detector
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--opset", type=positive, help="of the ONNX graphs, 11 to 20; what the target wants, if not given")
     add("--pillars", type=positive, metavar="N", help="fixed number of pillars; any number if not given")
     add("--slots", type=positive, metavar="N", help="points of a pillar in one row; more points take more rows")
+    add("--int8", action="store_true", help="quantise backbone, neck and head, calibrated on the clouds")
     add("--force", action="store_true", help="replace an earlier export")
     add_which(parser)
 
@@ -41,13 +42,13 @@ def main(options: argparse.Namespace) -> None:
     weights = checkpoint_file(options.checkpoint, options.which)
     detector, config = load_detector(weights)
     set_threads(config.train)
-    settings = Settings(options.to, options.opset, options.pillars, options.slots)
-    frames = proof_frames(options.frames, config.data)
+    settings = Settings(options.to, options.opset, options.pillars, options.slots, options.int8)
+    frames = proof_frames(options.frames, config.data, CALIBRATED if options.int8 else SIMULATED)
     report = export(detector, Source(weights, config.name or weights.stem), settings, frames, options.out, console)
-    console.print(
-        f"{options.out}: {CARD}, {TABLE} and the networks, equal to the detector on {report.frames} clouds",
-        soft_wrap=True,
-    )
+    equal = f"equal to the detector on {report.frames} clouds"
+    if options.int8:
+        equal = f"in float {equal}, then quantised: score the folder with detect and eval-kitti"
+    console.print(f"{options.out}: {CARD}, {TABLE} and the networks, {equal}", soft_wrap=True)
 
 
 def check_out(out: Path, force: bool) -> None:

@@ -10,7 +10,7 @@ from mink_pd.data.frame import Frame
 from mink_pd.data.points import with_columns
 from mink_pd.detect.clouds import Frames, PointFiles
 
-SIMULATED = 3
+SIMULATED, CALIBRATED = 3, 16  # simulated clouds for a comparison; where ranges are calibrated on them as well
 
 
 def proof_frames(paths: list[Path] | None, data: DataConfig, most: int = SIMULATED) -> Frames:

@@ -23,12 +23,14 @@ SLOTS = 16  # points a row holds, of detectors without a limit of their own: mos
 
 @dataclass(frozen=True)
 class Settings:
-    """What is written. most: rows of the static graphs, None: any number; slots: points a row, None: the detector's."""
+    """What is written. most: rows of the static graphs, None: any number; slots: points a row, None: the detector's.
+    int8: quantise the second network."""
 
     target: Target = "onnx"
     opset: int | None = None  # None: the target's
     most: int | None = None
     slots: int | None = None
+    int8: bool = False
 
 
 class Networks:

@@ -8,23 +8,27 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.table import Table
 
 import mink_pd
 from mink_pd.config import Config
 from mink_pd.config.centerpoint import CenterDetectorConfig
 from mink_pd.config.models import AnchorDetectorConfig
+from mink_pd.data.batch import collate
 from mink_pd.detect.clouds import Frames
-from mink_pd.errors import ConfigError
+from mink_pd.errors import ConfigError, DataError
 from mink_pd.export.autoware import Autoware
 from mink_pd.export.card import Anchor, Card, Graph, Pillars, Target, digest, write_card
 from mink_pd.export.cuda_pointpillars import CudaPointPillars
-from mink_pd.export.detector import WEIGHTS
+from mink_pd.export.detector import NETWORK, WEIGHTS, WHOLE
 from mink_pd.export.graph import check_opset, require, shapes
 from mink_pd.export.heads import EMPTY_LOGIT, head_maps
 from mink_pd.export.network import MARK
 from mink_pd.export.networks import Networks, OpenVinoNetworks, Settings
+from mink_pd.export.quantise import Quantised, quantise
+from mink_pd.export.runner import make_canvas, torch_runner
 from mink_pd.export.verify import Report, verify
-from mink_pd.files import replacing_folder, write_text
+from mink_pd.files import read_bytes, replacing_folder, write_text
 from mink_pd.models import Detector
 from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.pillars import PillarFeatureNet
@@ -37,6 +41,7 @@ TARGETS: dict[Target, type[Networks]] = {
     "cuda-pointpillars": CudaPointPillars,
 }
 TABLE = "verification.txt"
+CALIBRATION = 128  # clouds at most
 POINT = ("x", "y", "z", "intensity", "time lag")  # columns of a point
 
 
@@ -63,24 +68,43 @@ def export(
         everything = Path(scratch) / "everything.onnx"
         networks.write(folder, everything)
         candidates = networks.candidates(folder, everything)
+        quantised = quantise_folder(networks, frames, folder, Path(scratch)) if settings.int8 else None
         networks.finish(folder)
         if networks.encoder is None:
-            (folder / WEIGHTS).write_bytes(source.weights.read_bytes())
+            (folder / WEIGHTS).write_bytes(read_bytes(source.weights))
         card = describe(networks, source, settings, folder)
         write_card(folder, card)
-        report = verify(detector, candidates | networks.saved(folder), frames)
-        console.print(report.table())
+        saved = networks.saved(folder)  # of int8 only that it can be loaded: it computes something else
+        report = verify(detector, candidates if settings.int8 else candidates | saved, frames)
+        tables = [report.table()] if quantised is None else [report.table(), quantised.table()]
+        for table in tables:
+            console.print(table)
         report.check(str(out))
-        write_table(folder / TABLE, report)
+        write_tables(folder / TABLE, tables)
         write_card(folder, card)
     return report
 
 
-def write_table(path: Path, report: Report) -> None:
-    """Keep the comparison as text."""
+def quantise_folder(networks: Networks, frames: Frames, folder: Path, scratch: Path) -> Quantised:
+    """Quantise the second graph of a folder, calibrated on at most CALIBRATION of the frames; the one graph goes."""
+    runner, canvases = torch_runner(networks.encoder, networks.network), []
+    for frame in (frames[index] for index in range(min(len(frames), CALIBRATION))):
+        with torch.inference_mode():
+            voxels = networks.detector.shared_input(collate([frame], networks.detector.classes))
+            if len(voxels):
+                canvases.append(make_canvas(networks.detector, runner, voxels, networks.slots, name=frame.id).numpy())
+    if not canvases:
+        raise DataError("--frames: no cloud has a point in the detector's range; give clouds of its sensor")
+    (folder / f"{WHOLE}.onnx").unlink(missing_ok=True)
+    return quantise(folder / f"{NETWORK}.onnx", canvases, scratch)
+
+
+def write_tables(path: Path, tables: list[Table]) -> None:
+    """Keep what was printed."""
     console = Console(width=160, file=io.StringIO())
     with console.capture() as text:
-        console.print(report.table())
+        for table in tables:
+            console.print(table)
     write_text(path, text.get())
 
 
@@ -89,6 +113,10 @@ def check_exportable(detector: Detector, settings: Settings) -> None:
     config = detector.config
     if not isinstance(detector, BevDetector) or head_maps(detector) is None:
         raise ConfigError(f"model.name {config.model.name}: has no dense equivalent; export another detector")
+    if settings.int8 and settings.target not in ("onnx", "openvino"):
+        raise ConfigError(f"--int8: {settings.target} quantises with its own tools; use --to onnx or openvino")
+    if settings.int8:
+        require("nncf")
     TARGETS[settings.target].check(config)
     if settings.opset is not None:
         check_opset(settings.opset)
@@ -118,7 +146,7 @@ def describe(networks: Networks, source: Source, settings: Settings, folder: Pat
     settings_of = model.model_dump(mode="json")
     return Card(
         target=settings.target,
-        precision="float32",
+        precision="int8" if settings.int8 else "float32",
         detector=model.name,
         bev=model.bev,
         run=source.run,

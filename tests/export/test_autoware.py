@@ -160,5 +160,5 @@ def test_what_the_node_cannot_run() -> None:
         with pytest.raises(ConfigError, match=text):
             Autoware.check(settings(override))
     anchors = load_config(ROOT / "configs" / "pointpillars_kitti.yaml", [])
-    with pytest.raises(ConfigError, match="is for model.name=centerpoint_pillars, not pointpillars"):
+    with pytest.raises(ConfigError, match=r"is for model\.name=centerpoint_pillars, not pointpillars"):
         Autoware.check(anchors)
