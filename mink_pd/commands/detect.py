@@ -5,19 +5,15 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from pydantic import ValidationError
 from rich.progress import Progress
 
 from mink_pd.cli import console, progress
-from mink_pd.commands.options import add_data, add_which, frequency, probability
-from mink_pd.config import Config, DataConfig, TrainConfig
-from mink_pd.config.points import NONE
-from mink_pd.data import open_dataset
-from mink_pd.data.formats import SUFFIXES
-from mink_pd.data.kitti_raw import open_raw
-from mink_pd.data.recordings import Recording, describe, is_recording
+from mink_pd.commands.input_clouds import POINTS, add_clouds, open_frames, recorded_as
+from mink_pd.commands.options import add_which, frequency, probability
+from mink_pd.config import Config, TrainConfig
+from mink_pd.data.recordings import Recording
 from mink_pd.detect.bulk import Bulk
-from mink_pd.detect.clouds import Frames, PointFiles
+from mink_pd.detect.clouds import Frames
 from mink_pd.detect.device import own_device, set_threads
 from mink_pd.detect.sequences import Drive, Outputs, check_readable, detect_drive
 from mink_pd.errors import ConfigError
@@ -31,7 +27,6 @@ from mink_pd.render.colours import class_colours
 from mink_pd.sparse import multiplies_bf16
 from mink_pd.train.runs import identify
 
-POINTS = ("columns", "dtype", "intensity", "own_vehicle", "returns")  # settings that detections depend on
 DESCRIPTION = (
     "Detect objects in point clouds. Writes NAME.txt in KITTI's format where the calibration is known,"
     " else NAME.json with boxes in the LiDAR frame (x, y, z of the centre, l, w, h, yaw), and velocities where the"
@@ -45,27 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments and options of the command."""
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder, .safetensors file or export folder")
-    inputs = f"{', '.join(SUFFIXES)} files, nuScenes' .pcd.bin, folders of them, or a folder in KITTI's layout"
-    inputs += "; or a recording: .mcap, .bag, .db3, or a folder of ROS 2"
-    add("inputs", type=Path, nargs="*", metavar="INPUT", help=inputs)
-    add("--topic", help="of a recording: the topic of sensor_msgs/PointCloud2; the only one of its kind if not given")
+    add_clouds(parser)
     add("--mcap", type=Path, metavar="FILE", help="of a drive: also write an MCAP file of the boxes for Foxglove")
     rate = "with --mcap: frames a second of clouds that have no time stamps"
     add("--rate", type=frequency, default=10.0, metavar="HZ", help=rate)
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write to, or NAME.jsonl for a drive")
-    split = "the frames of a split of the run's data set; for nuScenes keyframes with the sweeps before them"
-    add("--split", metavar="NAME", help=split)
-    add_data(parser, "of the run", "with --split: ")
-    drive = "a drive of KITTI's raw data, e.g. data/raw 2011_09_26 0001"
-    add("--raw", nargs=3, metavar=("BASE", "DATE", "DRIVE"), help=drive)
-    calib = "KITTI calib file for all clouds, or a folder with NAME.txt for each; not needed in KITTI's layout"
-    add("--calib", type=Path, metavar="FILE_OR_DIR", help=calib)
-    text = "full scale of the intensity in the clouds, e.g. 255, or none; data.intensity of the run if not given"
-    add("--intensity", type=intensity, metavar="NUMBER", help=text)
-    text = "values of a point in .bin files, e.g. x,y,z,intensity,ring; data.columns of the run if not given"
-    add("--columns", type=lambda names: names.split(","), metavar="NAMES", help=text)
-    text = "their type, e.g. float64; data.dtype of the run if not given"
-    add("--dtype", type=lambda names: names.split(",") if "," in names else names, help=text)
     add("--score", type=probability, help="lowest score to report; that of the configuration if not given")
     bf16 = "convolve in bfloat16: faster on Intel processors with AMX, slightly less exact"
     add("--bf16", action="store_true", help=bf16)
@@ -102,17 +81,22 @@ def main(options: argparse.Namespace) -> None:
     bulk = Bulk(frames, options.out, settings, rank, world)
     bulk.open(options.force)
     before = sum(bulk.done(index) for index in range(len(frames)))
-    with Progress(console=console, transient=True, disable=rank > 0 or not console.is_terminal) as progress:
-        task = progress.add_task("detecting", total=len(frames), completed=before)
+    with Progress(console=console, transient=True, disable=rank > 0 or not console.is_terminal) as bar:
+        task = bar.add_task("detecting", total=len(frames), completed=before)
         with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
             for done in bulk.detect(detector, config):
-                progress.update(task, completed=done)
+                bar.update(task, completed=done)
     if rank == 0:
         earlier = f", {before} of them found earlier" if before and world == 1 else ""
         console.print(f"{options.out}: {bulk.objects()} objects in {len(frames)} point clouds{earlier}", soft_wrap=True)
-        if bulk.dropped:
-            left_out = "points were left out: NaN, infinite, at the origin or on the own vehicle"
-            console.print(f"{options.out}: {bulk.dropped} {left_out}", soft_wrap=True)
+        report_dropped(options.out, bulk.dropped)
+
+
+def report_dropped(out: Path, dropped: int) -> None:
+    """Say how many points no detector has seen."""
+    if dropped:
+        left_out = "points were left out: NaN, infinite, at the origin or on the own vehicle"
+        console.print(f"{out}: {dropped} {left_out}", soft_wrap=True)
 
 
 def open_detector(options: argparse.Namespace) -> tuple[Detector, Config, str]:
@@ -127,53 +111,6 @@ def open_detector(options: argparse.Namespace) -> tuple[Detector, Config, str]:
         raise ConfigError(f"command line: --runtime is for a folder that export has written, not {options.checkpoint}")
     checkpoint = checkpoint_file(options.checkpoint, options.which)
     return *load_detector(checkpoint), identify({"": checkpoint})[""]["sha256"]
-
-
-def recorded_as(options: argparse.Namespace, data: DataConfig) -> DataConfig:
-    """The data section with what the command line says of the clouds' columns. Raises ConfigError."""
-    given = {key: getattr(options, key) for key in POINTS if getattr(options, key, None) is not None}
-    try:
-        return type(data).model_validate(data.model_dump() | given)
-    except ValidationError as error:
-        raise ConfigError(f"command line: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
-
-
-def intensity(text: str) -> float | str:
-    """A full scale, or the word none."""
-    return text if text == NONE else float(text)
-
-
-def open_frames(options: argparse.Namespace, data: DataConfig) -> Frames:
-    """The point clouds that the command line names."""
-    if sum(map(bool, (options.inputs, options.raw, options.split))) != 1:
-        raise ConfigError("command line: give either point clouds, --split NAME or --raw BASE DATE DRIVE")
-    if options.data and not options.split:
-        raise ConfigError("command line: --data goes with --split; without it, give the point clouds themselves")
-    recordings = [path for path in options.inputs if is_recording(path)]
-    if recordings:
-        if options.calib:
-            raise ConfigError("command line: --calib goes with point cloud files; leave it out for a recording")
-        if len(options.inputs) > 1:
-            raise ConfigError(f"command line: detect in one recording at a time, {recordings[0]} or another")
-        return open_recording(recordings[0], options.topic, data)
-    if options.topic:
-        raise ConfigError("command line: --topic goes with a recording (.mcap, .bag, .db3 or a folder of ROS 2)")
-    if options.inputs:
-        return PointFiles(options.inputs, options.calib, data.camera_view, data.point_features, data)
-    if options.calib:
-        raise ConfigError("command line: --calib goes with point clouds; a data set or drive has its own calibration")
-    if options.split:
-        return open_dataset(data.model_copy(update={"root": options.data or data.root}), options.split)
-    base, date, drive = options.raw
-    return open_raw(base, date, drive, camera_view=data.camera_view, point_settings=data)
-
-
-def open_recording(path: Path, topic: str | None, data: DataConfig) -> Recording:
-    """A recording; its topics are listed where none was chosen."""
-    recording = Recording(path, topic, data, data.point_features)
-    if topic is None:
-        console.print(f"{path}: {describe(recording.topics)}; reading {recording.topic}", soft_wrap=True)
-    return recording
 
 
 def drive_outputs(options: argparse.Namespace, frames: Frames, classes: list[str]) -> Outputs | None:
@@ -205,9 +142,10 @@ def detect_in_drive(detector: Detector, config: Config, frames: Frames, outputs:
     with progress("reading", len(drive)) as advance:
         check_readable(drive, advance)
     with progress("detecting", len(drive)) as advance:
-        objects = detect_drive(detector, config, drive, outputs, advance)
+        objects, dropped = detect_drive(detector, config, drive, outputs, advance)
     also = f", boxes for Foxglove in {outputs.mcap}" if outputs.mcap else ""
     console.print(f"{outputs.lines}: {objects} objects in {len(drive)} point clouds{also}", soft_wrap=True)
+    report_dropped(outputs.lines, dropped)
 
 
 def check_bf16(detector: str, device: torch.device) -> None:

@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from mink_pd.config import Config
 from mink_pd.data.frame import Frame
 from mink_pd.data.recordings.drive_writer import DriveWriter
@@ -17,6 +19,7 @@ from mink_pd.models import Detector
 
 CLOUDS, BOXES = "/points", "/detections"  # topics
 _FRAME = "lidar"  # of reference, where the source names none
+_RATE = 10.0  # frames a second of a drive that does not say
 _SECOND = 1_000_000_000  # [ns]
 
 
@@ -47,9 +50,14 @@ class Drive:
         else:
             yield from (self.frames[index] for index in range(len(self.frames)))
 
-    def time(self, index: int, rate: float) -> int:
+    def time(self, index: int, rate: float = _RATE) -> int:
         """The time stamp of a frame [ns]; frames without one are 1 / ``rate`` seconds apart."""
         return self.stamps[index] if self.stamps is not None else round(index * _SECOND / rate)
+
+    def rate(self) -> float:
+        """Frames a second by the median of the time between them; 10 where that is not known."""
+        steps = np.diff(self.stamps) if self.stamps is not None else np.zeros(0)
+        return float(_SECOND / np.median(steps)) if len(steps) and np.median(steps) > 0 else _RATE
 
 
 @dataclass
@@ -60,7 +68,7 @@ class Outputs:
     lines: Path
     mcap: Path | None = None
     colours: dict[str, Colour] = field(default_factory=dict)
-    rate: float = 10.0
+    rate: float = _RATE
 
 
 def check_readable(drive: Drive, advance: Callable[[], object]) -> None:
@@ -71,13 +79,14 @@ def check_readable(drive: Drive, advance: Callable[[], object]) -> None:
 
 def detect_drive(
     detector: Detector, config: Config, drive: Drive, outputs: Outputs, advance: Callable[[], object]
-) -> int:
-    """Detect in every frame and write the files, each whole or not at all; returns the number of objects.
+) -> tuple[int, int]:
+    """Detect in every frame and write the files, each whole or not at all; returns the number of objects, and that of
+    points which were left out of the clouds.
 
     A line holds the frame's id, its time stamp [ns] or null, and the detections as in NAME.json. The MCAP file holds
     the boxes, at the times at which a recording has its clouds; of other drives the clouds as well.
     """
-    objects = 0
+    objects = dropped = 0
     with ExitStack() as stack:
         lines = stack.enter_context(whole_file(outputs.lines))
         writer = None
@@ -88,11 +97,11 @@ def detect_drive(
             lines.write(json.dumps({"frame": frame.id, "stamp": stamp, **as_rows(found)}) + "\n")
             if writer is not None:
                 _show(writer, drive, index, frame, found, outputs)
-            objects += len(found)
+            objects, dropped = objects + len(found), dropped + frame.dropped
             advance()
         if writer is not None:
             writer.finish()
-    return objects
+    return objects, dropped
 
 
 def _show(

@@ -41,10 +41,11 @@ _DARKEST = 0.12  # the first part of the colour map is as dark as the background
 
 
 def class_colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
-    """A colour for each class, in this order: that of :data:`CLASSES` where it is there, else the next of the palette
-    of Okabe and Ito, again from its start where there are more classes than colours."""
-    free = itertools.cycle(OKABE_ITO.values())
-    return {name: CLASSES[name] if name in CLASSES else next(free) for name in names}
+    """A colour for each class: that of :data:`CLASSES` where its name is there, in small letters, else the next of the
+    palette of Okabe and Ito that is free, again from its start where there are more classes than colours."""
+    known = {name: CLASSES[name.lower()] for name in names if name.lower() in CLASSES}
+    free = itertools.cycle([colour for colour in OKABE_ITO.values() if colour not in known.values()])
+    return {name: known[name] if name in known else next(free) for name in names}
 
 
 @dataclass(frozen=True)

@@ -34,15 +34,13 @@ class Entry:
     text: str
 
 
-class Page:
-    """A dark page of 1600 x 900 pixels; each method draws one element, later ones over earlier ones."""
+class Canvas:
+    """A dark picture; each method draws one element, later ones over earlier ones."""
 
-    def __init__(self, title: str, subtitle: str, width: int = SIZE[0] - 2 * MARGIN) -> None:
-        """``width`` [px]: room for the title and the subtitle, which grow smaller where they are too long."""
-        self.image = Image.new("RGB", SIZE, rgb(PAGE))
+    def __init__(self, size: tuple[int, int]) -> None:
+        """``size``: width, height [px]."""
+        self.image = Image.new("RGB", size, rgb(PAGE))
         self.draw = ImageDraw.Draw(self.image)
-        self.text((MARGIN, 46), title, _fitting(title, 34, True, width), bold=True, anchor="lm")
-        self.text((MARGIN, 86), subtitle, _fitting(subtitle, 20, False, width), QUIET, anchor="lm")
 
     def text(
         self,
@@ -92,6 +90,16 @@ class Page:
             x += 38
             x += self.text((x, y), entry.text, 20, anchor="lm") + gap
         return x - gap
+
+
+class Page(Canvas):
+    """A dark page of 1600 x 900 pixels with a title and a subtitle."""
+
+    def __init__(self, title: str, subtitle: str, width: int = SIZE[0] - 2 * MARGIN) -> None:
+        """``width`` [px]: room for the title and the subtitle, which grow smaller where they are too long."""
+        super().__init__(SIZE)
+        self.text((MARGIN, 46), title, _fitting(title, 34, True, width), bold=True, anchor="lm")
+        self.text((MARGIN, 86), subtitle, _fitting(subtitle, 20, False, width), QUIET, anchor="lm")
 
     def colour_bar(self, at: tuple[int, int], width: int, scale: Scale, label: str) -> None:
         """A horizontal bar with the label above it and three numbers below."""

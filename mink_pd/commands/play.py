@@ -1,0 +1,66 @@
+"""Save a film of a drive with its detections, seen from above and from behind."""
+
+import argparse
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from mink_pd.cli import console, progress
+from mink_pd.commands.input_clouds import add_clouds, open_frames, recorded_as
+from mink_pd.commands.options import add_checkpoint, add_which, frequency, positive, probability
+from mink_pd.data import view_of
+from mink_pd.detect.device import own_device
+from mink_pd.detect.predict import detect_frames
+from mink_pd.detect.sequences import Drive
+from mink_pd.files import check_writable
+from mink_pd.models.checkpoint import load_detector
+from mink_pd.render.colours import class_colours
+from mink_pd.render.film import Shot, Stage, check_kind, film_frames, write_film
+from mink_pd.render.shapes import ground_height
+
+DESCRIPTION = (
+    "Save a film of a drive with its detections: on the left from behind the sensor, on the right from above. The drive"
+    " is a recording, a folder of numbered clouds, a split or scene (--split) or a drive of KITTI (--raw)."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments and options of the command."""
+    add_checkpoint(parser)
+    add_clouds(parser)
+    add = parser.add_argument
+    add("--save", type=Path, required=True, metavar="FILM", help="file to write: .mp4 or .gif")
+    add("--score", type=probability, default=0.3, help="detections below this score are left out")
+    add("--rate", type=frequency, metavar="HZ", help="frames a second; the drive's own, or 10 where it is not known")
+    add("--first", type=positive, metavar="N", help="only the first N frames")
+    add_which(parser)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Detect in every frame, draw it, write the film."""
+    check_kind(options.save)
+    check_writable(options.save)
+    detector, config = load_detector(options.checkpoint, which=options.which)
+    drive = Drive.of(open_frames(options, recorded_as(options, config.data)))
+    count = min(len(drive), options.first or len(drive))
+    detector.to(own_device(config.train))
+    shots: list[Shot] = []
+    with progress("detecting", count) as advance:
+        for frame, found in detect_frames(detector, itertools.islice(drive, count), config):
+            kept = found.scores >= options.score
+            seconds = (drive.time(len(shots)) - drive.time(0)) / 1e9
+            text = f"{seconds:.1f} s   {np.count_nonzero(kept)} objects"
+            shots.append(Shot(frame.points, found.boxes[kept], found.names[kept], text))
+            advance()
+    ground = float(np.median([ground_height(shot.points) for shot in shots]))
+    colours = class_colours(config.data.classes)
+    stage = Stage(_title(options), colours, config.data.range, ground, view_of(config.data).front)
+    with progress("drawing", count) as advance:
+        write_film(options.save, film_frames(stage, shots, advance), options.rate or drive.rate())
+    console.print(f"{options.save}: {count} frames", soft_wrap=True)
+
+
+def _title(options: argparse.Namespace) -> str:
+    source = options.raw[2] if options.raw else options.split or options.inputs[0].name
+    return f"{options.checkpoint.stem} on {source}"
