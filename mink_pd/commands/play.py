@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from mink_pd.cli import console, progress
 from mink_pd.commands.input_clouds import add_clouds, open_frames, recorded_as
 from mink_pd.commands.options import add_checkpoint, add_which, frequency, positive, probability
 from mink_pd.data import view_of
+from mink_pd.data.frame import Frame
 from mink_pd.detect.device import own_device
-from mink_pd.detect.predict import detect_frames
+from mink_pd.detect.predict import FrameDetections, detect_frames
 from mink_pd.detect.sequences import Drive
 from mink_pd.files import check_writable
 from mink_pd.models.checkpoint import load_detector
@@ -45,20 +47,25 @@ def main(options: argparse.Namespace) -> None:
     drive = Drive.of(open_frames(options, recorded_as(options, config.data)))
     count = min(len(drive), options.first or len(drive))
     detector.to(own_device(config.train))
-    shots: list[Shot] = []
-    with progress("detecting", count) as advance:
-        for frame, found in detect_frames(detector, itertools.islice(drive, count), config):
-            kept = found.scores >= options.score
-            seconds = (drive.time(len(shots)) - drive.time(0)) / 1e9
-            text = f"{seconds:.1f} s   {np.count_nonzero(kept)} objects"
-            shots.append(Shot(frame.points, found.boxes[kept], found.names[kept], text))
-            advance()
-    ground = float(np.median([ground_height(shot.points) for shot in shots]))
+    found = detect_frames(detector, itertools.islice(drive, count), config)
+    first = next(found)
     colours = class_colours(config.data.classes)
+    ground = ground_height(first[0].points)
     stage = Stage(_title(options), colours, config.data.range, ground, view_of(config.data).front)
+    shots = _shots(drive, itertools.chain([first], found), options.score)
     with progress("drawing", count) as advance:
-        write_film(options.save, film_frames(stage, shots, advance), options.rate or drive.rate())
+        rate = options.rate or drive.rate()
+        write_film(options.save, film_frames(stage, shots, advance), rate, list(colours.values()))
     console.print(f"{options.save}: {count} frames", soft_wrap=True)
+
+
+def _shots(drive: Drive, found: Iterable[tuple[Frame, FrameDetections]], score: float) -> Iterator[Shot]:
+    """A film's frames: what was found with a score no lower than ``score``."""
+    for index, (frame, detections) in enumerate(found):
+        kept = detections.scores >= score
+        seconds = (drive.time(index) - drive.time(0)) / 1e9
+        text = f"{seconds:.1f} s   {np.count_nonzero(kept)} objects"
+        yield Shot(frame.points, detections.boxes[kept], detections.names[kept], text)
 
 
 def _title(options: argparse.Namespace) -> str:

@@ -1,8 +1,9 @@
 """Films of a drive with its detections, seen from above and from behind."""
 
+import itertools
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mink_pd.files import whole_file
 from mink_pd.render.camera import Camera, fit_camera
 from mink_pd.render.colours import height_greys
 from mink_pd.render.offscreen import render_images
-from mink_pd.render.page import QUIET, Canvas, Entry
+from mink_pd.render.page import QUIET, Canvas, Entry, rgb
 from mink_pd.render.scene import Colour, Points, Scene
 from mink_pd.render.shapes import RADII, box_lines, rings
 
@@ -69,15 +70,15 @@ class Stage:
 
 
 def film_frames(
-    stage: Stage, shots: Sequence[Shot], advance: Callable[[], object] = lambda: None
+    stage: Stage, shots: Iterable[Shot], advance: Callable[[], object] = lambda: None
 ) -> Iterator[Image.Image]:
     """The frames of a film, drawn a few at a time; ``advance`` is called after each.
 
     Raises MinkPDError where Open3D cannot render.
     """
     cameras = stage.cameras()
-    for start in range(0, len(shots), _TOGETHER):
-        some = shots[start : start + _TOGETHER]
+    rest = iter(shots)
+    while some := list(itertools.islice(rest, _TOGETHER)):
         views = [(_scene(stage, shot), camera, size) for shot in some for camera, size in cameras]
         pictures = iter(render_images(views))
         for shot in some:
@@ -85,16 +86,20 @@ def film_frames(
             advance()
 
 
-def write_film(path: Path, frames: Iterator[Image.Image], rate: float) -> None:
+def write_film(path: Path, frames: Iterator[Image.Image], rate: float, keep: Sequence[Colour] = ()) -> None:
     """Write frames, ``rate`` a second, as .mp4 (H.264) or .gif; whole or not at all.
+
+    keep: colours that must stay as they are where a .gif has too few for all.
 
     Raises ConfigError for another kind of file, DataError where it cannot be written.
     """
-    writers = {".mp4": _write_mp4, ".gif": _write_gif}
     check_kind(path)
     with tempfile.TemporaryDirectory(prefix="mink_pd_film_") as folder, whole_file(path, "wb") as file:
         made = Path(folder, f"film{path.suffix.lower()}")
-        writers[path.suffix.lower()](made, frames, rate)
+        if made.suffix == ".mp4":
+            _write_mp4(made, frames, rate)
+        else:
+            _write_gif(made, frames, rate, keep)
         file.write(made.read_bytes())
 
 
@@ -120,14 +125,20 @@ def _write_mp4(path: Path, frames: Iterator[Image.Image], rate: float) -> None:
         writer.close()
 
 
-def _write_gif(path: Path, frames: Iterator[Image.Image], rate: float) -> None:
+def _write_gif(path: Path, frames: Iterator[Image.Image], rate: float, keep: Sequence[Colour]) -> None:
     height = round(SIZE[1] * _GIF_WIDTH / SIZE[0])
     small = [frame.resize((_GIF_WIDTH, height), Image.Resampling.LANCZOS) for frame in frames]
-    # One palette for the film: with one a frame, colours that stay the same would flicker.
-    some = small[:: max(1, len(small) // 8)]
-    palette = Image.fromarray(np.concatenate([np.asarray(frame) for frame in some])).quantize(_GIF_COLOURS)
+    palette = _palette(small[:: max(1, len(small) // 8)], keep)
     first, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in small]
     first.save(path, save_all=True, append_images=others, duration=1000 / rate, loop=0, optimize=True)
+
+
+def _palette(frames: Sequence[Image.Image], keep: Sequence[Colour]) -> Image.Image:
+    """One palette for a film, in which ``keep`` are: with one a frame, colours that stay the same would flicker."""
+    found = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames])).quantize(_GIF_COLOURS)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*(found.getpalette() or []), *(value for colour in keep for value in rgb(colour))])
+    return palette
 
 
 def _scene(stage: Stage, shot: Shot) -> Scene:

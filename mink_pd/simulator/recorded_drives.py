@@ -210,6 +210,7 @@ def _description(settings: DriveSettings) -> dict[str, object]:
         "columns": list(COLUMNS),
         "dtype": "float32",
         "intensity": 1,
+        "axes": "x_forward",
         "sensor_height": settings.sensor.height,
         "classes": list(dict.fromkeys(name for name, _ in settings.classes)),
     }

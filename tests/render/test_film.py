@@ -41,6 +41,17 @@ def test_gif_has_every_frame_at_its_rate(tmp_path: Path) -> None:
         assert film.info["loop"] == 0
 
 
+def test_rare_colours_survive_in_a_gif(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 160, (SIZE[1], SIZE[0], 3)).astype(np.uint8)
+    noise[:16, :16], noise[:16, 32:48] = (230, 159, 0), (242, 107, 25)
+    write_film(tmp_path / "film.gif", iter([Image.fromarray(noise)]), 5.0, [(0.902, 0.624, 0.0), (0.95, 0.42, 0.10)])
+    with Image.open(tmp_path / "film.gif") as film:
+        pixels = np.asarray(film.convert("RGB")).astype(int)
+    assert np.abs(pixels[5, 5] - (230, 159, 0)).max() < 12
+    assert np.abs(pixels[5, 29] - (242, 107, 25)).max() < 12
+
+
 @pytest.mark.parametrize("name", ["film.mp4", "film.gif"])
 def test_nothing_is_left_of_a_film_that_fails(name: str, tmp_path: Path) -> None:
     with pytest.raises(MinkPDError, match="no more"):
@@ -70,5 +81,6 @@ def test_boxes_are_drawn_where_they_are_in_both_views() -> None:
         pixels, _ = camera.project(corner, size)
         inside = (columns >= left) & (columns < left + size[0])
         drawn = np.array([columns[inside].min(), rows[inside].min(), columns[inside].max(), rows[inside].max()])
-        expected = [*(pixels.min(0) + (left, 44)), *(pixels.max(0) + (left, 44))]
+        pixels += np.array([left, 44])
+        expected = np.concatenate([pixels.min(axis=0), pixels.max(axis=0)])
         np.testing.assert_allclose(drawn, expected, atol=5)

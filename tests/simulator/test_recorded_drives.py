@@ -11,6 +11,8 @@ from shapely import Polygon
 from shapely import points as as_points
 
 from mink_pd.config.sensor import SensorConfig, load_sensor
+from mink_pd.data import open_dataset
+from mink_pd.data.cloud_folder import CloudsConfig
 from mink_pd.data.recordings import Recording
 from mink_pd.errors import ConfigError
 from mink_pd.simulator.recorded_drives import DriveSettings, parse_classes, simulate_drives
@@ -46,6 +48,18 @@ def test_files_of_every_drive(data: Path) -> None:
     description = yaml.safe_load((data / "dataset.yaml").read_text())
     assert description["columns"] == ["x", "y", "z", "intensity", "ring"]
     assert description["classes"] == ["Lorry", "Lorry2", "car", "Person"]
+
+
+def test_the_clouds_are_a_data_set(data: Path) -> None:
+    config = CloudsConfig(root=data, classes=["Lorry", "car", "Person"], range=(-100, -100, -9, 100, 100, 9))
+    frames = open_dataset(config, "train")
+    assert frames.ids == ["000_0000", "000_0003"]
+    for index, name in enumerate(frames.ids):
+        boxes, names = read_labels(data / "labels" / f"{name}.txt")
+        np.testing.assert_allclose(frames[index].boxes, boxes, atol=1e-4)
+        assert frames[index].names.tolist() == names
+        cloud = np.fromfile(data / "points" / f"{name}.bin", "<f4").reshape(-1, 5)
+        np.testing.assert_array_equal(frames[index].points, cloud[:, :4])
 
 
 def test_a_recording_holds_the_labelled_clouds_and_boxes(data: Path) -> None:
