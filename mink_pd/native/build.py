@@ -31,7 +31,8 @@ from mink_pd.threads import cores
 
 SOURCES = Path(__file__).parent / "csrc"
 # Contraction is named because results must not depend on a compiler's default.
-FLAGS = ["-O3", "-std=c++20", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-w"]
+FLAGS = ["-O3", "-std=c++20", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-Wall", "-Wextra"]
+LOG = "build.log"  # what the compiler said, beside the library
 
 
 @functools.cache
@@ -59,13 +60,26 @@ def library() -> Any | None:
 def library_path() -> Path:
     """Where the library for this torch, Python, processor, instruction set, compiler and source is or will be."""
     digest = hashlib.sha256()
-    for source in sorted(SOURCES.iterdir()):
-        digest.update(source.read_bytes())
-    digest.update(" ".join([*FLAGS, *compiler_options(), str(compiler()), _processor()]).encode())
+    for source in sorted(SOURCES.rglob("*")):
+        digest.update(source.read_bytes() if source.is_file() else b"")
+    digest.update(" ".join([*flags(), str(compiler()), _processor()]).encode())
     version = f"torch{torch.__version__}-{sys.implementation.cache_tag}-{digest.hexdigest()[:16]}"
     name = Path("native") / version / "mink_pd.so"
     built = (folder / name for folder in cache_folders() if (folder / name).exists())
     return next(built, None) or cache_folder() / name
+
+
+def flags() -> list[str]:
+    """The compiler's options; raises ConfigError as :func:`mink_pd.native.isa.compiler_options` does."""
+    return [*FLAGS, *compiler_options(), *sanitizers()]
+
+
+def sanitizers() -> list[str]:
+    """With ``MINK_PD_SANITIZE=1`` (``make sanitize``) the options that stop the process at its first bad access."""
+    if os.environ.get("MINK_PD_SANITIZE", "0") != "1":
+        return []
+    checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    return [*checks, "-fno-omit-frame-pointer", "-g1", "-O1", "-D_GLIBCXX_ASSERTIONS"]
 
 
 def compiler() -> str | None:
@@ -102,21 +116,29 @@ def _compile(path: Path) -> None:
     for stale in path.parent.glob("building-*"):  # left by a process that was killed; we hold the lock
         shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="building-") as scratch:
-        sources = sorted(SOURCES.glob("*.cpp"))
-        commands = [[cxx, *FLAGS, *compiler_options(), abi, *includes, "-c", str(source)] for source in sources]
+        sources = sorted(SOURCES.glob("*/*.cpp"))
+        objects = [f"{source.parent.name}-{source.stem}.o" for source in sources]
+        commands = [
+            [cxx, *flags(), abi, *includes, "-c", str(source), "-o", name]
+            for source, name in zip(sources, objects, strict=True)
+        ]
         with ThreadPoolExecutor(cores()) as pool:
-            list(pool.map(partial(_run, folder=Path(scratch)), commands))
-        objects = [f"{source.stem}.o" for source in sources]
-        _run([cxx, "-shared", *objects, "-o", path.name, *libraries], Path(scratch))
+            outputs = list(pool.map(partial(_run, folder=Path(scratch)), commands))
+        link = [cxx, "-shared", *sanitizers(), *objects, "-o", path.name, *libraries]
+        outputs.append(_run(link, Path(scratch)))
+        (path.parent / LOG).write_text("".join(outputs))
         os.replace(Path(scratch) / path.name, path)
 
 
-def _run(command: list[str], folder: Path) -> None:
+def _run(command: list[str], folder: Path) -> str:
+    """Run the compiler; returns what it said. Raises MinkPDError if it fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    said = done.stdout + done.stderr
     if done.returncode != 0:
-        log = folder.parent / "build.log"
-        log.write_text(" ".join(command) + "\n" + done.stdout + done.stderr)
+        log = folder.parent / LOG
+        log.write_text(" ".join(command) + "\n" + said)
         raise MinkPDError(f"{log}: mink_pd's fast paths did not compile; see there")
+    return said
 
 
 @contextlib.contextmanager

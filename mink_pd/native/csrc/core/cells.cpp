@@ -8,6 +8,7 @@
 #include <tuple>
 #include <type_traits>
 
+#include "error.h"
 #include "tasks.h"
 
 namespace mink_pd {
@@ -15,12 +16,13 @@ namespace {
 
 // One task looks at this many rows.
 constexpr int64_t ROWS_OF_A_TASK = 4096;
+constexpr int64_t MOST_GAP = 16;  // blocks between offsets of one line
 
 // Calls work(columns, first row, last row) for stretches of the rows, on all cores. The number of columns is known to the
 // compiler for images and for space, so that it can unroll loops over them.
 template <typename Work>
-void for_rows(int64_t rows, int64_t columns, Work&& work) {
-    split_tasks((rows + ROWS_OF_A_TASK - 1) / ROWS_OF_A_TASK, [&](int64_t first, int64_t last) {
+void for_rows(Pool& pool, int64_t rows, int64_t columns, Work&& work) {
+    split_tasks(pool, (rows + ROWS_OF_A_TASK - 1) / ROWS_OF_A_TASK, [&](int64_t first, int64_t last) {
         const int64_t from = first * ROWS_OF_A_TASK, to = std::min(rows, last * ROWS_OF_A_TASK);
         if (columns == 4) return work(std::integral_constant<int64_t, 4>(), from, to);
         if (columns == 3) return work(std::integral_constant<int64_t, 3>(), from, to);
@@ -30,32 +32,28 @@ void for_rows(int64_t rows, int64_t columns, Work&& work) {
 
 }  // namespace
 
-void check_coordinates(const at::Tensor& coordinates, const at::Tensor& offsets) {
-    TORCH_CHECK(coordinates.dim() == 2 && offsets.dim() == 2 && offsets.size(1) == coordinates.size(1) - 1,
-                "coordinates must be (M, 1 + D) and offsets (K, D)");
-}
-
-Reach::Reach(const at::Tensor& offsets) : most(offsets.size(1), 0), bits(offsets.size(1), 0) {
-    const int32_t* offset = offsets.const_data_ptr<int32_t>();
-    for (int64_t k = 0; k < offsets.size(0); ++k)
+Reach::Reach(const Offsets& offsets) : most(offsets.axes, 0), bits(offsets.axes, 0) {
+    const int32_t* offset = offsets.data;
+    for (int64_t k = 0; k < offsets.count; ++k)
         for (size_t d = 0; d < most.size(); ++d, ++offset) {
             most[d] = std::max<int64_t>(most[d], std::abs(int64_t(*offset)));
             bits[d] |= *offset;
         }
 }
 
-void Reach::add_bits(at::IntArrayRef steps) {
+void Reach::add_bits(Steps steps) {
     for (size_t d = 0; d < bits.size(); ++d) bits[d] |= steps[d];
 }
 
-Numbering::Numbering(at::TensorList coordinates, const Reach& reach) {
+Numbering::Numbering(Pool& pool, std::span<const Coordinates> coordinates, const Reach& reach) {
     const int64_t columns = int64_t(reach.most.size()) + 1;
+    static_assert(MOST_COLUMNS == 8);
+    require(columns <= MOST_COLUMNS, "coordinates have more than 8 columns");
     std::vector<int32_t> low(columns, std::numeric_limits<int32_t>::max()), high(columns, ~low[0]), bits(columns, 0);
-    TORCH_CHECK(columns <= MOST_COLUMNS, "coordinates have more than ", MOST_COLUMNS, " columns");
     std::mutex joining;
-    for (const at::Tensor& rows : coordinates) {
-        const int32_t* value = rows.const_data_ptr<int32_t>();
-        for_rows(rows.size(0), columns, [&](auto columns, int64_t first, int64_t last) {
+    for (const Coordinates& rows : coordinates) {
+        const int32_t* value = rows.data;
+        for_rows(pool, rows.rows, columns, [&](auto columns, int64_t first, int64_t last) {
             std::array<int32_t, MOST_COLUMNS> lowest, highest, used{};
             lowest.fill(std::numeric_limits<int32_t>::max()), highest.fill(~lowest[0]);
             for (int64_t i = first; i < last; ++i)
@@ -73,7 +71,7 @@ Numbering::Numbering(at::TensorList coordinates, const Reach& reach) {
             }
         });
     }
-    low_.resize(columns);
+    low_.resize(columns), size_.resize(columns);
     int bit = 0;
     for (int64_t d = columns; d-- > 0;) {
         const int64_t used = bits[d] | (d > 0 ? reach.bits[d - 1] : 1);
@@ -82,10 +80,20 @@ Numbering::Numbering(at::TensorList coordinates, const Reach& reach) {
         low_[d] = (low[d] >> unit_[d]) - margin;
         const int64_t size = (high[d] >> unit_[d]) + margin - low_[d] + 1;
         bit_[d] = bit;
-        origin_ += low_[d] << bit;
+        size_[d] = size;
+        origin_ += uint64_t(low_[d]) << bit;
         while (size > int64_t(1) << (bit - bit_[d])) ++bit;
         if (d == columns - 1) bit = std::max(bit, 6);  // a block belongs to one line
-        TORCH_CHECK(bit < 62, "coordinates span too large a box for a kernel map");
+        require(bit < 62, "coordinates span too large a box for a kernel map");
+    }
+}
+
+void Numbering::check_range() const {
+    for (size_t d = 1; d < low_.size(); ++d) {
+        const int64_t cell = int64_t(1) << unit_[d];
+        require(low_[d] * cell >= std::numeric_limits<int32_t>::min() &&
+                    (low_[d] + size_[d]) * cell - 1 <= std::numeric_limits<int32_t>::max(),
+                "coordinates plus offsets do not fit into 32 bits");
     }
 }
 
@@ -98,10 +106,10 @@ void Numbering::locate(int64_t block, int32_t* coordinate) const {
     }
 }
 
-Sites::Sites(const Numbering& numbering, const at::Tensor& coordinates) : numbers(coordinates.size(0)) {
-    const int32_t* from = coordinates.const_data_ptr<int32_t>();
+Sites::Sites(Pool& pool, const Numbering& numbering, const Coordinates& coordinates) : numbers(coordinates.rows) {
+    const int32_t* from = coordinates.data;
     std::atomic<bool> ascending{true};
-    for_rows(coordinates.size(0), coordinates.size(1), [&](auto columns, int64_t first, int64_t last) {
+    for_rows(pool, coordinates.rows, coordinates.columns, [&](auto columns, int64_t first, int64_t last) {
         int64_t before = first > 0 ? numbering.number(from + (first - 1) * columns, columns) : -1;
         bool sorted = true;
         for (int64_t i = first; i < last; ++i) {
@@ -117,7 +125,7 @@ Sites::Sites(const Numbering& numbering, const at::Tensor& coordinates) : number
     std::sort(order.begin(), order.end());
     row.resize(order.size());
     for (size_t i = 0; i < order.size(); ++i) std::tie(numbers[i], row[i]) = order[i];
-    TORCH_CHECK(std::adjacent_find(numbers.begin(), numbers.end()) == numbers.end(), "coordinates must be unique");
+    require(std::adjacent_find(numbers.begin(), numbers.end()) == numbers.end(), "coordinates must be unique");
 }
 
 std::vector<Block> blocks_of(const std::vector<int64_t>& numbers, int64_t tile) {
@@ -162,23 +170,28 @@ void unite(std::vector<Block>& blocks) {
     blocks.resize(kept);
 }
 
-std::vector<Line> lines_of(const Numbering& numbering, const at::Tensor& offsets) {
+std::vector<Line> lines_of(const Numbering& numbering, const Offsets& offsets) {
     std::map<int64_t, Line> lines;  // by what their offsets add across the last axis
-    for (int64_t k = 0; k < offsets.size(0); ++k) {
-        const int32_t* offset = offsets.const_data_ptr<int32_t>() + k * numbering.axes();
+    for (int64_t k = 0; k < offsets.count; ++k) {
+        const int32_t* offset = offsets[k];
         const int64_t along = numbering.along(offset), across = (numbering.shift(offset) - along) / 64;
         lines[across].places.push_back({k, along >> 6, int(along & 63)});
     }
     std::vector<Line> result;
     for (auto& [across, line] : lines) {
         const auto by_block = [](const Line::Place& a, const Line::Place& b) { return a.block < b.block; };
-        const auto [first, last] = std::minmax_element(line.places.begin(), line.places.end(), by_block);
-        const int64_t lowest = first->block;
-        line.shift = across + lowest;
-        line.length = last->block - lowest + 2;  // a block that is led to a bit of one ends in the next
-        for (Line::Place& place : line.places) place.block -= lowest;
-        result.push_back(std::move(line));
+        std::stable_sort(line.places.begin(), line.places.end(), by_block);
+        for (auto first = line.places.begin(), last = first; first != line.places.end(); first = last) {
+            const int64_t lowest = first->block;
+            Line part{across + lowest, 0, {}};
+            for (; last != line.places.end() && last->block <= lowest + part.length + MOST_GAP; ++last) {
+                part.length = last->block - lowest + 2;  // a block that is led to a bit of one ends in the next
+                part.places.push_back({last->offset, last->block - lowest, last->bit});
+            }
+            result.push_back(std::move(part));
+        }
     }
+    std::stable_sort(result.begin(), result.end(), [](const Line& a, const Line& b) { return a.shift < b.shift; });
     return result;
 }
 

@@ -8,7 +8,6 @@
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
 #define MINK_PD_BF16 1
 
-#include <ATen/ops/empty.h>
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "blocks.h"
+#include "memory.h"
 #include "tasks.h"
 
 namespace mink_pd::bf16 {
@@ -44,12 +44,11 @@ inline __m512 load_some(const float* from, int64_t count) {
 inline __m512i widened(__m512 v) { return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(v)); }
 
 // (rows, in) -> bfloat16 (rows, padded_depth(in))
-inline at::Tensor round_rows(const at::Tensor& x) {
-    const int64_t rows = x.size(0), in = x.size(1), depth = padded_depth(in);
-    at::Tensor rounded = at::empty({rows, depth}, x.options().dtype(at::kBFloat16));
-    const float* from = x.const_data_ptr<float>();
-    auto* to = static_cast<uint16_t*>(rounded.mutable_data_ptr());
-    split_tasks(rows, [&](int64_t first, int64_t last) {
+inline Scratch<uint16_t> round_rows(Pool& pool, const float* from, int64_t rows, int64_t in) {
+    const int64_t depth = padded_depth(in);
+    Scratch<uint16_t> rounded(rows * depth);
+    uint16_t* to = rounded.data();
+    split_tasks(pool, rows, [&](int64_t first, int64_t last) {
         for (int64_t r = first; r < last; ++r)
             for (int64_t c = 0; c < depth; c += LANES) {
                 const __m256bh some = _mm512_cvtneps_pbh(load_some(from + r * in + c, in - c));
@@ -59,14 +58,13 @@ inline at::Tensor round_rows(const at::Tensor& x) {
     return rounded;
 }
 
-// Weights (K, in, out) -> bfloat16 tiles (K, out / 16, padded_depth(in) / 2, 16, 2), padded with zeros
-inline at::Tensor round_weights(const at::Tensor& weights) {
-    const int64_t volume = weights.size(0), in = weights.size(1), out = weights.size(2);
+// Weights (volume, in, out) -> bfloat16 tiles (volume, out / 16, padded_depth(in) / 2, 16, 2), padded with zeros
+inline Scratch<uint16_t> round_weights(Pool& pool, const float* weights, int64_t volume, int64_t in, int64_t out) {
     const int64_t depth = padded_depth(in), width = padded(out);
-    at::Tensor rounded = at::empty({volume, depth * width}, weights.options().dtype(at::kBFloat16));
-    for_each_task(volume, [&](int64_t k) {
-        const float* from = weights.const_data_ptr<float>() + k * in * out;
-        auto* to = static_cast<uint16_t*>(rounded.mutable_data_ptr()) + k * depth * width;
+    Scratch<uint16_t> rounded(volume * depth * width);
+    for_each_task(pool, volume, [&](int64_t k) {
+        const float* from = weights + k * in * out;
+        uint16_t* to = rounded.data() + k * depth * width;
         for (int64_t n = 0; n < width; n += SIDE)
             for (int64_t c = 0; c < depth; c += 2, to += 2 * SIDE) {
                 const __m512i even = widened(load_some(from + c * out + n, c < in ? out - n : 0));
@@ -99,9 +97,8 @@ void multiply_add() {
 // round_weights make them.
 class Worker {
 public:
-    Worker(const at::Tensor& x, const at::Tensor& w, int64_t in, int64_t width)
-        : x_(static_cast<const uint16_t*>(x.const_data_ptr())), w_(static_cast<const uint16_t*>(w.const_data_ptr())),
-          depth_(padded_depth(in)), step_(depth_of(in)), width_(width), rows_(GATHERED * depth_) {
+    Worker(const uint16_t* x, const uint16_t* w, int64_t in, int64_t width)
+        : x_(x), w_(w), depth_(padded_depth(in)), step_(depth_of(in)), width_(width), rows_(GATHERED * depth_) {
         struct alignas(64) {
             uint8_t palette = 1, start = 0, reserved[14] = {};
             uint16_t bytes[16] = {};

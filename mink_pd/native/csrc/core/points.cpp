@@ -1,18 +1,17 @@
 // Point sets: farthest-point sampling, ball query, points of boxes. All on one index, buckets of near points: a box
 // around a bucket tells that none of its points matters. Distances are taken in float64, so that the order of
 // operations, which differs from torch's, decides nothing.
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
-#include <torch/library.h>
+#include "points.h"
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <tuple>
 #include <vector>
 
-#include "check.h"
+#include "error.h"
 #include "tasks.h"
 
 namespace mink_pd {
@@ -78,10 +77,17 @@ struct Buckets {
     }
 };
 
-std::vector<Buckets> index_frames(const at::Tensor& xyz) {
+// Without an order among distances, which NaN has not, no index can be built.
+void check_finite(const PointSets& sets) {
+    bool finite = true;
+    for (int64_t i = 0; i < sets.frames * sets.points * 3; ++i) finite &= std::isfinite(sets.xyz[i]);
+    require(finite, "xyz must be finite");
+}
+
+std::vector<Buckets> index_frames(const PointSets& sets) {
+    check_finite(sets);
     std::vector<Buckets> frames;
-    for (int64_t f = 0; f < xyz.size(0); ++f)
-        frames.emplace_back(xyz.const_data_ptr<float>() + f * xyz.size(1) * 3, xyz.size(1));
+    for (int64_t f = 0; f < sets.frames; ++f) frames.emplace_back(sets.frame(f), sets.points);
     return frames;
 }
 
@@ -127,78 +133,65 @@ int64_t smallest(std::vector<int64_t>& found, int64_t count, int64_t* result) {
     return kept;
 }
 
-at::Tensor rows_like(const at::Tensor& model, at::IntArrayRef shape) {
-    return at::empty(shape, model.options().dtype(at::kLong));
-}
-
 }  // namespace
 
-// xyz float32 (F, N, 3) -> rows int64 (F, count), each frame's first being row 0. Among equally far points the lowest
-// row is next.
-at::Tensor farthest_points(const at::Tensor& xyz, int64_t count) {
-    check(xyz, at::kFloat, "xyz");
-    at::Tensor result = rows_like(xyz, {xyz.size(0), count});
-    for_each_task(xyz.size(0), [&](int64_t f) {
-        sample_farthest(xyz.const_data_ptr<float>() + f * xyz.size(1) * 3, xyz.size(1), count,
-                        result.mutable_data_ptr<int64_t>() + f * count);
-    });
-    return result;
+void farthest_points(Pool& pool, const PointSets& sets, int64_t count, int64_t* result) {
+    require(count >= 0 && count <= sets.points, "there are fewer points than samples");
+    check_finite(sets);
+    if (count == 0) return;
+    for_each_task(pool, sets.frames,
+                  [&](int64_t f) { sample_farthest(sets.frame(f), sets.points, count, result + f * count); });
 }
 
-// For each radius the first `neighbours` rows of xyz (F, N, 3) within it of each centre (F, M, 3): int64 (F, M, K),
-// padded with the first of them; row 0 where there is none.
-std::vector<at::Tensor> ball_query(const at::Tensor& xyz, const at::Tensor& centres, at::ArrayRef<double> radii,
-                                   at::IntArrayRef neighbours) {
-    check(xyz, at::kFloat, "xyz");
-    check(centres, at::kFloat, "centres");
-    const int64_t frames = centres.size(0), count = centres.size(1), chunks = (count + CHUNK - 1) / CHUNK;
-    const std::vector<Buckets> index = index_frames(xyz);
-    std::vector<at::Tensor> result;
-    for (int64_t k : neighbours) result.push_back(rows_like(xyz, {frames, count, k}));
-    const double reach = *std::max_element(radii.begin(), radii.end());
-    share_tasks(frames * chunks, [&](auto& take) {
-        std::vector<std::vector<int64_t>> found(radii.size());
+void ball_query(Pool& pool, const PointSets& sets, const float* centres, int64_t count, std::span<const Ball> balls) {
+    require(!balls.empty(), "a ball query needs a radius");
+    double reach = 0;
+    for (const Ball& ball : balls) {
+        require(ball.radius > 0 && std::isfinite(ball.radius), "a radius must be positive and finite");
+        require(ball.neighbours >= 1, "a ball must have room for one neighbour or more");
+        reach = std::max(reach, ball.radius);
+    }
+    require(sets.points > 0 || sets.frames * count == 0, "xyz has no points");
+    const int64_t frames = sets.frames, chunks = (count + CHUNK - 1) / CHUNK;
+    const std::vector<Buckets> index = index_frames(sets);
+    share_tasks(pool, frames * chunks, [&](auto& take) {
+        std::vector<std::vector<int64_t>> found(balls.size());
         for (int64_t task; (task = take()) >= 0;) {
             const int64_t frame = task / chunks, first = task % chunks * CHUNK;
             const Buckets& here = index[frame];
             for (int64_t m = first; m < std::min(count, first + CHUNK); ++m) {
-                const Place centre = Buckets::place(centres.const_data_ptr<float>() + (frame * count + m) * 3);
+                const Place centre = Buckets::place(centres + (frame * count + m) * 3);
                 for (auto& rows : found) rows.clear();
                 for (const auto& bucket : here.buckets) {
                     if (bucket.squared_distance_to(centre) >= reach * reach) continue;
                     for (int64_t i = bucket.first; i < bucket.last; ++i) {
                         const double distance = squared_distance(here.places[i], centre);
-                        for (size_t r = 0; r < radii.size(); ++r)
-                            if (distance < radii[r] * radii[r]) found[r].push_back(here.rows[i]);
+                        for (size_t r = 0; r < balls.size(); ++r)
+                            if (distance < balls[r].radius * balls[r].radius) found[r].push_back(here.rows[i]);
                     }
                 }
-                for (size_t r = 0; r < radii.size(); ++r) {
-                    const int64_t k = neighbours[r];
-                    int64_t* out = result[r].mutable_data_ptr<int64_t>() + (frame * count + m) * k;
+                for (size_t r = 0; r < balls.size(); ++r) {
+                    const int64_t k = balls[r].neighbours;
+                    int64_t* out = balls[r].rows + (frame * count + m) * k;
                     const int64_t kept = smallest(found[r], k, out);
                     std::fill(out + kept, out + k, kept > 0 ? out[0] : 0);
                 }
             }
         }
     });
-    return result;
 }
 
-// Rows of xyz (F, N, 3) inside each box (R, 7, of frame (R,)): int64 (R, count), the first by row, repeated in turn to
-// fill; and how many there are, at most count: int64 (R,). Rows of an empty box are 0. Faces belong to the box.
-std::tuple<at::Tensor, at::Tensor> points_of_boxes(const at::Tensor& xyz, const at::Tensor& boxes,
-                                                   const at::Tensor& frame, int64_t count) {
-    check(xyz, at::kFloat, "xyz");
-    check(boxes, at::kFloat, "boxes");
-    check(frame, at::kLong, "frame");
-    const int64_t total = boxes.size(0);
-    const std::vector<Buckets> index = index_frames(xyz);
-    at::Tensor rows = rows_like(xyz, {total, count}), filled = rows_like(xyz, {total});
-    share_tasks(total, [&](auto& take) {
+void points_of_boxes(Pool& pool, const PointSets& sets, const FrameBoxes& boxes, int64_t count, int64_t* rows,
+                     int64_t* filled) {
+    require(count >= 0, "the number of points of a box must not be negative");
+    for (int64_t r = 0; r < boxes.count; ++r)
+        require(boxes.frame[r] >= 0 && boxes.frame[r] < sets.frames, "a box's frame is not one of the points'");
+    const std::vector<Buckets> index = index_frames(sets);
+    share_tasks(pool, boxes.count, [&](auto& take) {
         std::vector<int64_t> found;
         for (int64_t r; (r = take()) >= 0;) {
-            const float* box = boxes.const_data_ptr<float>() + 7 * r;
-            const Buckets& here = index[frame.const_data_ptr<int64_t>()[r]];
+            const float* box = boxes.values + 7 * r;
+            const Buckets& here = index[boxes.frame[r]];
             const Place centre = Buckets::place(box);
             const double along = box[3] / 2.0, across = box[4] / 2.0, up = box[5] / 2.0;
             const double cos = std::cos(double(box[6])), sin = std::sin(double(box[6]));
@@ -214,21 +207,12 @@ std::tuple<at::Tensor, at::Tensor> points_of_boxes(const at::Tensor& xyz, const 
                         found.push_back(here.rows[i]);
                 }
             }
-            int64_t* out = rows.mutable_data_ptr<int64_t>() + r * count;
+            int64_t* out = rows + r * count;
             const int64_t kept = smallest(found, count, out);
-            filled.mutable_data_ptr<int64_t>()[r] = kept;
+            filled[r] = kept;
             for (int64_t k = kept; k < count; ++k) out[k] = kept > 0 ? out[k - kept] : 0;
         }
     });
-    return {rows, filled};
 }
 
 }  // namespace mink_pd
-
-TORCH_LIBRARY_FRAGMENT(mink_pd, library) {
-    library.def("farthest_points(Tensor xyz, int count) -> Tensor", &mink_pd::farthest_points);
-    library.def("ball_query(Tensor xyz, Tensor centres, float[] radii, int[] neighbours) -> Tensor[]",
-                &mink_pd::ball_query);
-    library.def("points_of_boxes(Tensor xyz, Tensor boxes, Tensor frame, int count) -> (Tensor, Tensor)",
-                &mink_pd::points_of_boxes);
-}

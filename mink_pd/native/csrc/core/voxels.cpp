@@ -3,22 +3,25 @@
 // A code numbers the cells of a batch, frame first, then x, y, z. Two levels of bits replace a sort: one bit for each
 // block of 64 codes, and 64 bits for each block that is occupied. Counting the bits before a code gives its row, so
 // the order of the rows comes by itself, and what is looked up at random stays in the processor's cache.
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
-#include <torch/library.h>
+#include "voxels.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <limits>
-#include <tuple>
 #include <vector>
 
+#include "error.h"
 #include "tasks.h"
 
 namespace mink_pd {
 namespace {
 
 constexpr int64_t POINTS_AT_ONCE = 16384, WORDS_AT_ONCE = 256;
+constexpr int64_t MOST_CELLS_OF_AN_AXIS = 1 << 24;     // whole numbers that float32 tells apart
+constexpr int64_t MOST_CELLS = int64_t(1) << 38;       // whose bits take 800 MB
+constexpr const char* TOO_MANY_CELLS = "the grid has more than 2^38 cells";
 
 class Bits {
    public:
@@ -63,6 +66,24 @@ struct Grid {
     int64_t stride[3];  // of the code along x, y, z; 0 where the cells are not told apart
     int64_t cells;      // a frame
 
+    Grid(const VoxelGrid& grid, int64_t frames) : stride{}, cells(1) {
+        require(grid.dimensions == 2 || grid.dimensions == 3, "dimensions must be 2 or 3");
+        require(frames >= 0 && frames <= std::numeric_limits<int32_t>::max(), "the number of frames is out of range");
+        for (int axis = 3; axis-- > 0;) {
+            lower[axis] = grid.lower[axis];
+            size[axis] = grid.size[axis];
+            shape[axis] = float(grid.shape[axis]);
+            require(std::isfinite(lower[axis]), "lower must be finite");
+            require(std::isfinite(size[axis]) && size[axis] > 0, "size must be positive and finite");
+            require(grid.shape[axis] >= 1 && grid.shape[axis] <= MOST_CELLS_OF_AN_AXIS, "shape must be 1 to 2^24 cells");
+            if (axis >= grid.dimensions) continue;
+            stride[axis] = cells;
+            require(!__builtin_mul_overflow(cells, grid.shape[axis], &cells), TOO_MANY_CELLS);
+        }
+        int64_t all;
+        require(!__builtin_mul_overflow(cells, frames, &all) && all <= MOST_CELLS, TOO_MANY_CELLS);
+    }
+
     // The cell's code within its frame, -1 outside. True division, as published detectors compute it.
     int64_t code(const float* xyz) const {
         int64_t code = 0;
@@ -75,59 +96,38 @@ struct Grid {
     }
 };
 
-Grid make_grid(const at::Tensor& lower, const at::Tensor& size, at::IntArrayRef shape, int64_t dimensions) {
-    TORCH_CHECK(lower.numel() == 3 && size.numel() == 3 && shape.size() == 3 && (dimensions == 2 || dimensions == 3),
-                "lower, size and shape must be given along x, y and z, dimensions must be 2 or 3");
-    Grid grid{};
-    grid.cells = 1;
-    for (int axis = 3; axis-- > 0;) {
-        grid.lower[axis] = lower.const_data_ptr<float>()[axis];
-        grid.size[axis] = size.const_data_ptr<float>()[axis];
-        grid.shape[axis] = float(shape[axis]);
-        if (axis >= dimensions) continue;
-        grid.stride[axis] = grid.cells;
-        grid.cells *= shape[axis];
-    }
-    return grid;
-}
-
-void check_points(const at::Tensor& points, const at::Tensor& frame) {
-    TORCH_CHECK(points.dim() == 2 && points.size(1) >= 3 && frame.dim() == 1 && frame.size(0) == points.size(0),
-                "points must be (P, 3 or more columns) and frame (P,)");
-    TORCH_CHECK(points.size(0) <= std::numeric_limits<int32_t>::max(), "more than 2^31 points");
-}
-
 // Codes of all points, -1 for those outside, and where each chunk's points go once those are left out (chunks + 1).
-std::vector<int64_t> code_points(const Grid& grid, const at::Tensor& points, const int64_t* frame, int64_t frames,
+std::vector<int64_t> code_points(Pool& pool, const Grid& grid, const FramePoints& points, int64_t frames,
                                  std::vector<int64_t>& codes) {
-    const int64_t count = points.size(0), columns = points.size(1);
+    const int64_t count = points.count, columns = points.columns;
     const int64_t chunks = (count + POINTS_AT_ONCE - 1) / POINTS_AT_ONCE;
-    const float* from = points.const_data_ptr<float>();
     std::vector<int64_t> start(chunks + 1, 0);
     std::atomic<bool> misplaced{false};
-    for_each_task(chunks, [&](int64_t chunk) {
+    for_each_task(pool, chunks, [&](int64_t chunk) {
         const int64_t last = std::min(count, (chunk + 1) * POINTS_AT_ONCE);
         int64_t inside = 0;
         for (int64_t p = chunk * POINTS_AT_ONCE; p < last; ++p) {
-            const int64_t code = grid.code(from + p * columns);
-            codes[p] = code < 0 ? -1 : code + frame[p] * grid.cells;
+            const int64_t code = grid.code(points.values + p * columns), frame = points.frame[p];
+            if (frame < 0 || frame >= frames) {
+                misplaced.store(true, std::memory_order_relaxed);
+                break;
+            }
+            codes[p] = code < 0 ? -1 : code + frame * grid.cells;
             inside += code >= 0;
-            if (frame[p] < 0 || frame[p] >= frames) misplaced = true;
         }
         start[chunk + 1] = inside;
     });
-    TORCH_CHECK(!misplaced, "a point's frame is not one of the batch's");
+    require(!misplaced, "a point's frame is not one of the batch's");
     for (int64_t chunk = 0; chunk < chunks; ++chunk) start[chunk + 1] += start[chunk];
     return start;
 }
 
-// The coordinates of all cells, int32 (M, 1 + D), in the order of their codes. One division a block: its cells follow
+// Writes the coordinates of all cells, (M, 1 + D), in the order of their codes. One division a block: its cells follow
 // by counting on.
-at::Tensor coordinates_of(const Grid& grid, const Bits& blocks, const Bits& cells, int64_t rows, int64_t dimensions) {
+void write_coordinates(Pool& pool, const Grid& grid, const Bits& blocks, const Bits& cells, int64_t dimensions,
+                       int32_t* base) {
     const int64_t columns = 1 + dimensions;
-    at::Tensor coordinates = at::empty({rows, columns}, at::kInt);
-    int32_t* const base = coordinates.mutable_data_ptr<int32_t>();
-    for_each_task((blocks.words() + WORDS_AT_ONCE - 1) / WORDS_AT_ONCE, [&](int64_t task) {
+    for_each_task(pool, (blocks.words() + WORDS_AT_ONCE - 1) / WORDS_AT_ONCE, [&](int64_t task) {
         const int64_t last = std::min(blocks.words(), (task + 1) * WORDS_AT_ONCE);
         for (int64_t w = task * WORDS_AT_ONCE; w < last; ++w)
             for_each_bit(blocks.word(w), [&](int64_t b) {
@@ -149,29 +149,25 @@ at::Tensor coordinates_of(const Grid& grid, const Bits& blocks, const Bits& cell
                 });
             });
     });
-    return coordinates;
 }
 
-// Points float32 (P, 3+) of frames int64 (P,) into cells of `size` from `lower` on, `shape` cells along x, y, z:
-// coordinates int32 (M, 1 + D) sorted, the points inside (Q, 3+) in their order, the row of each int64 (Q,), and the
-// number of points of each row int64 (M,).
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> voxelise(
-    const at::Tensor& some_points, const at::Tensor& some_frame, int64_t frames, const at::Tensor& lower,
-    const at::Tensor& size, at::IntArrayRef shape, int64_t dimensions) {
-    const at::Tensor points = some_points.contiguous(), frame = some_frame.contiguous();
-    check_points(points, frame);
-    const Grid grid = make_grid(lower, size, shape, dimensions);
-    const int64_t count = points.size(0), columns = points.size(1);
+}  // namespace
+
+void voxelise(Pool& pool, const FramePoints& points, int64_t frames, const VoxelGrid& voxels,
+              const VoxelMemory& result) {
+    require(points.columns >= 3, "points must have three or more columns");
+    require(points.count <= std::numeric_limits<int32_t>::max(), "more than 2^31 points");
+    const Grid grid(voxels, frames);
+    const int64_t count = points.count, columns = points.columns;
     std::vector<int64_t> codes(count);
-    const std::vector<int64_t> start = code_points(grid, points, frame.const_data_ptr<int64_t>(), frames, codes);
+    const std::vector<int64_t> start = code_points(pool, grid, points, frames, codes);
     const int64_t kept = start.back(), chunks = int64_t(start.size()) - 1;
 
     Bits blocks(frames * grid.cells / 64 + 1);
-    at::Tensor inside = at::empty({kept, columns}, points.options()), rows = at::empty({kept}, at::kLong);
-    const float* from = points.const_data_ptr<float>();
-    float* to_points = inside.mutable_data_ptr<float>();
-    int64_t* row = rows.mutable_data_ptr<int64_t>();  // the code at first
-    for_each_task(chunks, [&](int64_t chunk) {
+    const float* from = points.values;
+    float* to_points = result.points(kept * columns);
+    int64_t* row = result.rows(kept);  // the code at first
+    for_each_task(pool, chunks, [&](int64_t chunk) {
         const int64_t last = std::min(count, (chunk + 1) * POINTS_AT_ONCE);
         int64_t to = start[chunk], run = chunk * POINTS_AT_ONCE;  // points inside come in long runs
         const auto copy_run = [&](int64_t end) {
@@ -191,7 +187,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> voxelise(
     });
     Bits cells(blocks.count() * 64);
     const auto for_each_kept = [&](auto&& use) {
-        for_each_task((kept + POINTS_AT_ONCE - 1) / POINTS_AT_ONCE, [&](int64_t chunk) {
+        for_each_task(pool, (kept + POINTS_AT_ONCE - 1) / POINTS_AT_ONCE, [&](int64_t chunk) {
             const int64_t last = std::min(kept, (chunk + 1) * POINTS_AT_ONCE);
             for (int64_t q = chunk * POINTS_AT_ONCE; q < last; ++q) use(row[q]);
         });
@@ -202,18 +198,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> voxelise(
     });
     const int64_t occupied = cells.count();
     for_each_kept([&](int64_t& place) { place = cells.rank(place); });
-    at::Tensor counts = at::empty({occupied}, at::kLong);
-    int64_t* points_of = counts.mutable_data_ptr<int64_t>();
+    int64_t* points_of = result.counts(occupied);
     std::fill(points_of, points_of + occupied, 0);
     for (int64_t q = 0; q < kept; ++q) ++points_of[row[q]];
-    return {coordinates_of(grid, blocks, cells, occupied, dimensions), inside, rows, counts};
+    write_coordinates(pool, grid, blocks, cells, voxels.dimensions,
+                      result.coordinates(occupied * (1 + voxels.dimensions)));
 }
 
-}  // namespace
 }  // namespace mink_pd
-
-TORCH_LIBRARY_FRAGMENT(mink_pd, library) {
-    library.def("voxelise(Tensor points, Tensor frame, int frames, Tensor lower, Tensor size, int[] shape, "
-                "int dimensions) -> (Tensor, Tensor, Tensor, Tensor)",
-                &mink_pd::voxelise);
-}

@@ -1,18 +1,13 @@
 #include "maps.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
-#include <ATen/ops/equal.h>
-#include <ATen/ops/flip.h>
-#include <ATen/ops/neg.h>
-#include <ATen/ops/zeros.h>
-
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <limits>
 #include <vector>
 
 #include "cells.h"
+#include "error.h"
 #include "tasks.h"
 
 namespace mink_pd {
@@ -21,8 +16,6 @@ namespace {
 // One task finds the pairs of this many tiles.
 constexpr int64_t TILES_AT_ONCE = 8;
 constexpr int64_t ROWS_AT_ONCE = TILES_AT_ONCE * TILE;
-
-at::Tensor int32_tensor(at::IntArrayRef shape) { return at::empty(shape, at::kInt); }
 
 // Turns the numbers of pairs by (tile, offset), in the table's first rows, into positions, for the first `counted`
 // offsets; returns the total of these.
@@ -35,7 +28,7 @@ int64_t sum_up(int32_t* table, int64_t tiles, int64_t volume, int64_t counted) {
             sum += count;
         }
         table[tiles * volume + k] = int32_t(sum);
-        TORCH_CHECK(sum <= std::numeric_limits<int32_t>::max() / 2, "a kernel map has more than 2^30 pairs");
+        require(sum <= std::numeric_limits<int32_t>::max() / 2, "a kernel map has more than 2^30 pairs");
     }
     return sum;
 }
@@ -133,34 +126,40 @@ void fill_column(int32_t* column, int64_t volume, int64_t tiles, const int32_t* 
     column[tiles * volume] = end;
 }
 
-// Pairs sorted by offset alone, sorted by target too. Those of one offset have different sources and targets.
-PairList sort_by_target(const at::Tensor& source, const at::Tensor& target, const at::Tensor& table, int64_t rows) {
-    const int64_t volume = table.size(1);
-    const int32_t *begin = table.const_data_ptr<int32_t>(), *end = begin + (table.size(0) - 1) * volume;
-    const int32_t *from = source.const_data_ptr<int32_t>(), *to = target.const_data_ptr<int32_t>();
-    const int64_t tiles = (rows + TILE - 1) / TILE;
-    at::Tensor new_table = int32_tensor({tiles + 1, volume});
-    int32_t* start = new_table.mutable_data_ptr<int32_t>();
-    std::atomic<bool> sorted{true};
-    for_each_task(volume, [&](int64_t k) {
-        if (!std::is_sorted(to + begin[k], to + end[k])) sorted.store(false, std::memory_order_relaxed);
-        fill_column(start + k, volume, tiles, to, begin[k], end[k]);
+// Pairs sorted by offset alone, sorted by target too; false if they are so already: then only the table is made.
+bool sort_by_target(Pool& pool, const PairList& list, int64_t rows, const PairMemory& result) {
+    list.check();
+    const int64_t volume = list.volume, tiles = tiles_of(rows);
+    const int32_t *from = list.source, *to = list.target;
+    int32_t* start = result.table((tiles + 1) * volume);
+    std::atomic<bool> sorted{true}, inside{true}, once{true};
+    for_each_task(pool, volume, [&](int64_t k) {
+        const int64_t begin = list.begin(k), end = list.end(k);
+        if (!all_within(to + begin, end - begin, 0, rows) ||
+            !all_within(from + begin, end - begin, 0, std::numeric_limits<int32_t>::max()))
+            inside.store(false, std::memory_order_relaxed);
+        else if (std::is_sorted(to + begin, to + end))
+            fill_column(start + k, volume, tiles, to, int32_t(begin), int32_t(end));
+        else
+            sorted.store(false, std::memory_order_relaxed);
     });
-    if (sorted) return {source, target, new_table};
-    at::Tensor sources = at::empty_like(source), targets = at::empty_like(target);
-    int32_t *new_source = sources.mutable_data_ptr<int32_t>(), *new_target = targets.mutable_data_ptr<int32_t>();
-    for_each_task(volume, [&](int64_t k) {
+    require(inside, "a pair's row is not one of the rows");
+    if (sorted) return false;
+    int32_t *new_source = result.source(list.pairs), *new_target = result.target(list.pairs);
+    for_each_task(pool, volume, [&](int64_t k) {
         std::vector<int32_t> partner(rows, -1);
-        for (int32_t p = begin[k]; p < end[k]; ++p) partner[to[p]] = from[p];
-        int32_t at = begin[k];
+        for (int64_t p = list.begin(k); p < list.end(k); ++p) partner[to[p]] = from[p];
+        int64_t at = list.begin(k);
         for (int64_t row = 0; row < rows; ++row) {
             if (partner[row] < 0) continue;
             new_source[at] = partner[row];
             new_target[at++] = int32_t(row);
         }
-        fill_column(start + k, volume, tiles, new_target, begin[k], end[k]);
+        if (at != list.end(k)) once.store(false, std::memory_order_relaxed);
+        else fill_column(start + k, volume, tiles, new_target, int32_t(list.begin(k)), int32_t(at));
     });
-    return {sources, targets, new_table};
+    require(once, "a row meets several others at one offset");
+    return true;
 }
 
 // Joins lines that overlap or follow each other: one walk serves them all.
@@ -182,10 +181,10 @@ std::vector<Line> join(std::vector<Line> lines) {
 
 // Fills in the pairs and the table of the second half of the offsets, which are those of the first half turned round;
 // the middle one's are there.
-void mirror(int32_t* source, int32_t* target, int32_t* table, int64_t tiles, int64_t volume) {
+void mirror(Pool& pool, int32_t* source, int32_t* target, int32_t* table, int64_t tiles, int64_t volume) {
     const int32_t* ends = table + tiles * volume;
     const int64_t half = volume / 2;
-    for_each_task(half, [&](int64_t k) {
+    for_each_task(pool, half, [&](int64_t k) {
         const int32_t begin = table[k], end = ends[k], at = ends[half] + ends[half - 1] - end;
         std::copy(source + begin, source + end, target + at);
         std::copy(target + begin, target + end, source + at);
@@ -194,38 +193,20 @@ void mirror(int32_t* source, int32_t* target, int32_t* table, int64_t tiles, int
 }
 
 // Whether the offsets are each other's negatives, from both ends.
-bool is_symmetric(const at::Tensor& offsets) { return at::equal(offsets.flip(0), offsets.neg()); }
+bool is_symmetric(const Offsets& offsets) {
+    for (int64_t k = 0; k < offsets.count; ++k)
+        for (int64_t d = 0; d < offsets.axes; ++d)
+            if (int64_t(offsets[k][d]) != -int64_t(offsets[offsets.count - 1 - k][d])) return false;
+    return true;
+}
 
-PairList look_up(const at::Tensor& fine, const at::Tensor& coarse, const at::Tensor& offsets) {
-    const bool same = fine.is_same(coarse);
-    const Numbering numbering(same ? at::TensorList(fine) : at::TensorList({fine, coarse}), Reach(offsets));
-    const Sites from(numbering, fine), other(numbering, same ? fine.slice(0, 0, 0) : coarse);
-    const Sites& to = same ? from : other;
-    const std::vector<Block> blocks = blocks_of(from.numbers, 0), pieces = blocks_of(to.numbers, TILE);
-    const int64_t volume = offsets.size(0), rows = coarse.size(0), tiles = (rows + TILE - 1) / TILE;
-    // Where j lies at an offset from i, i lies at the negative from j: half of the offsets need no search.
-    const bool halved = same && volume % 2 == 1 && from.row.empty() && is_symmetric(offsets);
-    const int64_t searched = halved ? volume / 2 + 1 : volume;
-    const std::vector<Line> lines = join(lines_of(numbering, offsets.slice(0, 0, searched)));
-    at::Tensor table = at::zeros({tiles + 1, volume}, at::kInt);
-    int32_t* start = table.mutable_data_ptr<int32_t>();
-    const auto piece_at = [&](int64_t row) {
-        const auto earlier = [](const Block& piece, int64_t row) { return piece.before < row; };
-        return std::lower_bound(pieces.data(), pieces.data() + pieces.size() - 1, row, earlier);
-    };
-    std::vector<std::vector<Pair>> pairs((tiles + TILES_AT_ONCE - 1) / TILES_AT_ONCE);
-    split_tasks(int64_t(pairs.size()), [&](int64_t task, int64_t end) {
-        PairFinder finder(lines, searched, blocks);
-        for (; task < end; ++task)
-            pairs[task] = finder.find(piece_at(task * ROWS_AT_ONCE), piece_at((task + 1) * ROWS_AT_ONCE), start, volume);
-    });
-    const int64_t found = sum_up(start, tiles, volume, searched), total = halved ? 2 * found - rows : found;
-    at::Tensor sources = int32_tensor({total}), targets = int32_tensor({total});
-    int32_t *source = sources.mutable_data_ptr<int32_t>(), *target = targets.mutable_data_ptr<int32_t>();
-    split_tasks(int64_t(pairs.size()), [&](int64_t task, int64_t end) {
+// Writes the pairs of the searched offsets where the table says.
+void write_pairs(Pool& pool, const std::vector<std::vector<Pair>>& pairs, const PairList& list, int64_t searched,
+                 const Sites& from, const Sites& to, int32_t* source, int32_t* target) {
+    split_tasks(pool, int64_t(pairs.size()), [&](int64_t task, int64_t end) {
         for (; task < end; ++task) {
-            const int32_t* first = start + task * TILES_AT_ONCE * volume;
-            const int32_t* last = start + std::min(tiles, (task + 1) * TILES_AT_ONCE) * volume;
+            const int32_t* first = list.table + task * TILES_AT_ONCE * list.volume;
+            const int32_t* last = list.table + std::min(list.tiles, (task + 1) * TILES_AT_ONCE) * list.volume;
             const Pair* pair = pairs[task].data();
             for (int64_t k = 0; k < searched; ++k)
                 for (int32_t at = first[k]; at < last[k]; ++at, ++pair) {
@@ -234,24 +215,69 @@ PairList look_up(const at::Tensor& fine, const at::Tensor& coarse, const at::Ten
                 }
         }
     });
-    if (halved) mirror(source, target, start, tiles, volume);
-    return to.row.empty() ? PairList(sources, targets, table) : sort_by_target(sources, targets, table, rows);
+}
+
+void look_up(Pool& pool, const Coordinates& fine, const Coordinates& coarse, const Offsets& offsets,
+             const PairMemory& result) {
+    const bool same = fine.data == coarse.data && fine.rows == coarse.rows;
+    const std::array both{fine, coarse};
+    const Numbering numbering(pool, std::span(both).first(same ? 1 : 2), Reach(offsets));
+    const Sites from(pool, numbering, fine), other = same ? Sites() : Sites(pool, numbering, coarse);
+    const Sites& to = same ? from : other;
+    const std::vector<Block> blocks = blocks_of(from.numbers, 0), pieces = blocks_of(to.numbers, TILE);
+    const int64_t volume = offsets.count, rows = coarse.rows, tiles = tiles_of(rows);
+    // Where j lies at an offset from i, i lies at the negative from j: half of the offsets need no search.
+    const bool halved = same && volume % 2 == 1 && from.row.empty() && is_symmetric(offsets);
+    const int64_t searched = halved ? volume / 2 + 1 : volume;
+    const std::vector<Line> lines = join(lines_of(numbering, offsets.first(searched)));
+    const bool in_order = to.row.empty();  // else the lists are sorted at last, from a place of their own
+    std::vector<int32_t> own_table(in_order ? 0 : (tiles + 1) * volume);
+    int32_t* start = in_order ? result.table((tiles + 1) * volume) : own_table.data();
+    std::fill(start, start + (tiles + 1) * volume, 0);
+    const auto piece_at = [&](int64_t row) {
+        const auto earlier = [](const Block& piece, int64_t row) { return piece.before < row; };
+        return std::lower_bound(pieces.data(), pieces.data() + pieces.size() - 1, row, earlier);
+    };
+    std::vector<std::vector<Pair>> pairs((tiles + TILES_AT_ONCE - 1) / TILES_AT_ONCE);
+    split_tasks(pool, int64_t(pairs.size()), [&](int64_t task, int64_t end) {
+        PairFinder finder(lines, searched, blocks);
+        for (; task < end; ++task)
+            pairs[task] = finder.find(piece_at(task * ROWS_AT_ONCE), piece_at((task + 1) * ROWS_AT_ONCE), start, volume);
+    });
+    const int64_t found = sum_up(start, tiles, volume, searched), total = halved ? 2 * found - rows : found;
+    Scratch<int32_t> own_source(in_order ? 0 : total), own_target(in_order ? 0 : total);
+    int32_t* source = in_order ? result.source(total) : own_source.data();
+    int32_t* target = in_order ? result.target(total) : own_target.data();
+    const PairList list{source, target, start, total, tiles, volume};
+    write_pairs(pool, pairs, list, searched, from, to, source, target);
+    if (halved) mirror(pool, source, target, start, tiles, volume);
+    if (in_order || sort_by_target(pool, list, rows, result)) return;
+    std::copy(source, source + total, result.source(total));
+    std::copy(target, target + total, result.target(total));
 }
 
 }  // namespace
 
-PairList neighbours(const at::Tensor& fine, const at::Tensor& coarse, const at::Tensor& offsets) {
-    check_coordinates(fine, offsets);
-    check_coordinates(coarse, offsets);
-    const at::Tensor a = fine.contiguous(), b = coarse.contiguous(), o = offsets.contiguous();
-    if (a.size(0) == 0 || b.size(0) == 0)
-        return {int32_tensor({0}), int32_tensor({0}),
-                at::zeros({(b.size(0) + TILE - 1) / TILE + 1, o.size(0)}, at::kInt)};
-    return look_up(a, b, o);
+void PairList::check() const {
+    require(volume == 0 || table[0] == 0, "the table of a kernel map does not begin with the first pair");
+    for (int64_t k = 0; k < volume; ++k) {
+        const int64_t following = k + 1 < volume ? begin(k + 1) : pairs;
+        require(begin(k) <= end(k) && end(k) == following, "the table of a kernel map does not fit its pairs");
+    }
 }
 
-PairList inverse(const at::Tensor& source, const at::Tensor& target, const at::Tensor& table, int64_t rows) {
-    return sort_by_target(target, source, table, rows);
+void neighbours(Pool& pool, const Coordinates& fine, const Coordinates& coarse, const Offsets& offsets,
+                const PairMemory& result) {
+    if (fine.rows > 0 && coarse.rows > 0) return look_up(pool, fine, coarse, offsets, result);
+    const int64_t size = (tiles_of(coarse.rows) + 1) * offsets.count;
+    int32_t* table = result.table(size);
+    std::fill(table, table + size, 0);
+    result.source(0), result.target(0);
+}
+
+bool inverse(Pool& pool, const PairList& pairs, int64_t rows, const PairMemory& result) {
+    return sort_by_target(pool, {pairs.target, pairs.source, pairs.table, pairs.pairs, pairs.tiles, pairs.volume}, rows,
+                          result);
 }
 
 }  // namespace mink_pd

@@ -4,8 +4,7 @@
 // around it. Whatever lies outside the block is farther from a query than the block's nearest face, so the K nearest
 // are found once K candidates are nearer than that; until then the block grows. The result is the nearest by (distance
 // in float32, row), however the grid was cut.
-#include <ATen/ops/empty.h>
-#include <torch/library.h>
+#include "knn.h"
 
 #include <algorithm>
 #include <array>
@@ -15,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "check.h"
+#include "error.h"
 #include "tasks.h"
 
 namespace mink_pd {
@@ -205,7 +204,7 @@ class Search {
     // left within each bin.
     void select(int64_t kept, float farthest, int64_t* to) {
         const float scale = farthest > 0 ? float(bins_) / farthest : 0.f;
-        const bool usable = std::isfinite(scale);
+        const bool usable = std::isfinite(scale) && std::isfinite(farthest);
         const auto bin = [&](uint64_t key) {
             return usable ? std::min(bins_ - 1, int64_t(std::bit_cast<float>(uint32_t(key >> 32)) * scale)) : 0;
         };
@@ -268,11 +267,11 @@ struct Queries {
 };
 
 template <int D>
-void search(const float* places, int64_t count, const float* points, int64_t rows, int64_t k, int64_t* to) {
+void search(Pool& pool, const float* places, int64_t count, const float* points, int64_t rows, int64_t k, int64_t* to) {
     const Grid<D> grid(points, rows, std::max(2., k / 16.));
     const Queries<D> queries(grid, places, count);
     const int64_t groups = queries.cells.size();
-    share_tasks((groups + GROUPS_AT_ONCE - 1) / GROUPS_AT_ONCE, [&](auto& take) {
+    share_tasks(pool, (groups + GROUPS_AT_ONCE - 1) / GROUPS_AT_ONCE, [&](auto& take) {
         Search<D> search(grid, k);
         std::vector<int32_t> open;
         for (int64_t task; (task = take()) >= 0;)
@@ -291,32 +290,25 @@ void search(const float* places, int64_t count, const float* points, int64_t row
     });
 }
 
-// int64 (Q, k): rows of the k nearest points (R, D) of each query (Q, D), nearest first, equally near ones by row.
-at::Tensor nearest(const at::Tensor& queries, const at::Tensor& points, int64_t k) {
-    check(queries, at::kFloat, "queries");
-    check(points, at::kFloat, "points");
-    TORCH_CHECK(queries.dim() == 2 && points.dim() == 2 && queries.size(1) == points.size(1), "dimensions differ");
-    const int64_t dimension = points.size(1), most = std::numeric_limits<int32_t>::max() / (2 * MOST_CELLS);
-    TORCH_CHECK(dimension == 2 || dimension == 3, "places must have 2 or 3 dimensions");
-    TORCH_CHECK(k >= 0 && k <= points.size(0), "there are fewer points than neighbours");
-    TORCH_CHECK(points.size(0) <= most && queries.size(0) <= most, "too many points for one search");
-    for (const auto* places : {&queries, &points}) {
-        const float* value = places->const_data_ptr<float>();
-        bool finite = true;
-        for (int64_t i = 0; i < places->numel(); ++i) finite &= std::isfinite(value[i]);
-        TORCH_CHECK(finite, "places must be finite");
-    }
-    at::Tensor result = at::empty({queries.size(0), k}, queries.options().dtype(at::kLong));
-    if (result.numel() == 0) return result;
-    const auto run = dimension == 2 ? &search<2> : &search<3>;
-    run(queries.const_data_ptr<float>(), queries.size(0), points.const_data_ptr<float>(), points.size(0), k,
-        result.mutable_data_ptr<int64_t>());
-    return result;
+void check_finite(const float* values, int64_t count) {
+    bool finite = true;
+    for (int64_t i = 0; i < count; ++i) finite &= std::isfinite(values[i]);
+    require(finite, "places must be finite");
 }
 
 }  // namespace
-}  // namespace mink_pd
 
-TORCH_LIBRARY_FRAGMENT(mink_pd, library) {
-    library.def("nearest(Tensor queries, Tensor points, int k) -> Tensor", &mink_pd::nearest);
+void nearest(Pool& pool, const float* queries, int64_t count, const float* points, int64_t rows, int64_t dimension,
+             int64_t k, int64_t* result) {
+    constexpr int64_t MOST = std::numeric_limits<int32_t>::max() / (2 * MOST_CELLS);
+    require(dimension == 2 || dimension == 3, "places must have 2 or 3 dimensions");
+    require(k >= 0 && k <= rows, "there are fewer points than neighbours");
+    require(rows <= MOST && count <= MOST, "too many points for one search");
+    check_finite(queries, count * dimension);
+    check_finite(points, rows * dimension);
+    if (count == 0 || k == 0) return;
+    const auto run = dimension == 2 ? &search<2> : &search<3>;
+    run(pool, queries, count, points, rows, k, result);
 }
+
+}  // namespace mink_pd

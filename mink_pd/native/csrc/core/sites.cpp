@@ -1,11 +1,10 @@
 // Sites made from others: those that a kernel reaches, and those of a coarser stride.
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 #include <limits>
 #include <vector>
 
 #include "cells.h"
+#include "error.h"
 #include "maps.h"
 #include "tasks.h"
 
@@ -15,13 +14,13 @@ namespace {
 // One task makes the sites around this many blocks.
 constexpr int64_t BLOCKS_AT_ONCE = 512;
 
-int32_t modulo(int32_t value, int32_t step) {
-    const int32_t rest = value % step;
-    return rest < 0 ? rest + step : rest;
+int32_t modulo(int64_t value, int32_t step) {
+    const int64_t rest = value % step;
+    return int32_t(rest < 0 ? rest + step : rest);
 }
 
 // A number for the remainders of all axes but the last.
-int64_t residue(const int32_t* value, int32_t sign, at::IntArrayRef step) {
+int64_t residue(const int32_t* value, int64_t sign, Steps step) {
     int64_t code = 0;
     for (size_t d = 0; d + 1 < step.size(); ++d) code = code * step[d] + modulo(sign * value[d], int32_t(step[d]));
     return code;
@@ -35,8 +34,9 @@ void add(std::vector<Block>& blocks, int64_t number, uint64_t cells) {
         blocks.push_back({number, cells, 0});
 }
 
-// Coordinates of the sites in lists of blocks: int32 (N, 1 + D).
-at::Tensor coordinates_of(const Numbering& numbering, const std::vector<std::vector<Block>>& lists) {
+// Writes the coordinates of the sites in lists of blocks: (N, 1 + D).
+void write_coordinates(Pool& pool, const Numbering& numbering, const std::vector<std::vector<Block>>& lists,
+                       const Allocate<int32_t>& result) {
     const int64_t columns = numbering.axes() + 1;
     std::vector<int64_t> first(1, 0);
     for (const auto& blocks : lists) {
@@ -44,9 +44,8 @@ at::Tensor coordinates_of(const Numbering& numbering, const std::vector<std::vec
         for (const Block& block : blocks) sites += __builtin_popcountll(block.cells);
         first.push_back(sites);
     }
-    at::Tensor result = at::empty({first.back(), columns}, at::kInt);
-    int32_t* coordinates = result.mutable_data_ptr<int32_t>();
-    for_each_task(int64_t(lists.size()), [&](int64_t task) {
+    int32_t* coordinates = result(first.back() * columns);
+    for_each_task(pool, int64_t(lists.size()), [&](int64_t task) {
         int32_t* to = coordinates + first[task] * columns;
         std::vector<int32_t> corner(columns);
         for (const Block& block : lists[task]) {
@@ -57,7 +56,6 @@ at::Tensor coordinates_of(const Numbering& numbering, const std::vector<std::vec
             }
         }
     });
-    return result;
 }
 
 // Leaves the cells whose last coordinate is a multiple of a step.
@@ -70,7 +68,7 @@ class Multiples {
     void keep(std::vector<Block>& blocks) {
         for (Block& block : blocks) {
             numbering_.locate(block.number, corner_.data());
-            const int32_t first = modulo(-(corner_.back() >> numbering_.unit()), step_);
+            const int32_t first = modulo(-(int64_t(corner_.back()) >> numbering_.unit()), step_);
             block.cells &= first < 64 ? pattern_ << first : 0;
         }
     }
@@ -82,23 +80,26 @@ class Multiples {
     std::vector<int32_t> corner_;
 };
 
-void check_step(const at::Tensor& coordinates, at::IntArrayRef step) {
-    TORCH_CHECK(coordinates.dim() == 2 && int64_t(step.size()) == coordinates.size(1) - 1 &&
-                    std::all_of(step.begin(), step.end(), [](int64_t s) { return s > 0 && s < (1 << 30); }),
-                "coordinates must be (M, 1 + D) and step (D,), positive and below 2^30");
+// Remainders of all axes but the last are numbered: their product must fit.
+void check_step(Steps step) {
+    int64_t product = 1;
+    for (const int64_t edge : step) {
+        require(edge > 0 && edge < (1 << 30), "a step must be positive and below 2^30");
+        require(!__builtin_mul_overflow(product, edge, &product), "the product of all steps must be below 2^63");
+    }
 }
 
 }  // namespace
 
-at::Tensor grow(const at::Tensor& coordinates, const at::Tensor& offsets, at::IntArrayRef step) {
-    check_coordinates(coordinates, offsets);
-    check_step(coordinates, step);
-    const at::Tensor rows = coordinates.contiguous(), o = offsets.contiguous();
-    if (rows.size(0) == 0) return at::empty({0, rows.size(1)}, at::kInt);
-    Reach reach(o);
+void grow(Pool& pool, const Coordinates& coordinates, const Offsets& offsets, Steps step,
+          const Allocate<int32_t>& result) {
+    check_step(step);
+    if (coordinates.rows == 0 || offsets.count == 0) return void(result(0));
+    Reach reach(offsets);
     reach.add_bits(step);
-    const Numbering numbering({rows}, reach);
-    const std::vector<Block> blocks = blocks_of(Sites(numbering, rows).numbers, 0);
+    const Numbering numbering(pool, std::span(&coordinates, 1), reach);
+    numbering.check_range();
+    const std::vector<Block> blocks = blocks_of(Sites(pool, numbering, coordinates).numbers, 0);
     const int64_t count = int64_t(blocks.size()) - 1;
     // Coordinate + offset is a multiple of step where their residues are opposite.
     std::vector<int64_t> residues(count), wanted;
@@ -107,13 +108,12 @@ at::Tensor grow(const at::Tensor& coordinates, const at::Tensor& offsets, at::In
         numbering.locate(blocks[b].number, corner.data());
         residues[b] = residue(corner.data() + 1, 1, step);
     }
-    const std::vector<Line> lines = lines_of(numbering, o);
+    const std::vector<Line> lines = lines_of(numbering, offsets);
     for (const Line& line : lines)
-        wanted.push_back(
-            residue(o.const_data_ptr<int32_t>() + line.places.front().offset * numbering.axes(), -1, step));
+        wanted.push_back(residue(offsets[line.places.front().offset], -1, step));
     // A task makes the blocks from a number to the next task's.
     std::vector<std::vector<Block>> grown((count + BLOCKS_AT_ONCE - 1) / BLOCKS_AT_ONCE);
-    for_each_task(int64_t(grown.size()), [&](int64_t task) {
+    for_each_task(pool, int64_t(grown.size()), [&](int64_t task) {
         const bool is_first = task == 0, is_last = task + 1 == int64_t(grown.size());
         const int64_t low = is_first ? std::numeric_limits<int64_t>::min() / 2 : blocks[task * BLOCKS_AT_ONCE].number;
         const int64_t high = blocks[is_last ? count : (task + 1) * BLOCKS_AT_ONCE].number;
@@ -138,26 +138,26 @@ at::Tensor grow(const at::Tensor& coordinates, const at::Tensor& offsets, at::In
         unite(grown[task]);
         Multiples(numbering, step.back()).keep(grown[task]);
     });
-    return coordinates_of(numbering, grown);
+    write_coordinates(pool, numbering, grown, result);
 }
 
-at::Tensor strided(const at::Tensor& coordinates, at::IntArrayRef step) {
-    check_step(coordinates, step);
-    const at::Tensor rows = coordinates.contiguous();
-    const int64_t columns = rows.size(1);
-    if (rows.size(0) == 0) return at::empty({0, columns}, at::kInt);
-    const Numbering numbering({rows}, Reach(step));
+void strided(Pool& pool, const Coordinates& coordinates, Steps step, const Allocate<int32_t>& result) {
+    check_step(step);
+    if (coordinates.rows == 0) return void(result(0));
+    const int64_t columns = coordinates.columns;
+    const Numbering numbering(pool, std::span(&coordinates, 1), Reach(step));
+    numbering.check_range();
     std::vector<std::vector<Block>> blocks(1);
     std::vector<int32_t> place(columns);
-    const int32_t* from = rows.const_data_ptr<int32_t>();
-    for (int64_t i = 0; i < rows.size(0); ++i, from += columns) {
+    const int32_t* from = coordinates.data;
+    for (int64_t i = 0; i < coordinates.rows; ++i, from += columns) {
         place[0] = from[0];
         for (int64_t d = 1; d < columns; ++d) place[d] = from[d] - modulo(from[d], int32_t(step[d - 1]));
         const int64_t number = numbering.number(place.data());
         add(blocks[0], number >> 6, uint64_t(1) << (number & 63));
     }
     unite(blocks[0]);
-    return coordinates_of(numbering, blocks);
+    write_coordinates(pool, numbering, blocks, result);
 }
 
 }  // namespace mink_pd

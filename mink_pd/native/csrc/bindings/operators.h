@@ -1,0 +1,65 @@
+// The operators of torch.ops.mink_pd. Each checks its arguments and calls the core, which says what it computes.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <tuple>
+#include <vector>
+
+namespace mink_pd::bindings {
+
+using at::Tensor;
+using Pairs = std::tuple<Tensor, Tensor, Tensor>;  // source (P,), target (P,), table (tiles + 1, K), all int32
+
+// maps.h: coordinates int32 (M, 1 + D), offsets int32 (K, D), step (D,)
+Pairs neighbours(const Tensor& fine, const Tensor& coarse, const Tensor& offsets);
+Pairs inverse(const Tensor& source, const Tensor& target, const Tensor& table, int64_t rows);
+Tensor grow(const Tensor& coordinates, const Tensor& offsets, at::IntArrayRef step);
+Tensor strided(const Tensor& coordinates, at::IntArrayRef step);
+
+// convolution.h: x (M, in), weights (K, in, out), transposed (K, out, in), scale and shift (out,), all float32
+Tensor products(const Tensor& x, const Tensor& weights, const Tensor& source, const Tensor& target, const Tensor& table,
+                int64_t rows, bool transposed, bool mirrored, const std::optional<Tensor>& scale,
+                const std::optional<Tensor>& shift, bool relu, bool rounded);
+Tensor outer_products(const Tensor& x, const Tensor& gradient, const Tensor& source, const Tensor& target,
+                      const Tensor& table);
+
+// voxels.h: points float32 (P, 3+), frame int64 (P,), lower and size float32 (3,), shape (3,) -> coordinates int32
+// (M, 1 + D), points float32 (Q, 3+), rows int64 (Q,), counts int64 (M,)
+std::tuple<Tensor, Tensor, Tensor, Tensor> voxelise(const Tensor& points, const Tensor& frame, int64_t frames,
+                                                    const Tensor& lower, const Tensor& size, at::IntArrayRef shape,
+                                                    int64_t dimensions);
+
+// pillars.h: x float32 (P, F), weight float32 (C, F), bias float32 (C,), group int64 (P,), counts int64 (M,) -> values
+// float32 (M, C), winners int32 (M, C)
+std::tuple<Tensor, Tensor> linear_max(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& group,
+                                      const Tensor& counts);
+// -> gradients of weight (C, F) and bias (C,)
+std::tuple<Tensor, Tensor> linear_max_backward(const Tensor& gradient, const Tensor& x, const Tensor& winners);
+
+// points.h: xyz float32 (F, N, 3), centres float32 (F, M, 3), boxes float32 (R, 7), frame int64 (R,) -> rows int64
+Tensor farthest_points(const Tensor& xyz, int64_t count);
+std::vector<Tensor> ball_query(const Tensor& xyz, const Tensor& centres, at::ArrayRef<double> radii,
+                               at::IntArrayRef neighbours);
+std::tuple<Tensor, Tensor> points_of_boxes(const Tensor& xyz, const Tensor& boxes, const Tensor& frame, int64_t count);
+
+// knn.h: queries float32 (Q, D), points float32 (R, D) -> rows int64 (Q, k)
+Tensor nearest(const Tensor& queries, const Tensor& points, int64_t k);
+
+// graph.h: neighbour int64 (E,), degree int64 (n,) -> rows int64 (U,), start int32 (n + 1,), neighbours int32 (E,),
+// arriving int32 (U + 1,), centres int32 (E,)
+std::vector<Tensor> transpose_edges(const Tensor& neighbour, const Tensor& degree, int64_t rows);
+// a (U, C), b (n, C) -> a and b centred (U, width), (n, width), gathered (n, width), sums float64 (3, width)
+std::vector<Tensor> edge_moments(const Tensor& a, const Tensor& b, const Tensor& start, const Tensor& neighbour,
+                                 const Tensor& arriving);
+// a (U, width), b (n, width), shift (width,), weight (n,) -> sums float64 (3,), then the gradients of teacher and student:
+// of a (U, width), of b (n, width), sum of b (U, width); of no rows where they are not wanted
+std::vector<Tensor> compare_edges(const Tensor& teacher_a, const Tensor& teacher_b, const Tensor& teacher_shift,
+                                  const Tensor& student_a, const Tensor& student_b, const Tensor& student_shift,
+                                  const Tensor& weight, const Tensor& start, const Tensor& neighbour,
+                                  const Tensor& arriving, const Tensor& centre, bool of_teacher, bool of_student);
+// all (rows, width) -> float64 (2, width)
+Tensor gradient_sums(const Tensor& a, const Tensor& b, const Tensor& of_a, const Tensor& of_b);
+
+}  // namespace mink_pd::bindings
