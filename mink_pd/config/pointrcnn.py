@@ -1,21 +1,23 @@
 """Settings of PointRCNN (Shi et al., CVPR 2019); the defaults are the published ones, but where a comment says so."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from mink_pd.config.models import DetectorConfig
 from mink_pd.config.section import Count, Positive, Section, Share, Size3, Weight
 
+Channels = Annotated[list[Count], Field(min_length=1)]  # of an MLP's layers
+
 
 class SetAbstractionConfig(Section):
     """One set abstraction of PointNet++, multi-scale where there are several radii."""
 
     points: int = Field(ge=0)  # kept by farthest-point sampling; 0: one group of all
-    radii: list[Positive]  # [m]
+    radii: list[Positive] = Field(min_length=1)  # [m]
     neighbours: list[Count]  # points a group, for each radius
-    channels: list[list[Count]]  # of the shared MLP, for each radius
+    channels: list[Channels]  # of the shared MLP, for each radius
 
     @model_validator(mode="after")
     def _one_of_each_a_radius(self) -> "SetAbstractionConfig":
@@ -52,8 +54,8 @@ class RoIConfig(Section):
     points: int = Field(512, ge=1)  # a region
     depth: float = Field(70.0, gt=0)  # by which a point's distance is divided [m]
     heights: Literal["centre", "bottom"] = "centre"  # of a region, where its points' z is 0; MMDetection3D: bottom
-    channels: list[Count] = [128, 128]  # of the local coordinates' MLP; the last is also the merged one
-    stages: list[SetAbstractionConfig] = [
+    channels: Channels = [128, 128]  # of the local coordinates' MLP; the last is also the merged one
+    stages: Annotated[list[SetAbstractionConfig], Field(min_length=1)] = [
         SetAbstractionConfig(points=128, radii=[0.2], neighbours=[16], channels=[[128, 128, 128]]),
         SetAbstractionConfig(points=32, radii=[0.4], neighbours=[16], channels=[[128, 128, 256]]),
         SetAbstractionConfig(points=0, radii=[100.0], neighbours=[32], channels=[[256, 256, 512]]),
@@ -97,7 +99,7 @@ class PointRCNNConfig(DetectorConfig):
     box_coder: Literal["bins", "residual"] = "bins"  # residual: what OpenPCDet and MMDetection3D regress
     points: int = Field(16384, ge=1)  # a frame
     near: float = Field(40.0, ge=0)  # farther points are all kept [m]
-    stages: list[SetAbstractionConfig] = [
+    stages: Annotated[list[SetAbstractionConfig], Field(min_length=1)] = [
         SetAbstractionConfig(points=4096, radii=[0.1, 0.5], neighbours=[16, 32], channels=[[16, 16, 32], [32, 32, 64]]),
         SetAbstractionConfig(
             points=1024, radii=[0.5, 1.0], neighbours=[16, 32], channels=[[64, 64, 128], [64, 96, 128]]
@@ -110,7 +112,7 @@ class PointRCNNConfig(DetectorConfig):
         ),
     ]
     norm_epsilon: float = Field(1e-3, gt=0)  # of the batch norms in stages, 1e-5 in all others; OpenPCDet: 1e-5
-    propagation: list[list[Count]] = [[512, 512], [512, 512], [256, 256], [128, 128]]  # from the coarsest level on
+    propagation: list[Channels] = [[512, 512], [512, 512], [256, 256], [128, 128]]  # from the coarsest level on
     head_channels: list[Count] = [256, 256]
     bins: BinConfig = BinConfig(search=3.0, headings=12)
     proposals: ProposalConfig = ProposalConfig()

@@ -1,7 +1,7 @@
 """Sparse convolutions with MinkowskiEngine's parameters, coordinate maps and results, and a fast path on the CPU.
 
 Out coordinates come from MinkowskiEngine's own coordinate manager. The arithmetic (Choy et al., CVPR 2019, eq. 3) runs
-in compiled code on kernel maps that all layers on one manager share; see ``csrc/convolution.cpp``. Other devices
+in compiled code on kernel maps that all layers on one manager share; see ``csrc/core/convolution.cpp``. Other devices
 and types, kernels that are not cubes, and machines without a compiler take MinkowskiEngine's path.
 """
 
@@ -42,7 +42,7 @@ class _Convolution:
         """Convolve onto the sites that the layer makes itself, or onto given ones.
 
         ``epilogue`` is applied to the result; it is for inference and has no gradient on the fast path. With it, and
-        under torch's autocast to bfloat16 on a processor that multiplies it (``csrc/bf16.h``), features and weights are
+        under torch's autocast to bfloat16 on a processor that multiplies it (``csrc/core/bf16.h``), features and weights are
         rounded to bfloat16; sums are float32.
         """
         layer: Any = self

@@ -165,7 +165,7 @@ def sort_into_cells(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Coordinates (M, 1 + D), points inside (P, 4+), their rows (P,) and counts (M,) of :class:`Voxels`.
 
-    This is what the compiled operator computes (``csrc/voxels.cpp``), to the bit, for other devices and types.
+    This is what the compiled operator computes (``csrc/core/voxels.cpp``), to the bit, for other devices and types.
     """
     cell, inside = _cells(points, lower, edge, shape)
     cell, frame, points = cell[inside], frame[inside], points[inside]

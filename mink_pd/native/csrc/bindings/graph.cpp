@@ -41,7 +41,7 @@ struct Gradients {
         return {a.mutable_data_ptr<float>(), b.mutable_data_ptr<float>(), sum_b.mutable_data_ptr<float>()};
     }
 
-   private:
+ private:
     bool wanted_;
 };
 
@@ -71,7 +71,8 @@ std::vector<Tensor> edge_moments(const Tensor& a, const Tensor& b, const Tensor&
     const float* from_a = rows_of(a, transposed.rows, channels, "a");
     const float* from_b = rows_of(b, graph.rows, channels, "b");
     Tensor centred_a = at::empty({transposed.rows, width}, a.options());
-    Tensor centred_b = at::empty({graph.rows, width}, a.options()), gathered = at::empty({graph.rows, width}, a.options());
+    Tensor centred_b = at::empty({graph.rows, width}, a.options()),
+           gathered = at::empty({graph.rows, width}, a.options());
     Tensor sums = at::empty({3, width}, at::kDouble);
     edge_moments(torch_threads(), from_a, from_b, channels, graph, transposed, centred_a.mutable_data_ptr<float>(),
                  centred_b.mutable_data_ptr<float>(), gathered.mutable_data_ptr<float>(),
@@ -103,16 +104,17 @@ std::vector<Tensor> compare_edges(const Tensor& teacher_a, const Tensor& teacher
     compare_edges(torch_threads(), network(teacher_a, teacher_b, teacher_shift),
                   network(student_a, student_b, student_shift), width, weight.const_data_ptr<float>(), graph,
                   transposed, to_teacher.pointers(), to_student.pointers(), sums.mutable_data_ptr<double>());
-    return {sums,         to_teacher.a, to_teacher.b,    to_teacher.sum_b,
-            to_student.a, to_student.b, to_student.sum_b};
+    return {sums, to_teacher.a, to_teacher.b, to_teacher.sum_b, to_student.a, to_student.b, to_student.sum_b};
 }
 
 Tensor gradient_sums(const Tensor& a, const Tensor& b, const Tensor& of_a, const Tensor& of_b) {
     check(a, at::kFloat, 2, "a");
     check(b, at::kFloat, 2, "b");
     const int64_t width = a.size(1);
-    const Rows first{rows_of(a, a.size(0), width, "a"), rows_of(of_a, a.size(0), width, "the gradient of a"), a.size(0)};
-    const Rows second{rows_of(b, b.size(0), width, "b"), rows_of(of_b, b.size(0), width, "the gradient of b"), b.size(0)};
+    const Rows first{rows_of(a, a.size(0), width, "a"), rows_of(of_a, a.size(0), width, "the gradient of a"),
+                     a.size(0)};
+    const Rows second{rows_of(b, b.size(0), width, "b"), rows_of(of_b, b.size(0), width, "the gradient of b"),
+                      b.size(0)};
     TORCH_CHECK(width >= 1, "rows must have a channel");
     Tensor sums = at::empty({2, width}, at::kDouble);
     gradient_sums(torch_threads(), first, second, width, sums.mutable_data_ptr<double>());

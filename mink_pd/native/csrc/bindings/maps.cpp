@@ -38,8 +38,12 @@ PairList pairs_of(const Tensor& source, const Tensor& target, const Tensor& tabl
     TORCH_CHECK(source.numel() == target.numel(), "source and target must be equally long");
     TORCH_CHECK(table.size(0) >= 1, "table must have one row or more");
     check_rows(source.numel(), "the number of pairs");
-    return {source.const_data_ptr<int32_t>(), target.const_data_ptr<int32_t>(), table.const_data_ptr<int32_t>(),
-            source.numel(), table.size(0) - 1, table.size(1)};
+    return {source.const_data_ptr<int32_t>(),
+            target.const_data_ptr<int32_t>(),
+            table.const_data_ptr<int32_t>(),
+            source.numel(),
+            table.size(0) - 1,
+            table.size(1)};
 }
 
 Pairs neighbours(const Tensor& fine_, const Tensor& coarse_, const Tensor& offsets_) {

@@ -53,8 +53,8 @@ std::vector<Tensor> transpose_edges(const Tensor& neighbour, const Tensor& degre
 // a (U, C), b (n, C) -> a and b centred (U, width), (n, width), gathered (n, width), sums float64 (3, width)
 std::vector<Tensor> edge_moments(const Tensor& a, const Tensor& b, const Tensor& start, const Tensor& neighbour,
                                  const Tensor& arriving);
-// a (U, width), b (n, width), shift (width,), weight (n,) -> sums float64 (3,), then the gradients of teacher and student:
-// of a (U, width), of b (n, width), sum of b (U, width); of no rows where they are not wanted
+// a (U, width), b (n, width), shift (width,), weight (n,) -> sums float64 (3,), then the gradients of teacher and
+// student: of a (U, width), of b (n, width), sum of b (U, width); of no rows where they are not wanted
 std::vector<Tensor> compare_edges(const Tensor& teacher_a, const Tensor& teacher_b, const Tensor& teacher_shift,
                                   const Tensor& student_a, const Tensor& student_b, const Tensor& student_shift,
                                   const Tensor& weight, const Tensor& start, const Tensor& neighbour,

@@ -10,7 +10,7 @@ namespace mink_pd {
 namespace {
 
 class TorchThreads final : public Pool {
-   public:
+ public:
     int64_t threads() const override { return at::get_num_threads(); }
     void run(int64_t count, const Body& body) override { at::parallel_for(0, count, 1, body); }
 };

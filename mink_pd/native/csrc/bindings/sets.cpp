@@ -63,8 +63,7 @@ std::tuple<Tensor, Tensor> linear_max(const Tensor& x_, const Tensor& weight_, c
     check(group, at::kLong, 1, "group");
     check(counts, at::kLong, 1, "counts");
     const int64_t channels = weight.size(0), features = weight.size(1), groups = counts.numel();
-    TORCH_CHECK(x.size(1) == features && bias.size(0) == channels,
-                "x must be (P, F), weight (C, F) and bias (C,)");
+    TORCH_CHECK(x.size(1) == features && bias.size(0) == channels, "x must be (P, F), weight (C, F) and bias (C,)");
     TORCH_CHECK(group.numel() == x.size(0), "group must name the group of each row");
     Tensor values = at::empty({groups, channels}, x.options()), winners = at::empty({groups, channels}, at::kInt);
     linear_max(torch_threads(), x.const_data_ptr<float>(),
@@ -127,9 +126,8 @@ std::tuple<Tensor, Tensor> points_of_boxes(const Tensor& xyz, const Tensor& boxe
     check_new_rows(count, "count");
     check_new_rows(total / 64 * count, "points of all boxes, over 64,");
     Tensor rows = at::empty({total, count}, at::kLong), filled = at::empty({total}, at::kLong);
-    points_of_boxes(torch_threads(), sets,
-                    {boxes.const_data_ptr<float>(), frame.const_data_ptr<int64_t>(), total}, count,
-                    rows.mutable_data_ptr<int64_t>(), filled.mutable_data_ptr<int64_t>());
+    points_of_boxes(torch_threads(), sets, {boxes.const_data_ptr<float>(), frame.const_data_ptr<int64_t>(), total},
+                    count, rows.mutable_data_ptr<int64_t>(), filled.mutable_data_ptr<int64_t>());
     return {rows, filled};
 }
 

@@ -2,7 +2,8 @@
 // mantissa, products and sums are float32.
 //
 // A tile of features is 16 pairs x DEPTH channels, a tile of weights DEPTH channels x 16, two channels side by side in
-// each 32-bit place, and a tile of sums 16 pairs x 16 (Intel's Architecture Instruction Set Extensions, chapter on AMX).
+// each 32-bit place, and a tile of sums 16 pairs x 16 (Intel's Architecture Instruction Set Extensions, chapter on
+// AMX).
 #pragma once
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
@@ -22,8 +23,8 @@
 
 namespace mink_pd::bf16 {
 
-constexpr int64_t SIDE = 16;       // pairs, and channels of sums, of a tile
-constexpr int64_t GATHERED = 32;   // pairs whose features are gathered at once: tiles cannot be loaded from rows apart
+constexpr int64_t SIDE = 16;        // pairs, and channels of sums, of a tile
+constexpr int64_t GATHERED = 32;    // pairs whose features are gathered at once: tiles cannot be loaded from rows apart
 constexpr int64_t MOST_DEPTH = 32;  // channels of a tile
 
 // Whether the system lets this process use the tiles' registers; it must be asked once.
@@ -41,7 +42,8 @@ inline int64_t padded_depth(int64_t in) { return (in + depth_of(in) - 1) / depth
 inline __m512 load_some(const float* from, int64_t count) {
     return _mm512_maskz_loadu_ps(count >= LANES ? 0xffff : __mmask16((1u << std::max<int64_t>(count, 0)) - 1), from);
 }
-inline __m512i widened(__m512 v) { return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(v)); }
+// Masks of all lanes: GCC 12 warns of its own header where there is none.
+inline __m512i widened(__m512 v) { return _mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)_mm512_cvtneps_pbh(v)); }
 
 // (rows, in) -> bfloat16 (rows, padded_depth(in))
 inline Scratch<uint16_t> round_rows(Pool& pool, const float* from, int64_t rows, int64_t in) {
@@ -69,7 +71,7 @@ inline Scratch<uint16_t> round_weights(Pool& pool, const float* weights, int64_t
             for (int64_t c = 0; c < depth; c += 2, to += 2 * SIDE) {
                 const __m512i even = widened(load_some(from + c * out + n, c < in ? out - n : 0));
                 const __m512i odd = widened(load_some(from + (c + 1) * out + n, c + 1 < in ? out - n : 0));
-                _mm512_storeu_si512(to, _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
+                _mm512_storeu_si512(to, _mm512_or_si512(even, _mm512_maskz_slli_epi32(0xffff, odd, 16)));
             }
     });
     return rounded;
@@ -96,7 +98,7 @@ void multiply_add() {
 // What one thread needs: the tiles' registers, set up while this lives, and room to work in. x and w as round_rows and
 // round_weights make them.
 class Worker {
-public:
+ public:
     Worker(const uint16_t* x, const uint16_t* w, int64_t in, int64_t width)
         : x_(x), w_(w), depth_(padded_depth(in)), step_(depth_of(in)), width_(width), rows_(GATHERED * depth_) {
         struct alignas(64) {
@@ -121,14 +123,13 @@ public:
             for (int64_t p = 0; p < some.count; ++p)
                 std::memcpy(rows_.data() + p * depth_, x_ + some.source[p] * depth_, depth_ * sizeof(uint16_t));
             for_each_panel(width_, [&](int64_t first, int64_t vectors) {
-                with_vectors(vectors, [&](auto v) {
-                    add_panel<v()>(some, w + first * depth_, y + first - first_row * width_);
-                });
+                with_vectors(vectors,
+                             [&](auto v) { add_panel<v()>(some, w + first * depth_, y + first - first_row * width_); });
             });
         }
     }
 
-private:
+ private:
     static constexpr int FEATURES = MAX_VECTORS, FIRST_WEIGHTS = FEATURES + 1;  // sums are 0 to MAX_VECTORS - 1
 
     template <int V>
@@ -146,11 +147,12 @@ private:
             }
             each([&](auto n) { store_tile<n()>(sums_ + (p * V + n()) * SIDE, V * SIDE * sizeof(float)); });
         }
-        for (int64_t p = 0; p < some.count; ++p)
+        for (int64_t p = 0; p < some.count; ++p) {
             UNROLL for (int v = 0; v < V; ++v) {
                 float* to = y + some.target[p] * width_ + v * LANES;
                 store(to, load(to) + load(sums_ + (p * V + v) * LANES));
             }
+        }
     }
 
     template <typename Use, int... N>

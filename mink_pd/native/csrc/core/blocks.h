@@ -36,8 +36,7 @@ inline int64_t padded(int64_t channels) { return (channels + LANES - 1) / LANES 
 // Splits padded channels into panels; calls use(first channel, vectors).
 template <typename Use>
 void for_each_panel(int64_t width, Use&& use) {
-    for (int64_t first = 0; first < width; first += PANEL)
-        use(first, std::min<int64_t>(PANEL, width - first) / LANES);
+    for (int64_t first = 0; first < width; first += PANEL) use(first, std::min<int64_t>(PANEL, width - first) / LANES);
 }
 
 inline Vector load(const float* from) {
@@ -91,20 +90,24 @@ void multiply(const int32_t* source, const int32_t* target, int64_t groups, cons
         for (int64_t panel = 0; panel < p.panels; ++panel, w += (p.in - p.channels) * V * LANES) {
             Vector sum[R][V];
             UNROLL for (int r = 0; r < R; ++r) {
-                UNROLL for (int v = 0; v < V; ++v) sum[r][v] = load(to[r] + v * LANES);
+                UNROLL for (int v = 0; v < V; ++v)
+                    sum[r][v] = load(to[r] + v * LANES);
             }
             int64_t c = 0;
             do {  // a loop that could end before its start would cost registers
                 Vector weight[V];
-                UNROLL for (int v = 0; v < V; ++v) hold(weight[v] = load(w + v * LANES));
+                UNROLL for (int v = 0; v < V; ++v)
+                    hold(weight[v] = load(w + v * LANES));
                 UNROLL for (int r = 0; r < R; ++r) {
                     const float value = row[r][c];
-                    UNROLL for (int v = 0; v < V; ++v) sum[r][v] += value * weight[v];
+                    UNROLL for (int v = 0; v < V; ++v)
+                        sum[r][v] += value * weight[v];
                 }
                 w += V * LANES;
             } while (++c < p.channels);
             UNROLL for (int r = 0; r < R; ++r) {
-                UNROLL for (int v = 0; v < V; ++v) store(to[r] + v * LANES, sum[r][v]);
+                UNROLL for (int v = 0; v < V; ++v)
+                    store(to[r] + v * LANES, sum[r][v]);
                 to[r] += V * LANES;
             }
         }
@@ -117,20 +120,24 @@ void outer(Pairs pairs, const float* x, int64_t x_stride, const float* y, int64_
            int64_t w_stride) {
     Vector sum[R][V];
     UNROLL for (int r = 0; r < R; ++r) {
-        UNROLL for (int v = 0; v < V; ++v) sum[r][v] = load(w + r * w_stride + v * LANES);
+        UNROLL for (int v = 0; v < V; ++v)
+            sum[r][v] = load(w + r * w_stride + v * LANES);
     }
     for (int64_t p = 0; p < pairs.count; ++p) {
         const float* from = x + pairs.source[p] * x_stride;
         const float* to = y + pairs.target[p] * y_stride;
         Vector gradient[V];
-        UNROLL for (int v = 0; v < V; ++v) gradient[v] = load(to + v * LANES);
+        UNROLL for (int v = 0; v < V; ++v)
+            gradient[v] = load(to + v * LANES);
         UNROLL for (int r = 0; r < R; ++r) {
             const float value = from[r];
-            UNROLL for (int v = 0; v < V; ++v) sum[r][v] += value * gradient[v];
+            UNROLL for (int v = 0; v < V; ++v)
+                sum[r][v] += value * gradient[v];
         }
     }
     UNROLL for (int r = 0; r < R; ++r) {
-        UNROLL for (int v = 0; v < V; ++v) store(w + r * w_stride + v * LANES, sum[r][v]);
+        UNROLL for (int v = 0; v < V; ++v)
+            store(w + r * w_stride + v * LANES, sum[r][v]);
     }
 }
 

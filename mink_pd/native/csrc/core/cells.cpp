@@ -18,8 +18,8 @@ namespace {
 constexpr int64_t ROWS_OF_A_TASK = 4096;
 constexpr int64_t MOST_GAP = 16;  // blocks between offsets of one line
 
-// Calls work(columns, first row, last row) for stretches of the rows, on all cores. The number of columns is known to the
-// compiler for images and for space, so that it can unroll loops over them.
+// Calls work(columns, first row, last row) for stretches of the rows, on all cores. The number of columns is known to
+// the compiler for images and for space, so that it can unroll loops over them.
 template <typename Work>
 void for_rows(Pool& pool, int64_t rows, int64_t columns, Work&& work) {
     split_tasks(pool, (rows + ROWS_OF_A_TASK - 1) / ROWS_OF_A_TASK, [&](int64_t first, int64_t last) {

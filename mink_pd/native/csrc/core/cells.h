@@ -1,8 +1,8 @@
 // Sites by the cells that they occupy.
 //
 // The cells of a box are numbered, the last axis running fastest; 64 of them in a row are a block, with a bit for each
-// that is occupied. Ranked by number, sites need no table from cell to row: the bits before a cell's count its rank, and
-// places at one offset from sites in order come in order too, so that a walk along the blocks finds them.
+// that is occupied. Ranked by number, sites need no table from cell to row: the bits before a cell's count its rank,
+// and places at one offset from sites in order come in order too, so that a walk along the blocks finds them.
 #pragma once
 
 #include <array>
@@ -46,7 +46,7 @@ struct Reach {
 // of sums. Cells are as long as the power of two that divides all coordinates and offsets of an axis, and the box has a
 // power of two of them along each: no division finds a cell again.
 class Numbering {
-   public:
+ public:
     Numbering(Pool& pool, std::span<const Coordinates> coordinates, const Reach& reach);
 
     int64_t axes() const { return int64_t(low_.size()) - 1; }
@@ -70,10 +70,10 @@ class Numbering {
     // Throws if a coordinate plus an offset may exceed 32 bits.
     void check_range() const;
 
-   private:
+ private:
     std::vector<int64_t> low_, size_;               // per column of the coordinates, in cells
     std::array<int, MOST_COLUMNS> unit_{}, bit_{};  // log2 of a cell's length, and where its index begins in a number
-    uint64_t origin_ = 0;  // unsigned: sums may wrap and come back
+    uint64_t origin_ = 0;                           // unsigned: sums may wrap and come back
 };
 
 // The sites of a map in the order of their cells.

@@ -54,8 +54,8 @@ void add_products(Pairs pairs, const float* x, int64_t in, const float* w, float
     const auto add = [&](int64_t first, int64_t vectors, int64_t panels) {
         const int64_t wide = vectors * LANES, step = std::min(in, CACHED_WEIGHTS / wide);
         for (int64_t c = 0; c < in; c += step) {
-            const Product product{x + c, in, std::min(step, in - c), w + first * in + c * wide, panels,
-                                  y + first, width, first_row};
+            const Product product{x + c, in,       std::min(step, in - c), w + first * in + c * wide, panels, y + first,
+                                  width, first_row};
             with_vectors(vectors, [&](auto v) { multiply_groups<v()>(pairs, product); });
         }
     };
@@ -119,8 +119,7 @@ void accumulate(Pool& pool, const Map& map, int64_t sources, int64_t out, const 
     const std::vector<int64_t> begins = begins_of(pool.threads(), list.tiles, joined);
     std::atomic<bool> inside{true};
     const auto is_inside = [&](int64_t at, int64_t pairs, int64_t first, int64_t count) {
-        return at >= 0 && pairs >= 0 && at + pairs <= list.pairs &&
-               all_within(list.source + at, pairs, 0, sources) &&
+        return at >= 0 && pairs >= 0 && at + pairs <= list.pairs && all_within(list.source + at, pairs, 0, sources) &&
                all_within(list.target + at, pairs, first, first + count);
     };
     share_tasks(pool, int64_t(begins.size()) - 1, [&](auto& take) {
@@ -138,10 +137,11 @@ void accumulate(Pool& pool, const Map& map, int64_t sources, int64_t out, const 
                     return;
                 }
                 if (pairs > 0)
-                    add({list.source + at, list.target + at, pairs},
-                        map.mirrored ? list.volume - 1 - k : k, sums.data(), first);
+                    add({list.source + at, list.target + at, pairs}, map.mirrored ? list.volume - 1 - k : k,
+                        sums.data(), first);
             }
-            for (int64_t r = 0; r < count; ++r) finish_row(epilogue, sums.data() + r * width, to + (first + r) * out, out);
+            for (int64_t r = 0; r < count; ++r)
+                finish_row(epilogue, sums.data() + r * width, to + (first + r) * out, out);
         }
     });
     require(inside, "a pair of a kernel map is not one of the rows");
@@ -231,7 +231,8 @@ struct OuterCuts {
     std::vector<int64_t> segments_of;  // each offset
 
     OuterCuts(int64_t threads, const PairList& list, int64_t in, int64_t out)
-        // The length of a segment must not depend on the threads, or results would; long ones bound the memory for parts.
+        // The length of a segment must not depend on the threads, or results would; long ones bound the memory for
+        // parts.
         : length(std::max(SHORTEST_SEGMENT, in * out / 2)), segments(1) {
         int64_t units = 0;
         for (int64_t k = 0; k < list.volume; ++k) {

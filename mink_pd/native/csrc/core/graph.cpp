@@ -61,8 +61,7 @@ std::vector<double> centre(Pool& pool, const float* from, const Adjacency& graph
     for (int64_t c = 0; c < channels; ++c) mean[c] = sum[c] / count;
     for_each_task(pool, (rows + SEGMENT - 1) / SEGMENT, [&](int64_t s) {
         for (int64_t row = s * SEGMENT; row < std::min(rows, (s + 1) * SEGMENT); ++row) {
-            for (int64_t c = 0; c < channels; ++c)
-                to[row * width + c] = float(from[row * channels + c] - mean[c]);
+            for (int64_t c = 0; c < channels; ++c) to[row * width + c] = float(from[row * channels + c] - mean[c]);
             std::fill(to + row * width + channels, to + (row + 1) * width, 0.f);
         }
     });
@@ -78,9 +77,11 @@ void sum_others(const Adjacency& graph, int64_t row, const float* x, int64_t wid
             Vector sum[V] = {};
             for (int64_t k = 0; k < graph.degree(row); ++k) {
                 const float* from = x + other[k] * width + first;
-                UNROLL for (int v = 0; v < V; ++v) sum[v] += load(from + v * LANES);
+                UNROLL for (int v = 0; v < V; ++v)
+                    sum[v] += load(from + v * LANES);
             }
-            UNROLL for (int v = 0; v < V; ++v) store(to + first + v * LANES, sum[v]);
+            UNROLL for (int v = 0; v < V; ++v)
+                store(to + first + v * LANES, sum[v]);
         });
     });
 }
@@ -119,8 +120,8 @@ void compare_centre(const Adjacency& graph, int64_t i, const Network& teacher, c
 
 // The edges that arrive at row j: d sums[0] / d (a of T and S), and the sums of b.
 template <int V, bool T, bool S>
-void compare_neighbour(const Adjacency& graph, int64_t j, const Network& teacher, const Network& student,
-                       int64_t width, const float* weight, int64_t first, const NetworkGradient& of_teacher,
+void compare_neighbour(const Adjacency& graph, int64_t j, const Network& teacher, const Network& student, int64_t width,
+                       const float* weight, int64_t first, const NetworkGradient& of_teacher,
                        const NetworkGradient& of_student) {
     const int32_t *i = graph.other + graph.start[j], *end = graph.other + graph.start[j + 1];
     Vector at[V], as[V], dt[V] = {}, ds[V] = {}, sum_t[V] = {}, sum_s[V] = {};
@@ -191,8 +192,10 @@ void transpose_edges(Pool& pool, const int64_t* from, int64_t edges, const int64
     for_each_task(pool, parts, [&](int64_t p) {
         const auto [first, last] = part(p);
         for (int64_t e = start[first]; e < start[last]; ++e) {
-            if (uint64_t(from[e]) < uint64_t(rows)) ++position[p * rows + from[e]];
-            else inside.store(false, std::memory_order_relaxed);
+            if (uint64_t(from[e]) < uint64_t(rows))
+                ++position[p * rows + from[e]];
+            else
+                inside.store(false, std::memory_order_relaxed);
         }
     });
     require(inside, "a neighbour lies outside the rows");

@@ -8,8 +8,8 @@
 
 namespace mink_pd {
 
-// Rows of one side and those at the other end of their edges: centres and their neighbours, or the transposed. The edges
-// of row r are other[start[r]] .. other[start[r + 1] - 1].
+// Rows of one side and those at the other end of their edges: centres and their neighbours, or the transposed. The
+// edges of row r are other[start[r]] .. other[start[r + 1] - 1].
 struct Adjacency {
     const int32_t *start, *other;  // (rows + 1,), (edges,)
     int64_t rows, edges;

@@ -33,7 +33,7 @@ struct Block {
 // Points sorted by the cell of a grid.
 template <int D>
 class Grid {
-   public:
+ public:
     std::array<std::vector<float>, D> places;  // by cell
     std::vector<uint32_t> rows;                // by cell, ascending within one
     std::vector<int32_t> start;                // (cells + 1,)
@@ -104,7 +104,7 @@ class Grid {
         return nearest > 0 ? float(nearest * nearest * (1 - 1e-5)) : 0.f;
     }
 
-   private:
+ private:
     // Cells so small that a point shares its cell with about `wanted` others, where the points are.
     void choose_edge(const float* points, double wanted) {
         double volume = 1, longest = 0;
@@ -147,7 +147,7 @@ class Grid {
 // One thread's candidates and the sorting of them.
 template <int D>
 class Search {
-   public:
+ public:
     Search(const Grid<D>& grid, int64_t k) : grid_(grid), k_(k), bins_(std::clamp<int64_t>(2 * k, 16, MOST_BINS)) {
         begin_.resize(bins_ + 1);
     }
@@ -157,8 +157,7 @@ class Search {
         grid_.for_each_run(block, [&](int64_t begin, int64_t end) {
             const int64_t some = end - begin;
             if (int64_t(rows_.size()) < count_ + some) resize(2 * (count_ + some));
-            for (int d = 0; d < D; ++d)
-                std::copy_n(grid_.places[d].data() + begin, some, places_[d].data() + count_);
+            for (int d = 0; d < D; ++d) std::copy_n(grid_.places[d].data() + begin, some, places_[d].data() + count_);
             std::copy_n(grid_.rows.data() + begin, some, rows_.data() + count_);
             count_ += some;
         });
@@ -194,7 +193,7 @@ class Search {
         return true;
     }
 
-   private:
+ private:
     // Distances >= 0 sort as their bits do.
     static uint64_t key(float distance, uint32_t row) {
         return uint64_t(std::bit_cast<uint32_t>(distance)) << 32 | row;
@@ -282,9 +281,8 @@ void search(Pool& pool, const float* places, int64_t count, const float* points,
                      reach += std::max<int64_t>(1, reach / 4)) {
                     const Block<D> block = grid.block(cell, reach);
                     search.collect(block);
-                    std::erase_if(open, [&](int32_t q) {
-                        return search.nearest(block, places + int64_t(q) * D, to + q * k);
-                    });
+                    std::erase_if(
+                        open, [&](int32_t q) { return search.nearest(block, places + int64_t(q) * D, to + q * k); });
                 }
             }
     });

@@ -79,7 +79,7 @@ struct Pair {
 
 // The pairs of ROWS_AT_ONCE coarse sites after the other, by offset; counts them by (tile, offset).
 class PairFinder {
-   public:
+ public:
     PairFinder(const std::vector<Line>& lines, int64_t offsets, const std::vector<Block>& fine)
         : lines_(lines), fine_(fine), pairs_(offsets * ROWS_AT_ONCE), found_(offsets) {}
 
@@ -109,7 +109,7 @@ class PairFinder {
         return result;
     }
 
-   private:
+ private:
     const std::vector<Line>& lines_;
     const std::vector<Block>& fine_;
     std::vector<Pair> pairs_;  // (offsets, ROWS_AT_ONCE)
@@ -155,8 +155,10 @@ bool sort_by_target(Pool& pool, const PairList& list, int64_t rows, const PairMe
             new_source[at] = partner[row];
             new_target[at++] = int32_t(row);
         }
-        if (at != list.end(k)) once.store(false, std::memory_order_relaxed);
-        else fill_column(start + k, volume, tiles, new_target, int32_t(list.begin(k)), int32_t(at));
+        if (at != list.end(k))
+            once.store(false, std::memory_order_relaxed);
+        else
+            fill_column(start + k, volume, tiles, new_target, int32_t(list.begin(k)), int32_t(at));
     });
     require(once, "a row meets several others at one offset");
     return true;
@@ -242,7 +244,8 @@ void look_up(Pool& pool, const Coordinates& fine, const Coordinates& coarse, con
     split_tasks(pool, int64_t(pairs.size()), [&](int64_t task, int64_t end) {
         PairFinder finder(lines, searched, blocks);
         for (; task < end; ++task)
-            pairs[task] = finder.find(piece_at(task * ROWS_AT_ONCE), piece_at((task + 1) * ROWS_AT_ONCE), start, volume);
+            pairs[task] =
+                finder.find(piece_at(task * ROWS_AT_ONCE), piece_at((task + 1) * ROWS_AT_ONCE), start, volume);
     });
     const int64_t found = sum_up(start, tiles, volume, searched), total = halved ? 2 * found - rows : found;
     Scratch<int32_t> own_source(in_order ? 0 : total), own_target(in_order ? 0 : total);

@@ -35,8 +35,8 @@ struct PairMemory {
 void neighbours(Pool& pool, const Coordinates& fine, const Coordinates& coarse, const Offsets& offsets,
                 const PairMemory& result);
 
-// The same pairs with the roles exchanged, for `rows` rows that become targets. Returns false if the exchanged lists are
-// in order as they are: then only the table is made.
+// The same pairs with the roles exchanged, for `rows` rows that become targets. Returns false if the exchanged lists
+// are in order as they are: then only the table is made.
 bool inverse(Pool& pool, const PairList& pairs, int64_t rows, const PairMemory& result);
 
 // Every coordinate + offset that is a multiple of `step`, once, in the order of frames, then axes: (N, 1 + D).

@@ -16,7 +16,7 @@ using Allocate = std::function<T*(int64_t)>;
 // Uninitialised memory, aligned for vectors. A std::vector would write zeros first.
 template <typename T>
 class Scratch {
-   public:
+ public:
     explicit Scratch(int64_t count) {
         constexpr size_t ALIGNMENT = 64;
         const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -27,7 +27,7 @@ class Scratch {
     const T* data() const { return memory_.get(); }
     T& operator[](int64_t i) { return memory_.get()[i]; }
 
-   private:
+ private:
     struct Free {
         void operator()(T* memory) const { std::free(memory); }
     };

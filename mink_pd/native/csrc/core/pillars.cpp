@@ -48,8 +48,7 @@ std::vector<float> rows_of_channels(const LinearMap& map, int64_t width) {
     const int64_t channels = map.channels, features = map.features;
     std::vector<float> rows((features + 1) * width, 0.f);
     for (int64_t c = 0; c < channels; ++c) {
-        for (int64_t f = 0; f < features; ++f)
-            rows[f * width + c] = map.weight[c * features + f];
+        for (int64_t f = 0; f < features; ++f) rows[f * width + c] = map.weight[c * features + f];
         rows[features * width + c] = map.bias[c];
     }
     return rows;
@@ -69,10 +68,12 @@ void largest(const float* x, int64_t features, const int32_t* rows, int64_t coun
     for (int64_t r = 0; r < count; ++r) {
         const float* row = x + rows[r] * features;
         Vector sum[V];
-        UNROLL for (int v = 0; v < V; ++v) sum[v] = bias[v];
+        UNROLL for (int v = 0; v < V; ++v)
+            sum[v] = bias[v];
         const float* weight = w;
         for (int64_t f = 0; f < features; ++f, weight += width) {
-            UNROLL for (int v = 0; v < V; ++v) sum[v] += row[f] * load(weight + v * LANES);
+            UNROLL for (int v = 0; v < V; ++v)
+                sum[v] += row[f] * load(weight + v * LANES);
         }
         UNROLL for (int v = 0; v < V; ++v) {
             const Integers smaller = sum[v] <= best[v];

@@ -53,7 +53,7 @@ struct Buckets {
     }
     static Place place(const float* xyz) { return {xyz[0], xyz[1], xyz[2]}; }
 
-   private:
+ private:
     void split(const float* xyz, int64_t first, int64_t last) {
         Bucket box{first, last, place(xyz + 3 * rows[first]), place(xyz + 3 * rows[first])};
         for (int64_t i = first; i < last; ++i)

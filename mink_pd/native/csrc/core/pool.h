@@ -8,7 +8,7 @@
 namespace mink_pd {
 
 class Pool {
-   public:
+ public:
     using Body = std::function<void(int64_t first, int64_t last)>;
 
     virtual ~Pool() = default;
@@ -21,7 +21,7 @@ class Pool {
 // Threads of its own, which sleep while there is nothing to do. For one caller at a time; a caller that finds the
 // threads busy, or that is one of them, does its work alone.
 class ThreadPool final : public Pool {
-   public:
+ public:
     explicit ThreadPool(int64_t threads);
     ~ThreadPool() override;
     ThreadPool(const ThreadPool&) = delete;
@@ -30,7 +30,7 @@ class ThreadPool final : public Pool {
     int64_t threads() const override;
     void run(int64_t count, const Body& body) override;
 
-   private:
+ private:
     struct State;
     std::unique_ptr<State> state_;
 };

@@ -60,7 +60,7 @@ void write_coordinates(Pool& pool, const Numbering& numbering, const std::vector
 
 // Leaves the cells whose last coordinate is a multiple of a step.
 class Multiples {
-   public:
+ public:
     Multiples(const Numbering& numbering, int64_t step)
         : numbering_(numbering), step_(int32_t(step >> numbering.unit())), corner_(numbering.axes() + 1) {
         for (int64_t bit = 0; bit < 64; bit += step_) pattern_ |= uint64_t(1) << bit;
@@ -73,7 +73,7 @@ class Multiples {
         }
     }
 
-   private:
+ private:
     const Numbering& numbering_;
     int32_t step_;  // in cells
     uint64_t pattern_ = 0;
@@ -109,8 +109,7 @@ void grow(Pool& pool, const Coordinates& coordinates, const Offsets& offsets, St
         residues[b] = residue(corner.data() + 1, 1, step);
     }
     const std::vector<Line> lines = lines_of(numbering, offsets);
-    for (const Line& line : lines)
-        wanted.push_back(residue(offsets[line.places.front().offset], -1, step));
+    for (const Line& line : lines) wanted.push_back(residue(offsets[line.places.front().offset], -1, step));
     // A task makes the blocks from a number to the next task's.
     std::vector<std::vector<Block>> grown((count + BLOCKS_AT_ONCE - 1) / BLOCKS_AT_ONCE);
     for_each_task(pool, int64_t(grown.size()), [&](int64_t task) {

@@ -19,12 +19,12 @@ namespace mink_pd {
 namespace {
 
 constexpr int64_t POINTS_AT_ONCE = 16384, WORDS_AT_ONCE = 256;
-constexpr int64_t MOST_CELLS_OF_AN_AXIS = 1 << 24;     // whole numbers that float32 tells apart
-constexpr int64_t MOST_CELLS = int64_t(1) << 38;       // whose bits take 800 MB
+constexpr int64_t MOST_CELLS_OF_AN_AXIS = 1 << 24;  // whole numbers that float32 tells apart
+constexpr int64_t MOST_CELLS = int64_t(1) << 38;    // whose bits take 800 MB
 constexpr const char* TOO_MANY_CELLS = "the grid has more than 2^38 cells";
 
 class Bits {
-   public:
+ public:
     explicit Bits(int64_t bits) : words_((bits + 63) / 64), before_(words_.size()) {}
 
     int64_t words() const { return int64_t(words_.size()); }
@@ -50,7 +50,7 @@ class Bits {
         return before_[bit >> 6] + __builtin_popcountll(words_[bit >> 6] & below);
     }
 
-   private:
+ private:
     std::vector<uint64_t> words_;
     std::vector<int32_t> before_;
 };
@@ -75,7 +75,8 @@ struct Grid {
             shape[axis] = float(grid.shape[axis]);
             require(std::isfinite(lower[axis]), "lower must be finite");
             require(std::isfinite(size[axis]) && size[axis] > 0, "size must be positive and finite");
-            require(grid.shape[axis] >= 1 && grid.shape[axis] <= MOST_CELLS_OF_AN_AXIS, "shape must be 1 to 2^24 cells");
+            require(grid.shape[axis] >= 1 && grid.shape[axis] <= MOST_CELLS_OF_AN_AXIS,
+                    "shape must be 1 to 2^24 cells");
             if (axis >= grid.dimensions) continue;
             stride[axis] = cells;
             require(!__builtin_mul_overflow(cells, grid.shape[axis], &cells), TOO_MANY_CELLS);

@@ -1,0 +1,125 @@
+"""Every compiled operator refuses wrong arguments with an exception: no bad access, no silent wrong answer."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mink_pd.native import build
+from mink_pd.native.operators import operators
+
+FUZZER = Path(__file__).with_name("operator_fuzzer.py")
+pytestmark = pytest.mark.skipif(operators() is None, reason="no compiled library here")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_wrong_argument_kills_the_process(seed: int) -> None:
+    done = subprocess.run([sys.executable, FUZZER, str(seed), "400"], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, f"exit {done.returncode} at: {lines[-1:]}\n{done.stderr[-3000:]}"
+    assert int(lines[-1].split()[0]) > 200, "the fuzzer's arguments are hardly ever wrong"
+
+
+def ints(*values: int) -> Tensor:
+    return torch.tensor(values, dtype=torch.int32)
+
+
+X, Y, W = torch.ones(3, 2), torch.ones(3, 4), torch.ones(1, 2, 4)
+TABLE = ints(0, 3).view(2, 1)  # one tile, one offset, three pairs
+BIAS, XYZ, BOX = torch.ones(3), torch.rand(2, 5, 3), torch.ones(1, 7)
+NAN = torch.full((2, 5, 3), float("nan"))
+START, ARRIVING = ints(0, 2, 3), ints(0, 1, 3)  # two centres, two neighbours, three edges
+EDGES, CENTRES = ints(0, 1, 1), ints(0, 0, 1)
+PAIRS = (ints(0, 1, 2), ints(0, 1, 2))
+PLAIN = (False, False, None, None, False, False)
+
+
+def voxelise(
+    ops: Any, frame: list[int], size: float = 1.0, shape: int = 4, frames: int = 2, dimensions: int = 3
+) -> Any:
+    box = torch.zeros(3), torch.full((3,), size), [shape] * 3
+    return ops.voxelise(torch.rand(2, 4), torch.tensor(frame), frames, *box, dimensions)
+
+
+def compare(ops: Any, start: Tensor, edges: Tensor, arriving: Tensor, centres: Tensor, weights: int = 2) -> Any:
+    rows = torch.ones(2, 32)
+    network = rows, rows, rows[0].clone()
+    return ops.compare_edges(*network, *network, torch.ones(weights), start, edges, arriving, centres, True, True)
+
+
+# What is wrong, and part of the message.
+WRONG: list[tuple[str, Callable[[Any], Any], str]] = [
+    ("source", lambda o: o.products(X, W, ints(0, 1, 3), PAIRS[1], TABLE, 3, *PLAIN), "not one of the rows"),
+    ("target", lambda o: o.products(X, W, PAIRS[0], ints(0, 1, -1), TABLE, 3, *PLAIN), "not one of the rows"),
+    ("rows", lambda o: o.products(X, W, *PAIRS, TABLE, 99, *PLAIN), "does not fit its rows"),
+    ("table", lambda o: o.products(X, W, *PAIRS, ints(0, 9).view(2, 1), 3, *PLAIN), "not one of the rows"),
+    ("weights", lambda o: o.products(X, torch.ones(1, 3, 4), *PAIRS, TABLE, 3, *PLAIN), "2 channels"),
+    ("outer source", lambda o: o.outer_products(X, Y, ints(0, 1, 9), PAIRS[1], TABLE), "not one of the rows"),
+    ("outer table", lambda o: o.outer_products(X, Y, *PAIRS, ints(0, 9).view(2, 1)), "does not fit its pairs"),
+    ("inverse row", lambda o: o.inverse(ints(0, 1, 7), PAIRS[1], TABLE, 3), "not one of the rows"),
+    ("inverse twice", lambda o: o.inverse(ints(2, 1, 2), PAIRS[1], TABLE, 3), "meets several others"),
+    ("twice", lambda o: o.neighbours(ints(0, 1, 0, 1).view(2, 2), ints(0, 1).view(1, 2), ints(0).view(1, 1)), "unique"),
+    ("range", lambda o: o.grow(ints(0, 2**31 - 1).view(1, 2), ints(1).view(1, 1), [1]), "fit into 32 bits"),
+    ("step", lambda o: o.strided(ints(0, 1).view(1, 2), [0]), "positive"),
+    ("group", lambda o: o.linear_max(X, X, BIAS, torch.tensor([0, 1, 5]), torch.tensor([1, 2])), "counts"),
+    ("empty group", lambda o: o.linear_max(X, X, BIAS, torch.zeros(3).long(), torch.tensor([3, 0])), "counts"),
+    ("winner", lambda o: o.linear_max_backward(Y, X, torch.full((3, 4), 3, dtype=torch.int32)), "winner"),
+    ("box frame", lambda o: o.points_of_boxes(XYZ, BOX, torch.tensor([2]), 4), "frame"),
+    ("box shape", lambda o: o.points_of_boxes(XYZ, BOX[:, :6].contiguous(), torch.tensor([0]), 4), "boxes must be"),
+    ("no radii", lambda o: o.ball_query(XYZ, XYZ, [], []), "not empty"),
+    ("fewer radii", lambda o: o.ball_query(XYZ, XYZ, [1.0], [4, 4]), "equally long"),
+    ("no points", lambda o: o.ball_query(XYZ[:, :0].contiguous(), XYZ, [1.0], [4]), "no points"),
+    ("frames differ", lambda o: o.ball_query(XYZ, XYZ[:1], [1.0], [4]), "frames"),
+    ("too many samples", lambda o: o.farthest_points(XYZ, 6), "fewer points"),
+    ("NaN", lambda o: o.farthest_points(NAN, 2), "finite"),
+    ("degree", lambda o: o.transpose_edges(torch.tensor([0, 1]), torch.tensor([3, -1]), 2), "degree"),
+    ("neighbour", lambda o: o.transpose_edges(torch.tensor([0, 5]), torch.tensor([1, 1]), 2), "outside the rows"),
+    ("moments", lambda o: o.edge_moments(X[:2], X[:2], START, ints(0, 1, 2), ARRIVING), "none of the rows"),
+    ("start", lambda o: o.edge_moments(X[:2], X[:2], ints(0, 5, 3), EDGES, ARRIVING), "descend"),
+    ("no channels", lambda o: o.edge_moments(X[:2, :0].clone(), X[:2, :0].clone(), START, EDGES, ARRIVING), "channel"),
+    ("edge", lambda o: compare(o, START, ints(0, 1, 9), ARRIVING, CENTRES), "none of the rows"),
+    ("centre", lambda o: compare(o, START, EDGES, ARRIVING, ints(0, 0, 2)), "none of the rows"),
+    ("weight", lambda o: compare(o, START, EDGES, ARRIVING, CENTRES, weights=1), "weight for each centre"),
+    ("frame", lambda o: voxelise(o, [0, 2]), "frame"),
+    ("size", lambda o: voxelise(o, [0, 1], size=0.0), "positive"),
+    ("cells", lambda o: voxelise(o, [0, 1], shape=1 << 20), "cells"),
+    ("dimensions", lambda o: voxelise(o, [0, 1], dimensions=5), "dimensions"),
+    ("k", lambda o: o.nearest(X, X, 4), "fewer points"),
+    ("float64", lambda o: o.nearest(X.double(), X, 1), "type Float"),
+    ("strided", lambda o: o.nearest(torch.ones(2, 3).t(), X, 1), "contiguous"),
+    ("0 dimensions", lambda o: o.nearest(torch.tensor(1.0), X, 1), "2 dimensions"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "message"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
+def test_a_wrong_argument_is_named(call: Callable[[Any], Any], message: str) -> None:
+    with pytest.raises(RuntimeError, match=message) as error:
+        call(operators())
+    assert "\n" not in str(error.value).split("Exception raised from")[0].strip()
+
+
+def test_another_device_is_refused() -> None:
+    with pytest.raises(NotImplementedError, match="Meta"):
+        operators().nearest(X.to("meta"), X.to("meta"), 1)
+    with pytest.raises(RuntimeError, match=r"CPU tensor|Meta tensors"):
+        operators().products(X, W, *(x.to("meta") for x in PAIRS), TABLE.to("meta"), 3, *PLAIN)
+
+
+def test_without_channels_products_are_the_shift() -> None:
+    shift = torch.tensor([1.0, -2.0])
+    y = operators().products(
+        X[:, :0].clone(), W[:, :0, :2].clone(), *PAIRS, TABLE, 3, False, False, None, shift, True, False
+    )
+    assert torch.equal(y, torch.tensor([[1.0, 0.0]] * 3))
+    assert operators().products(X, W[..., :0].clone(), *PAIRS, TABLE, 3, *PLAIN).shape == (3, 0)
+    assert operators().outer_products(X[:, :0].clone(), Y, *PAIRS, TABLE).shape == (1, 0, 4)
+
+
+def test_the_compiler_warns_of_nothing() -> None:
+    log = build.library_path().with_name(build.LOG)
+    assert "warning:" not in log.read_text()
