@@ -42,8 +42,8 @@ class _Convolution:
         """Convolve onto the sites that the layer makes itself, or onto given ones.
 
         ``epilogue`` is applied to the result; it is for inference and has no gradient on the fast path. With it, and
-        under torch's autocast to bfloat16 on a processor that multiplies it (``csrc/core/bf16.h``), features and weights are
-        rounded to bfloat16; sums are float32.
+        under torch's autocast to bfloat16 on a processor that multiplies it (``csrc/core/bf16.h``), features and
+        weights are rounded to bfloat16; sums are float32.
         """
         layer: Any = self
         if input.F.dtype != layer.kernel.dtype:  # under autocast; neither path takes half precision

@@ -46,8 +46,8 @@ def segment_linear_max(x: Tensor, weight: Tensor, bias: Tensor, rows: Tensor, co
     """Largest of W x + b in each group (M, C), for x (P, F), W (C, F), b (C,); ``rows`` (P,) names the group of each
     row, ``counts`` (M,) its size, at least 1.
 
-    On the CPU the values of all rows never exist: ``csrc/core/pillars.cpp`` keeps the winner of each group and channel, the
-    first of equal ones, and the gradients of W and b come from the winners alone. Rows that share a maximum nearly
+    On the CPU the values of all rows never exist: ``csrc/core/pillars.cpp`` keeps the winner of each group and channel,
+    the first of equal ones, and the gradients of W and b come from the winners alone. Rows that share a maximum nearly
     always are equal, and then it is the same gradient as :func:`segment_max` gives. x gets a gradient on the plain
     path only, which is taken where it wants one.
     """
