@@ -217,7 +217,10 @@ def make_folder(path: Path) -> None:
 
 
 def check_writable(path: Path | None) -> None:
-    """Raise DataError unless a file can be written at ``path``; None passes. To be called before long work."""
+    """Raise DataError unless a file can be written at ``path``; None passes. To be called before long work.
+
+    What killed processes have left in its folder goes (:func:`sweep`).
+    """
     if path is None:
         return
     goal = Path(os.path.realpath(path))
@@ -231,6 +234,7 @@ def check_writable(path: Path | None) -> None:
         handle, temporary = _open_part(goal.parent)
         os.close(handle)
         os.unlink(temporary)
+    sweep(goal.parent)
 
 
 def check_writable_folder(path: Path) -> None:

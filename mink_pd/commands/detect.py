@@ -7,6 +7,7 @@ from typing import get_args
 import torch
 from rich.progress import Progress
 
+from mink_pd import __version__
 from mink_pd.cli import console, progress
 from mink_pd.commands.input_clouds import POINTS, add_clouds, open_frames, recorded_as
 from mink_pd.commands.options import add_which, frequency, probability
@@ -63,6 +64,7 @@ def main(options: argparse.Namespace) -> None:
     if options.score is not None:
         config.model.nms.score = options.score
     settings = {
+        "mink_pd": __version__,
         "checkpoint": identity,
         "score": config.model.nms.score,
         "calib": None if options.calib is None else str(options.calib.resolve()),

@@ -112,6 +112,10 @@ class CloudFolder(Dataset):
             frame.boxes, frame.names = labels.boxes, labels.names
         return frame
 
+    def paths(self, index: int) -> list[Path]:
+        """The cloud and dataset.yaml."""
+        return [self.clouds[self.ids[index]], self.root / DESCRIPTION]
+
     def frame_names(self) -> list[np.ndarray]:
         """Class names of each frame's objects; an unlabelled frame has none."""
         return [self._labels_of(id).names if id in self.labels else np.zeros(0, np.str_) for id in self.ids]

@@ -51,6 +51,10 @@ class Dataset(ABC):
     def __getitem__(self, index: int, /) -> Frame:
         """Read frame ``index``. Raises DataError naming the file when one is malformed."""
 
+    def paths(self, index: int, /) -> list[Path]:
+        """The files that frame ``index`` is read from, if a subclass knows them."""
+        return []
+
     @abstractmethod
     def frame_names(self) -> list[np.ndarray]:
         """Class names of each frame's objects, without reading any cloud."""

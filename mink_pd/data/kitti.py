@@ -168,6 +168,12 @@ class Kitti(Dataset):
             ).astype(np.float32)
         return frame
 
+    def paths(self, index: int) -> list[Path]:
+        """The cloud, its calib file and its image."""
+        id = self.ids[index]
+        image = self.folder / "image_2" / f"{id}.png"
+        return [self._velodyne / f"{id}.bin", self.folder / "calib" / f"{id}.txt", image]
+
     def frame_names(self) -> list[np.ndarray]:
         """Class names of each frame's labelled objects, without reading any cloud."""
         paths = [self.folder / "label_2" / f"{id}.txt" for id in self.ids]

@@ -43,6 +43,7 @@ class KittiRaw:
             r0_rect=drive.calib.R_rect_00[:3, :3],
             velo_to_cam=drive.calib.T_cam0_velo_unrect[:3],
         )
+        self.calibration_files = [Path(drive.calib_path) / name for name in _CALIBRATION]
         self.image_size = _image_size(Path(drive.calib_path) / "calib_cam_to_cam.txt")
 
     def __len__(self) -> int:
@@ -54,6 +55,10 @@ class KittiRaw:
         if self.camera_view:
             points = points[in_camera_view(points, self.calibration, self.image_size)]
         return Frame(self.ids[index], points, calibration=self.calibration, image_size=self.image_size, dropped=dropped)
+
+    def paths(self, index: int) -> list[Path]:
+        """The scan and the drive's calibration."""
+        return [self.files[index], *self.calibration_files]
 
 
 def open_raw(

@@ -145,6 +145,10 @@ class NuScenes(Dataset):
             dropped=sum(cloud.dropped for cloud in clouds),
         )
 
+    def paths(self, index: int) -> list[Path]:
+        """The turns of the LiDAR and the tables, which say how they are joined."""
+        return [*(sweep.file for sweep in self.keyframes[index].sweeps), *table_files(self.root, self.version)]
+
     def frame_names(self) -> list[np.ndarray]:
         """Class names of each frame's objects that hold a point, without reading any cloud."""
         return [keyframe.names[keyframe.seen > 0] for keyframe in self.keyframes]

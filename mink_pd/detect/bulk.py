@@ -15,43 +15,48 @@ from pathlib import Path
 import yaml
 
 from mink_pd.config import Config
+from mink_pd.data.frame import Frame
 from mink_pd.detect.clouds import Frames, write_detections
 from mink_pd.detect.predict import detect_frames
+from mink_pd.detect.record import INPUTS, InputRecord, describe, digest
 from mink_pd.errors import ConfigError, DataError
-from mink_pd.files import make_folder, write_text
+from mink_pd.files import check_writable_folder, read_text, reading, write_text
 from mink_pd.models import Detector
 
 RECORD = "detect.yaml"  # beside NAME.txt and NAME.json
 LOOK_EVERY = 1.0  # seconds
+REMEDY = "--force replaces them (one process), another --out keeps them"
 
 
 class Bulk:
     """The output folder of all processes that detect in the same frames.
 
-    settings: what the detections depend on; the folder records it.
+    settings: what the detections depend on beside the frames; the folder records it.
     """
 
     def __init__(self, frames: Frames, out: Path, settings: dict[str, object], rank: int = 0, world: int = 1) -> None:
         self.frames, self.out, self.settings = frames, out, settings
         self.rank, self.world = rank, world
         self.dropped = 0  # points that were left out of the clouds that this process has read
+        self.unread: dict[int, str] = {}  # frames that cannot be read, and why
 
     def open(self, force: bool) -> None:
         """Make the folder or go on with it; ``force`` removes what it holds of these frames.
 
-        Raises ConfigError if that was found with other settings, and DataError, before this process writes, for a
-        frame of its share that cannot be read.
+        Raises ConfigError, before anything is written, if that was found with other settings or in other clouds of the
+        same names, or if nobody knows how; and DataError where the folder cannot be written.
         """
         if force and self.world > 1:
             raise ConfigError(f"--force is for a single process; remove {self.out}, or choose another --out")
         record = self.out / RECORD
+        done = [index for index in range(len(self.frames)) if self.done(index)]  # first: records are older
+        self.inputs = InputRecord(self.out)
+        self._check_known(record, done)
         if not force:
             self._check_same(record)
-        for index in range(self.rank, len(self.frames), self.world):
-            if force or not self.done(index):
-                self.frames[index]
-        make_folder(self.out)
-        for index in range(len(self.frames)) if force else ():
+            self._check_inputs(done)
+        check_writable_folder(self.out)
+        for index in done if force else ():
             for file in self._files(index):
                 file.unlink(missing_ok=True)
         write_text(record, yaml.safe_dump(self.settings, sort_keys=False))
@@ -61,17 +66,35 @@ class Bulk:
         return any(file.exists() for file in self._files(index))
 
     def detect(self, detector: Detector, config: Config) -> Iterator[int]:
-        """Detect until no frame is missing; yields, about once a second, how many are done."""
-        missing = (self.frames[index] for index in self._order() if not self.done(index))
+        """Detect until no frame is missing; yields, about once a second, how many are done.
+
+        Raises DataError at the end if frames could not be read; all others are done then.
+        """
         looked = time.monotonic()
-        for frame, found in detect_frames(detector, missing, config):
+        for frame, found in detect_frames(detector, self._missing(), config):
             write_detections(self.out, frame, found)
             self.dropped += frame.dropped
             if time.monotonic() - looked > LOOK_EVERY:
                 looked = time.monotonic()
                 names = set(os.listdir(self.out))
                 yield sum(not names.isdisjoint(file.name for file in self._files(i)) for i in range(len(self.frames)))
+        if self.unread:
+            others = f"; {len(self.unread)} of {len(self.frames)} clouds cannot be read, the others are done"
+            raise DataError(f"{next(iter(self.unread.values()))}{others}")
         yield len(self.frames)
+
+    def _missing(self) -> Iterator[Frame]:
+        """The frames that are not done yet, each recorded before it is detected in."""
+        for index in self._order():
+            if self.done(index):
+                continue
+            try:
+                frame = self.frames[index]
+            except DataError as error:
+                self.unread[index] = str(error)
+                continue
+            self.inputs.add(frame, self.frames.paths(index))
+            yield frame
 
     def objects(self) -> int:
         """How many objects the files of all frames hold."""
@@ -87,23 +110,35 @@ class Bulk:
         name = self.frames.ids[index]
         return self.out / f"{name}.txt", self.out / f"{name}.json"
 
+    def _check_known(self, record: Path, done: list[int]) -> None:
+        """Raise ConfigError for files by these names that no earlier call has written: perhaps somebody's labels."""
+        for index in done:
+            if not record.exists() or self.frames.ids[index] not in self.inputs.known:
+                file = next(file for file in self._files(index) if file.exists())
+                raise ConfigError(
+                    f"{file}: is in the way and of unknown origin ({RECORD} and {INPUTS} beside it do not know it);"
+                    " remove it, or choose another --out"
+                )
+
     def _check_same(self, record: Path) -> None:
-        remedy = "--force replaces them (one process), another --out keeps them"
-        found = any(self.done(index) for index in range(len(self.frames)))  # first: records are older than detections
         if not record.exists():
-            if found:
-                raise ConfigError(f"{self.out}: holds detections without {RECORD}, of unknown origin; {remedy}")
             return
-        try:
-            earlier = yaml.safe_load(record.read_text())
-            changed = [key for key in self.settings if earlier.get(key) != self.settings[key]]
-        except (OSError, ValueError, AttributeError, yaml.YAMLError):
-            raise DataError(f"{record}: cannot be read; {remedy}") from None
-        if changed:
-            key = changed[0]
-            raise ConfigError(
-                f"{self.out}: holds detections of {key} {earlier.get(key)}, now {self.settings[key]}; {remedy}"
-            )
+        with reading(record, DataError, REMEDY):
+            earlier = dict(yaml.safe_load(read_text(record, DataError, REMEDY, 100_000)))
+        for key, value in self.settings.items():
+            if earlier.get(key) != value:
+                raise ConfigError(f"{self.out}: holds detections of {key} {earlier.get(key)}, now {value}; {REMEDY}")
+
+    def _check_inputs(self, done: list[int]) -> None:
+        """Raise ConfigError if a frame that is done was found in another cloud. Files as they were are not read."""
+        for index in done:
+            known = self.inputs.known[self.frames.ids[index]]
+            paths = self.frames.paths(index)
+            if (paths and describe(paths) == known.files) or digest(self.frames[index]) == known.sha256:
+                continue
+            before, now = (f" {files[0].split(' ')[0]}" if files else "" for files in (known.files, describe(paths)))
+            what = f"another cloud of this name{before}" if before != now else f"the cloud{now} before it was changed"
+            raise ConfigError(f"{self.out}: holds detections of {self.frames.ids[index]} in {what}; {REMEDY}")
 
 
 def _count(file: Path) -> int:

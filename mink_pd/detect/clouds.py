@@ -34,6 +34,10 @@ class Frames(Protocol):
 
     def __getitem__(self, index: int, /) -> Frame: ...
 
+    def paths(self, index: int, /) -> list[Path]:
+        """The files that a frame is read from, if that is known: what tells quickly that it is as it was."""
+        ...
+
 
 @dataclass(frozen=True)
 class Source:
@@ -88,6 +92,11 @@ class PointFiles:
             if self.camera_view:
                 frame.points = frame.points[in_camera_view(frame.points, frame.calibration, frame.image_size)]
         return frame
+
+    def paths(self, index: int) -> list[Path]:
+        """The cloud, its calib file and its image."""
+        source = self.sources[index]
+        return [path for path in (source.path, source.calibration, source.image) if path is not None]
 
 
 def _read(path: Path, settings: PointsConfig) -> Cloud:

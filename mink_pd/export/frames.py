@@ -39,5 +39,9 @@ class SimulatedFrames:
             points[:, 4] = 0.05 * (np.arange(len(points)) % 10)
         return Frame(self.ids[index], points)
 
+    def paths(self, index: int) -> list[Path]:
+        """None: they come from no file."""
+        return []
+
     def __iter__(self) -> Iterator[Frame]:
         return (self[index] for index in range(len(self)))

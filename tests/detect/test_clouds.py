@@ -93,7 +93,12 @@ def test_kitti_files_with_a_calibration_and_json_without(kitti: Path, tmp_path: 
     bulk.open(force=False)
     assert list(bulk.detect(detector, Config())) == [2]
     assert bulk.objects() == 2
-    assert sorted(file.name for file in out.iterdir()) == ["000000.txt", "000001.json", "detect.yaml"]
+    assert sorted(file.name for file in out.iterdir()) == [
+        "000000.txt",
+        "000001.json",
+        "detect.inputs.jsonl",
+        "detect.yaml",
+    ]
     rows = json.loads((out / "000001.json").read_text())
     assert rows["names"] == ["Car"]
     assert rows["scores"] == [1.0]

@@ -1,6 +1,7 @@
 """tools/detect.py in several processes, some of which are killed, and called again."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import yaml
 from dying_detector import ROOT
 from tiny_kitti import write_data
 
+from mink_pd.detect.record import INPUTS
+from mink_pd.files import PART
 from mink_pd.sparse import multiplies_bf16
 
 Tool = Callable[..., CompletedProcess]
@@ -36,7 +39,8 @@ def detect(rank: int, at: int, *arguments: object) -> CompletedProcess:
 
 
 def written(out: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in out.iterdir() if not file.name.startswith(".")}
+    """The detections and their settings; the record of inputs has an order of its own."""
+    return {file.name: file.read_bytes() for file in out.iterdir() if file.name != INPUTS}
 
 
 def test_no_frame_is_lost_with_a_process_that_dies(teacher: Path, clouds: Path, tool: Tool, tmp_path: Path) -> None:
@@ -49,8 +53,10 @@ def test_no_frame_is_lost_with_a_process_that_dies(teacher: Path, clouds: Path, 
     died = detect(1, 3, teacher, clouds, "--out", out)
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert (died.stdout, died.stderr) == ("", "")
-    assert len(written(out)) == 1 + 2
-    times = {name: (out / name).stat().st_mtime_ns for name in written(out) if name != "detect.yaml"}
+    done = [name for name in written(out) if name != "detect.yaml"]
+    assert len(done) == 2
+    (out / f".abcdefgh{PART}").write_text("what it was writing")
+    times = {name: (out / name).stat().st_mtime_ns for name in done}
 
     survivor = detect(0, 0, teacher, clouds, "--out", out)
     assert survivor.returncode == 0, survivor.stderr
@@ -100,6 +106,59 @@ def test_detections_of_unknown_origin_are_left_alone(teacher: Path, clouds: Path
     assert refused.returncode == 2
     assert "unknown origin" in refused.stderr
     assert (out / "000000.json").read_text() == "{}"
+    labels = clouds / "training" / "label_2"
+    before = {file.name: file.read_bytes() for file in labels.iterdir()}
+    for force in ((), ("--force",)):
+        refused = tool("detect.py", teacher, clouds, "--out", labels, *force)
+        assert refused.returncode == 2
+        assert "label_2/000000.txt: is in the way and of unknown origin" in refused.stderr
+        assert {file.name: file.read_bytes() for file in labels.iterdir()} == before
+
+
+def test_another_cloud_of_the_same_name_does_not_pass_for_it(
+    teacher: Path, clouds: Path, tool: Tool, tmp_path: Path
+) -> None:
+    own, others = clouds / "training" / "velodyne" / "000000.bin", tmp_path / "others" / "000000.bin"
+    others.parent.mkdir()
+    shutil.copy(clouds / "training" / "velodyne" / "000001.bin", others)
+    out = tmp_path / "out"
+    assert tool("detect.py", teacher, own, "--out", out).returncode == 0
+    before = (out / "000000.json").read_bytes()
+    refused = tool("detect.py", teacher, others, "--out", out)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert f"holds detections of 000000 in another cloud of this name {own}; --force replaces" in refused.stderr
+    assert (out / "000000.json").read_bytes() == before
+    moved = tmp_path / "moved" / "000000.bin"
+    moved.parent.mkdir()
+    shutil.copy(own, moved)  # the same cloud elsewhere
+    assert "1 of them found earlier" in tool("detect.py", teacher, moved, "--out", out).stdout
+    cloud = bytearray(moved.read_bytes())
+    cloud[-1] ^= 1  # one bit, the same size
+    moved.write_bytes(cloud)
+    refused = tool("detect.py", teacher, moved, "--out", out)
+    assert "holds detections of 000000 in another cloud of this name" in refused.stderr
+    assert tool("detect.py", teacher, others, "--out", out, "--force").returncode == 0
+    assert tool("detect.py", teacher, others, "--out", tmp_path / "fresh").returncode == 0
+    assert (out / "000000.json").read_bytes() == (tmp_path / "fresh" / "000000.json").read_bytes() != before
+    os.utime(others)
+    assert "1 of them found earlier" in tool("detect.py", teacher, others, "--out", out).stdout
+    changed = bytearray(others.read_bytes())
+    changed[-1] ^= 1
+    others.write_bytes(changed)
+    refused = tool("detect.py", teacher, others, "--out", out)
+    assert f"in the cloud {others} before it was changed" in refused.stderr
+
+
+def test_another_calibration_is_another_input(teacher: Path, clouds: Path, tool: Tool, tmp_path: Path) -> None:
+    root, out = tmp_path / "training", tmp_path / "out"
+    shutil.copytree(clouds / "training", root)
+    cloud, calib = root / "velodyne" / "000005.bin", root / "calib" / "000005.txt"
+    assert tool("detect.py", teacher, cloud, "--out", out).returncode == 0
+    calib.write_text(calib.read_text().replace("7.215", "7.315"))
+    refused = tool("detect.py", teacher, cloud, "--out", out)
+    assert refused.returncode == 2
+    assert "before it was changed" in refused.stderr
 
 
 def test_force_is_for_one_process(

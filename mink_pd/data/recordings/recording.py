@@ -92,6 +92,10 @@ class Recording:
         data = self._container.read(self.topic, self._places[index])
         return self._frame(index, data)
 
+    def paths(self, index: int) -> list[Path]:
+        """The whole recording."""
+        return [self.path]
+
     def __iter__(self) -> Iterator[Frame]:
         for index, stored in enumerate(self._container.messages(self.topic)):
             yield self._frame(index, stored.data)
