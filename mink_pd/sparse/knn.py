@@ -12,9 +12,9 @@ def knn(queries: Tensor, references: Tensor, k: int) -> Tensor:
     """Rows (Q, min(k, R)) int64 of the nearest references (R, D) of each query (Q, D), nearest first.
 
     Coordinates are metric, so that anisotropic voxels count rightly. A query that is a reference finds itself first.
-    On the CPU in 2 or 3 dimensions compiled code (``csrc/core/knn.cpp``) finds them, equally near ones in the order of
-    their rows. Without it a k-d tree does; other devices and features (D > 3) take all distances and a partial sort. There
-    equally near ones come in any order: which of them are among the k may differ between a CPU and a GPU.
+    On the CPU in 2 or 3 dimensions compiled code (``csrc/core/knn.cpp``) finds them, equally near ones in the order
+    of their rows. Without it a k-d tree does; other devices and features (D > 3) take all distances and a partial
+    sort. There equally near ones come in any order: which of them are among the k may differ between a CPU and a GPU.
     """
     k = min(k, len(references))
     if queries.is_cuda or queries.shape[1] > 3:
