@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from mink_pd.config.models import BevDetectorConfig, NMSConfig, PillarEncoderConfig, VoxelEncoderConfig
-from mink_pd.config.section import Section
+from mink_pd.config.section import Count, Positive, Section, Share, Weight
 
 
 class CenterNMSConfig(NMSConfig):
@@ -15,17 +15,17 @@ class CenterNMSConfig(NMSConfig):
     """
 
     kind: Literal["rotated", "circle"] = "rotated"
-    iou: float = Field(0.2, ge=0, le=1)
-    radius: list[float] = Field([0.5], min_length=1)  # [m] of each task; one number: of all
+    iou: Share = 0.2
+    radius: list[Positive] = Field([0.5], min_length=1)  # [m] of each task; one number: of all
 
 
 class CenterLossConfig(Section):
     """Weights of the detection loss (CenterPoint, Yin et al. 2021, section 4.1), and the Gaussians of the heatmap."""
 
-    heatmap: float = 1.0
-    box: float = 0.25
-    velocity: float = 0.05  # of a component, in m/s
-    iou: float = 1.0  # of the IoU that ``head.iou`` predicts
+    heatmap: Weight = 1.0
+    box: Weight = 0.25
+    velocity: Weight = 0.05  # of a component, in m/s
+    iou: Weight = 1.0  # of the IoU that ``head.iou`` predicts
     overlap: float = Field(0.1, gt=0, lt=1)  # a Gaussian reaches as far as a moved box overlaps the object by this IoU
     min_radius: int = Field(2, ge=0)  # of a Gaussian, in cells of the head
 
@@ -33,10 +33,10 @@ class CenterLossConfig(Section):
 class CenterHeadConfig(Section):
     """What the centre head predicts, and how wide it is."""
 
-    channels: int = Field(64, ge=1)  # of the shared convolution and of each branch
+    channels: Count = 64  # of the shared convolution and of each branch
     velocity: bool = False  # predict velocities
     iou: bool = False  # predict each box's IoU with its object, and rectify the score by it
-    rectifier: float = Field(0.5, ge=0, le=1)  # a: score = heatmap^(1 - a) IoU^a
+    rectifier: Share = 0.5  # a: score = heatmap^(1 - a) IoU^a
 
 
 class CenterDetectorConfig(BevDetectorConfig):
