@@ -10,7 +10,7 @@ from benchmarks.inputs import Inputs
 from benchmarks.machine import scalar_milliseconds
 from benchmarks.row import Row
 from benchmarks.threads import OURS
-from mink_pd.data.kitti import IMAGE_SIZE
+from mink_pd.data.images import IMAGE_SIZE
 from mink_pd.data.labels import write_objects
 from mink_pd.data.objects import Objects
 from mink_pd.data.projection import detections_to_objects

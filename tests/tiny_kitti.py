@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from mink_pd.boxes.camera import camera_to_lidar
-from mink_pd.data.calibration import Calibration
-from mink_pd.data.kitti import IMAGE_SIZE, write_calibration
+from mink_pd.data.calibration import Calibration, write_calibration
+from mink_pd.data.images import IMAGE_SIZE
 from mink_pd.data.labels import write_objects
 from mink_pd.data.objects import Objects
 from mink_pd.data.projection import clip_boxes, project_boxes

@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 from mink_pd import __version__
 from mink_pd.cli import console, progress
-from mink_pd.commands.input_clouds import POINTS, add_clouds, open_frames, recorded_as
+from mink_pd.commands.input_clouds import POINTS, VIEW, add_clouds, open_frames, recorded_as
 from mink_pd.commands.options import add_which, frequency, probability
 from mink_pd.config import Config, TrainConfig
 from mink_pd.data.recordings import Recording
@@ -71,7 +71,8 @@ def main(options: argparse.Namespace) -> None:
         "bf16": options.bf16,
     }
     data = recorded_as(options, config.data)
-    settings |= data.model_dump(mode="json", include=set(POINTS))
+    settings |= data.model_dump(mode="json", include={*POINTS, *VIEW})
+    config.data = data
     frames = open_frames(options, data)
     detector.to(device)
     outputs = drive_outputs(options, frames, config.data.classes)

@@ -16,7 +16,8 @@ from mink_pd.data.recordings import Recording, describe, is_recording
 from mink_pd.detect.clouds import Frames, PointFiles
 from mink_pd.errors import ConfigError
 
-POINTS = ("columns", "dtype", "intensity", "own_vehicle", "returns")  # settings that detections depend on
+POINTS = ("columns", "dtype", "intensity", "own_vehicle", "returns")  # settings of the clouds
+VIEW = ("camera_view", "image_size")  # of what is kept of them
 
 
 def add_clouds(parser: argparse.ArgumentParser) -> None:
@@ -39,11 +40,14 @@ def add_clouds(parser: argparse.ArgumentParser) -> None:
     add("--columns", type=lambda names: names.split(","), metavar="NAMES", help=text)
     text = "their type, e.g. float64; data.dtype of the run if not given"
     add("--dtype", type=lambda names: names.split(",") if "," in names else names, help=text)
+    text = "keep all points and boxes, also those that the camera of a calib file does not see"
+    add("--all-around", action="store_true", help=text)
 
 
 def recorded_as(options: argparse.Namespace, data: DataConfig) -> DataConfig:
     """The data section with what the command line says of the clouds' columns. Raises ConfigError."""
     given = {key: getattr(options, key) for key in POINTS if getattr(options, key, None) is not None}
+    given |= {"camera_view": False} if options.all_around else {}
     try:
         return type(data).model_validate(data.model_dump() | given)
     except ValidationError as error:
@@ -71,7 +75,8 @@ def open_frames(options: argparse.Namespace, data: DataConfig) -> Frames:
     if options.topic:
         raise ConfigError("command line: --topic goes with a recording (.mcap, .bag, .db3 or a folder of ROS 2)")
     if options.inputs:
-        return PointFiles(options.inputs, options.calib, data.camera_view, data.point_features, data)
+        columns = data.point_features
+        return PointFiles(options.inputs, options.calib, data.camera_view, columns, data, data.image_size)
     if options.calib:
         raise ConfigError("command line: --calib goes with point clouds; a data set or drive has its own calibration")
     if options.split:

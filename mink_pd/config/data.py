@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, field_validator
 
 from mink_pd.config.points import PointsConfig
-from mink_pd.config.section import Folder, Positive, Range, Section, Span, Weight, check_span
+from mink_pd.config.section import Count, Folder, Positive, Range, Section, Span, Weight, check_span
 
 
 class ObjectNoise(Section):
@@ -45,6 +45,7 @@ class DataConfig(PointsConfig):
     range: Range = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)  # x, y, z from, x, y, z to [m]
     class_balanced: bool = False  # training frames repeated so that every class is in equally many (CBGS)
     camera_view: bool = True  # of clouds with a camera's calibration, keep only the points that the camera sees
+    image_size: tuple[Count, Count] | None = None  # width, height [px] of the camera's images where there are none
     workers: int = Field(1, ge=0)
     cache_mb: float = Field(1000, ge=0)  # memory for decoded training frames, all workers together; 0: read them anew
     augment: AugmentConfig = AugmentConfig()

@@ -1,8 +1,23 @@
-"""Calibration between LiDAR and camera, as KITTI's calib files give it."""
+"""Calibration between LiDAR and camera, and KITTI's files of it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+from mink_pd.errors import DataError
+from mink_pd.files import read_text, whole_file
+
+_REMEDY = "give a KITTI calib file"
+# The object benchmark's keys, those of tracking, and those of odometry and raw data.
+_P2 = ("P2", "P_rect_02")
+_R0 = ("R0_rect", "R_rect", "R_rect_00")
+_TR = ("Tr_velo_to_cam", "Tr_velo_cam")
+_ODOMETRY = "Tr"  # LiDAR -> rectified camera frame, in files without a rectifying rotation
+_ORTHOGONAL = 1e-2  # by which R R' may differ from 1; files have six digits or more
+_FARTHEST = 100.0  # of LiDAR and camera from each other [m]
+_LARGEST = 1e6  # of an entry of P2 [px]
+_SHORTEST_FOCUS = 10.0  # [px]; a projection of fewer is a placeholder, such as the identity
 
 
 @dataclass
@@ -16,6 +31,11 @@ class Calibration:
     p2: np.ndarray
     r0_rect: np.ndarray
     velo_to_cam: np.ndarray
+
+    @property
+    def has_camera(self) -> bool:
+        """Whether p2 is that of a camera; layouts of a LiDAR alone fill it with the identity or the like."""
+        return bool(min(abs(self.p2[0, 0]), abs(self.p2[1, 1])) >= _SHORTEST_FOCUS)
 
     @property
     def camera_from_lidar(self) -> np.ndarray:
@@ -39,3 +59,90 @@ class Calibration:
         """(P, 3) rectified camera frame -> pixels (P, 2) and depth (P,) along the optical axis [m]."""
         image = points @ self.p2[:, :3].T + self.p2[:, 3]
         return image[:, :2] / image[:, 2:3], image[:, 2]
+
+
+def read_calibration(path: str | Path) -> Calibration:
+    """Read a calib file of KITTI's object, tracking or odometry benchmark.
+
+    Matrices may stand on one line or on several. Raises DataError naming the file and the key that is missing,
+    malformed, or no projection or rigid transform.
+    """
+    path = Path(path)
+    entries = read_entries(path)
+    p2 = matrix(path, entries, _P2, (3, 4))
+    if not any(key in entries for key in _R0) and _ODOMETRY in entries:
+        calibration = Calibration(p2, np.eye(3), matrix(path, entries, (_ODOMETRY,), (3, 4)))
+    else:
+        calibration = Calibration(p2, matrix(path, entries, _R0, (3, 3)), matrix(path, entries, _TR, (3, 4)))
+    check_calibration(path, calibration)
+    return calibration
+
+
+def check_calibration(path: Path, calibration: Calibration) -> None:
+    """Raise DataError where a matrix is not what its name says."""
+    p2 = calibration.p2
+    if np.abs(p2).max() > _LARGEST or abs(np.linalg.det(p2[:, :3])) < 1e-9:
+        raise DataError(f"{path}: P2 projects nothing (singular, or entries above {_LARGEST:g}); copy the file again")
+    for key, rotation in (("R0_rect", calibration.r0_rect), ("Tr_velo_to_cam", calibration.velo_to_cam[:, :3])):
+        off = np.abs(rotation @ rotation.T - np.eye(3)).max() if np.abs(rotation).max() < 2 else np.inf
+        if off > _ORTHOGONAL or np.linalg.det(rotation) < 0:
+            raise DataError(f"{path}: '{key}' does not hold a rotation; copy the file again")
+    distance = np.linalg.norm(calibration.velo_to_cam[:, 3])
+    if distance > _FARTHEST:
+        raise DataError(
+            f"{path}: 'Tr_velo_to_cam' puts the camera {distance:.3g} m from the LiDAR; it must be in metres, mend it"
+        )
+
+
+def read_entries(path: Path) -> dict[str, list[str]]:
+    """The words after each key of a calib file. A line that begins with a number continues the key before it."""
+    entries: dict[str, list[str]] = {}
+    key = ""
+    for line in read_text(path, remedy=_REMEDY).splitlines():
+        head, colon, rest = line.partition(":")
+        words = rest.split() if colon else line.split()
+        if colon:
+            key = head.strip()
+            entries[key] = words
+        elif words and not _is_number(words[0]):  # as in the tracking benchmark, without a colon
+            key = words[0]
+            entries[key] = words[1:]
+        elif key:
+            entries[key] += words
+    return entries
+
+
+def matrix(path: Path, entries: dict[str, list[str]], keys: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """The matrix under the first of the keys that there is. Raises DataError naming it."""
+    key = next((key for key in keys if key in entries), None)
+    count = int(np.prod(shape))
+    if key is None:
+        raise DataError(f"{path}: no key '{keys[0]}'; add its {count} numbers or copy the file again")
+    try:
+        values = np.array(entries[key], dtype=np.float64)
+    except ValueError:
+        raise DataError(f"{path}: '{key}' holds something that is not a number; mend the line") from None
+    if values.size != count or not np.isfinite(values).all():
+        raise DataError(f"{path}: '{key}' must hold {count} finite numbers, not {values.size}; mend the line")
+    return values.reshape(shape)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def write_calibration(path: str | Path, calibration: Calibration) -> None:
+    """Write a calib file with all the benchmark's keys, in its order and to its twelve digits.
+
+    Only camera 2 is known: the other cameras repeat it, because widespread readers find P2 by counting lines.
+    """
+    entries = {f"P{camera}": calibration.p2 for camera in range(4)}
+    entries |= {"R0_rect": calibration.r0_rect, "Tr_velo_to_cam": calibration.velo_to_cam}
+    entries["Tr_imu_to_velo"] = np.eye(4)[:3]
+    with whole_file(path) as file:
+        for key, values in entries.items():
+            file.write(f"{key}: {' '.join(f'{value:.12e}' for value in values.ravel())}\n")

@@ -1,13 +1,12 @@
 """KITTI's 3D object benchmark (Geiger et al., CVPR 2012), in its own layout.
 
 root/training/ and root/testing/, each with velodyne/ or velodyne_reduced/ (already cut to the camera's view),
-calib/, label_2/ (training only) and, if wanted, image_2/ (only the size is read); root/ImageSets/<split>.txt
+calib/, label_2/ (training only) and, if wanted, image_2/ (only the sizes are read); root/ImageSets/<split>.txt
 if present.
 """
 
 import hashlib
 import os
-import struct
 from collections.abc import Collection, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -18,70 +17,19 @@ import numpy as np
 from mink_pd.boxes.camera import camera_to_lidar
 from mink_pd.config import DataConfig
 from mink_pd.config.points import PointsConfig
-from mink_pd.data.calibration import Calibration
+from mink_pd.data.calibration import Calibration, read_calibration
 from mink_pd.data.dataset import Dataset
 from mink_pd.data.frame import Frame
+from mink_pd.data.frame_lists import read_frame_list
+from mink_pd.data.images import Size, size_of_image, usual_size
 from mink_pd.data.labels import DONT_CARE, read_all_objects, read_objects
 from mink_pd.data.points import read_cloud
-from mink_pd.data.projection import detections_to_objects, in_camera_view
+from mink_pd.data.projection import in_camera_view, project_boxes
 from mink_pd.errors import DataError
-from mink_pd.files import read_bytes, whole_file
+from mink_pd.files import read_bytes
 from mink_pd.registry import DATASETS
 
-__all__ = [
-    "IMAGE_SIZE",
-    "Kitti",
-    "detections_to_objects",
-    "png_size",
-    "read_calibration",
-    "write_calibration",
-]
-
-IMAGE_SIZE = (1242, 375)  # width, height [px] of most of the benchmark's images, for frames without an image
 _DEFAULT = PointsConfig()
-_SHAPES = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_velo_to_cam": (3, 4)}
-
-
-def read_calibration(path: str | Path) -> Calibration:
-    """Read a KITTI calib file. Raises DataError naming the file and the missing or malformed key."""
-    path = Path(path)
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise DataError(f"{path}: cannot be read ({reason}); give a KITTI calib file") from None
-    entries = dict(line.strip().split(":", 1) for line in lines if ":" in line)
-    matrices = {key: _matrix(path, key, entries.get(key), shape) for key, shape in _SHAPES.items()}
-    for key in ("R0_rect", "Tr_velo_to_cam"):
-        if abs(np.linalg.det(matrices[key][:, :3]) - 1) > 1e-2:
-            raise DataError(f"{path}: '{key}' does not hold a rotation; copy the file again")
-    return Calibration(matrices["P2"], matrices["R0_rect"], matrices["Tr_velo_to_cam"])
-
-
-def _matrix(path: Path, key: str, text: str | None, shape: tuple[int, int]) -> np.ndarray:
-    count = shape[0] * shape[1]
-    if text is None:
-        raise DataError(f"{path}: no key '{key}'; add its {count} numbers or copy the file again")
-    try:
-        values = np.array(text.split(), dtype=np.float64)
-    except ValueError:
-        raise DataError(f"{path}: '{key}' holds something that is not a number; mend the line") from None
-    if values.size != count or not np.isfinite(values).all():
-        raise DataError(f"{path}: '{key}' must hold {count} finite numbers, not {values.size}; mend the line")
-    return values.reshape(shape)
-
-
-def write_calibration(path: str | Path, calibration: Calibration) -> None:
-    """Write a calib file with all the benchmark's keys, in its order and to its twelve digits.
-
-    Only camera 2 is known: the other cameras repeat it, because widespread readers find P2 by counting lines.
-    """
-    entries = {f"P{camera}": calibration.p2 for camera in range(4)}
-    entries |= {"R0_rect": calibration.r0_rect, "Tr_velo_to_cam": calibration.velo_to_cam}
-    entries["Tr_imu_to_velo"] = np.eye(4)[:3]
-    with whole_file(path) as file:
-        for key, matrix in entries.items():
-            file.write(f"{key}: {' '.join(f'{value:.12e}' for value in matrix.ravel())}\n")
 
 
 class KittiConfig(DataConfig):
@@ -98,7 +46,7 @@ class Kitti(Dataset):
     file in ImageSets, "all" (every frame of training/), the path of a file with an id a line, or the ids
     themselves. "test" is read from testing/, everything else from training/.
     classes: names allowed in label files besides KITTI's own. camera_view: keep only the points that the
-    camera sees. max_frames: only the first so many.
+    camera sees. max_frames: only the first so many. image_size: width and height [px] where there are no images.
 
     Boxes hold every labelled object, whatever its class; DontCare regions are in ``Frame.dont_care``.
     Raises DataError at once when the layout is not as expected or files of the split are missing.
@@ -116,6 +64,7 @@ class Kitti(Dataset):
             camera_view=config.camera_view,
             max_frames=max_frames,
             point_settings=config,
+            image_size=config.image_size,
         )
 
     def __init__(
@@ -127,8 +76,10 @@ class Kitti(Dataset):
         camera_view: bool = True,
         max_frames: int | None = None,
         point_settings: PointsConfig = _DEFAULT,
+        image_size: Size | None = None,
     ) -> None:
         self.root = Path(root)
+        self.image_size = image_size
         self.point_settings = point_settings
         self.classes = tuple(classes)
         self.camera_view = camera_view
@@ -151,10 +102,12 @@ class Kitti(Dataset):
     def __getitem__(self, index: int) -> Frame:
         """Read frame ``index``. Raises DataError naming the file when one is malformed."""
         id = self.ids[index]
-        calibration = read_calibration(self.folder / "calib" / f"{id}.txt")
-        size = png_size(self.folder / "image_2" / f"{id}.png")
+        calib = self.folder / "calib" / f"{id}.txt"
+        calibration = read_calibration(calib)
+        size = size_of_image(self.folder / "image_2" / f"{id}.png") or self.image_size
         points, dropped = read_cloud(self._velodyne / f"{id}.bin", self.point_settings)  # (P, 4)
         if self.camera_view:
+            size = size or usual_size(calib, calibration)
             points = points[in_camera_view(points, calibration, size)]
         frame = Frame(id, points, calibration=calibration, image_size=size, dropped=dropped, labelled=self.labelled)
         if self.labelled:
@@ -166,6 +119,7 @@ class Kitti(Dataset):
             frame.boxes = camera_to_lidar(
                 objects.location, objects.dimensions, objects.rotation_y, calibration.camera_from_lidar
             ).astype(np.float32)
+            self._check_view(frame, calibration)
         return frame
 
     def paths(self, index: int) -> list[Path]:
@@ -173,6 +127,19 @@ class Kitti(Dataset):
         id = self.ids[index]
         image = self.folder / "image_2" / f"{id}.png"
         return [self._velodyne / f"{id}.bin", self.folder / "calib" / f"{id}.txt", image]
+
+    def _check_view(self, frame: Frame, calibration: Calibration) -> None:
+        """Raise DataError for an object whose points the cut to the camera's view has removed."""
+        if not self.camera_view or not len(frame.boxes):
+            return
+        behind = np.isnan(project_boxes(frame.boxes, calibration)).any(axis=1)  # (B,)
+        if behind.any():
+            row = int(behind.argmax())
+            x, y = frame.boxes[row, :2]
+            raise DataError(
+                f"{self.folder / 'label_2' / frame.id}.txt: the {frame.names[row]} at x {x:.1f}, y {y:.1f} m is behind"
+                " the camera, to whose view data.camera_view=true cuts the points; set data.camera_view=false"
+            )
 
     def frame_names(self) -> list[np.ndarray]:
         """Class names of each frame's labelled objects, without reading any cloud."""
@@ -190,7 +157,8 @@ class Kitti(Dataset):
     def fingerprint(self) -> str:
         """A digest that changes with the frames and their files (size, time): a key for what is derived from
         them."""
-        digest = hashlib.sha256(f"{self.camera_view} {self.classes}".encode())
+        reading = self.point_settings.model_dump_json(include=set(PointsConfig.model_fields))
+        digest = hashlib.sha256(f"{self.camera_view} {self.classes} {self.image_size} {reading}".encode())
         folders = {self._velodyne: ".bin", self.folder / "calib": ".txt"}
         if self.labelled:
             folders[self.folder / "label_2"] = ".txt"
@@ -204,10 +172,12 @@ class Kitti(Dataset):
     def _read_split(self, split: str | Path | Sequence[str]) -> list[str]:
         if not isinstance(split, str | Path):
             ids = list(split)
+            if len(set(ids)) < len(ids):
+                raise DataError(f"{self.root}: the given ids name a frame twice; name each once")
         elif split == "all":
             ids = sorted(Path(name).stem for name in _names(self.folder / "calib") if name.endswith(".txt"))
         else:
-            ids = _split_file(self.root, split).split()
+            ids = read_frame_list(_split_file(self.root, split))
         if not ids:
             raise DataError(f"{self.root}: split {split!r} names no frame; list one id a line, like 000000")
         return ids
@@ -236,29 +206,11 @@ class Kitti(Dataset):
             )
 
 
-def png_size(path: Path) -> tuple[int, int]:
-    """Width and height [px] from the header of a PNG file; KITTI's usual size where there is no such file."""
-    try:
-        with path.open("rb") as file:
-            header = file.read(24)
-    except FileNotFoundError:
-        return IMAGE_SIZE
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); mend or remove it") from None
-    if len(header) < 24 or not header.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise DataError(f"{path}: is not a PNG file; copy it again, or remove it (only its size is used)")
-    width, height = struct.unpack(">II", header[16:24])
-    return width, height
-
-
-def _split_file(root: Path, split: str | Path) -> str:
+def _split_file(root: Path, split: str | Path) -> Path:
     official = Path(str(resources.files("mink_pd.data"))) / "splits"
     for place in (root / "ImageSets" / f"{split}.txt", official / f"{split}.txt", Path(split)):
         if place.is_file():
-            try:
-                return place.read_text()
-            except (OSError, UnicodeDecodeError):
-                raise DataError(f"{place}: not a readable list of frames; write one id a line") from None
+            return place
     raise DataError(
         f"{root / 'ImageSets'}: no list for split '{split}'; use train, val, test or all, add {split}.txt"
         " with an id a line, or give the path of such a file"

@@ -72,7 +72,7 @@ class Bulk:
         """
         looked = time.monotonic()
         for frame, found in detect_frames(detector, self._missing(), config):
-            write_detections(self.out, frame, found)
+            write_detections(self.out, frame, found, unseen=not config.data.camera_view)
             self.dropped += frame.dropped
             if time.monotonic() - looked > LOOK_EVERY:
                 looked = time.monotonic()

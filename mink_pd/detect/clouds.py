@@ -10,8 +10,9 @@ from typing import Protocol
 import numpy as np
 
 from mink_pd.config.points import PointsConfig
+from mink_pd.data.calibration import read_calibration
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import IMAGE_SIZE, png_size, read_calibration
+from mink_pd.data.images import Size, size_of_image, usual_size
 from mink_pd.data.labels import write_objects
 from mink_pd.data.nuscenes import Sweep, read_sweep
 from mink_pd.data.points import SUFFIXES, Cloud, read_cloud, with_columns
@@ -52,7 +53,8 @@ class PointFiles:
     """Point cloud files as frames; their ids are the files' names.
 
     camera_view: keep only the points that the camera sees, of frames with a calibration. columns: of a point that the
-    detector sees; a file is one turn of the LiDAR, so its time lag is 0. settings: how the files are read.
+    detector sees; a file is one turn of the LiDAR, so its time lag is 0. settings: how the files are read. image_size:
+    of the camera, where there is no image.
     Raises DataError, before any cloud is read, for a path that is not there, two files of one name, or a bad
     calibration.
     """
@@ -64,7 +66,9 @@ class PointFiles:
         camera_view: bool,
         columns: int = 4,
         settings: PointsConfig = _DEFAULT,
+        image_size: Size | None = None,
     ) -> None:
+        self.image_size = image_size
         paths = [file for path in inputs for file in _files(path)]
         self.sources = [_source(path, calibration) for path in paths]
         self.ids = [path.name.removesuffix(SWEEP) if path.name.endswith(SWEEP) else path.stem for path in paths]
@@ -88,8 +92,9 @@ class PointFiles:
         frame = Frame(self.ids[index], with_columns(cloud.points, self.columns), dropped=cloud.dropped)
         if source.calibration is not None:
             frame.calibration = read_calibration(source.calibration)
-            frame.image_size = png_size(source.image) if source.image else IMAGE_SIZE
+            frame.image_size = (size_of_image(source.image) if source.image else None) or self.image_size
             if self.camera_view:
+                frame.image_size = frame.image_size or usual_size(source.calibration, frame.calibration)
                 frame.points = frame.points[in_camera_view(frame.points, frame.calibration, frame.image_size)]
         return frame
 
@@ -105,15 +110,15 @@ def _read(path: Path, settings: PointsConfig) -> Cloud:
     return read_cloud(path, settings)
 
 
-def write_detections(out: Path, frame: Frame, found: FrameDetections) -> None:
+def write_detections(out: Path, frame: Frame, found: FrameDetections, unseen: bool = False) -> None:
     """Write the detections of a frame: ID.txt (KITTI) with a calibration, else ID.json (LiDAR frame).
 
-    Boxes that the camera does not see have no place in KITTI's format.
+    unseen: write also boxes that the camera does not see, with an image box of zeros; they are left out otherwise.
     """
     if frame.calibration is None:
         write_json(out / f"{frame.id}.json", found)
     else:
-        write_objects(out / f"{frame.id}.txt", to_objects(frame, found))
+        write_objects(out / f"{frame.id}.txt", to_objects(frame, found, unseen))
 
 
 def write_json(path: Path, found: FrameDetections) -> None:
@@ -159,9 +164,12 @@ def _in_order(path: Path) -> list[str | int]:
 
 
 def _source(path: Path, calibration: Path | None) -> Source:
-    """The calib file of a cloud: as given, or where KITTI's layout has it."""
-    home = path.resolve().parents[1] if path.resolve().parent.name in SCANS else None
-    image = home / "image_2" / f"{path.stem}.png" if home else None
+    """The calib file and image of a cloud: as given, or where KITTI's layout has them.
+
+    The layout is sought around the path as it was given and, if it is a link, around what it points to.
+    """
+    homes = [place.parents[1] for place in (path.absolute(), path.resolve()) if place.parent.name in SCANS]
+    image = next((home / "image_2" / f"{path.stem}.png" for home in homes if (home / "image_2").is_dir()), None)
     if calibration is not None:
         file = calibration / f"{path.stem}.txt" if calibration.is_dir() else calibration
         if not file.is_file():
@@ -169,5 +177,5 @@ def _source(path: Path, calibration: Path | None) -> Source:
                 f"{file}: no such calib file; give --calib a file for all clouds, or a folder with one each"
             )
         return Source(path, file, image)
-    beside = home / "calib" / f"{path.stem}.txt" if home else None
-    return Source(path, beside if beside and beside.is_file() else None, image)
+    files = (home / "calib" / f"{path.stem}.txt" for home in homes)
+    return Source(path, next((file for file in files if file.is_file()), None), image)

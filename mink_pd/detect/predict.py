@@ -13,7 +13,7 @@ from torch import Tensor
 from mink_pd.config import Config
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import IMAGE_SIZE
+from mink_pd.data.images import IMAGE_SIZE
 from mink_pd.data.labels import write_objects
 from mink_pd.data.objects import Objects
 from mink_pd.data.projection import detections_to_objects

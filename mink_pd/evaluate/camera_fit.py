@@ -3,7 +3,9 @@
 import numpy as np
 
 from mink_pd.boxes.camera import camera_to_lidar
-from mink_pd.data.kitti import Kitti, png_size, read_calibration
+from mink_pd.data.calibration import read_calibration
+from mink_pd.data.images import IMAGE_SIZE, size_of_image
+from mink_pd.data.kitti import Kitti
 from mink_pd.data.labels import DONT_CARE, read_objects
 from mink_pd.data.projection import clip_boxes, project_boxes
 from mink_pd.evaluate.candidates import Scene
@@ -32,7 +34,7 @@ def _fitting(dataset: Kitti, id: str) -> np.ndarray:
     rows = read_objects(dataset.folder / "label_2" / f"{id}.txt", classes=dataset.classes, scores=False)
     rows = rows[rows.names != DONT_CARE]
     calibration = read_calibration(dataset.folder / "calib" / f"{id}.txt")
-    size = png_size(dataset.folder / "image_2" / f"{id}.png")
+    size = size_of_image(dataset.folder / "image_2" / f"{id}.png") or dataset.image_size or IMAGE_SIZE
     boxes = camera_to_lidar(rows.location, rows.dimensions, rows.rotation_y, calibration.camera_from_lidar)
     return _image_iou(rows.bbox, np.nan_to_num(clip_boxes(project_boxes(boxes, calibration), size)))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mink_pd.data.frame_lists import read_frame_list
 from mink_pd.data.labels import CLASSES, DONT_CARE, read_all_objects
 from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
@@ -114,7 +115,7 @@ def load_folders(
     for folder in (labels, detections):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; give the folder that holds the .txt files")
-    ids = _frame_list(frames) if frames else sorted(path.stem for path in detections.glob("*.txt"))
+    ids = read_frame_list(frames) if frames else sorted(path.stem for path in detections.glob("*.txt"))
     if not ids:
         raise DataError(f"{frames or detections}: no frame; give ids such as 000008, or files 000008.txt")
     _must_exist(labels, ids, "give its labels")
@@ -137,16 +138,6 @@ def _names_in(paths: Sequence[Path]) -> set[str]:
 
 def _read(paths: Sequence[Path], ids: Sequence[str], scores: bool | None, classes: Collection[str]) -> Frames:
     return dict(zip(ids, read_all_objects(paths, classes=classes, scores=scores), strict=True))
-
-
-def _frame_list(path: Path) -> Sequence[str]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; give a file with one frame id a line")
-    ids = path.read_text(encoding="utf-8").split()
-    if len(set(ids)) < len(ids):
-        twice = next(frame for row, frame in enumerate(ids) if frame in ids[:row])
-        raise DataError(f"{path}: frame {twice} is listed twice; list each frame once")
-    return ids
 
 
 def _must_exist(folder: Path, ids: Sequence[str], advice: str) -> None:

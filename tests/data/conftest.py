@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from mink_pd.boxes.camera import lidar_to_camera
-from mink_pd.data.calibration import Calibration
+from mink_pd.data.calibration import Calibration, write_calibration
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import write_calibration
 from mink_pd.data.labels import write_objects
 from mink_pd.data.objects import Objects
 

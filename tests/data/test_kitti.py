@@ -1,18 +1,19 @@
 import shutil
-import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mink_pd.boxes.camera import lidar_to_camera
 from mink_pd.boxes.geometry import corners, points_in_boxes
 from mink_pd.data import open_dataset
-from mink_pd.data.calibration import Calibration
-from mink_pd.data.kitti import Kitti, KittiConfig, detections_to_objects, read_calibration, write_calibration
+from mink_pd.data.calibration import Calibration, read_calibration, write_calibration
+from mink_pd.data.kitti import Kitti, KittiConfig
 from mink_pd.data.labels import read_objects, write_objects
-from mink_pd.data.projection import in_camera_view, project_boxes
+from mink_pd.data.projection import detections_to_objects, in_camera_view, project_boxes
 from mink_pd.errors import DataError
 
 
@@ -135,11 +136,48 @@ def test_a_bad_calibration_key_is_named(
     assert "\n" not in str(error.value)
 
 
-def test_a_singular_rotation_is_named(tmp_path: Path, camera: Calibration) -> None:
-    camera.r0_rect = np.zeros((3, 3))
-    write_calibration(tmp_path / "a.txt", camera)
-    with pytest.raises(DataError, match="'R0_rect' does not hold a rotation"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"r0_rect": np.zeros((3, 3))}, "'R0_rect' does not hold a rotation"),
+        ({"r0_rect": np.diag([1.0, 1, -1])}, "'R0_rect' does not hold a rotation"),
+        ({"r0_rect": np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 1]])}, "'R0_rect' does not hold a rotation"),
+        ({"r0_rect": np.diag([2.0, 0.5, 1])}, "'R0_rect' does not hold a rotation"),
+        ({"velo_to_cam": np.full((3, 4), 1e30)}, "'Tr_velo_to_cam' does not hold a rotation"),
+        ({"velo_to_cam": np.eye(4)[:3] + np.eye(3, 4, 3) * 1e4}, "'Tr_velo_to_cam' puts the camera"),
+        ({"p2": np.zeros((3, 4))}, "P2 projects nothing"),
+        ({"p2": np.eye(4)[:3] * 1e30}, "P2 projects nothing"),
+        ({"p2": np.array([[720.0, 0, 610, 0], [0, 0, 173, 0], [0, 0, 1, 0]])}, "P2 projects nothing"),
+    ],
+)
+def test_matrices_that_are_no_calibration_are_named(
+    tmp_path: Path, camera: Calibration, change: dict[str, np.ndarray], message: str
+) -> None:
+    write_calibration(tmp_path / "a.txt", replace(camera, **change))
+    with pytest.raises(DataError, match=message) as error:
         read_calibration(tmp_path / "a.txt")
+    assert str(error.value).startswith(f"{tmp_path / 'a.txt'}: ")
+
+
+def test_calib_files_of_other_benchmarks_and_on_several_lines(tmp_path: Path, camera: Calibration) -> None:
+    def text(values: np.ndarray) -> str:
+        return " ".join(f"{value:.12e}" for value in values.ravel())
+
+    files = {
+        "tracking": f"P2: {text(camera.p2)}\nR_rect {text(camera.r0_rect)}\nTr_velo_cam {text(camera.velo_to_cam)}\n",
+        "odometry": f"P2: {text(camera.p2)}\nTr: {text(camera.velo_to_cam)}\n",
+        "lines": "".join(
+            f"{key}:\n" + "".join(f"{text(row)}\n" for row in values)
+            for key, values in (("P2", camera.p2), ("R0_rect", camera.r0_rect), ("Tr_velo_to_cam", camera.velo_to_cam))
+        ),
+        "spaces": f"P2 :{text(camera.p2)}\r\n\r\nR0_rect : {text(camera.r0_rect)}\r\nTr: {text(camera.velo_to_cam)}\r\n"
+        f"Tr_velo_to_cam:{text(camera.velo_to_cam)}",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+        read = read_calibration(tmp_path / name)
+        for key, values in vars(camera).items():
+            np.testing.assert_allclose(getattr(read, key), values, rtol=1e-11, err_msg=name)
 
 
 # Projection
@@ -203,15 +241,52 @@ def test_test_frames_have_no_labels(kitti_root: Path) -> None:
     assert dataset[0].boxes.shape == (0, 7)
 
 
-def test_the_image_size_comes_from_the_image(kitti_root: Path) -> None:
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg"])
+def test_the_image_size_comes_from_the_image(kitti_root: Path, suffix: str) -> None:
     folder = kitti_root / "training" / "image_2"
     folder.mkdir()
-    header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 1224, 370)
-    (folder / "000000.png").write_bytes(header)
+    Image.new("RGB", (1224, 370)).save(folder / f"000000{suffix}")
     assert Kitti(kitti_root, "train")[0].image_size == (1224, 370)
-    (folder / "000000.png").write_bytes(b"GIF89a")
-    with pytest.raises(DataError, match=r"000000\.png: is not a PNG file"):
+    (folder / f"000000{suffix}").write_bytes(b"GIF89a")
+    with pytest.raises(DataError, match=rf"000000\{suffix}: is not an image"):
         Kitti(kitti_root, "train")[0]
+
+
+def test_another_camera_without_images_needs_a_size(kitti_root: Path, camera: Calibration) -> None:
+    """KITTI's own size is taken for its own cameras alone."""
+    for p2 in ([[900, 0, 960, 0], [0, 900, 540, 0], [0, 0, 1, 0]], np.eye(4)[:3]):
+        write_calibration(kitti_root / "training" / "calib" / "000000.txt", replace(camera, p2=np.array(p2)))
+        with pytest.raises(DataError, match=r"calib/000000\.txt: the camera's image size is not known.*image_size"):
+            Kitti(kitti_root, "train")[0]
+        assert len(Kitti(kitti_root, "train", camera_view=False)[0].points) > 0
+    assert Kitti(kitti_root, "train", image_size=(1920, 1080))[0].image_size == (1920, 1080)
+
+
+def test_an_object_behind_the_camera_is_not_cut_away_unsaid(kitti_root: Path) -> None:
+    path = kitti_root / "training" / "label_2" / "000000.txt"
+    rows = read_objects(path)
+    rows.location[0, 2] = -20
+    write_objects(path, rows)
+    with pytest.raises(DataError, match=r"000000\.txt: the Car at x .* is behind the camera.*data\.camera_view=false"):
+        Kitti(kitti_root, "train")[0]
+    assert len(Kitti(kitti_root, "train", camera_view=False)[0].boxes) == 3
+
+
+def test_a_list_that_names_a_frame_twice(kitti_root: Path) -> None:
+    (kitti_root / "ImageSets" / "train.txt").write_text("000000\n000001\n000000\n")
+    with pytest.raises(DataError, match=r"train\.txt: frame 000000 is listed twice"):
+        Kitti(kitti_root, "train")
+    with pytest.raises(DataError, match="twice"):
+        Kitti(kitti_root, ["000000", "000000"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_with_a_byte_order_mark(kitti_root: Path, encoding: str) -> None:
+    (kitti_root / "ImageSets" / "train.txt").write_text("000001\r\n000000\r\n", encoding=encoding)
+    assert Kitti(kitti_root, "train").ids == ["000001", "000000"]
+    (kitti_root / "ImageSets" / "train.txt").write_bytes("é".encode("latin-1"))
+    with pytest.raises(DataError, match=r"train\.txt: not a text file in UTF-8"):
+        Kitti(kitti_root, "train")
 
 
 def test_splits_by_name_path_and_ids(kitti_root: Path, tmp_path: Path) -> None:
@@ -267,7 +342,7 @@ def test_an_unknown_split_says_which_there_are(kitti_root: Path) -> None:
 
 def test_a_bad_file_is_named_when_its_frame_is_read(kitti_root: Path) -> None:
     dataset = Kitti(kitti_root, "train")
-    (kitti_root / "training" / "label_2" / "000001.txt").write_text("Horse 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n")
+    (kitti_root / "training" / "label_2" / "000001.txt").write_text("Horse 0 0 0 0 0 0 0 1 1 1 0 0 0 0\n")
     with pytest.raises(DataError, match=r"label_2/000001\.txt:1: unknown class 'Horse'"):
         dataset[1]
     assert Kitti(kitti_root, "train", classes=["Horse"])[1].names.tolist() == ["Horse"]

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -77,15 +78,28 @@ def test_frames_have_points_and_no_boxes(drive: Path) -> None:
     [
         "calib_cam_to_cam.txt",
         "calib_velo_to_cam.txt",
-        "calib_imu_to_velo.txt",
         "2011_09_26_drive_0005_sync",
         "2011_09_26_drive_0005_sync/velodyne_points",
-        "2011_09_26_drive_0005_sync/oxts/timestamps.txt",
     ],
 )
 def test_what_is_missing_is_named(drive: Path, lost: str) -> None:
     (drive / lost).rename(drive / "elsewhere")
     with pytest.raises(DataError, match=rf"{lost}.*: missing from the raw drive"):
+        open_raw(drive.parent, DATE, DRIVE)
+
+
+def test_neither_oxts_nor_a_plain_path_is_needed(drive: Path, tmp_path: Path) -> None:
+    shutil.rmtree(drive / f"{DATE}_drive_{DRIVE}_sync" / "oxts")
+    (drive / "calib_imu_to_velo.txt").unlink()
+    base = tmp_path / "raw [left] *?"
+    base.mkdir()
+    drive.rename(base / DATE)
+    assert len(open_raw(base, DATE, DRIVE)) == 2
+
+
+def test_a_shear_is_named(drive: Path) -> None:
+    write(drive / "calib_velo_to_cam.txt", {"R": [1, 0.5, 0, 0, 1, 0, 0, 0, 1], "T": [0, -0.08, -0.27]})
+    with pytest.raises(DataError, match=r"calib_velo_to_cam\.txt: .* does not hold a rotation"):
         open_raw(drive.parent, DATE, DRIVE)
 
 
@@ -99,7 +113,7 @@ def test_a_wrong_base_is_named(tmp_path: Path) -> None:
 def test_a_missing_calibration_key_is_one_line(drive: Path) -> None:
     path = drive / "calib_cam_to_cam.txt"
     path.write_text("".join(line for line in path.open() if not line.startswith("P_rect_02")))
-    with pytest.raises(DataError, match=r"drive_0005_sync: pykitti cannot read the drive .*P_rect_02") as error:
+    with pytest.raises(DataError, match=r"calib_cam_to_cam\.txt: no key 'P_rect_02'") as error:
         open_raw(drive.parent, DATE, DRIVE)
     assert "\n" not in str(error.value)
 

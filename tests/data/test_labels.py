@@ -3,8 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from mink_pd.data.labels import read_objects, write_objects
+from mink_pd.data.labels import read_all_objects, read_objects, write_objects
 from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
 
@@ -50,6 +52,9 @@ def test_official_label_files_come_back_byte_for_byte(
 def test_detections_lose_nothing_that_float32_holds(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     numbers = rng.uniform(-70, 70, (50, 12)).astype(np.float32).astype(np.float64)
+    numbers[:, 1:5] = np.sort(np.abs(numbers[:, 1:5]).reshape(50, 2, 2), axis=1).reshape(50, 4)
+    numbers[:, 5:8] = np.abs(numbers[:, 5:8]) + 0.1
+    numbers[:, 11] /= 20
     scores = rng.normal(size=50).astype(np.float32)
     rows = Objects(
         np.array(["Cyclist"] * 50), np.full(50, -1.0), np.full(50, -1), numbers[:, 0], numbers[:, 1:5],
@@ -92,8 +97,13 @@ def test_configured_classes_are_known(tmp_path: Path) -> None:
         (f"{CAR} 0.5", "16 fields instead of 15"),  # the lines before are labels
         (CAR.replace("20.50", "2O.50"), "'2O.50' is not a number"),
         (CAR.replace("20.50", "nan"), "holds a number that is NaN"),
-        (CAR.replace(" 1 ", " 1.5 "), "occluded is 1.5"),
+        (CAR.replace(" 1 ", " 1.5 "), "occluded (the third field) is not a whole number"),
         (CAR.replace("Car", "Kar"), "unknown class 'Kar'"),
+        (CAR.replace("1.60", "0.00"), "height, width or length is not above 0"),
+        (CAR.replace("1.60", "-1.60"), "height, width or length is not above 0"),
+        (CAR.replace("-1.57", "90.00"), "rotation_y is beyond 2 pi"),
+        (CAR.replace("10.00 20.50 30.25", "30.25 20.50 10.00"), "the image box goes from right to left"),
+        (CAR.replace("20.50 30.25 40.75", "40.75 30.25 20.50"), "the image box goes from right to left or from bottom"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -119,7 +129,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.txt: cannot be read"):
         read_objects(tmp_path / "none.txt")
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"a\.txt: is not a text file"):
+    with pytest.raises(DataError, match=r"a\.txt: not a text file"):
         read_objects(tmp_path / "a.txt")
 
 
@@ -138,3 +148,48 @@ def test_writing_into_a_missing_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(CAR)
     with pytest.raises(DataError, match="cannot be written"):
         write_objects(tmp_path / "none" / "a.txt", read_objects(tmp_path / "a.txt"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_marks_are_read_over(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.txt").write_text(f"{CAR}\r\n{DONT_CARE}\n", encoding=encoding)
+    assert read_objects(tmp_path / "a.txt").names.tolist() == ["Car", "DontCare"]
+
+
+def test_detections_in_the_image_alone_have_no_box_in_space(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Car -1 -1 -10 5 6 7 8 -1 -1 -1 -1000 -1000 -1000 -10 0.9\n")
+    assert read_objects(tmp_path / "a.txt").bbox.tolist() == [[5, 6, 7, 8]]
+
+
+def test_many_files_are_kept_apart_and_the_faulty_one_is_named(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{n}.txt" for n in range(5)]
+    for n, path in enumerate(paths):
+        path.write_text(f"{CAR} {n}.5\n" * n)
+    rows = read_all_objects(paths, scores=True)
+    assert [objects.score.tolist() for objects in rows if objects.score is not None][1:] == [
+        [n + 0.5] * n for n in range(1, 5)
+    ]
+    paths[3].write_text(f"{CAR} 0.5\n{CAR} 0.x5\n")
+    with pytest.raises(DataError, match=r"3\.txt:2: '0\.x5' is not a number"):
+        read_all_objects(paths, scores=True)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_files_are_named(tmp_path: Path, data: st.DataObject) -> None:
+    """Whatever is put in place of a part of a label file: rows of finite numbers, or one line that names the file."""
+    content = f"{CAR}\n{DONT_CARE}\n{CAR}\n".encode()
+    at, length = data.draw(st.integers(0, len(content))), data.draw(st.integers(0, 30))
+    odd = st.sampled_from([b"nan", b"1e999", b"-1", b"1_0", b"\xff\xfe", b"\x00", b"\n", b"inf", b"9" * 400])
+    content = content[:at] + data.draw(st.one_of(odd, st.binary(max_size=6))) + content[at + length :]
+    path = tmp_path / "a.txt"
+    path.write_bytes(content)
+    message = ""
+    try:
+        rows = read_objects(path)
+        assert np.isfinite(rows.location).all()
+        assert (rows.dimensions[rows.names != "DontCare"] > 0).all()
+    except DataError as error:
+        message = str(error)
+    assert not message or message.startswith(f"{path}:")
+    assert "\n" not in message

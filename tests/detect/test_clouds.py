@@ -8,11 +8,11 @@ import pytest
 from stand_in import MeanDetector
 
 from mink_pd.config import Config
-from mink_pd.data.calibration import Calibration
-from mink_pd.data.kitti import write_calibration
+from mink_pd.data.calibration import Calibration, write_calibration
 from mink_pd.data.labels import read_objects
 from mink_pd.detect.bulk import Bulk
-from mink_pd.detect.clouds import PointFiles
+from mink_pd.detect.clouds import PointFiles, write_detections
+from mink_pd.detect.predict import FrameDetections
 from mink_pd.errors import DataError
 
 AHEAD = np.array([[10, 0, 0, 0.5], [-10, 0, 0, 0.5]], np.float32)  # one point before the camera, one behind it
@@ -60,6 +60,33 @@ def test_calibration_for_all_or_for_each(kitti: Path, tmp_path: Path) -> None:
         assert PointFiles([cloud], calib, True)[0].calibration is not None
     with pytest.raises(DataError, match=r"calib/000001\.txt"):
         PointFiles([kitti / "velodyne" / "000001.bin"], kitti / "calib", True)
+
+
+def test_neighbours_of_a_link_and_of_what_it_points_to(kitti: Path, tmp_path: Path) -> None:
+    """calib/ beside the path as given comes first; else that beside the file itself."""
+    linked = tmp_path / "linked" / "velodyne"
+    linked.mkdir(parents=True)
+    (linked / "000000.bin").symlink_to(kitti / "velodyne" / "000000.bin")
+    assert PointFiles([linked], None, True)[0].calibration is not None
+    (tmp_path / "store").mkdir()
+    for name in ("000000.bin", "000001.bin"):
+        (kitti / "velodyne" / name).rename(tmp_path / "store" / name)
+        (kitti / "velodyne" / name).symlink_to(tmp_path / "store" / name)
+    frames = PointFiles([kitti], None, True)
+    assert frames[0].calibration is not None
+    assert frames[1].calibration is None
+
+
+def test_boxes_all_around_are_written_where_the_view_is_not_cut(kitti: Path, tmp_path: Path) -> None:
+    frame = PointFiles([kitti], None, camera_view=False)[0]
+    boxes = np.array([[15, 1, -1, 4, 2, 1.5, 0.3], [-15, 1, -1, 4, 2, 1.5, 0.3]], np.float32)
+    found = FrameDetections(boxes, np.array(["Car", "Car"]), np.array([0.9, 0.8], np.float32))
+    write_detections(tmp_path, frame, found)
+    assert len(read_objects(tmp_path / "000000.txt")) == 1
+    write_detections(tmp_path, frame, found, unseen=True)
+    rows = read_objects(tmp_path / "000000.txt")
+    assert rows.location[:, 2].round(3).tolist() == [15, -15]
+    assert rows.bbox[1].tolist() == [0, 0, 0, 0]
 
 
 def test_wrong_paths_are_named_before_any_cloud_is_read(kitti: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 from tiny_kitti import CALIBRATION, write_data
 
 from mink_pd.config import Config, EvaluateConfig
+from mink_pd.data.calibration import write_calibration
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import Kitti, KittiConfig, write_calibration
+from mink_pd.data.kitti import Kitti, KittiConfig
 from mink_pd.data.labels import read_objects, write_objects
 from mink_pd.data.objects import Objects
 from mink_pd.detect.predict import FrameDetections

@@ -347,7 +347,7 @@ def test_missing_folder_or_label_names_the_path(folders: tuple[Path, Path], tmp_
     labels, detections = folders
     with pytest.raises(DataError, match="nowhere"):
         load_folders(labels, tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"list\.txt: no such file"):
+    with pytest.raises(DataError, match=r"list\.txt: cannot be read"):
         load_folders(labels, detections, tmp_path / "list.txt")
     (labels / "000003.txt").unlink()
     with pytest.raises(DataError, match=r"label_2/000003\.txt"):

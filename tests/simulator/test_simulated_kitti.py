@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pykitti
 import pytest
 from scipy.spatial import cKDTree
 
-from mink_pd.data.kitti import Kitti, read_calibration
-from mink_pd.data.kitti_raw import _pykitti, open_raw
+from mink_pd.data.calibration import read_calibration
+from mink_pd.data.kitti import Kitti
+from mink_pd.data.kitti_raw import open_raw
 from mink_pd.errors import DataError
 from mink_pd.simulator import DATE, DRIVE, Settings, simulate, simulate_frame
 from mink_pd.simulator.drive import PERIOD, SPEED, write_drive
@@ -113,7 +115,7 @@ def drive_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def drive(drive_base: Path) -> Any:
-    return _pykitti().raw(str(drive_base), DATE, DRIVE)
+    return pykitti.raw(str(drive_base), DATE, DRIVE)
 
 
 def test_pykitti_reads_the_calibration(drive: Any) -> None:
