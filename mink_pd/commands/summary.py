@@ -14,6 +14,7 @@ from mink_pd.data.frame import Frame
 from mink_pd.data.points import with_columns
 from mink_pd.detect.clouds import PointFiles
 from mink_pd.detect.device import set_threads
+from mink_pd.export.timing import runtime_milliseconds
 from mink_pd.models import build_detector
 from mink_pd.models.cost import Cost, measure
 from mink_pd.simulator import simulate_frame
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--set", nargs="+", default=[], metavar="key=value", help="settings over the files', e.g. model.bev=dense")
     add("--frame", type=Path, metavar="CLOUD", help="point cloud to count on; a simulated one if not given")
     add("--compressions", type=compressions, default="1,2,4,8,16", metavar="LIST", help="model.compression of the rows")
+    add("--runtimes", action="store_true", help="the milliseconds of the same detectors exported, in each runtime")
     add("--repeats", type=positive, default=5, help="number of runs; the median time is shown")
 
 
@@ -41,15 +43,20 @@ def main(options: argparse.Namespace) -> None:
     for path, config in configs.items():
         set_threads(config.train)
         frame, what = choose_frame(options.frame, config.data.point_features)
-        costs = {}
+        costs, runtimes = {}, {}
         for compression in options.compressions:
             own = config.model_copy(update={"model": config.model.model_copy(update={"compression": compression})})
             torch.manual_seed(config.seed)
             batch = collate([frame], own.data.classes)
-            costs[compression] = measure(build_detector(own), [batch], options.repeats)
+            detector = build_detector(own)
+            costs[compression] = measure(detector, [batch], options.repeats)
+            if options.runtimes:
+                runtimes[compression] = runtime_milliseconds(detector, batch, options.repeats)
         heading = f"{path}: {config.model.name} on {what} of {len(frame.points):,} points"
         console.print(heading, soft_wrap=True)
         console.print(table(costs))
+        if runtimes:
+            console.print(runtime_table(runtimes))
     console.print("Weights are random; ms is the median from points to boxes.", soft_wrap=True)
 
 
@@ -74,6 +81,16 @@ def table(costs: dict[float, Cost]) -> Table:
             f"{cost.multiply_adds / 1e9:.3f} G", f"{teacher.multiply_adds / cost.multiply_adds:.1f}x",
             f"{cost.milliseconds:.0f}", f"{teacher.milliseconds / cost.milliseconds:.1f}x",
         )  # fmt: skip
+    return result
+
+
+def runtime_table(costs: dict[float, dict[str, float]]) -> Table:
+    """Milliseconds: a row a runtime, a column a compression."""
+    result = Table("ms, points to boxes")
+    for compression in costs:
+        result.add_column(f"{compression:g}x", justify="right")
+    for name in next(iter(costs.values())):
+        result.add_row(name, *(f"{cost[name]:.0f}" for cost in costs.values()))
     return result
 
 

@@ -57,12 +57,8 @@ def quantise(path: Path, canvases: list[np.ndarray], scratch: Path) -> Quantised
 
     Raises ExportError if its outputs differ from the float ones by more than RUINED of their variance.
     """
-    onnx, nncf = require("onnx"), require("nncf")
-    logging.getLogger("nncf").setLevel(logging.ERROR)
-    original = onnx.load(path)
-    data = nncf.Dataset(canvases, lambda canvas: {"canvas": canvas})
-    preset = nncf.QuantizationPreset.MIXED  # unsigned after ReLU, else symmetric
-    full = nncf.quantize(original, data, preset=preset, subset_size=len(canvases))
+    original = require("onnx").load(path)
+    full = quantised_model(original, canvases)
     names = [node.name for node in original.graph.node if node.op_type in _CONVOLUTIONS]
     probes = canvases[:PROBES]
     wanted = _run(original, probes, scratch)
@@ -80,6 +76,15 @@ def quantise(path: Path, canvases: list[np.ndarray], scratch: Path) -> Quantised
         )
     save_onnx(path, with_float(full, original, chosen))
     return result
+
+
+def quantised_model(model: Any, canvases: list[np.ndarray]) -> Any:
+    """An ONNX model with all convolutions in int8, calibrated on canvases (1, C, y, x)."""
+    nncf = require("nncf")
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    data = nncf.Dataset(canvases, lambda canvas: {"canvas": canvas})
+    preset = nncf.QuantizationPreset.MIXED  # unsigned after ReLU, else symmetric
+    return nncf.quantize(model, data, preset=preset, subset_size=len(canvases))
 
 
 def output_error(found: list[list[np.ndarray]], wanted: list[list[np.ndarray]]) -> float:

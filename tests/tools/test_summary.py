@@ -25,3 +25,13 @@ def test_settings_for_all_and_a_wrong_one(config: Path, tool: Tool) -> None:
     result = tool("summary.py", config, "--set", "model.bv=dense")
     assert result.returncode == 2
     assert "model.bev" in result.stderr
+
+
+def test_runtimes_beside_the_detector(config: Path, data: Path, tool: Tool) -> None:
+    for package in ("onnx", "onnxruntime", "openvino", "nncf"):
+        pytest.importorskip(package, reason="optional dependency: pip install 'mink_pd[export]'")
+    cloud = data / "training" / "velodyne" / "000000.bin"
+    result = tool("summary.py", config, "--frame", cloud, "--compressions", "4", "--repeats", "1", "--runtimes")
+    assert result.returncode == 0, result.stderr
+    for name in ("sparse", "torch dense", "ONNX Runtime", "ONNX Runtime int8", "OpenVINO", "OpenVINO int8"):
+        assert f"│ {name} " in result.stdout

@@ -1,0 +1,87 @@
+"""The C++ example, built against the ONNX Runtime that the Python package ships, finds what the detector finds."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from export.conftest import clusters
+from export.test_write import write
+from models.frames import nuscenes, pointpillars
+
+from mink_pd.config import Config
+from mink_pd.data.batch import collate
+from mink_pd.data.frame import Frame
+from mink_pd.data.points import read_points
+from mink_pd.export.detector import ExportedDetector
+
+SOURCE = Path(__file__).resolve().parents[2] / "examples" / "onnxruntime_cpp"
+HEADER = "onnxruntime_c_api.h"
+PLACES = ("/usr/include", "/usr/include/onnxruntime", "/usr/local/include", "/usr/local/include/onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example, built. ONNXRUNTIME_INCLUDE names the folder of ONNX Runtime's header, which no wheel ships."""
+    places = [Path(place) for place in (os.environ.get("ONNXRUNTIME_INCLUDE", ""), *PLACES) if place]
+    include = next((place for place in places if (place / HEADER).is_file()), None)
+    if include is None:
+        pytest.skip(f"{HEADER} is not here; set ONNXRUNTIME_INCLUDE to its folder in an ONNX Runtime release")
+    if shutil.which("cmake") is None or shutil.which("c++") is None:
+        pytest.skip("cmake or a C++ compiler is not here")
+    capi = Path(onnxruntime.__file__).parent / "capi"
+    library = next(iter(sorted(capi.glob("libonnxruntime.so.*"))), None)
+    if library is None:
+        pytest.skip(f"{capi} has no libonnxruntime.so")
+    build = tmp_path_factory.mktemp("build")
+    soname = build / "libonnxruntime.so.1"  # what the library calls itself
+    soname.symlink_to(library)
+    define = [f"-DONNXRUNTIME_INCLUDE={include}", f"-DONNXRUNTIME_LIBRARY={soname}"]
+    for command in (["cmake", "-S", SOURCE, "-B", build / "out", *define], ["cmake", "--build", build / "out"]):
+        subprocess.run(command, check=True, capture_output=True)
+    return build / "out" / "detect"
+
+
+def cloud(folder: Path, config: Config, seed: int) -> Path:
+    path = folder / "cloud.bin"
+    clusters(config, seed).points.astype("<f4").tofile(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [({}, {}), ({"bev": "dense"}, {"most": 400}), ({"max_points": 4, "empty_slots": True}, {}),
+     ({"head": {"places": "ends", "headings": [0.0, 1.57], "direction_offset": 0.5}}, {"int8": True})],
+)  # fmt: skip
+def test_it_prints_the_detectors_boxes(program: Path, model: dict, settings: dict, tmp_path: Path) -> None:
+    detector, folder, _ = write(pointpillars(**model), tmp_path, **settings)
+    path = cloud(tmp_path, detector.config, 5)
+    result = subprocess.run([program, folder, path], check=True, capture_output=True, text=True)
+    rows = [line.split() for line in result.stdout.splitlines()]
+    exported = ExportedDetector(folder)
+    with torch.inference_mode():
+        wanted = exported.detect(exported(collate([Frame("cloud", read_points(path))], detector.classes)))[0]
+    assert len(rows) == len(wanted.boxes) > 5
+    assert [row[0] for row in rows] == [detector.classes[label] for label in wanted.labels]
+    values = np.array([row[1:] for row in rows], float)
+    np.testing.assert_allclose(values[:, 0], wanted.scores, atol=1e-4)
+    turns = (values[:, 7] - wanted.boxes[:, 6].numpy()) / (2 * np.pi)
+    assert np.abs(turns - turns.round()).max() < 1e-3
+    np.testing.assert_allclose(values[:, 1:7], wanted.boxes[:, :6], rtol=1e-4, atol=1e-3)
+
+
+def test_what_it_cannot_run_is_one_line(program: Path, tmp_path: Path) -> None:
+    detector, folder, _ = write(nuscenes(), tmp_path)
+    path = cloud(tmp_path, detector.config, 5)
+    for arguments, text in (
+        ((folder, path), "this example runs PointPillars"),
+        ((tmp_path / "none", path), "model.yaml: cannot be read"),
+    ):
+        result = subprocess.run([program, *arguments], capture_output=True, text=True)
+        assert result.returncode == 2
+        assert text in result.stderr
+        assert result.stderr.count("\n") == 1
