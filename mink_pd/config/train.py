@@ -4,12 +4,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from mink_pd.config.section import Section
+from mink_pd.config.section import Folder, Section
 
 
 class TrainConfig(Section):
     """Optimiser, schedule and what is written when."""
 
+    # Run folder or weights file to start from, of any classes and range: what fits is taken. None: random weights.
+    initial: Folder | None = None
     epochs: int = Field(80, ge=1)
     batch_size: int = Field(4, ge=1)  # frames a process; a step sees batch_size x devices x nodes x accumulate
     accumulate: int = Field(1, ge=1)  # batches a step

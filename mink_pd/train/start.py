@@ -11,11 +11,12 @@ from mink_pd.data import open_dataset
 from mink_pd.data.loader import make_loader
 from mink_pd.detect.device import launch
 from mink_pd.distill import Distiller
-from mink_pd.errors import CheckpointError, DataError, MinkPDError
+from mink_pd.errors import CheckpointError, ConfigError, DataError, MinkPDError
 from mink_pd.evaluate.scorers import check_metric, make_scorer
 from mink_pd.files import reading
 from mink_pd.models import Detector, build_detector
-from mink_pd.models.checkpoint import load_detector
+from mink_pd.models.checkpoint import checkpoint_file, load_detector, read_config
+from mink_pd.models.initial import take_weights
 from mink_pd.processes import is_lost_process
 from mink_pd.train.environment import describe
 from mink_pd.train.loop import Trainer
@@ -41,7 +42,9 @@ def train(
     reads, or the settings do not fit.
     """
     run = RunFolder.of(config)
-    identified = identify(files or {})
+    initial = _initial_weights(config)
+    files = {**(files or {}), **({} if initial is None else {"initial": initial})}
+    identified = identify(files)
     first = getattr(rank_zero_only, "rank", 0) == 0  # known from torchrun's environment before the launch
     if first:
         run.check(config, identified, resume, force)
@@ -61,6 +64,7 @@ def train(
     fabric = launch(config.train)
     fabric.seed_everything(config.seed, verbose=False)
     objective = make_objective(config)
+    taken = take_weights(objective.detector, initial) if initial is not None and state is None else None
     share = {"rank": fabric.global_rank, "world": fabric.world_size, "seed": config.seed}
     with fabric.rank_zero_first(local=True):  # which builds the database of objects, if there is none; others read it
         loader = make_loader(datasets[0], config.data, batch_size=config.train.batch_size, training=True, **share)
@@ -74,6 +78,8 @@ def train(
     with Reporter(run, config.train.epochs, fabric.is_global_zero) as reporter:
         if scorer.note:
             reporter.say(f"{run}: {scorer.note}")
+        for line in taken.lines() if taken is not None else ():
+            reporter.say(line)
         trainer = Trainer(objective, loader, evaluate, config, run, fabric, reporter)
         if state is not None:
             with reading(run.state, CheckpointError, "--force starts the training again"):
@@ -95,6 +101,15 @@ def train(
     return run
 
 
+def _initial_weights(config: Config) -> Path | None:
+    """The weights file that the training starts from. Raises CheckpointError where it is none of ours."""
+    if config.train.initial is None:
+        return None
+    file = checkpoint_file(config.train.initial)
+    read_config(file)
+    return file
+
+
 def train_detector(config: Config, resume: bool = False, force: bool = False) -> RunFolder:
     """Train the configured detector alone."""
     return train(config, lambda c: DetectionObjective(build_detector(c)), resume, force)
@@ -102,6 +117,8 @@ def train_detector(config: Config, resume: bool = False, force: bool = False) ->
 
 def distil(config: Config, teacher: Path, resume: bool = False, force: bool = False) -> RunFolder:
     """Train the configured student with the teacher of a ``.safetensors`` file beside it."""
+    if config.train.initial is not None and config.distill.initialise != "random":
+        raise ConfigError("'train.initial' and 'distill.initialise' both give the student its first weights; unset one")
     network, _ = load_detector(teacher)
     files = {"teacher": teacher}
     return train(config, lambda c: Distiller(build_detector(c), network, c), resume, force, files)
