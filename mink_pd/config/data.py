@@ -8,12 +8,25 @@ from pydantic import AfterValidator, Field, field_validator
 from mink_pd.config.points import PointsConfig
 from mink_pd.config.section import Count, Folder, Positive, Range, Section, Span, Weight, check_span
 
+Kept = Annotated[float, Field(gt=0, le=1)]
+
 
 class ObjectNoise(Section):
     """Noise on single objects: shift [m, standard deviation along x, y, z] and rotation [rad, uniform]."""
 
     shift: tuple[Weight, Weight, Weight] = (0.25, 0.25, 0.25)
     rotation: Span = (-0.15707963, 0.15707963)
+
+
+class BeamsConfig(Section):
+    """Beams dropped at random, as if the LiDAR had fewer.
+
+    sensor: a YAML file of its beams, or one of configs/sensors, such as hdl64e. keep: the share of them that a frame
+    keeps, drawn anew for each from the one bound to the other.
+    """
+
+    sensor: str
+    keep: Annotated[tuple[Kept, Kept], AfterValidator(check_span)] = (0.25, 1.0)
 
 
 class AugmentConfig(Section):
@@ -28,6 +41,7 @@ class AugmentConfig(Section):
     rotation: Span = (-0.78539816, 0.78539816)  # of the whole frame [rad]
     scaling: Annotated[tuple[Positive, Positive], AfterValidator(check_span)] = (0.95, 1.05)
     object_noise: ObjectNoise | None = None
+    beams: BeamsConfig | None = None
 
 
 class DataConfig(PointsConfig):

@@ -1,6 +1,6 @@
 """Augmentation of training frames, as SECOND (Yan et al., Sensors 2018, "Data Augmentation") does it, after
 VoxelNet (Zhou, Tuzel, CVPR 2018, section 3.2): pasted objects, noise on single objects, mirroring, rotation,
-scaling."""
+scaling; and beams dropped, as LiDAR Distillation does it."""
 
 from dataclasses import replace
 
@@ -9,6 +9,7 @@ import numpy as np
 from mink_pd.boxes.geometry import pairs_in_boxes, wrap_angle
 from mink_pd.boxes.iou import first_free, prepare
 from mink_pd.config.data import AugmentConfig, ObjectNoise
+from mink_pd.data.beams import drop_beams
 from mink_pd.data.frame import Frame
 from mink_pd.data.sampling import BEV, Database
 
@@ -28,6 +29,8 @@ def augment(frame: Frame, config: AugmentConfig, rng: np.random.Generator, datab
         frame = database.paste(frame, config.ground_truth_sampling, config.sampling_min_points, rng)
     if config.object_noise is not None:
         frame = move_objects(frame, config.object_noise, rng)
+    if config.beams is not None:
+        frame = drop_beams(frame, config.beams, rng)
     if rng.random() < config.flip:
         frame = mirror(frame)
     if config.flip_x and rng.random() < config.flip_x:

@@ -15,6 +15,7 @@ from mink_pd.data import Dataset
 from mink_pd.data.augment import augment
 from mink_pd.data.balance import Balance, occurrences
 from mink_pd.data.batch import Batch, collate
+from mink_pd.data.beams import sensor_of
 from mink_pd.data.cache import CachedFrames
 from mink_pd.data.frame import Frame
 from mink_pd.data.labels import CLASSES
@@ -71,7 +72,7 @@ def make_loader(
     depends on seed, epoch, index and how often it has come in the epoch: with ``config.class_balanced`` frames come
     repeatedly (:class:`mink_pd.data.balance.Balance`). Builds the ground-truth database if the configuration wants it.
 
-    Raises ConfigError when objects of an unknown class are to be pasted.
+    Raises ConfigError when objects of an unknown class are to be pasted, or a sensor file cannot be read.
     """
     balance = Balance(dataset.frame_names(), config.classes) if config.class_balanced and training else None
     order = EpochOrder(len(dataset), batch_size, training, seed, rank, world, balance)
@@ -85,6 +86,8 @@ def make_loader(
                 f" ({', '.join(config.classes)})"
             )
         database = load_database(dataset, config)
+    if training and config.augment.enabled and config.augment.beams is not None:
+        sensor_of(config.augment.beams.sensor)  # a file that cannot be read is found here, not in a worker
     frames: Dataset | CachedFrames = dataset
     if training and config.cache_mb:  # all workers together
         frames = CachedFrames(dataset, config.cache_mb / max(1, config.workers))

@@ -1,0 +1,77 @@
+"""Dropped beams against the rings that the simulated sensor wrote, and against counting by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mink_pd.config.data import AugmentConfig, BeamsConfig
+from mink_pd.config.sensor import SensorConfig, load_sensor
+from mink_pd.data.augment import augment
+from mink_pd.data.beams import beam_of, drop_beams
+from mink_pd.data.frame import Frame
+from mink_pd.errors import ConfigError
+from mink_pd.simulator.recorded_drives import DriveSettings, Turn, drive_turns, parse_classes
+
+THINNED = {name: load_sensor(name).model_copy(update={"azimuth_step": 3.0}) for name in ("hdl64e", "vlp32c", "os1_128")}
+
+
+def turn(sensor: SensorConfig) -> Turn:
+    return next(drive_turns(DriveSettings(sensor, parse_classes(["car"]), scans=1, seed=2), 0))
+
+
+@pytest.mark.parametrize("name", THINNED)
+def test_beams_are_the_rings_of_the_sensor(name: str) -> None:
+    scan = turn(THINNED[name])
+    agree = beam_of(scan.points, THINNED[name]) == scan.ring
+    # Where the two blocks of the HDL-64E cross, a point may lie on a beam of either.
+    assert agree.mean() > (0.97 if name == "hdl64e" else 0.9999)
+
+
+@pytest.fixture
+def frame() -> Frame:
+    """100 points on each of 64 beams that a unit sphere shows at the angles of the file."""
+    sensor = load_sensor("hdl64e")
+    rng = np.random.default_rng(0)
+    azimuth, distance = rng.uniform(-np.pi, np.pi, (64, 100)), rng.uniform(20, 60, (64, 100))
+    elevation = sensor.elevations()[:, None] + 0 * azimuth
+    points = np.stack([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], -1)
+    points = points * distance[..., None] + np.array([0, 0, 1]) * sensor.origins()[:, None, None]
+    number = np.repeat(np.arange(64), 100)[:, None]  # in place of the intensity
+    return Frame("a", np.concatenate([points.reshape(-1, 3), number], axis=1).astype(np.float32))
+
+
+def test_whole_beams_go_and_others_stay_whole(frame: Frame) -> None:
+    shares = []
+    for seed in range(40):
+        thin = drop_beams(frame, BeamsConfig(sensor="hdl64e", keep=(0.25, 0.75)), np.random.default_rng(seed))
+        per_beam = np.bincount(thin.points[:, 3].astype(int), minlength=64)
+        whole = per_beam > 50
+        assert (per_beam[whole] > 90).all()  # but for points between two beams of the two blocks
+        shares.append(whole.mean())
+    assert min(shares) >= 0.25
+    assert max(shares) <= 0.75
+    assert max(shares) - min(shares) > 0.3
+    assert len(frame.points) == 6400  # the frame itself stays as it is
+
+
+def test_a_fixed_share_and_one_beam_at_least(frame: Frame) -> None:
+    half = drop_beams(frame, BeamsConfig(sensor="hdl64e", keep=(0.5, 0.5)), np.random.default_rng(1))
+    assert len(half.points) == pytest.approx(3200, abs=60)
+    one = drop_beams(frame, BeamsConfig(sensor="hdl64e", keep=(0.001, 0.001)), np.random.default_rng(1))
+    assert 90 < len(one.points) < 110
+
+
+def test_augmentation_drops_beams_where_it_is_told_to(frame: Frame) -> None:
+    plain = augment(frame, AugmentConfig(), np.random.default_rng(3))
+    thinned = AugmentConfig(beams=BeamsConfig(sensor="hdl64e", keep=(0.5, 0.5)))
+    thin = augment(frame, thinned, np.random.default_rng(3))
+    assert len(plain.points) == 6400
+    assert len(thin.points) == pytest.approx(3200, abs=60)
+    empty = augment(Frame("b", np.zeros((0, 4), np.float32)), thinned, np.random.default_rng(3))
+    assert len(empty.points) == 0
+
+
+def test_a_sensor_that_is_not_there_is_one_line(frame: Frame, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no shipped configuration of this name"):
+        drop_beams(frame, BeamsConfig(sensor=str(tmp_path / "mine.yaml")), np.random.default_rng(0))
