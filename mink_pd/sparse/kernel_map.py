@@ -53,16 +53,21 @@ class KernelMap:
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of a manager: kernel maps, and its maps' coordinates, of which it makes a copy at each call."""
+    """What is known of a manager: its kernel maps, the coordinates of its maps, and the keys of their strided maps.
+
+    A manager copies coordinates at each call, and each call that returns a key leaks about a hundred bytes.
+    """
 
     maps: dict[tuple, KernelMap] = field(default_factory=dict)
     coordinates: dict[tuple, Tensor] = field(default_factory=dict)
+    strided: dict[tuple, "ME.CoordinateMapKey"] = field(default_factory=dict)
 
 
 _known: "WeakKeyDictionary[ME.CoordinateManager, _Known]" = WeakKeyDictionary()
 
 
-def _known_of(manager: "ME.CoordinateManager") -> _Known:
+def known_of(manager: "ME.CoordinateManager") -> _Known:
+    """What is known of this manager, for as long as it lives."""
     return _known.setdefault(manager, _Known())
 
 
@@ -79,7 +84,7 @@ def kernel_map(
     The pairs are those of MinkowskiEngine: offsets are multiples of the fine map's tensor stride, centred for odd
     sizes and starting at 0 for even ones, with the first axis running fastest.
     """
-    maps = _known_of(manager).maps
+    maps = known_of(manager).maps
     name = (hashable(fine), hashable(coarse), tuple(size), tuple(dilation))
     if name not in maps:
         symmetric = fine == coarse and all(edge % 2 == 1 for edge in size)
@@ -91,7 +96,7 @@ def kernel_map(
 
 def coordinates_of(manager: "ME.CoordinateManager", key: "ME.CoordinateMapKey") -> Tensor:
     """int32 (M, 1 + D) of a coordinate map, the same tensor at every call: not to be written to."""
-    known, name = _known_of(manager).coordinates, hashable(key)
+    known, name = known_of(manager).coordinates, hashable(key)
     if name not in known:
         known[name] = manager.get_coordinates(key)
     return known[name]
@@ -103,7 +108,7 @@ def insert_sites(
     """Make a coordinate map of unique sites int32 (M, 1 + D); on the CPU they become its rows as they are."""
     key = manager.insert_and_map(sites, tensor_stride, name)[0]
     if sites.device.type == "cpu":
-        _known_of(manager).coordinates[hashable(key)] = sites
+        known_of(manager).coordinates[hashable(key)] = sites
     return key
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.native.operators import operators
-from mink_pd.sparse.kernel_map import coordinates_of, hashable, insert_sites, kernel_offsets
+from mink_pd.sparse.kernel_map import coordinates_of, hashable, insert_sites, kernel_offsets, known_of
 from mink_pd.sparse.minkowski import ME, make_sparse
 from mink_pd.sparse.voxels import Voxels, unique_sites
 
@@ -86,6 +86,15 @@ def strided_sites(
     """
     if all(step == 1 for step in stride):
         return key
+    known, name = known_of(manager).strided, (hashable(key), *stride)
+    if name not in known:
+        known[name] = _make_strided(manager, key, stride)
+    return known[name]
+
+
+def _make_strided(
+    manager: "ME.CoordinateManager", key: "ME.CoordinateMapKey", stride: Sequence[int]
+) -> "ME.CoordinateMapKey":
     new = [old * step for old, step in zip(key.get_tensor_stride(), stride, strict=True)]
     compiled = operators()
     exists = (new, key.get_key()[1]) in [k.get_key() for k in manager._manager.get_coordinate_map_keys(new)]
