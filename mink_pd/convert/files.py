@@ -1,6 +1,5 @@
 """Opening other frameworks' checkpoints without running anything that is in them."""
 
-import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.errors import CheckpointError
+from mink_pd.files import DAMAGED
 
 
 def read_tensors(path: Path, key: str) -> dict[str, Tensor]:
@@ -30,7 +30,7 @@ def _load(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; give a checkpoint that torch saved") from None
-    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except DAMAGED as error:
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         if asked:
             text = f"refused: its pickle asks for {asked[1]}, and loading that would run it; only tensors are read"

@@ -1,6 +1,5 @@
 """The state of a training: what an interrupted one continues from."""
 
-import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 
 from mink_pd.errors import CheckpointError
-from mink_pd.files import whole_file
+from mink_pd.files import DAMAGED, whole_file
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -24,9 +23,12 @@ def load_state(path: Path) -> dict[str, Any]:
     Raises CheckpointError if it is damaged.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
-        raise CheckpointError(f"{path}: damaged; --force starts the training again") from None
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except DAMAGED:
+        state = None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: damaged; --force starts the training again")
+    return state
 
 
 def random_state() -> dict[str, Any]:

@@ -130,10 +130,10 @@ def tell(report: int, text: str) -> None:
     os.write(report, f"finding {json.dumps(text)}\n".encode())
 
 
-def run_batch(seed: Seed, folder: Path, numbers: range, result: Result) -> None:
-    """Read the mutants in forked workers; after a death or a hang the next worker goes on behind it."""
+def run_batch(seed: Seed, folder: Path, numbers: range, result: Result, end: float = float("inf")) -> None:
+    """Read the mutants in forked workers; after a death or a hang the next worker goes on behind it, until ``end``."""
     first = numbers.start
-    while first < numbers.stop:
+    while first < numbers.stop and time.monotonic() < end:
         progress = mmap.mmap(-1, 8)
         progress[:8] = first.to_bytes(8, "little")
         read_end, write_end = os.pipe()
@@ -179,14 +179,16 @@ def fuzz(inputs: int, seconds: float, only: str | None = None, first: int = 0) -
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         chosen = [seed for seed in seeds(folder) if only in (None, seed.name)]
+        for seed in chosen:  # imports and compiles what the readers need, before the fork
+            (folder / seed.name).write_bytes(seed.content)
+            seed.read(folder / seed.name)
         each = -(-inputs // len(chosen))
-        (folder / "config.yaml").write_bytes(next((s.content for s in chosen if s.name == "config.yaml"), b""))
         for start in range(first, first + each, BATCH):
             for seed in chosen:
                 if time.monotonic() > end:
                     return result, counts
                 numbers = range(start, min(start + BATCH, first + each))
-                run_batch(seed, folder, numbers, result)
+                run_batch(seed, folder, numbers, result, end)
                 counts[seed.name] += len(numbers)
     return result, counts
 

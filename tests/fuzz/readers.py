@@ -10,18 +10,19 @@ import mink_pd  # noqa: F401  # isort: skip  # before torch: it decides how thre
 import numpy as np
 import torch
 import yaml
-from mink_pd.data.frame_lists import read_frame_list
 from safetensors.torch import save
 
 from mink_pd.config import Config, load_config
+from mink_pd.config.data import PointsConfig
 from mink_pd.convert.files import read_tensors
+from mink_pd.data.frame_lists import read_frame_list
 from mink_pd.data.kitti import read_calibration
 from mink_pd.data.labels import read_objects
 from mink_pd.data.points import read_points
 from mink_pd.data.recordings import Recording
 from mink_pd.data.recordings.drive_writer import DriveWriter
 from mink_pd.experiments.matrix import load_matrix
-from mink_pd.models.checkpoint import FORMAT, load_detector
+from mink_pd.models.checkpoint import FORMAT, read_config
 from mink_pd.train.state import load_state
 
 LABEL = "Car 0.00 0 1.57 500.00 150.00 560.00 210.00 1.50 1.60 4.00 2.00 1.70 20.00 -1.57\n"
@@ -78,7 +79,7 @@ def seeds(folder: Path) -> Iterator[Seed]:
     np.savez(folder / "a.npz", points=cloud())
     for name in ("a.npy", "a.npz"):
         yield Seed(name, (folder / name).read_bytes(), read_points)
-    yield Seed("a.las", las(folder / "a.las"), read_points)
+    yield Seed("a.las", las(folder / "a.las"), partial(read_points, settings=PointsConfig(intensity=65535)))
     yield Seed("label.txt", 3 * LABEL.encode(), read_objects)
     calibration = "".join(f"P{n}: {MATRIX}\n" for n in range(4))
     calibration += "R0_rect: 1 0 0 0 1 0 0 0 1\nTr_velo_to_cam: 0 -1 0 0 0 0 -1 0 1 0 0 0\n"
@@ -89,7 +90,7 @@ def seeds(folder: Path) -> Iterator[Seed]:
     matrix = {"config": "config.yaml", "runs": {"teacher": {"once": True}, "student": {"teacher": "teacher"}}}
     yield Seed("matrix.yaml", yaml.safe_dump(matrix).encode(), load_matrix)
     metadata = {"format": FORMAT, "epoch": "1", "config": Config().model_dump_json()}
-    yield Seed("a.safetensors", save({"head.score.bias": torch.zeros(18)}, metadata), load_detector)
+    yield Seed("a.safetensors", save({"head.score.bias": torch.zeros(18)}, metadata), read_config)
     torch.save({"state_dict": {"a.weight": torch.zeros(3)}, "meta": {"epoch": 1}}, folder / "a.pth")
     yield Seed("a.pth", (folder / "a.pth").read_bytes(), partial(read_tensors, key="state_dict"))
     torch.save({"epoch": 1, "step": 2, "generators": [{"torch": torch.zeros(4, dtype=torch.uint8)}]}, folder / "a.pt")
