@@ -19,6 +19,7 @@ from mink_pd.convert import (
     verify,
 )
 from mink_pd.errors import CheckpointError
+from mink_pd.files import check_writable
 from mink_pd.models.checkpoint import save_weights
 
 DESCRIPTION = (
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Convert, verify where a case is given, and only then write."""
+    check_writable(options.out)
     config = load_config(options.config, options.overrides)
     dialect = DIALECTS[options.format]
     found = read_tensors(options.file, dialect.weights)

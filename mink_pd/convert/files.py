@@ -4,36 +4,52 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mink_pd.errors import CheckpointError
-from mink_pd.files import DAMAGED
+from mink_pd.models.checkpoint import check_weights
+from mink_pd.torch_files import LazyTensor, TorchFile
+
+PARALLEL = "module."  # what torch's DataParallel puts before every name
+# Where a file says which version wrote it, the first one whose boxes are as in configs/published, and its name.
+_VERSIONS = (
+    (("meta", "mmdet3d_version"), (1, 0), "MMDetection3D"),
+    (("version",), (0, 2), "OpenPCDet"),
+)
 
 
 def read_tensors(path: Path, key: str) -> dict[str, Tensor]:
-    """The tensors under ``key`` of a file that torch saved, by name.
+    """The tensors under ``key`` of a file that torch saved, by name; ``module.`` before all names is left out.
 
-    Raises CheckpointError if the file is missing or damaged, asks for anything but tensors and plain values, or holds
-    no tensors under ``key``.
+    Objects elsewhere in the file are not built. Raises CheckpointError if the file is missing, damaged or of a version
+    with other boxes, asks for more than data, holds no tensors under ``key``, or numbers that no detector works with.
     """
-    content = _load(path)
-    tensors = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        held = ", ".join(map(str, content)) if isinstance(content, dict) else f"a {type(content).__name__}"
-        raise CheckpointError(f"{path}: has no tensors under '{key}', only {held}; is --format right?")
-    return dict(tensors)
+    with TorchFile(path) as file:
+        content = file.content
+        found = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(found, dict) or not all(isinstance(tensor, LazyTensor) for tensor in found.values()):
+            held = f"a {type(content).__name__}"
+            if isinstance(content, dict):
+                held = ", ".join(map(str, list(content)[:10])).encode("ascii", "replace").decode()[:200]
+            raise CheckpointError(f"{path}: has no tensors under '{key}', only {held}; is --format right?")
+        _check_version(path, content)
+        tensors = {str(name): file.tensor(tensor) for name, tensor in found.items()}
+    if tensors and all(name.startswith(PARALLEL) for name in tensors):
+        tensors = {name.removeprefix(PARALLEL): tensor for name, tensor in tensors.items()}
+    check_weights(path, tensors)
+    return tensors
 
 
-def _load(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file; give a checkpoint that torch saved") from None
-    except DAMAGED as error:
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if asked:
-            text = f"refused: its pickle asks for {asked[1]}, and loading that would run it; only tensors are read"
-        else:
-            text = "damaged, or not a checkpoint that torch saved; copy it again"
-        raise CheckpointError(f"{path}: {text}") from None
+def _check_version(path: Path, content: Any) -> None:
+    """Raise CheckpointError for weights of a version whose boxes have another yaw and order of sizes."""
+    for keys, first, framework in _VERSIONS:
+        value = content
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        numbers = re.search(r"(\d+)\.(\d+)", value) if isinstance(value, str) else None
+        if numbers and (int(numbers[1]), int(numbers[2])) < first:
+            wanted = ".".join(map(str, first))
+            raise CheckpointError(
+                f"{path}: was written by {framework} {numbers[0]}, before {wanted} changed the yaw and the order of the"
+                " sizes of boxes; convert it there first, or take later weights"
+            )

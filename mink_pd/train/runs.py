@@ -215,7 +215,12 @@ class RunFolder:
 
     def read_state(self) -> dict[str, Any] | None:
         """The state to resume from; None if no epoch has been finished."""
-        return load_state(self.state) if self.state.exists() else None
+        if not self.state.exists():
+            return None
+        state = load_state(self.state)
+        if not isinstance(state.get("epoch"), int):
+            raise CheckpointError(f"{self.state}: damaged, it names no epoch; --force starts the training again")
+        return state
 
 
 def identify(files: dict[str, Path]) -> Files:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from mink_pd.errors import CheckpointError
-from mink_pd.files import DAMAGED, whole_file
+from mink_pd.files import whole_file
+from mink_pd.torch_files import TorchFile
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -22,12 +23,11 @@ def load_state(path: Path) -> dict[str, Any]:
 
     Raises CheckpointError if it is damaged.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except DAMAGED:
-        state = None
+    remedy = "--force starts the training again"
+    with TorchFile(path, remedy) as file:
+        state = file.tensors(file.content)
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: damaged; --force starts the training again")
+        raise CheckpointError(f"{path}: damaged, not the state of a training; {remedy}")
     return state
 
 
