@@ -6,7 +6,6 @@ import errno
 import fcntl
 import json
 import os
-import pickle
 import shutil
 import stat
 import tempfile
@@ -20,12 +19,6 @@ from mink_pd.errors import DataError, MinkPDError
 PART = ".part"  # suffix of a file that is being written; sweep() removes those whose writer has died
 TEXT_LIMIT = 64_000_000  # bytes of a text file that is read whole
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-
-# What torch.load raises for a damaged file, by where the damage is.
-DAMAGED = (
-    OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, LookupError, TypeError, AttributeError,
-    ArithmeticError, MemoryError,
-)  # fmt: skip
 
 
 def reason(error: BaseException) -> str:
