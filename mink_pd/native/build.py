@@ -116,18 +116,22 @@ def _compile(path: Path) -> None:
     for stale in path.parent.glob("building-*"):  # left by a process that was killed; we hold the lock
         shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="building-") as scratch:
-        sources = sorted(SOURCES.glob("*/*.cpp"))
-        objects = [f"{source.parent.name}-{source.stem}.o" for source in sources]
-        commands = [
-            [cxx, *flags(), abi, *includes, "-c", str(source), "-o", name]
-            for source, name in zip(sources, objects, strict=True)
-        ]
+        sources = [*sorted(SOURCES.glob("core/*.cpp")), _join_bindings(Path(scratch))]
+        objects = [f"{source.stem}.o" for source in sources]
+        commands = [[cxx, *flags(), abi, *includes, "-c", str(source)] for source in sources]
         with ThreadPoolExecutor(cores()) as pool:
             outputs = list(pool.map(partial(_run, folder=Path(scratch)), commands))
         link = [cxx, "-shared", *sanitizers(), *objects, "-o", path.name, *libraries]
         outputs.append(_run(link, Path(scratch)))
         (path.parent / LOG).write_text("".join(outputs))
         os.replace(Path(scratch) / path.name, path)
+
+
+def _join_bindings(folder: Path) -> Path:
+    """One file of all bindings: most of the time for each would go into torch's headers."""
+    joined = folder / "all_bindings.cpp"
+    joined.write_text("".join(f'#include "{source}"\n' for source in sorted(SOURCES.glob("bindings/*.cpp"))))
+    return joined
 
 
 def _run(command: list[str], folder: Path) -> str:

@@ -172,8 +172,9 @@ void voxelise(Pool& pool, const FramePoints& points, int64_t frames, const Voxel
         const int64_t last = std::min(count, (chunk + 1) * POINTS_AT_ONCE);
         int64_t to = start[chunk], run = chunk * POINTS_AT_ONCE;  // points inside come in long runs
         const auto copy_run = [&](int64_t end) {
-            std::memcpy(to_points + (to - (end - run)) * columns, from + run * columns,
-                        (end - run) * columns * sizeof(float));
+            if (end > run)  // memcpy takes no null pointer, not even for nothing
+                std::memcpy(to_points + (to - (end - run)) * columns, from + run * columns,
+                            (end - run) * columns * sizeof(float));
             run = end + 1;
         };
         for (int64_t p = run; p < last; ++p) {
