@@ -12,12 +12,13 @@ _FAR, _NOWHERE = 200.0, 1000.0  # few points are farther than the one, hardly an
 _MOST_FAR, _MOST_NOWHERE = 0.5, 0.01  # share of the points
 _TINY, _HUGE = 1e-12, 1e6  # coordinates outside these bounds are bits of something else
 _MOST_ODD = 0.01  # share of such values; rounded cosines give a few tiny ones
-_FEWEST = 100  # points from which shares and spreads mean something
+_FEWEST = 30  # points from which shares and spreads mean something
 _SAMPLE = 840 * 6  # values that are looked at: a whole number of rows of any width from 3 to 8
 _ROWS = 4096  # points that are looked at, spread over the whole cloud
 _WIDTHS = range(3, 9)
 _TYPES = ("<f4", ">f4", "<f2", "<f8", ">f8", "<i2", "<i4")
 _MARGIN = 0.3  # of the mean logarithm of the spread, by which another width must fit better
+_MULTIPLE_MARGIN = 0.8  # the same for a multiple of the width, which fits a little better by chance
 _COLUMNS = ("x", "y", "z", "intensity", "ring", "time")
 
 
@@ -93,7 +94,8 @@ def _better_width(content: bytes, type: np.dtype, width: int) -> int | None:
         return None
     whole = {n: spread for n, spread in spreads.items() if len(content) % (n * type.itemsize) == 0}
     best = _narrowest(whole)
-    return best if spreads[best] < spreads[width] - _MARGIN else None
+    margin = _MARGIN if best % width else _MULTIPLE_MARGIN
+    return best if spreads[best] < spreads[width] - margin else None
 
 
 def _spreads(content: bytes, type: np.dtype) -> Iterator[tuple[int, float]]:
