@@ -13,7 +13,7 @@ from benchmarks.encoder import forward, networks, voxels
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
 from benchmarks.row import Row
-from benchmarks.threads import OURS
+from benchmarks.thread_counts import OURS
 from mink_pd.sparse import multiplies_bf16
 
 TOLERANCE = 0.05  # of the largest value, a dozen layers deep: each rounds to 1/256

@@ -10,7 +10,7 @@ from benchmarks.distillation import student_config
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
 from benchmarks.row import Row
-from benchmarks.threads import OURS
+from benchmarks.thread_counts import OURS
 from mink_pd.config import Config
 from mink_pd.data.batch import Batch
 from mink_pd.detect.predict import detect_frame

@@ -11,7 +11,7 @@ from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
 from benchmarks.published import published_loss
 from benchmarks.row import Row
-from benchmarks.threads import OURS
+from benchmarks.thread_counts import OURS
 from mink_pd.config import Config
 from mink_pd.config.models import PointPillarsConfig
 from mink_pd.data.batch import Batch

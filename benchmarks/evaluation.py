@@ -9,7 +9,7 @@ from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
 from benchmarks.machine import scalar_milliseconds
 from benchmarks.row import Row
-from benchmarks.threads import OURS
+from benchmarks.thread_counts import OURS
 from mink_pd.data.images import IMAGE_SIZE
 from mink_pd.data.labels import write_objects
 from mink_pd.data.objects import Objects

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from statistics import median, quantiles
 from typing import Any
 
-from benchmarks.memory import peak_growth
-from benchmarks.threads import UNCHANGED, Threads
+from benchmarks.peak_memory import peak_growth
+from benchmarks.thread_counts import UNCHANGED, Threads
 
 Work = Callable[[], Any]
 

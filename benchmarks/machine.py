@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from benchmarks.threads import CORES, Threads, current
+from benchmarks.thread_counts import CORES, Threads, current
 from mink_pd.train.environment import commit
 
 PACKAGES = ("torch", "MinkowskiEngine", "spconv", "numpy", "scipy", "numba", "shapely")

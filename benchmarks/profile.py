@@ -12,7 +12,7 @@ from rich.table import Table
 from benchmarks.detectors import detect, ready
 from benchmarks.distillation import Step, networks, student_config
 from benchmarks.inputs import Inputs
-from benchmarks.threads import OURS
+from benchmarks.thread_counts import OURS
 from mink_pd.distill import Distiller
 from mink_pd.models import Detector
 from mink_pd.train.objective import DetectionObjective

@@ -19,8 +19,8 @@ from benchmarks.detectors import detect, ready
 from benchmarks.distillation import ALL_ROUND, Step
 from benchmarks.inputs import Inputs, resized
 from benchmarks.machine import sgemm
-from benchmarks.memory import peak_growth
-from benchmarks.threads import CORES, COUNTS, OURS, Threads
+from benchmarks.peak_memory import peak_growth
+from benchmarks.thread_counts import CORES, COUNTS, OURS, Threads
 from mink_pd.config import Config
 from mink_pd.data.batch import Batch, collate
 from mink_pd.models import build_detector

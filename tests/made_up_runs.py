@@ -10,8 +10,8 @@ from mink_pd.data.frame import Frame
 from mink_pd.distill.inspect import ImportanceView
 from mink_pd.render import FALSE_POSITIVE, MISSED, TRUE_POSITIVE, Panel
 from mink_pd.render.outlook import AHEAD
-from mink_pd.report.frame import Shown
-from mink_pd.train.runs import identify
+from mink_pd.report.shown_frame import Shown
+from mink_pd.train.run_folder import identify
 
 CLASSES = ("Car", "Pedestrian", "Cyclist")
 

@@ -11,7 +11,7 @@ from mink_pd.config.methods import FeatureConfig
 from mink_pd.config.models import PointPillarsConfig
 from mink_pd.data.dataset import Dataset, View
 from mink_pd.data.frame import Frame
-from mink_pd.distill.methods.method import Method
+from mink_pd.distill.methods.base import Method
 from mink_pd.distill.pairs import TapPair
 from mink_pd.evaluate.scorers import Scorer
 from mink_pd.models.pointpillars import PointPillars

@@ -16,7 +16,7 @@ from mink_pd.models import Detections, Detector
 from mink_pd.train.loop import Trainer
 from mink_pd.train.objective import DetectionObjective
 from mink_pd.train.reporter import Reporter
-from mink_pd.train.runs import RunFolder
+from mink_pd.train.run_folder import RunFolder
 from mink_pd.train.validate import Validation
 
 

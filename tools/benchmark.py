@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from benchmarks import report
+from benchmarks import results_table
 from benchmarks.inputs import Inputs
 from benchmarks.loading import loading
 from benchmarks.loading import table as loading_table
@@ -47,11 +47,11 @@ def main(options: argparse.Namespace) -> None:
 
 def show(path: Path) -> None:
     """What a JSON holds, as Markdown."""
-    content = report.read(path)
+    content = results_table.read(path)
     if "rows" in content:
-        print(report.markdown(content))
+        print(results_table.markdown(content))
         return
-    print(report.machine(content["machine"]))
+    print(results_table.machine(content["machine"]))
     for table in tables(content):
         console.print(table)
 
@@ -59,12 +59,12 @@ def show(path: Path) -> None:
 def compare(options: argparse.Namespace) -> None:
     """Measure the rows, print each when it is done, write the JSON."""
     rows = choose(options.only)
-    report.check_writable(options.json)
+    results_table.check_writable(options.json)
     inputs = Inputs(options.frame)
     inputs.frame()  # a bad file stops the work before it starts
     machine = describe()
-    console.print(report.machine(machine), style="dim", soft_wrap=True)
-    console.print(report.heading())
+    console.print(results_table.machine(machine), style="dim", soft_wrap=True)
+    console.print(results_table.heading())
     results = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(rows))
@@ -72,12 +72,12 @@ def compare(options: argparse.Namespace) -> None:
             progress.update(task, description=row.name)
             result = run_row(row, inputs, options.repeats, options.debug).to_json()
             results.append(result)
-            console.print(report.line(result))
-            for remark in report.remarks(result):
+            console.print(results_table.line(result))
+            for remark in results_table.remarks(result):
                 console.print(f"  {remark}", style="dim", soft_wrap=True, markup=False)
             progress.advance(task)
     if options.json:
-        report.write(options.json, {"machine": machine, "rows": results})
+        results_table.write(options.json, {"machine": machine, "rows": results})
         console.print(f"written: {options.json}", soft_wrap=True)
     failed = [result["name"] for result in results if "error" in result]
     if failed:
@@ -86,7 +86,7 @@ def compare(options: argparse.Namespace) -> None:
 
 def scale(options: argparse.Namespace) -> None:
     """Curves and the share of the arithmetic limit: tables, JSON and picture."""
-    report.check_writable(options.scaling, options.picture)
+    results_table.check_writable(options.scaling, options.picture)
     inputs = Inputs(options.frame)
     inputs.frame()
     machine = describe()
@@ -100,7 +100,7 @@ def scale(options: argparse.Namespace) -> None:
     shares = arithmetic(inputs, options.repeats)
     entries = [{**asdict(curve), "slopes": curve.slopes()} for curve in found]
     content = {"machine": machine, "curves": entries, "arithmetic": shares}
-    report.write(options.scaling, content)
+    results_table.write(options.scaling, content)
     for table in tables(content):
         console.print(table)
     draw(found, options.picture)

@@ -26,7 +26,7 @@ from mink_pd.models.checkpoint import checkpoint_file, load_detector
 from mink_pd.processes import place
 from mink_pd.render.colours import class_colours
 from mink_pd.sparse import multiplies_bf16
-from mink_pd.train.runs import identify
+from mink_pd.train.run_folder import identify
 
 DESCRIPTION = (
     "Detect objects in point clouds. Writes NAME.txt in KITTI's format where the calibration is known,"

@@ -10,7 +10,7 @@ from mink_pd.cli import console
 from mink_pd.commands.options import add_checkpoint, add_config, add_which, positive
 from mink_pd.config import load_config
 from mink_pd.data import open_dataset
-from mink_pd.data.loader import make_loader
+from mink_pd.data.epochs import make_loader
 from mink_pd.detect.device import set_threads
 from mink_pd.distill import Distiller
 from mink_pd.distill.weigh import gradient_share

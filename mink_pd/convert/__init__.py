@@ -1,7 +1,7 @@
 """Weights that other frameworks have published, as checkpoints of our detectors."""
 
 from mink_pd.convert.dialects import DIALECTS, Dialect
-from mink_pd.convert.files import read_tensors
+from mink_pd.convert.tensor_files import read_tensors
 from mink_pd.convert.verify import Difference, verify
 from mink_pd.convert.weights import MisfitError, convert, published_detector, serves_training
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mink_pd.config import Config, flat
-from mink_pd.experiments.runs import Row
+from mink_pd.experiments.finished_runs import Row
 
 Settings = dict[str, Any]
 _DEFAULTS = flat(Config())

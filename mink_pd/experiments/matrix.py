@@ -16,7 +16,7 @@ from mink_pd.config.settings_yaml import read_yaml
 from mink_pd.errors import CheckpointError, ConfigError, DataError, MinkPDError
 from mink_pd.models.checkpoint import checkpoint_file
 from mink_pd.train.reporter import read_metrics
-from mink_pd.train.runs import RunFolder, identify, identify_data
+from mink_pd.train.run_folder import RunFolder, identify, identify_data
 from mink_pd.train.start import distil, train_detector
 
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mink_pd.experiments.finished_runs import Row
 from mink_pd.experiments.matrix import interval
-from mink_pd.experiments.runs import Row
 
 
 @dataclass(frozen=True)

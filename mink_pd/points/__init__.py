@@ -1,6 +1,6 @@
 """Point sets of PointNet++: sampling, grouping, interpolation, and the points of a batch that networks share."""
 
-from mink_pd.points.operators import ball_query, farthest_points, points_of_boxes
+from mink_pd.points.grouping import ball_query, farthest_points, points_of_boxes
 from mink_pd.points.sample import Interpolation, Level, PointSample, abstract, choose_points, interpolate
 
 __all__ = [

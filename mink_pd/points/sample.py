@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mink_pd.points.operators import ball_query, farthest_points
+from mink_pd.points.grouping import ball_query, farthest_points
 from mink_pd.sparse import knn
 
 

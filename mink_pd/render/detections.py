@@ -11,9 +11,9 @@ from mink_pd.render.camera import Camera
 from mink_pd.render.colours import CLASSES, OKABE_ITO, WHITE, height_greys
 from mink_pd.render.offscreen import render_images
 from mink_pd.render.outlook import AHEAD, Outlook
-from mink_pd.render.page import MARGIN, QUIET, SIZE, TEXT, Entry, Glyph, Page
 from mink_pd.render.scene import Colour, Lines, Points, Scene
 from mink_pd.render.shapes import RADII, box_lines, ground_height, rings, velocity_arrows, view_targets
+from mink_pd.render.sheet import MARGIN, QUIET, SIZE, TEXT, Entry, Glyph, Page
 
 COLOURS: dict[str, Colour] = {
     TRUE_POSITIVE: (0.0, 0.72, 0.53),  # Okabe and Ito's bluish green, lighter for the dark ground

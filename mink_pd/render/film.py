@@ -16,9 +16,9 @@ from mink_pd.files import whole_file
 from mink_pd.render.camera import Camera, fit_camera
 from mink_pd.render.colours import height_greys
 from mink_pd.render.offscreen import render_images
-from mink_pd.render.page import QUIET, Canvas, Entry, rgb
 from mink_pd.render.scene import Colour, Points, Scene
 from mink_pd.render.shapes import RADII, box_lines, rings
+from mink_pd.render.sheet import QUIET, Canvas, Entry, rgb
 
 SIZE = (1280, 640)  # of a film's frame [px]
 _HEADER = 44  # height of the line above the pictures [px]

@@ -1,8 +1,8 @@
 """Which frame to look at."""
 
 from mink_pd.data import Dataset
+from mink_pd.data.epochs import keep_boxes
 from mink_pd.data.frame import Frame
-from mink_pd.data.loader import keep_boxes
 from mink_pd.errors import DataError
 
 _LOOKED_AT = 20  # frames

@@ -14,13 +14,13 @@ from mink_pd.data import open_dataset
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
 from mink_pd.errors import MinkPDError
+from mink_pd.experiments.finished_runs import Row, make_rows, read_runs
 from mink_pd.experiments.groups import Group, make_groups
-from mink_pd.experiments.runs import Row, make_rows, read_runs
 from mink_pd.experiments.statistics import gain, over_seeds
 from mink_pd.files import make_folder, write_text
 from mink_pd.models.checkpoint import load_detector
 from mink_pd.models.cost import Cost, measure
-from mink_pd.report import curves, frame, tables
+from mink_pd.report import page_tables, plots, shown_frame
 from mink_pd.report.statements import finding, main_figures
 from mink_pd.simulator import simulate_frame
 
@@ -35,7 +35,7 @@ class Report:
     groups: list[Group]
     left_out: list[str]
     costs: dict[str, Cost] = field(default_factory=dict)
-    shown: frame.Shown | None = None
+    shown: shown_frame.Shown | None = None
     pictures: dict[str, Image.Image] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
@@ -56,8 +56,8 @@ def make_report(paths: list[Path], data: Path | None = None, frame_id: str | Non
     report = Report(rows, make_groups(rows), left_out + twice)
     report.costs = _costs(report.weighed, data, report.missing)
     try:
-        report.shown = frame.look(report.groups[0], data, frame_id)
-        report.pictures = frame.pictures(report.shown)
+        report.shown = shown_frame.look(report.groups[0], data, frame_id)
+        report.pictures = shown_frame.pictures(report.shown)
     except MinkPDError as error:
         report.missing.append(f"{'Pictures' if report.shown else 'Pictures and the 3D scene'} are missing: {error}")
     return report
@@ -78,13 +78,13 @@ def write_page(report: Report, folder: Path) -> Path:
         findings=[(group.title, finding(group)) for group in report.groups],
         figures=_figures(report.groups[0]),
         groups=[_parts(group) for group in report.groups],
-        costs=tables.cost(report.weighed, report.costs),
-        cost_charts=[Markup(one) for one in curves.accuracy_against_cost(report.weighed, report.costs)],
-        training=[(row, [Markup(one) for one in curves.training(row)]) for row in report.rows],
+        costs=page_tables.cost(report.weighed, report.costs),
+        cost_charts=[Markup(one) for one in plots.accuracy_against_cost(report.weighed, report.costs)],
+        training=[(row, [Markup(one) for one in plots.training(row)]) for row in report.rows],
         opened=[row for group in report.groups[:1] for row in (group.student, group.main)],
-        runs=tables.run_list(report.rows),
-        pictures={name: frame.png(picture) for name, picture in report.pictures.items()},
-        scene=_script_data(frame.scene(report.shown)) if report.shown else None,
+        runs=page_tables.run_list(report.rows),
+        pictures={name: shown_frame.png(picture) for name, picture in report.pictures.items()},
+        scene=_script_data(shown_frame.scene(report.shown)) if report.shown else None,
         made=datetime.now(UTC).strftime("%d %B %Y"),
         **{name: Markup(_read(file)) for name, file in
            (("style", "style.css"), ("page_script", "page.js"), ("scene_script", "scene.js"))},
@@ -106,11 +106,11 @@ def _title(groups: list[Group]) -> str:
 def _parts(group: Group) -> dict:
     return {
         "title": group.title,
-        "comparison": tables.comparison(group),
-        "by_class": tables.by_class(group),
-        "ablations": tables.ablations(group),
-        "sensitivities": [Markup(one) for one in curves.sensitivities(group)],
-        "looks": tables.looks(group),
+        "comparison": page_tables.comparison(group),
+        "by_class": page_tables.by_class(group),
+        "ablations": page_tables.ablations(group),
+        "sensitivities": [Markup(one) for one in plots.sensitivities(group)],
+        "looks": page_tables.looks(group),
     }
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from mink_pd.evaluate.scorers import headline
+from mink_pd.experiments.finished_runs import Row
 from mink_pd.experiments.groups import Group
-from mink_pd.experiments.runs import Row
 from mink_pd.experiments.statistics import Estimate, gain
 
 NAMES = {

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mink_pd.simulator.mesh import Mesh, merge
-from mink_pd.simulator.scene import Scene, Thing
+from mink_pd.simulator.moving_scene import Scene, Thing
 from mink_pd.simulator.sensor import caster, to_tensor
 
 

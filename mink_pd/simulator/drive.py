@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from mink_pd.simulator.draws import frame_rng
+from mink_pd.simulator.moving_scene import Footprints, Scene
 from mink_pd.simulator.rig import IMU_TO_VELO, raw_calibration_lines
-from mink_pd.simulator.scene import Footprints, Scene
 from mink_pd.simulator.sensor import scan
 from mink_pd.simulator.street import LANE_SPEEDS, drive_region, random_scene
 

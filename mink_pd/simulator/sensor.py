@@ -12,8 +12,8 @@ from mink_pd.config.sensor import SensorConfig
 from mink_pd.data.projection import in_camera_view
 from mink_pd.simulator.draws import Rng
 from mink_pd.simulator.mesh import Surface
+from mink_pd.simulator.moving_scene import Snapshot
 from mink_pd.simulator.rig import HDL64E, IMAGE_SIZE, calibration
-from mink_pd.simulator.scene import Snapshot
 
 AZIMUTH_STEP = np.radians(HDL64E.azimuth_step)
 MAX_RANGE = HDL64E.range  # as far as KITTI's scans reach

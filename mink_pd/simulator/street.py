@@ -10,7 +10,7 @@ from mink_pd.simulator.clutter import SMALL, facade, thicket
 from mink_pd.simulator.draws import Rng
 from mink_pd.simulator.ground import Road, random_ground
 from mink_pd.simulator.mesh import Mesh
-from mink_pd.simulator.scene import Footprints, Scene, Thing
+from mink_pd.simulator.moving_scene import Footprints, Scene, Thing
 
 
 @dataclass

@@ -18,7 +18,7 @@ from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
 from mink_pd.simulator.draws import frame_rng
 from mink_pd.simulator.drive import write_drive
-from mink_pd.simulator.labels import make_labels
+from mink_pd.simulator.kitti_labels import make_labels
 from mink_pd.simulator.rig import object_calibration_lines
 from mink_pd.simulator.sensor import Scan, scan
 from mink_pd.simulator.street import random_scene

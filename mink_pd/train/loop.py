@@ -23,7 +23,7 @@ from mink_pd.train.objective import Objective
 from mink_pd.train.optimiser import MovingAverage, make_optimiser, make_schedule
 from mink_pd.train.parallel import add_gradients, share_state, spare_batch, standing_by
 from mink_pd.train.reporter import Reporter
-from mink_pd.train.runs import RunFolder
+from mink_pd.train.run_folder import RunFolder
 from mink_pd.train.seen import Seen
 from mink_pd.train.state import random_state, save_state, set_random_state
 from mink_pd.train.validate import Validation

@@ -12,7 +12,7 @@ from mink_pd.cli import console as standard
 from mink_pd.errors import DataError
 from mink_pd.files import append_line, read_text, write_text
 from mink_pd.train.events import EventFile
-from mink_pd.train.runs import RunFolder
+from mink_pd.train.run_folder import RunFolder
 
 TENSORBOARD_EVERY = 10  # steps
 NOTHING_TO_FIND = "no figure: its frames hold no object of data.classes; validate on a split that does (data.val_split)"

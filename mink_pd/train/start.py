@@ -8,7 +8,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from mink_pd.config import Config
 from mink_pd.data import open_dataset
-from mink_pd.data.loader import make_loader
+from mink_pd.data.epochs import make_loader
 from mink_pd.detect.device import launch
 from mink_pd.distill import Distiller
 from mink_pd.errors import CheckpointError, ConfigError, DataError, MinkPDError
@@ -22,7 +22,7 @@ from mink_pd.train.environment import describe
 from mink_pd.train.loop import Trainer
 from mink_pd.train.objective import DetectionObjective, Objective
 from mink_pd.train.reporter import Reporter
-from mink_pd.train.runs import RunFolder, identify, identify_data
+from mink_pd.train.run_folder import RunFolder, identify, identify_data
 from mink_pd.train.validate import Validation, lay_out, validate
 
 

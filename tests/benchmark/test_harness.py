@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from benchmarks.harness import Pair, Side, compare, measure, measure_memory, relative_spread
-from benchmarks.memory import peak_growth
-from benchmarks.threads import CORES, Threads, best_of, current
+from benchmarks.peak_memory import peak_growth
+from benchmarks.thread_counts import CORES, Threads, best_of, current
 
 
 def clock(*durations: float) -> Iterator[float]:
@@ -99,5 +99,5 @@ def test_threads_are_set_and_put_back() -> None:
 def test_best_threads_are_those_of_the_shortest_run(monkeypatch: pytest.MonkeyPatch) -> None:
     choices = [Threads(openmp=1), Threads(openmp=CORES)]
     cost = {1: 2.0, CORES: 1.0} if CORES > 1 else {1: 1.0}
-    monkeypatch.setattr("benchmarks.threads.milliseconds", lambda work, repeats: cost[torch.get_num_threads()])
+    monkeypatch.setattr("benchmarks.thread_counts.milliseconds", lambda work, repeats: cost[torch.get_num_threads()])
     assert best_of(lambda: None, choices).openmp == CORES

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+from benchmarks import results_table
 from benchmarks.harness import Memory, Pair, Side, Timing
 from benchmarks.inputs import TINY, Inputs, resized
 from benchmarks.profile import Stopwatch, profile
@@ -72,7 +72,7 @@ def test_a_row_that_fails_is_contained(inputs: Inputs) -> None:
     content = run(Row("broken", "a", "b", 2.0, build), inputs, repeats=1).to_json()
     assert content["error"] == "RuntimeError: out of order"
     assert content["ratio"] is None and content["met"] is None  # noqa: PT018
-    assert report.cells(content)[-1] == "error"
+    assert results_table.cells(content)[-1] == "error"
     json.dumps(content, allow_nan=False)
 
 
@@ -96,15 +96,15 @@ def test_names_are_unique_and_an_unknown_one_is_named() -> None:
 def test_json_comes_back_as_markdown(tmp_path: Path) -> None:
     row = Row("nms", "rotated NMS", "a loop", 100.0, lambda inputs: Pair(Side(int), None))
     result = Result(row, Timing(1.234, 20_000.0, 16207.0, 0.05, (7, 1)), threads=("OpenMP 2", "OpenMP 2"), notes=("n",))
-    report.write(tmp_path / "a.json", {"machine": FACTS, "rows": [result.to_json()]})
-    text = report.markdown(report.read(tmp_path / "a.json"))
+    results_table.write(tmp_path / "a.json", {"machine": FACTS, "rows": [result.to_json()]})
+    text = results_table.markdown(results_table.read(tmp_path / "a.json"))
     assert "| `nms`: rotated NMS | a loop | 1.23 ms | 20.0 s | 16207.00 | 5 % | 100 | met |" in text
     assert "spconv missing" in text
     (tmp_path / "b.json").write_text("{}")
     with pytest.raises(DataError, match=r"b\.json"):
-        report.read(tmp_path / "b.json")
+        results_table.read(tmp_path / "b.json")
     with pytest.raises(DataError, match=r"none\.json"):
-        report.read(tmp_path / "none.json")
+        results_table.read(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_json_comes_back_as_markdown(tmp_path: Path) -> None:
     [(None, "-"), (0.1234, "0.12 ms"), (12.345, "12.3 ms"), (1234.5, "1234 ms"), (12_345.0, "12.3 s")],
 )
 def test_durations(milliseconds: float | None, text: str) -> None:
-    assert report.duration(milliseconds) == text
+    assert results_table.duration(milliseconds) == text
 
 
 def test_sweeps_have_the_points_that_are_asked_for(inputs: Inputs) -> None:
@@ -142,11 +142,11 @@ def test_a_stage_within_another_counts_once() -> None:
 def test_timed_functions_are_put_back() -> None:
     row = Timing()
     watch = Stopwatch()
-    with watch.around(report, "duration", "d"), watch.around(row, "__repr__", "r"):
-        report.duration(1.0)
+    with watch.around(results_table, "duration", "d"), watch.around(row, "__repr__", "r"):
+        results_table.duration(1.0)
     assert watch.seconds.keys() == {"d"}
     assert "__repr__" not in vars(row)
-    assert report.duration.__name__ == "duration"
+    assert results_table.duration.__name__ == "duration"
 
 
 def test_curves_shares_and_picture(inputs: Inputs, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
 from mink_pd.errors import ConfigError
 from mink_pd.models.pointrcnn import PointRCNN
-from mink_pd.models.pointrcnn.regions import Regions
+from mink_pd.models.pointrcnn.region_stage import Regions
 from mink_pd.models.pointrcnn.roi import boxes_from_frame
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "configs" / "published"

@@ -5,9 +5,9 @@ import pytest
 
 from mink_pd.data import open_dataset
 from mink_pd.data.cache import CachedFrames
+from mink_pd.data.epochs import make_loader
 from mink_pd.data.frame import Frame
 from mink_pd.data.kitti import Kitti, KittiConfig
-from mink_pd.data.loader import make_loader
 
 
 class Counted:

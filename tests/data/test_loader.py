@@ -8,9 +8,9 @@ import torch
 from mink_pd.config.data import AugmentConfig, ObjectNoise
 from mink_pd.data import open_dataset
 from mink_pd.data.batch import Batch
+from mink_pd.data.epochs import EpochOrder, Loader, crop_points, keep_boxes, make_loader
 from mink_pd.data.frame import Frame
 from mink_pd.data.kitti import KittiConfig
-from mink_pd.data.loader import EpochOrder, Loader, crop_points, keep_boxes, make_loader
 from mink_pd.errors import ConfigError, DataError
 
 

@@ -11,7 +11,7 @@ from mink_pd.distill.initialise import inherit_weights
 from mink_pd.errors import DistillError
 from mink_pd.models import Detector, build_detector
 from mink_pd.models.pointrcnn import PointRCNN
-from mink_pd.models.pointrcnn.layers import MLPLayer
+from mink_pd.models.pointrcnn.pointnet import MLPLayer
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from tiny_kitti import settings, write_data
 from mink_pd.config import override
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.experiments.matrix import compare, execute, figures, interval, is_finished, load_matrix, other_run, plan
-from mink_pd.train.runs import identify
+from mink_pd.train.run_folder import identify
 
 TEXT = """
 config: small.yaml

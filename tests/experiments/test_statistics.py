@@ -9,11 +9,11 @@ from made_up_runs import write_matrix, write_run
 from scipy import stats
 
 from mink_pd.errors import DataError
+from mink_pd.experiments.finished_runs import make_rows, read_runs
 from mink_pd.experiments.groups import Group, make_groups, references
-from mink_pd.experiments.runs import make_rows, read_runs
 from mink_pd.experiments.statistics import gain, over_seeds
+from mink_pd.report.page_tables import by_class
 from mink_pd.report.statements import finding
-from mink_pd.report.tables import by_class
 
 
 def group_of(folder: Path) -> Group:

@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from mink_pd.config import Config, load_config
 from mink_pd.config.data import PointsConfig
-from mink_pd.convert.files import read_tensors
+from mink_pd.convert.tensor_files import read_tensors
 from mink_pd.data.frame_lists import read_frame_list
 from mink_pd.data.kitti import read_calibration
 from mink_pd.data.labels import read_objects

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.boxes.geometry import points_in_boxes
-from mink_pd.points import operators
+from mink_pd.points import grouping
 
 PATHS = ["compiled", "torch"]
 
@@ -18,10 +18,10 @@ PATHS = ["compiled", "torch"]
 def operator(request: pytest.FixtureRequest) -> Callable:
     path, name = request.param
     if path == "torch":
-        return getattr(operators, f"{name}_torch")
-    if operators.operators() is None:
+        return getattr(grouping, f"{name}_torch")
+    if grouping.operators() is None:
         pytest.skip("no compiled library here")
-    return getattr(operators, name)
+    return getattr(grouping, name)
 
 
 def both(name: str) -> pytest.MarkDecorator:
@@ -87,21 +87,21 @@ def test_points_of_boxes_against_the_boxes_own_test(operator: Callable) -> None:
 
 
 def test_no_boxes_no_points() -> None:
-    for path in (operators.points_of_boxes, operators.points_of_boxes_torch):
+    for path in (grouping.points_of_boxes, grouping.points_of_boxes_torch):
         rows, found = path(clouds(10), torch.zeros(0, 7), torch.zeros(0, dtype=torch.int64), 4)
         assert rows.shape == (0, 4)
         assert found.shape == (0,)
 
 
 def test_both_paths_agree_on_a_whole_frame(shared: Callable) -> None:
-    if operators.operators() is None:
+    if grouping.operators() is None:
         pytest.skip("no compiled library here")
     file = sorted((shared("kitti_real") / "training" / "velodyne").glob("*.bin"))[0]
     points = torch.from_numpy(np.fromfile(file, np.float32).reshape(-1, 4)[:, :3].copy())
     xyz = points[points[:, 0] > 0][::7][None].contiguous()
-    rows = operators.farthest_points(xyz, 256)
-    assert torch.equal(rows, operators.farthest_points_torch(xyz, 256))
+    rows = grouping.farthest_points(xyz, 256)
+    assert torch.equal(rows, grouping.farthest_points_torch(xyz, 256))
     centres = xyz[:, rows[0]]
-    ours = operators.ball_query(xyz, centres, [0.5, 1.0], [16, 32])
-    theirs = operators.ball_query_torch(xyz, centres, [0.5, 1.0], [16, 32])
+    ours = grouping.ball_query(xyz, centres, [0.5, 1.0], [16, 32])
+    theirs = grouping.ball_query_torch(xyz, centres, [0.5, 1.0], [16, 32])
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))

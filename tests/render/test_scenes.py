@@ -12,10 +12,10 @@ from mink_pd.render import importance as importance_module
 from mink_pd.render.camera import fit_camera
 from mink_pd.render.colours import CLASSES, OKABE_ITO, WHITE, encode_srgb, scale_of
 from mink_pd.render.detections import COLOURS, _scores, detections_figure, detections_scene, detections_side_by_side
-from mink_pd.render.importance import SELECTED, importance_figure, importance_scene
+from mink_pd.render.importance_scene import SELECTED, importance_figure, importance_scene
 from mink_pd.render.outlook import AHEAD, Outlook
-from mink_pd.render.page import PAGE, SIZE, Page, rgb
 from mink_pd.render.shapes import box_edges, circles, dashes, rings, velocity_arrows, view_targets
+from mink_pd.render.sheet import PAGE, SIZE, Page, rgb
 
 RNG = np.random.default_rng(0)
 BOXES = np.array([[12.0, 1.0, -1.0, 4.0, 1.7, 1.5, 0.3], [25.0, -4.0, -0.9, 0.8, 0.6, 1.7, 2.0]])

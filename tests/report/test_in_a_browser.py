@@ -11,8 +11,8 @@ import pytest
 from made_up_runs import made_up_frame, write_matrix
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from mink_pd.experiments.finished_runs import make_rows, read_runs
 from mink_pd.experiments.groups import make_groups
-from mink_pd.experiments.runs import make_rows, read_runs
 from mink_pd.report.page import Report, write_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")

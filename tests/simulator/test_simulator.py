@@ -9,10 +9,10 @@ from mink_pd.data.objects import Objects
 from mink_pd.simulator.actors import SIZES, build, draw_size
 from mink_pd.simulator.draws import frame_rng
 from mink_pd.simulator.ground import Ground, Road
-from mink_pd.simulator.labels import FAR, FEW_POINTS, make_labels, occlusion
+from mink_pd.simulator.kitti_labels import FAR, FEW_POINTS, make_labels, occlusion
 from mink_pd.simulator.mesh import box, merge
+from mink_pd.simulator.moving_scene import Scene, Snapshot, Thing
 from mink_pd.simulator.rig import HDL64E, IMAGE_SIZE, calibration
-from mink_pd.simulator.scene import Scene, Snapshot, Thing
 from mink_pd.simulator.sensor import Scan, scan
 from mink_pd.simulator.street import random_scene
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mink_pd.config import load_config
 from mink_pd.data import open_dataset
-from mink_pd.data.loader import make_loader
+from mink_pd.data.epochs import make_loader
 from mink_pd.detect.device import launch
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.scorers.kitti import KittiScorer
@@ -27,7 +27,7 @@ from mink_pd.models.checkpoint import checkpoint_file, load_detector
 from mink_pd.processes import sum_over_processes
 from mink_pd.sparse.norm import BatchNorm, synchronise
 from mink_pd.train.loop import Trainer
-from mink_pd.train.runs import RunFolder
+from mink_pd.train.run_folder import RunFolder
 from mink_pd.train.start import distil, train_detector
 from mink_pd.train.validate import validate
 

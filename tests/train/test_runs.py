@@ -14,9 +14,9 @@ from mink_pd.data.kitti import KittiConfig
 from mink_pd.errors import CheckpointError, ConfigError, DataError
 from mink_pd.models import build_detector
 from mink_pd.models.checkpoint import checkpoint_file, save_weights
-from mink_pd.train import runs
+from mink_pd.train import run_folder
 from mink_pd.train.reporter import keep_epochs, read_metrics
-from mink_pd.train.runs import RunFolder, identify, identify_data
+from mink_pd.train.run_folder import RunFolder, identify, identify_data
 from mink_pd.train.state import save_state
 
 
@@ -186,7 +186,7 @@ def test_a_kill_at_any_write_leaves_what_resume_and_force_can_handle(
             save_state(folder.state, {"epoch": 1})
         with monkeypatch.context() as patch:
             for name in WRITES:
-                patch.setattr(runs, name, mortal(getattr(runs, name)))
+                patch.setattr(run_folder, name, mortal(getattr(run_folder, name)))
             patch.setattr("shutil.rmtree", mortal(shutil.rmtree))
             patch.setattr(Path, "unlink", mortal(Path.unlink))
             left = step

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from mink_pd.distill.methods.method import Channels, Method
+from mink_pd.distill.methods.base import Channels, Method
 from mink_pd.distill.pairs import TapPair
 from mink_pd.sparse.norm import BatchNorm
 

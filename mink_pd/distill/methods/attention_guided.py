@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mink_pd.config.methods import RowsConfig
 from mink_pd.distill.methods.adapters import AdaptedMethod
-from mink_pd.distill.methods.rows import all_rows, frame_mean, important_rows
+from mink_pd.distill.methods.selected_rows import all_rows, frame_mean, important_rows
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
 from mink_pd.registry import METHODS

@@ -6,8 +6,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mink_pd.config.methods import FeatureConfig
-from mink_pd.distill.methods.method import Method
-from mink_pd.distill.methods.rows import all_rows, frame_mean
+from mink_pd.distill.methods.base import Method
+from mink_pd.distill.methods.selected_rows import all_rows, frame_mean
 from mink_pd.distill.pairs import TapPair
 from mink_pd.registry import METHODS
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.distill.importance import tap_of
-from mink_pd.distill.methods.method import Channels, Method
+from mink_pd.distill.methods.base import Channels, Method
 from mink_pd.distill.pairs import TapPair
 from mink_pd.errors import DistillError
 from mink_pd.models.box_layout import BoxLayout

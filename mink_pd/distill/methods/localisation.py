@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mink_pd.config.methods import MethodConfig
 from mink_pd.distill.methods.heads import BoxMethod, relative
-from mink_pd.distill.methods.regions import near_objects
+from mink_pd.distill.methods.near_objects import near_objects
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
 from mink_pd.processes import shared_count

@@ -6,8 +6,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mink_pd.config.methods import RowsConfig
-from mink_pd.distill.methods.method import Method
-from mink_pd.distill.methods.rows import frame_mean, important_rows
+from mink_pd.distill.methods.base import Method
+from mink_pd.distill.methods.selected_rows import frame_mean, important_rows
 from mink_pd.distill.pairs import TapPair
 from mink_pd.distill.watch import watch
 from mink_pd.registry import METHODS

@@ -1,5 +1,5 @@
 """PointRCNN (Shi, Wang, Li; CVPR 2019): boxes proposed from every point, then refined from the points within them."""
 
-from mink_pd.models.pointrcnn.detector import PointRCNN
+from mink_pd.models.pointrcnn.pointrcnn import PointRCNN
 
 __all__ = ["PointRCNN"]

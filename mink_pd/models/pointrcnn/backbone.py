@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mink_pd.config.pointrcnn import SetAbstractionConfig
-from mink_pd.models.pointrcnn.layers import GroupedMLP, InterpolatedLayer, mlp
+from mink_pd.models.pointrcnn.pointnet import GroupedMLP, InterpolatedLayer, mlp
 from mink_pd.points import Interpolation, Level, PointSample
 
 Width = Callable[[int], int]

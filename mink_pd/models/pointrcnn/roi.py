@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from mink_pd.config.pointrcnn import PointLossConfig, RoIConfig
 from mink_pd.models.pointrcnn.backbone import PointHead, SetAbstraction, Width
 from mink_pd.models.pointrcnn.coder import BoxCoder
-from mink_pd.models.pointrcnn.layers import MLPLayer, mlp
-from mink_pd.models.pointrcnn.regions import Regions, RegionTargets
+from mink_pd.models.pointrcnn.pointnet import MLPLayer, mlp
+from mink_pd.models.pointrcnn.region_stage import Regions, RegionTargets
 from mink_pd.points import PointSample, abstract, points_of_boxes
 from mink_pd.processes import shared_count
 

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from mink_pd.simulator.cast import Caster
 from mink_pd.simulator.draws import Rng
-from mink_pd.simulator.scene import Scene
+from mink_pd.simulator.moving_scene import Scene
 from mink_pd.simulator.sensor import MAX_RANGE, echo
 
 RINGS = 32

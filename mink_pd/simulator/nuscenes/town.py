@@ -7,8 +7,8 @@ import numpy as np
 from mink_pd.simulator.clutter import SMALL
 from mink_pd.simulator.draws import Rng
 from mink_pd.simulator.ground import Road, random_ground
+from mink_pd.simulator.moving_scene import Scene, Thing
 from mink_pd.simulator.nuscenes.bodies import BODIES, Body
-from mink_pd.simulator.scene import Scene, Thing
 from mink_pd.simulator.street import Filler, Layout, Region, drive_region, random_layout
 
 # Mean number of attempts a scene, for a stretch of 72 m; more find a place than not.

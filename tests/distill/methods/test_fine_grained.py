@@ -9,7 +9,7 @@ from shapely.geometry import Polygon
 
 from mink_pd.boxes.geometry import bev_corners
 from mink_pd.distill.methods.fine_grained import FineGrained, FineGrainedConfig
-from mink_pd.distill.methods.regions import near_objects
+from mink_pd.distill.methods.near_objects import near_objects
 
 
 def near_by_shapely(taps: RandomTaps, share: float) -> list[list[int]]:

@@ -8,7 +8,7 @@ import torch
 from random_taps import ANCHORS, LAYOUT, RandomTaps
 
 from mink_pd.distill.methods.localisation import Localisation, LocalisationConfig
-from mink_pd.distill.methods.regions import near_objects
+from mink_pd.distill.methods.near_objects import near_objects
 from mink_pd.errors import DistillError
 from mink_pd.models.box_layout import BoxLayout
 

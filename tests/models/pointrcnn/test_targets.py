@@ -10,8 +10,8 @@ from mink_pd.config import load_config
 from mink_pd.config.pointrcnn import PointRCNNConfig, ProposalConfig, RoIConfig
 from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
-from mink_pd.models.pointrcnn.points import assign_points
-from mink_pd.models.pointrcnn.regions import Regions, draw, jitter, propose, sample_regions
+from mink_pd.models.pointrcnn.point_stage import assign_points
+from mink_pd.models.pointrcnn.region_stage import Regions, draw, jitter, propose, sample_regions
 from mink_pd.models.pointrcnn.roi import boxes_from_frame, boxes_to_frame, pool, to_frame
 from mink_pd.points import PointSample
 

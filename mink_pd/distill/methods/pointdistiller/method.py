@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mink_pd.config.methods import SelectionConfig
 from mink_pd.distill.importance import select
-from mink_pd.distill.methods.method import Channels, Method
+from mink_pd.distill.methods.base import Channels, Method
 from mink_pd.distill.methods.pointdistiller.edges import compare_edges
 from mink_pd.distill.methods.pointdistiller.graph import GraphConv, LocalGraph, local_graph
 from mink_pd.distill.pairs import TapPair

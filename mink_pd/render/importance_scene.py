@@ -8,9 +8,9 @@ from mink_pd.render.camera import Camera, fit_camera
 from mink_pd.render.colours import OKABE_ITO, WHITE, Scale, colour_map, scale_of
 from mink_pd.render.offscreen import render_images
 from mink_pd.render.outlook import AHEAD, Outlook
-from mink_pd.render.page import MARGIN, QUIET, SIZE, Entry, Page
 from mink_pd.render.scene import Lines, Points, Scene
 from mink_pd.render.shapes import RADII, box_lines, circles, ground_height, rings, velocity_arrows, view_targets
+from mink_pd.render.sheet import MARGIN, QUIET, SIZE, Entry, Page
 
 SELECTED = OKABE_ITO["sky blue"]
 _BEHIND = (MARGIN, 124, 1060, 656)  # x, y, width, height [px] of the two pictures

@@ -17,8 +17,8 @@ from mink_pd.distill.importance import importance_title
 from mink_pd.distill.inspect import ImportanceView, inspect_importance
 from mink_pd.errors import MinkPDError
 from mink_pd.evaluate.scorers import make_scorer
+from mink_pd.experiments.finished_runs import Run
 from mink_pd.experiments.groups import Group
-from mink_pd.experiments.runs import Run
 from mink_pd.models.checkpoint import load_detector
 from mink_pd.render import Panel, choose_frame, detections_figure, importance_figure
 from mink_pd.render.colours import colour_map, scale_of

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mink_pd.distill.methods.rows import all_rows
+from mink_pd.distill.methods.selected_rows import all_rows
 from mink_pd.distill.pairs import TapPair
 
 

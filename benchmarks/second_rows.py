@@ -12,7 +12,7 @@ from benchmarks.detectors import settled
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
 from benchmarks.row import Row
-from benchmarks.threads import OURS
+from benchmarks.thread_counts import OURS
 from mink_pd.config import Config
 from mink_pd.config.models import SecondConfig
 from mink_pd.models import AnchorPrediction, build_detector

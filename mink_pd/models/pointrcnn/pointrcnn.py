@@ -15,9 +15,9 @@ from mink_pd.models.detector import Detections, Detector, Prediction
 from mink_pd.models.head import PRIOR
 from mink_pd.models.pointrcnn.backbone import Backbone, PointHead
 from mink_pd.models.pointrcnn.coder import BinCoder, BoxCoder, ResidualCoder
-from mink_pd.models.pointrcnn.layers import GroupedLayer, InterpolatedLayer
-from mink_pd.models.pointrcnn.points import assign_points, point_loss
-from mink_pd.models.pointrcnn.regions import Regions, propose, sample_regions
+from mink_pd.models.pointrcnn.point_stage import assign_points, point_loss
+from mink_pd.models.pointrcnn.pointnet import GroupedLayer, InterpolatedLayer
+from mink_pd.models.pointrcnn.region_stage import Regions, propose, sample_regions
 from mink_pd.models.pointrcnn.roi import RegionHead, boxes_from_frame, pool, region_loss
 from mink_pd.models.taps import PointTap
 from mink_pd.points import PointSample, abstract, choose_points, interpolate

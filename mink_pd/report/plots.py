@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mink_pd.experiments.finished_runs import Row
 from mink_pd.experiments.groups import Group, references
-from mink_pd.experiments.runs import Row
 from mink_pd.experiments.statistics import Estimate, over_seeds
 from mink_pd.models.cost import Cost
 from mink_pd.report.charts import COLOURS, Series, chart

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from statistics import mean
 
 from mink_pd.evaluate.scorers import scorer_of
+from mink_pd.experiments.finished_runs import Row, Run
 from mink_pd.experiments.groups import Group, differences, references
-from mink_pd.experiments.runs import Row, Run
 from mink_pd.experiments.statistics import Estimate, gain, over_seeds
 from mink_pd.models.cost import Cost
 from mink_pd.report.statements import CONTROLS, main_figures, name_of

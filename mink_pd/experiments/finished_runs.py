@@ -12,7 +12,7 @@ from mink_pd.errors import CheckpointError, DataError, MinkPDError
 from mink_pd.experiments.matrix import figures
 from mink_pd.files import read_text, reading
 from mink_pd.train.reporter import read_metrics
-from mink_pd.train.runs import MOVABLE, PROCESSES, RunFolder, identify
+from mink_pd.train.run_folder import MOVABLE, PROCESSES, RunFolder, identify
 
 _ELSEWHERE = ("name", "runs", "seed", *MOVABLE, *PROCESSES)  # keys that do not tell rows apart
 
