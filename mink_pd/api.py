@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from mink_pd.config import Config, load_config
+from mink_pd.config.points import NONE
 from mink_pd.data.frame import Frame
-from mink_pd.data.points import with_columns
+from mink_pd.data.points import make_cloud, with_columns
 from mink_pd.detect.device import own_device
 from mink_pd.detect.predict import FrameDetections, detect_frame
 from mink_pd.errors import DataError
@@ -19,6 +20,8 @@ from mink_pd.models.checkpoint import checkpoint_file
 from mink_pd.models.checkpoint import load_detector as load
 from mink_pd.train.start import distil
 from mink_pd.train.start import train_detector as train
+
+_NAMES = ("x", "y", "z", "intensity", "time_lag")
 
 
 class PointDetector:
@@ -39,15 +42,20 @@ class PointDetector:
     def detect_points(self, points: np.ndarray) -> FrameDetections:
         """Detect objects in one point cloud.
 
-        points: (P, 3 or more) numbers: x forward, y left, z up [m], intensity [0..1], and for detectors of nuScenes the
-        time lag [s]. A missing column counts as 0. Points with a NaN or infinite value are left out.
+        points: (P, 3 or more) numbers: x forward, y left, z up [m], intensity as in the files of the training data
+        (``data.intensity``; usually 0..1), and for detectors of nuScenes the time lag [s]. A column that is missing
+        counts as 0. As in files, points at the origin or with a NaN or infinite value are left out.
 
         Returns the boxes float32 (B, 7): x, y, z of the centre, l, w, h [m], yaw [rad], counter-clockwise about z, 0
         along x; ``names`` (B,), ``scores`` (B,), best first; ``velocities`` (B, 2) [m/s] or None.
 
-        Raises DataError for an array of another shape or type, intensities outside 0..1, or no finite point among some.
+        Raises DataError for an array of another shape or type, or one that does not look like such a cloud.
         """
-        frame = Frame("points", with_columns(_finite(points), self.config.data.point_features))
+        columns, settings = _columns(points), self.config.data
+        if "intensity" not in columns:
+            settings = settings.model_copy(update={"intensity": NONE})
+        cloud = make_cloud("points", columns, settings, more=list(columns)[4:]).points
+        frame = Frame("points", with_columns(cloud, self.config.data.point_features))
         return detect_frame(self.network, frame, self.config)
 
 
@@ -101,21 +109,9 @@ def _configuration(config: str | Path | Config, settings: tuple[str, ...]) -> Co
     return config
 
 
-def _finite(points: np.ndarray) -> np.ndarray:
-    """float32 (P, 4 or more): the points without NaN or infinite values."""
+def _columns(points: np.ndarray) -> dict[str, np.ndarray]:
+    """The named columns of an array (P, 3 or more)."""
     points = np.asarray(points)
     if points.ndim != 2 or points.shape[1] < 3 or points.dtype.kind not in "fiu":
         raise DataError(f"points: must be numbers of shape (P, 3 or more), got {points.dtype} {points.shape}")
-    points = points.astype(np.float32)
-    points = np.pad(points, ((0, 0), (0, max(0, 4 - points.shape[1]))))
-    valid = np.isfinite(points).all(axis=1)
-    if len(points) and not valid.any():
-        raise DataError(f"points: all {len(points)} points have a NaN or infinite value")
-    points = points[valid]
-    intensity = points[:, 3]
-    if len(points) and not (intensity.min() >= 0 and intensity.max() <= 1):
-        raise DataError(
-            f"points: intensities must lie in 0..1, got {intensity.min():g}..{intensity.max():g};"
-            " divide them by the sensor's largest value"
-        )
-    return points
+    return dict(zip(_NAMES, points.T, strict=False))

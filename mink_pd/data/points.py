@@ -1,5 +1,6 @@
 """Reading point clouds of any format as the sensor's settings describe them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,8 +19,12 @@ _DEFAULT = PointsConfig()
 
 
 class Cloud(NamedTuple):
-    """points: float32 (P, 4), x, y, z [m] and intensity [0..1]; dropped: how many others were left out because a value
-    is NaN or infinite, or because they lie at the origin (no return) or on the own vehicle."""
+    """A point cloud.
+
+    points: float32 (P, 4 or more), x, y, z [m], intensity [0..1] and what else was asked for.
+    dropped: how many others were left out because a value is NaN or infinite, or because they lie at the origin (no
+    return) or on the own vehicle.
+    """
 
     points: np.ndarray
     dropped: int
@@ -40,14 +45,24 @@ def read_cloud(path: str | Path, settings: PointsConfig = _DEFAULT, to_lidar: np
     return make_cloud(str(path), read_columns(Path(path), settings), settings, to_lidar)
 
 
-def make_cloud(path: str, columns: Columns, settings: PointsConfig, to_lidar: np.ndarray | None = None) -> Cloud:
-    """The same from columns that something else has read; ``path`` begins each message."""
+def make_cloud(
+    path: str,
+    columns: Columns,
+    settings: PointsConfig,
+    to_lidar: np.ndarray | None = None,
+    more: Sequence[str] = (),
+) -> Cloud:
+    """The same from columns that something else has read; ``path`` begins each message.
+
+    more: names of columns that follow the intensity, unchanged.
+    """
     missing = [name for name in "xyz" if name not in columns]
     if missing:
         raise DataError(f"{path}: has no {', '.join(missing)} (it has {_listed(columns)}); convert it")
     if settings.returns is not None:
         columns = _chosen_returns(path, columns, settings.returns)
     table = _table(path, columns, settings, to_lidar)  # (4, P)
+    table = np.vstack([table, *(columns[name].astype(np.float32) for name in more)]) if more else table
     with np.errstate(invalid="ignore"):
         valid = np.isfinite(table).all(axis=0) & (table[:3] != 0).any(axis=0)
     if settings.own_vehicle is not None:
