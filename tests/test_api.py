@@ -10,7 +10,7 @@ import yaml
 from tiny_kitti import settings, write_data
 
 import mink_pd
-from mink_pd.config import Config
+from mink_pd.config import Config, load_config
 from mink_pd.data.points import read_points
 from mink_pd.errors import CheckpointError, DataError
 from mink_pd.models import build_detector
@@ -69,6 +69,20 @@ def test_an_array_gives_what_its_file_gives(detector: mink_pd.PointDetector, tmp
     assert not np.array_equal(detector.detect_points(points[:2000]).boxes, found.boxes)
     dark = points * [1, 1, 1, 0]
     assert np.array_equal(detector.detect_points(points[:, :3]).boxes, detector.detect_points(dark).boxes)
+
+
+def test_a_time_lag_reaches_the_network_beside_points_that_are_left_out(tmp_path: Path) -> None:
+    overrides = ["model.compression=16", "model.nms.score=0"]
+    config = load_config("pointpillars_nuscenes_simulator", overrides)
+    torch.manual_seed(0)
+    save_weights(tmp_path / "n.safetensors", build_detector(config).state_dict(), config, epoch=0)
+    detector = mink_pd.load_detector(tmp_path / "n.safetensors")
+    points = np.random.default_rng(0).uniform([-30, -30, -2, 0, 0], [30, 30, 1, 1, 0.45], (3000, 5))
+    found = detector.detect_points(points)
+    assert found.velocities is not None
+    assert found.velocities.shape == (len(found), 2)
+    assert np.array_equal(detector.detect_points(np.insert(points, [3, 50], np.nan, axis=0)).scores, found.scores)
+    assert not np.array_equal(detector.detect_points(points[:, :4]).scores, found.scores)
 
 
 def test_no_points_no_boxes(detector: mink_pd.PointDetector) -> None:
