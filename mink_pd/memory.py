@@ -1,20 +1,20 @@
-"""How this process keeps and returns memory."""
+"""Settings of the C allocator: when freed memory is kept, and when it is returned to the system."""
 
 import ctypes
 import ctypes.util
 import functools
 from typing import Any
 
-# glibc's mallopt: requests from this size on get pages of their own, and free memory above this size at the heap's end
-# goes back to the system at once.
+# Arguments of glibc's mallopt: M_MMAP_THRESHOLD, the size from which a request gets its own mapping, and
+# M_TRIM_THRESHOLD, the free memory at the end of the heap above which it is returned to the system.
 _OWN_PAGES, _KEPT_FREE = (-3, 2**28), (-1, 2**29)
 
 
 def keep_memory() -> None:
-    """Keep the memory of freed tensors for the next ones.
+    """Keep the memory of freed tensors for reuse.
 
-    With glibc's defaults a training step of small batches fetches and returns 2,000 to 8,000 pages, up to a tenth of
-    a detection's time.
+    With glibc's defaults a training step with small batches requests and returns 2,000 to 8,000 pages. In detection
+    this takes up to a tenth of the time.
     """
     libc = _libc()
     if hasattr(libc, "mallopt"):
@@ -23,9 +23,9 @@ def keep_memory() -> None:
 
 
 def trim_memory() -> None:
-    """Give freed memory back to the system.
+    """Return freed memory to the system.
 
-    Tensors of sparse frames differ in size at every step; glibc keeps the holes between them, 0.1 to 0.4 MB a step.
+    Tensors of sparse frames differ in size at every step. glibc keeps the gaps between them, 0.1 to 0.4 MB per step.
     """
     libc = _libc()
     if hasattr(libc, "malloc_trim"):

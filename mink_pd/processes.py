@@ -1,4 +1,4 @@
-"""Processes that work together: which one this is, how many there are, and what they exchange."""
+"""The process group: rank, number of processes, and what the processes exchange."""
 
 import os
 from collections.abc import Iterator
@@ -12,46 +12,46 @@ from torch import Tensor
 from mink_pd.errors import MinkPDError
 
 T = TypeVar("T")
-_absent = False  # of the whole process: on a GPU the backward pass runs in another thread
+_contributes_nothing = False  # a global, not thread-local: on a GPU the backward pass runs in another thread
 
 
 def processes() -> int:
-    """How many processes work together; 1 without a process group."""
+    """Number of processes in the group; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @contextmanager
-def absent() -> Iterator[None]:
-    """Inside, this process takes part in all sums over processes and adds nothing to them.
+def contributing_nothing() -> Iterator[None]:
+    """Inside the context, this process takes part in all sums over processes but contributes zeros.
 
-    A process without points of its own must still answer the others: it computes on any batch in here, forward and
-    backward, and throws its gradients away.
+    A process whose batch has no points must still take part in the collective operations of the others. It runs
+    forward and backward on a placeholder batch inside this context and discards its gradients.
     """
-    global _absent
-    _absent = True
+    global _contributes_nothing
+    _contributes_nothing = True
     try:
         yield
     finally:
-        _absent = False
+        _contributes_nothing = False
 
 
 def sum_over_processes(sums: Tensor) -> Tensor:
-    """The sum of a small tensor over all processes, the same bits on each; not differentiable.
+    """The sum of a small tensor over all processes, bitwise equal on each; not differentiable.
 
-    The identity without a process group. Every process must call it equally often and in the same order.
+    Without a process group it is the identity. All processes must make the same calls in the same order.
     """
     if processes() == 1:
         return sums
-    total = torch.zeros_like(sums) if _absent else sums.detach().clone()
+    total = torch.zeros_like(sums) if _contributes_nothing else sums.detach().clone()
     dist.all_reduce(total)
     return total
 
 
 def shared_count(count: Tensor | float, least: float = 1) -> Tensor | float:
-    """The mean of a count or weight over the processes, at least ``least`` in all of them together; no gradient.
+    """The mean of a count or weight over the processes, without gradient; the total is at least ``least``.
 
-    A sum over this process's rows divided by it is this process's part of the mean over the rows of all processes: the
-    mean of these parts is that mean. Without other processes it is the count itself.
+    Each process divides the sum over its own rows by this number. The mean of the quotients over the processes is then
+    the mean over the rows of all processes. Without other processes the result is the count itself.
     """
     if processes() == 1:
         return count.detach().clamp(min=least) if isinstance(count, Tensor) else max(count, least)
@@ -59,13 +59,13 @@ def shared_count(count: Tensor | float, least: float = 1) -> Tensor | float:
     return sum_over_processes(own).clamp(min=least) / processes()
 
 
-def place() -> tuple[int, int]:
-    """Rank and number of processes as torchrun tells each that it starts; else 0 of 1."""
+def rank_and_world() -> tuple[int, int]:
+    """Rank and number of processes, from the environment that torchrun sets; (0, 1) without torchrun."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def gather(own: T) -> list[T]:
-    """What each process has, by rank."""
+    """The objects of all processes, in order of rank."""
     parts = [own] * processes()
     if len(parts) > 1:
         dist.all_gather_object(parts, own)
@@ -73,9 +73,9 @@ def gather(own: T) -> list[T]:
 
 
 def stop_together(error: MinkPDError | None, device: torch.device) -> None:
-    """Raise in every process if any has an error, so that none waits for one that has stopped.
+    """Raise in every process if any process has an error, so that no process waits for one that has stopped.
 
-    All raise the first one's text; only the first process is to tell it (``told`` on the others).
+    All raise the text of the lowest rank that has an error. Only rank 0 reports it: ``told`` is set on the others.
     """
     if processes() == 1:
         if error is not None:
@@ -90,5 +90,5 @@ def stop_together(error: MinkPDError | None, device: torch.device) -> None:
 
 
 def is_lost_process(error: RuntimeError) -> bool:
-    """Whether an operation over processes failed because one of them is gone."""
+    """Whether a collective operation failed because another process has ended."""
     return isinstance(error, dist.DistError) or "gloo" in str(error) or "closed by peer" in str(error)

@@ -1,7 +1,7 @@
-"""Number of cores, and thread settings of the libraries below, made when ``mink_pd`` is imported.
+"""Number of cores, and the thread settings of OpenMP and OpenBLAS, applied when ``mink_pd`` is imported.
 
-The libraries read their settings once, as they load, so ``mink_pd`` must be imported before torch; a warning tells
-where it was not. What the user has set stays.
+The libraries read their settings once, when they load. ``mink_pd`` must therefore be imported before torch; a warning
+says so if it was not. Environment variables that the user has set are kept.
 """
 
 import math
@@ -14,18 +14,18 @@ from pathlib import Path
 def cores() -> int:
     """Number of cores that this process may use, at least 1.
 
-    Those of its affinity (taskset, cpuset), limited by the CPU quota of its control groups (containers, batch systems),
-    rounded up.
+    This is the size of its CPU affinity (taskset, cpuset), limited by the CPU quota of its control groups (containers,
+    batch systems), rounded up.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(allowed, quota())))
 
 
 def quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
-    """CPU time per wall-clock time that the control groups of this process allow; infinity without a limit.
+    """Cores' worth of CPU time that the control groups of this process allow; infinity without a limit.
 
-    root: where control groups are mounted. own: the kernel's list of the groups of this process, of version 2
-    (``0::/path``) or 1 (``4:cpu,cpuacct:/path``). A limit of any group above holds too.
+    root: mount point of the control groups. own: the kernel's list of the groups of this process, in the format of
+    version 2 (``0::/path``) or 1 (``4:cpu,cpuacct:/path``). The limits of all parent groups apply too.
     """
     try:
         lines = own.read_text().splitlines()
@@ -39,7 +39,7 @@ def quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgro
             continue
         top = root / controllers if controllers else root
         group = top / path.strip("/")
-        for folder in (group, *group.parents):  # a container may see itself at the top, whatever its path is outside
+        for folder in (group, *group.parents):  # a container may see its own group as the root
             limits.append(_limit(folder))
             if folder == top:
                 break
@@ -62,13 +62,13 @@ def _limit(folder: Path) -> float:
 # OpenBLAS's own threads make MinkowskiEngine's many small matrix products slow and erratic, by a factor of 2 to 10 on
 # two cores.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("OMP_NUM_THREADS", str(cores()))  # MinkowskiEngine warns where it is not set
-# Threads that wait for work must sleep and not spin: a spinning one takes the core from whatever would give it work:
-# another thread, a loader's worker or another program. One training step of the 4x student (batch 2, two threads) on
-# two cores shared with other work (load 4 to 12), median of each run: 17.9 s as libgomp has it and 5.9 s with
-# GOMP_SPINCOUNT=30000 (one run each), 0.6 to 2.5 s with 1000, 0.4 to 1.1 s passive (four runs each); one thread alone
-# takes 0.9 to 1.0 s there. On idle cores spinning gains little: SECOND's encoder 83 ms either way, detection with the
-# 4x student 38 ms passive and 36 ms active (medians).
+os.environ.setdefault("OMP_NUM_THREADS", str(cores()))  # MinkowskiEngine warns if it is not set
+# Idle threads must sleep rather than spin: a spinning thread takes the core from another thread, a data loader's worker
+# or another program. Measured: one training step of the 4x student (batch size 2, two threads) on two cores shared with
+# other work (load 4 to 12), median of each run: 17.9 s with libgomp's default, 5.9 s with GOMP_SPINCOUNT=30000 (one run
+# each), 0.6 to 2.5 s with 1000, 0.4 to 1.1 s with the passive policy (four runs each). A single thread takes 0.9 to
+# 1.0 s there. On idle cores spinning gains little: SECOND's encoder takes 83 ms either way, detection with the 4x
+# student 38 ms passive and 36 ms active (medians).
 if "torch" in sys.modules and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
     # libgomp has no call that changes the policy of a running process.
     warnings.warn(

@@ -14,7 +14,7 @@ from mink_pd.detect.device import launch
 from mink_pd.evaluate.scorers.kitti import KittiScorer
 from mink_pd.models import build_detector
 from mink_pd.models.checkpoint import checkpoint_file
-from mink_pd.processes import absent, sum_over_processes
+from mink_pd.processes import contributing_nothing, sum_over_processes
 from mink_pd.registry import METHODS
 from mink_pd.sparse.norm import BatchNorm
 from mink_pd.train import start
@@ -69,7 +69,7 @@ def norms(rank: int) -> list[dict[str, Tensor]]:
         norm = BatchNorm(3, eps=1e-3, momentum=0.1)
         norm.synchronised = True
         results.append(normalise(norm, rows_of(case)[rank]))
-    with absent():
+    with contributing_nothing():
         results.append({"sum": sum_over_processes(torch.ones(2))})
     return results
 

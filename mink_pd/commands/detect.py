@@ -23,7 +23,7 @@ from mink_pd.export.detector import ExportedDetector, Runtime
 from mink_pd.files import check_writable, make_folder
 from mink_pd.models import Detector
 from mink_pd.models.checkpoint import checkpoint_file, load_detector
-from mink_pd.processes import place
+from mink_pd.processes import rank_and_world
 from mink_pd.render.colours import class_colours
 from mink_pd.sparse import multiplies_bf16
 from mink_pd.train.run_folder import identify
@@ -80,7 +80,7 @@ def main(options: argparse.Namespace) -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
             detect_in_drive(detector, config, frames, outputs)
         return
-    rank, world = place()
+    rank, world = rank_and_world()
     bulk = Bulk(frames, options.out, settings, rank, world)
     bulk.open(options.force)
     before = sum(bulk.done(index) for index in range(len(frames)))
@@ -125,7 +125,7 @@ def drive_outputs(options: argparse.Namespace, frames: Frames, classes: list[str
                 raise ConfigError("command line: --mcap goes with a recording, or with --out NAME.jsonl")
             return None
         lines = lines / f"{frames.path.stem}.jsonl"
-    if place()[1] > 1:
+    if rank_and_world()[1] > 1:
         raise ConfigError("command line: a drive is for a single process; start it without torchrun")
     given = {path.resolve() for path in options.inputs}
     for path in filter(None, (lines, options.mcap)):

@@ -13,7 +13,7 @@ from torch import nn
 from mink_pd.config import TrainConfig
 from mink_pd.errors import ConfigError
 from mink_pd.memory import keep_memory
-from mink_pd.processes import place
+from mink_pd.processes import rank_and_world
 from mink_pd.sparse import ME
 from mink_pd.threads import cores
 
@@ -32,7 +32,7 @@ def launch(config: TrainConfig) -> Fabric:
     Raises ConfigError if this machine has not what the configuration asks for, or torchrun has started another number
     of processes.
     """
-    started, wanted = place()[1], config.devices * config.nodes
+    started, wanted = rank_and_world()[1], config.devices * config.nodes
     if started not in (1, wanted):
         raise ConfigError(
             f"torchrun started {started} processes, and train.devices x train.nodes is {wanted};"

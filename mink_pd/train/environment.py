@@ -1,4 +1,4 @@
-"""What a result depends on beside the configuration: versions, commit, device, threads, command line."""
+"""What a result depends on besides the configuration: versions, commit, device, threads, command line."""
 
 import os
 import platform
@@ -26,7 +26,7 @@ PACKAGES = (
 
 
 def describe(device: torch.device) -> str:
-    """One line a fact, ``name: value``."""
+    """One ``name: value`` line per fact."""
     facts = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
@@ -52,7 +52,7 @@ def _version(package: str) -> str:
 
 
 def commit() -> str:
-    """Commit of the checkout that the package is run from, marked if files have changed since."""
+    """Commit of the checkout that the package runs from, marked if files have changed since."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]

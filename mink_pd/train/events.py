@@ -1,6 +1,6 @@
-"""TensorBoard's event files, written at once and in this thread.
+"""TensorBoard event files, written immediately in the calling thread.
 
-torch's SummaryWriter hands them to a thread, whose errors (a full disk) come as a traceback and too late.
+torch's SummaryWriter writes in a background thread, which reports an error such as a full disk late and as a traceback.
 """
 
 import io
@@ -18,9 +18,9 @@ from mink_pd.files import writing
 
 
 class EventFile:
-    """An event file of scalars in ``folder``. What earlier files say of steps from ``purge_from`` on is forgotten.
+    """An event file of scalars in ``folder``. TensorBoard discards steps from ``purge_from`` on in earlier files.
 
-    Raises DataError, also later, where it cannot be written.
+    The constructor and all methods raise DataError when the file cannot be written.
     """
 
     def __init__(self, folder: Path, purge_from: int | None = None) -> None:
@@ -33,12 +33,12 @@ class EventFile:
             self._write(Event(wall_time=time.time(), step=purge_from, session_log=start))
 
     def add(self, values: Mapping[str, float], step: int) -> None:
-        """One point of each curve."""
+        """Write one point of each curve."""
         points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=points)))
 
     def close(self) -> None:
-        """Nothing is written any more."""
+        """Close the file."""
         self._file.close()
 
     def _write(self, event: Event) -> None:

@@ -21,7 +21,7 @@ from mink_pd.processes import gather, processes, stop_together, sum_over_process
 from mink_pd.sparse.norm import synchronise
 from mink_pd.train.objective import Objective
 from mink_pd.train.optimiser import MovingAverage, make_optimiser, make_schedule
-from mink_pd.train.parallel import add_gradients, share_state, spare_batch, standing_by
+from mink_pd.train.parallel import add_gradients, answering_only, placeholder_batch, share_state
 from mink_pd.train.reporter import Reporter
 from mink_pd.train.run_folder import RunFolder
 from mink_pd.train.seen import Seen
@@ -32,7 +32,7 @@ TRIM_EVERY = 50  # steps
 
 
 class Loader(Protocol):
-    """Batches of an epoch, the same ones whenever that epoch is asked for."""
+    """Batches of an epoch. The same epoch always has the same batches."""
 
     def __len__(self) -> int: ...
 
@@ -40,10 +40,10 @@ class Loader(Protocol):
 
 
 class Trainer:
-    """Trains an objective and writes its run folder; with several processes each calls the same methods.
+    """Trains an objective and writes its run folder; all processes call the same methods.
 
-    An epoch is: batches, validation where it is due, report, checkpoint. The checkpoint comes last, so a
-    training that is killed loses at most the epoch under way.
+    An epoch consists of batches, validation if due, report and checkpoint, in this order. A training that is killed
+    loses at most the current epoch.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Trainer:
         self.best: float | None = None
 
     def fit(self) -> None:
-        """Train from where the state is to the last epoch."""
+        """Train from the current state to the last epoch."""
         self.reporter.start(self.epoch, self.step, self.steps)
         for epoch in range(self.epoch + 1, self.settings.epochs + 1):
             self.train_epoch(epoch)
@@ -84,7 +84,7 @@ class Trainer:
             self.save()
 
     def train_epoch(self, epoch: int) -> None:
-        """All batches once; one optimiser step for every ``accumulate`` of them."""
+        """Process all batches of an epoch; one optimiser step per ``accumulate`` batches."""
         self.module.train()
         means, frames, started = _Means(), 0.0, time.perf_counter()
         seen = Seen(self.config, self.fabric.device)
@@ -113,7 +113,7 @@ class Trainer:
         self.reporter.epoch(epoch, self.step, averages, frames / seconds, seconds)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch; a frame that one process cannot read stops all of them."""
+        """The batches of an epoch; if one process cannot read a frame, all processes stop."""
         batches, batch = self.loader.epoch(epoch - 1), None
         while True:
             error = None
@@ -127,21 +127,21 @@ class Trainer:
             yield batch
 
     def mean_over_processes(self, count: int) -> float:
-        """The mean of a number that is not 0 in all of them."""
+        """The mean of ``count`` over the processes; at least one process must have a count above 0."""
         if processes() == 1:
             return count
         return float(sum_over_processes(torch.tensor(float(count), device=self.fabric.device))) / processes()
 
     def backward(self, batch: Batch, epoch: int, group: int) -> dict[str, float]:
-        """Add the gradient of one batch of a group; returns the loss, its terms and the other logs."""
+        """Accumulate the gradient of one batch of a group. Returns the loss, its terms and the other logs."""
         if processes() > 1 and not self.objective.detector.sees(batch):
-            with standing_by(cast(nn.Module, self.objective), self.settings.sync_norm):
-                losses = self.backward_of(spare_batch(self.config.data), epoch, group)
+            with answering_only(cast(nn.Module, self.objective), self.settings.sync_norm):
+                losses = self.backward_of(placeholder_batch(self.config.data), epoch, group)
             return dict.fromkeys(losses, 0.0)
         return self.backward_of(batch, epoch, group)
 
     def backward_of(self, batch: Batch, epoch: int, group: int) -> dict[str, float]:
-        """Forward and backward; no process goes on to the backward pass if one has a loss that is not finite."""
+        """Forward and backward. All processes stop before the backward pass if the loss of one is not finite."""
         terms, logs = self.module(batch.to(self.fabric.device))
         total = cast(Tensor, sum(terms.values()))
         losses = {name: float(value.detach()) for name, value in {"loss": total, **terms}.items()}
@@ -155,9 +155,9 @@ class Trainer:
         return losses | logs
 
     def optimise(self, epoch: int) -> None:
-        """One step of optimiser, schedule and moving average on the gradients at hand."""
+        """One step of optimiser, schedule and moving average with the accumulated gradients."""
         add_gradients(cast(nn.Module, self.objective))
-        scaled = self.settings.precision == "16-mixed"  # the scaler skips steps with infinite gradients by itself
+        scaled = self.settings.precision == "16-mixed"  # the scaler itself skips steps with infinite gradients
         norm = self.fabric.clip_gradients(
             self.module, self.optimiser, max_norm=self.settings.max_grad_norm, error_if_nonfinite=False
         )
@@ -172,7 +172,7 @@ class Trainer:
             self.average.update(self.objective.detector)
 
     def diverged(self, what: str, epoch: int) -> MinkPDError:
-        """The error that ends a training whose numbers have blown up."""
+        """The error for a training that has diverged."""
         kept = f"keeps epoch {self.epoch}" if self.epoch else "has no checkpoint yet"
         return MinkPDError(
             f"{self.run}: {what} (epoch {epoch}, step {self.step + 1}); the run {kept};"
@@ -180,7 +180,7 @@ class Trainer:
         )
 
     def validate_epoch(self) -> None:
-        """Evaluate the weights that would be exported; keep them if they are the best so far."""
+        """Evaluate the exported weights, and keep them if they are the best so far."""
         started = time.perf_counter()
         with self.exported():
             validation = self.validate(self.objective.detector)
@@ -195,16 +195,16 @@ class Trainer:
         self.reporter.validation(self.epoch, self.step, validation.metrics, best, time.perf_counter() - started)
 
     def exported(self) -> AbstractContextManager[None]:
-        """The detector holds the weights that are exported: the moving average, if there is one."""
+        """Inside the context, the detector holds the exported weights: the moving average, if there is one."""
         return nullcontext() if self.average is None else self.average.applied(self.objective.detector)
 
     def save_weights(self, which: str) -> None:
-        """Write the detector as it is now."""
+        """Write the current weights of the detector."""
         path = self.run.checkpoints / f"{which}.safetensors"
         save_weights(path, self.objective.detector.state_dict(), self.config, self.epoch)
 
     def save(self) -> None:
-        """Write the last weights, then the state: a state never stands beside older weights."""
+        """Write the last weights, then the state, so that the state is never newer than the weights."""
         generators = gather(random_state())
         if self.fabric.is_global_zero:
             with self.exported():
@@ -213,7 +213,7 @@ class Trainer:
         self.fabric.barrier()
 
     def state(self, generators: list[Any]) -> dict[str, Any]:
-        """Everything that the next epoch depends on."""
+        """The training state: everything that the next epoch depends on."""
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -227,7 +227,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a state that ``save`` wrote."""
+        """Restore a state that ``save`` wrote."""
         self.epoch, self.step, self.best = state["epoch"], state["step"], state["best"]
         self.objective.load_state_dict(state["objective"])
         self.optimiser.optimizer.load_state_dict(state["optimiser"])
@@ -235,12 +235,12 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-        generators = state["generators"]  # one a process, of which there may have been more or fewer
+        generators = state["generators"]  # one per process; the number of processes may have changed
         set_random_state(generators[self.fabric.global_rank % len(generators)])
 
 
 class _Means:
-    """Means of scalars over batches, weighted by their frames, and over processes."""
+    """Means of scalars over batches and processes, weighted by the number of frames."""
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""What the loop trains: a detector with the loss that it is trained by."""
+"""What the loop trains: a detector together with its loss."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -10,9 +10,9 @@ from mink_pd.models.detector import Detector
 
 
 class Objective(Protocol):
-    """A module from a batch to loss terms; an ``nn.Module`` with a ``detector`` satisfies it.
+    """Maps a batch to loss terms. An ``nn.Module`` with an attribute ``detector`` satisfies the protocol.
 
-    detector: the network that is validated and exported. Other parameters (adapters) only help to train it.
+    detector: the network that is validated and exported. Other parameters (adapters) are used only in training.
     """
 
     detector: Detector
@@ -20,7 +20,7 @@ class Objective(Protocol):
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss terms, already weighted (their sum is the loss), and other scalars that are only logged.
 
-        With several processes, the mean of the terms over the processes is that of all their frames together.
+        With several processes, the mean of the terms over the processes is the term of the global batch.
         """
         ...
 
@@ -34,7 +34,7 @@ class Objective(Protocol):
 
 
 class DetectionObjective(nn.Module):
-    """A detector with its own loss and nothing else: the teacher, and the student alone."""
+    """A detector with only its own loss: the teacher, or the student trained alone."""
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()

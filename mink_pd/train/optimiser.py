@@ -12,21 +12,22 @@ from mink_pd.config import TrainConfig
 
 
 def make_optimiser(parameters: Iterable[nn.Parameter], config: TrainConfig) -> AdamW:
-    """AdamW over the parameters that are trained; frozen ones are left out."""
+    """AdamW over the trainable parameters; frozen ones are excluded."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    # One kernel for all parameters takes a quarter of the time; a gradient scaler cannot clip beside it.
+    # The fused kernel takes a quarter of the time, but gradients cannot be clipped between it and a gradient scaler.
     fused = config.precision != "16-mixed"
     return AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
 
 
 def make_schedule(optimiser: AdamW, config: TrainConfig, steps: int) -> OneCycleLR:
-    """One cycle over ``steps`` optimiser steps, with the settings that LiDAR detectors are published with.
+    """One-cycle schedule over ``steps`` optimiser steps, with the usual settings of published LiDAR detectors.
 
-    From a tenth of the learning rate to all of it in ``warm_up`` of the steps, then down to nearly nothing by
-    a cosine; beta1 goes from 0.95 to 0.85 and back (Smith and Topin 2018; SECOND, Yan et al. 2018).
+    The learning rate rises from a tenth of its peak to the peak in the first ``warm_up`` share of the steps, then falls
+    to nearly zero along a cosine; beta1 goes from 0.95 to 0.85 and back (Smith and Topin 2018; SECOND, Yan et al.
+    2018).
     """
     peak = config.warm_up
-    if peak * steps == 1:  # torch divides by zero where the peak is exactly the first step
+    if peak * steps == 1:  # torch divides by zero if the peak is exactly the first step
         peak *= 1 + 1e-6
     return OneCycleLR(optimiser, max_lr=config.learning_rate, total_steps=steps, pct_start=peak, div_factor=10)
 
@@ -34,8 +35,8 @@ def make_schedule(optimiser: AdamW, config: TrainConfig, steps: int) -> OneCycle
 class MovingAverage:
     """Exponential moving average of all tensors of a module's state (integers are copied).
 
-    The decay after n updates is min(decay, (1 + n) / (10 + n)), so that a short run is not held back by its
-    first weights. Kept as plain tensors because MinkowskiEngine's layers do not survive ``copy.deepcopy``,
+    The decay after n updates is min(decay, (1 + n) / (10 + n)), so that the first weights do not dominate
+    a short run. Kept as plain tensors because MinkowskiEngine's layers do not survive ``copy.deepcopy``,
     which ``torch.optim.swa_utils.AveragedModel`` needs.
     """
 
@@ -46,7 +47,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Take one step towards the present state of ``module``."""
+        """Update the average with the current state of ``module``."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         for name, tensor in module.state_dict().items():
@@ -57,7 +58,7 @@ class MovingAverage:
 
     @contextmanager
     def applied(self, module: nn.Module) -> Iterator[None]:
-        """``module`` holds the averaged state inside the context, and its own again afterwards."""
+        """Inside the context, ``module`` holds the averaged state; on exit its own state is restored."""
         own = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
         module.load_state_dict(self.tensors)
         try:
@@ -66,11 +67,11 @@ class MovingAverage:
             module.load_state_dict(own)
 
     def state_dict(self) -> dict[str, int | dict[str, Tensor]]:
-        """What a checkpoint keeps."""
+        """The state that a checkpoint stores."""
         return {"updates": self.updates, "tensors": self.tensors}
 
     def load_state_dict(self, state: dict) -> None:
-        """Put a kept state back, on the device of the present one."""
+        """Restore a stored state on the current device."""
         self.updates = state["updates"]
         for name, tensor in self.tensors.items():
             tensor.copy_(state["tensors"][name])

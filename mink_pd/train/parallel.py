@@ -1,9 +1,9 @@
-"""Several processes that train as one: equal gradients, equal decisions, one writer.
+"""Data-parallel training: all processes have equal gradients and take equal decisions, and one of them writes.
 
-The processes step through the same global batches, each with its share of the frames; the mean of their losses is that
-of the global batch (``Objective``), and each passes back its part of the mean, so that gradients are added up. That
-is done here, in one sum a step, and not by torch's DistributedDataParallel, which stops or waits for ever where a
-process has no point in range or a parameter goes unused.
+The processes step through the same global batches, each with its share of the frames. The mean of their losses is the
+loss of the global batch (``Objective``). Each process backpropagates its part of that mean, and the gradients are
+summed over processes, in one collective operation per step. torch's DistributedDataParallel is not used: it fails or
+hangs when a process has no point in range or when a parameter is unused.
 """
 
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ from mink_pd.config import DataConfig
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
 from mink_pd.data.points import with_columns
-from mink_pd.processes import absent, processes, sum_over_processes
+from mink_pd.processes import contributing_nothing, processes, sum_over_processes
 
 
 def share_state(module: nn.Module) -> None:
-    """Give every process the first one's weights and statistics."""
+    """Copy the weights and running statistics of rank 0 to every process."""
     if processes() > 1:
         for tensor in module.state_dict().values():
             dist.broadcast(tensor, 0)
@@ -30,9 +30,9 @@ def share_state(module: nn.Module) -> None:
 
 @torch.no_grad()
 def add_gradients(module: nn.Module) -> None:
-    """Each parameter's gradient is the sum over processes; running statistics are their mean.
+    """Sum each parameter's gradient over the processes, and average the running statistics.
 
-    A parameter that no process has used keeps no gradient, as in a single process.
+    The gradient of a parameter that no process has used stays None, as in a single process.
     """
     count = processes()
     if count == 1:
@@ -51,18 +51,18 @@ def add_gradients(module: nn.Module) -> None:
 
 
 @contextmanager
-def standing_by(module: nn.Module, synchronised: bool) -> Iterator[None]:
-    """Around forward and backward of a process that has no point in range: it answers the others (``absent``).
+def answering_only(module: nn.Module, synchronised: bool) -> Iterator[None]:
+    """Context for forward and backward of a process that has no point in range (``contributing_nothing``).
 
-    What it computes on is thrown away: gradients are as before afterwards, and so are the running statistics unless
-    they are ``synchronised``.
+    The process only takes part in the collective operations of the others. On exit its gradients are restored, and so
+    are its running statistics unless they are ``synchronised``.
     """
     parameters = list(module.parameters())
     buffers = [] if synchronised else list(module.buffers())
     gradients, statistics = [p.grad for p in parameters], [buffer.clone() for buffer in buffers]
     for parameter in parameters:
         parameter.grad = None
-    with absent():
+    with contributing_nothing():
         yield
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
@@ -70,8 +70,8 @@ def standing_by(module: nn.Module, synchronised: bool) -> Iterator[None]:
         buffer.copy_(values)
 
 
-def spare_batch(config: DataConfig) -> Batch:
-    """One frame of a few hundred points spread over the range, without objects."""
+def placeholder_batch(config: DataConfig) -> Batch:
+    """A batch of one frame: 256 random points within the range, no objects."""
     low, high = config.range[:3], config.range[3:]
     points = np.random.default_rng(0).uniform([*low, 0], [*high, 1], (256, 4))
     return collate([Frame("spare", with_columns(points, config.point_features))], config.classes)

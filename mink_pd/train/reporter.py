@@ -1,4 +1,4 @@
-"""What a training tells: a progress bar, one line an epoch, metrics.jsonl and TensorBoard events."""
+"""Output of a training: a progress bar, one line per epoch, metrics.jsonl and TensorBoard events."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ class Reporter:
         self.progress: Progress | None = None
 
     def start(self, epoch: int, step: int, steps: int) -> None:
-        """Begin after ``epoch`` epochs and ``step`` of all ``steps``; reports of later ones are forgotten."""
+        """Begin after ``epoch`` epochs and ``step`` of ``steps`` steps; reports of later epochs are removed."""
         if not self.active:
             return
         keep_epochs(self.run.metrics, epoch)
@@ -44,7 +44,7 @@ class Reporter:
             self.progress.start()
 
     def step(self, epoch: int, step: int, losses: dict[str, float], rate: float, learning_rate: float) -> None:
-        """One optimiser step: ``losses`` are the last batch's, ``rate`` is in frames/s."""
+        """Report one optimiser step: ``losses`` of the last batch, ``rate`` in frames/s."""
         if self.progress is not None:
             text = f"{rate:.1f} frames/s  {_terms(losses)}"
             self.progress.update(self.task, completed=step, description=f"epoch {epoch}/{self.epochs}", text=text)
@@ -53,7 +53,7 @@ class Reporter:
             self._scalars({**values, "train/learning_rate": learning_rate}, step)
 
     def epoch(self, epoch: int, step: int, means: dict[str, float], rate: float, seconds: float) -> None:
-        """The end of an epoch: ``means`` over its batches."""
+        """Report the end of an epoch: ``means`` over its batches."""
         if not self.active:
             return
         clock = {"frames_per_second": round(rate, 2), "seconds": round(seconds, 2)}
@@ -66,7 +66,7 @@ class Reporter:
         self.console.print(text, soft_wrap=True, markup=False)
 
     def validation(self, epoch: int, step: int, metrics: dict[str, float], best: bool, seconds: float) -> None:
-        """Figures of a validation; ``best`` says that they are the best so far."""
+        """Report the figures of a validation; ``best``: they are the best so far."""
         if not self.active:
             return
         self._append({"split": "val", "epoch": epoch, "step": step, **metrics, "seconds": round(seconds, 2)})
@@ -76,7 +76,7 @@ class Reporter:
         self.console.print(text, soft_wrap=True, markup=False)
 
     def say(self, text: str) -> None:
-        """One line of plain text."""
+        """Print one line of plain text."""
         if self.active:
             self.console.print(text, soft_wrap=True, markup=False)
 
@@ -100,9 +100,9 @@ class Reporter:
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """The rows of a metrics.jsonl: objects with ``split`` and ``epoch``; a last line that was cut off is left out.
+    """The rows of a metrics.jsonl: objects with ``split`` and ``epoch``. An incomplete last line is ignored.
 
-    Raises DataError naming the line of any other damage.
+    Raises DataError naming the first damaged line.
     """
     lines = read_text(path).splitlines() if path.exists() else []
     rows = []
@@ -120,18 +120,18 @@ def read_metrics(path: Path) -> list[dict]:
 
 
 def keep_epochs(path: Path, epoch: int) -> None:
-    """Remove the rows after ``epoch`` from a metrics.jsonl: they will be written again."""
+    """Remove the rows after ``epoch`` from a metrics.jsonl; they will be written again."""
     if path.exists():
         write_text(path, "".join(json.dumps(row) + "\n" for row in read_metrics(path) if row["epoch"] <= epoch))
 
 
 def _terms(losses: dict[str, float]) -> str:
-    """Loss terms for people; other logs have a slash in their name and go to the files only."""
+    """The loss terms for display. Other logs have a slash in their name and go only to the files."""
     return "  ".join(f"{name} {value:.4g}" for name, value in losses.items() if "/" not in name)
 
 
 def _bar(console: Console) -> Progress:
-    """Epoch, bar, steps, time left, and what room there is for the loss terms."""
+    """Format of the bar: epoch, bar, steps, time left, and the loss terms as far as they fit."""
     return Progress(
         TextColumn("{task.description}", table_column=Column(no_wrap=True)),
         BarColumn(bar_width=12, table_column=Column(no_wrap=True)),
