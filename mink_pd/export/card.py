@@ -8,8 +8,9 @@ import yaml
 from pydantic import Field, ValidationError
 
 from mink_pd.config.section import Range, Section, Vector3
-from mink_pd.errors import DataError
-from mink_pd.files import read_bytes, read_text, write_text
+from mink_pd.config.settings_yaml import plain, read_yaml
+from mink_pd.errors import ConfigError, DataError
+from mink_pd.files import check_regular, read_bytes, write_text
 
 CARD = "model.yaml"
 Target = Literal["onnx", "openvino", "autoware", "cuda-pointpillars"]
@@ -108,11 +109,11 @@ def read_card(folder: Path) -> Card:
     Raises DataError if it is none, or if a file is missing or has changed since the export.
     """
     path = folder / CARD
-    text = read_text(path, DataError, "give a folder that export has written")
+    check_regular(path, DataError, "give a folder that export has written")
     try:
-        card = Card.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError:
-        raise DataError(f"{path}: not valid YAML; export again") from None
+        card = Card.model_validate(plain(read_yaml(path)))
+    except ConfigError as error:
+        raise DataError(f"{str(error).rpartition(';')[0]}; export again") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the file"

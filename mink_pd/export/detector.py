@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mink_pd.config import Config
+from mink_pd.config import Config, validate
 from mink_pd.data.batch import Batch
 from mink_pd.errors import ConfigError
-from mink_pd.export.card import Card, read_card
+from mink_pd.export.card import CARD, Card, read_card
 from mink_pd.export.graph import OnnxSession, OpenVinoSession, Session
 from mink_pd.export.heads import head_maps
 from mink_pd.export.runner import Maps, prediction_of, session_runner, two_graphs
@@ -35,7 +35,7 @@ class ExportedDetector(Detector[Voxels, Prediction]):
         self.card = read_card(folder)
         if self.card.target not in ("onnx", "openvino"):
             raise ConfigError(f"{folder}: is for {self.card.target}'s own program; export --to onnx to detect with it")
-        super().__init__(exported_config(self.card))
+        super().__init__(exported_config(self.card, str(folder / CARD)))
         inner = build_detector(self.config)
         assert isinstance(inner, BevDetector)
         if (folder / WEIGHTS).is_file():
@@ -86,6 +86,6 @@ def load_session(path: Path, runtime: Runtime) -> Session:
     return OpenVinoSession(path) if runtime == "openvino" else OnnxSession(path)
 
 
-def exported_config(card: Card) -> Config:
-    """The configuration of the detector that a card describes."""
-    return Config.model_validate(card.config)
+def exported_config(card: Card, path: str) -> Config:
+    """The configuration of the detector that the card at ``path`` describes. Raises ConfigError."""
+    return validate(card.config, {}, path, load_plugins=False)
