@@ -216,17 +216,18 @@ class Graph {
 
 using Point = std::array<float, 4>;  // x, y, z [m], intensity
 
-std::vector<Point> read_cloud(const std::string& path) {
+std::vector<Point> read_cloud(const std::string& path, const Node& card) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) throw std::runtime_error(path + ": cannot be read");
   const auto size = static_cast<std::size_t>(file.tellg());
   if (size % sizeof(Point) != 0) throw std::runtime_error(path + ": is no whole number of points of 16 bytes");
   std::vector<Point> points(size / sizeof(Point));
   file.seekg(0).read(reinterpret_cast<char*>(points.data()), static_cast<std::streamsize>(size));
-  float largest = 0;
-  for (const Point& point : points) largest = std::max(largest, point[3]);
-  const float scale = largest <= 1 ? 1 : (largest <= 255 ? 255 : 65535);
-  for (Point& point : points) point[3] /= scale;
+  const std::string& said = card["cloud"]["intensity"].text;
+  for (Point& point : points) {
+    point[3] = said == "none" ? 0 : (said == "by_type" ? point[3] : point[3] / std::stof(said));
+    if (point[3] > 1) throw std::runtime_error(path + ": has intensities above their full scale, " + said);
+  }
   return points;
 }
 
@@ -390,14 +391,15 @@ void detect(const std::string& folder, const std::string& cloud) {
   if (!file) throw std::runtime_error(folder + "/model.yaml: cannot be read");
   const Node card = Yaml(file).read();
   if (card["detector"].text != "pointpillars" || card["target"].text != "onnx" || card["strides"].children.size() != 1 ||
-      card["pillars"]["features"].children.size() != 10)
+      card["pillars"]["features"].children.size() != 10 || card["cloud"]["dtype"].text != "float32" ||
+      card["cloud"]["columns"].texts() != std::vector<std::string>{"x", "y", "z", "intensity"})
     throw std::runtime_error(folder + ": this example runs PointPillars of x, y, z, intensity with one level");
   OrtEnv* environment = nullptr;
   check(api->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "detect", &environment));
   const Graph encoder(environment, folder + "/" + card["graphs"]["pillar_encoder"]["file"].text);
   const Graph network(environment, folder + "/" + card["graphs"]["backbone_neck_head"]["file"].text);
 
-  Rows rows = pillar_rows(read_cloud(cloud), card);
+  Rows rows = pillar_rows(read_cloud(cloud, card), card);
   if (rows.cells.empty()) return;  // nothing in range, nothing found
   const auto slots = static_cast<std::int64_t>(card["pillars"]["slots"].number());
   auto count = static_cast<std::int64_t>(rows.cells.size());

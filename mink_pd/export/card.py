@@ -40,6 +40,15 @@ class Pillars(Section):
     empty_slots: bool  # slots of zeros take part in the maximum
 
 
+class Cloud(Section):
+    """How point cloud files are read. columns, dtype: of a point of a .bin file. intensity: its full scale, by which it
+    is divided; by_type: floats are 0..1; none: 0 stands for it."""
+
+    columns: list[str]
+    dtype: str | list[str]
+    intensity: float | str
+
+
 class Anchor(Section):
     """One of the anchors of every cell. size: l, w, h [m]; z: height of its centre [m]; yaw [rad]."""
 
@@ -54,7 +63,8 @@ class Card(Section):
 
     grid: cells along x and y of the canvas, whose memory is (1, channels, y, x); strides: of the head's levels, in
     cells of the canvas; mark: what a sparse detector's canvas has in channel 0 of a site whose features are all 0;
-    empty_logit: the class logit of cells where it predicts nothing; intensity: the range it was trained with.
+    empty_logit: the class logit of cells where it predicts nothing; cloud: how its clouds were read. The networks see
+    intensities from 0 to 1.
     """
 
     format: Literal["mink_pd export 1"] = "mink_pd export 1"
@@ -70,7 +80,7 @@ class Card(Section):
     voxel_size: Vector3
     grid: tuple[int, int]
     point_features: list[str]
-    intensity: tuple[float, float] = (0.0, 1.0)
+    cloud: Cloud
     camera_view: bool
     pillars: Pillars | None
     channels: int

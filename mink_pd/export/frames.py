@@ -16,7 +16,7 @@ SIMULATED, CALIBRATED = 3, 16  # simulated clouds for a comparison; where ranges
 def proof_frames(paths: list[Path] | None, data: DataConfig, most: int = SIMULATED) -> Frames:
     """The clouds at ``paths``, or simulated ones."""
     if paths:
-        return PointFiles(paths, None, data.camera_view, data.point_features)
+        return PointFiles(paths, None, data.camera_view, data.point_features, data, data.image_size)
     return SimulatedFrames(most, data.point_features)
 
 

@@ -18,7 +18,7 @@ from mink_pd.data.batch import collate
 from mink_pd.detect.clouds import Frames
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.export.autoware import Autoware
-from mink_pd.export.card import Anchor, Card, Graph, Pillars, Target, digest, write_card
+from mink_pd.export.card import Anchor, Card, Cloud, Graph, Pillars, Target, digest, write_card
 from mink_pd.export.cuda_pointpillars import CudaPointPillars
 from mink_pd.export.detector import NETWORK, WEIGHTS, WHOLE
 from mink_pd.export.graph import check_opset, require, shapes
@@ -158,6 +158,7 @@ def describe(networks: Networks, source: Source, settings: Settings, folder: Pat
         grid=networks.grid,
         point_features=list(POINT[: data.point_features]),
         camera_view=data.camera_view,
+        cloud=Cloud(columns=data.columns, dtype=data.dtype, intensity=data.intensity),
         pillars=pillars_of(networks),
         channels=detector.encoder.channels_out,
         mark=MARK if model.bev == "sparse" else 0.0,

@@ -77,9 +77,14 @@ def test_it_prints_the_detectors_boxes(program: Path, model: dict, settings: dic
 def test_what_it_cannot_run_is_one_line(program: Path, tmp_path: Path) -> None:
     detector, folder, _ = write(nuscenes(), tmp_path)
     path = cloud(tmp_path, detector.config, 5)
+    (tmp_path / "plain").mkdir()
+    _, plain, _ = write(pointpillars(), tmp_path / "plain")
+    bright = tmp_path / "bright.bin"
+    np.array([[1, 0, -1, 37]], "<f4").tofile(bright)
     for arguments, text in (
         ((folder, path), "this example runs PointPillars"),
         ((tmp_path / "none", path), "model.yaml: cannot be read"),
+        ((plain, bright), "has intensities above their full scale, by_type"),
     ):
         result = subprocess.run([program, *arguments], capture_output=True, text=True)
         assert result.returncode == 2
