@@ -19,6 +19,7 @@ COMMANDS = {
     "detect": "detect objects in point clouds",
     "export": "export a detector for ONNX Runtime, OpenVINO, Autoware or CUDA-PointPillars",
     "eval-kitti": "KITTI figures of a detector, or of detections in files",
+    "eval-clouds": "figures for any classes of a detector, or of detections in files",
     "eval-nuscenes": "nuScenes figures of a detector, or of a results file",
     "experiment": "run a matrix of trainings and compare them over seeds",
     "report": "make a page about finished runs",

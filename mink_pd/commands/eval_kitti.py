@@ -96,7 +96,9 @@ def score_checkpoint(options: argparse.Namespace) -> tuple[KittiScorer, Frames, 
         raise ConfigError("command line: give --checkpoint, or --labels and --detections")
     detector, config = evaluated_detector(options)
     if config.data.kind != "kitti":
-        raise ConfigError(f"'data.kind': {config.data.kind} has a benchmark of its own; use mink-pd eval-nuscenes")
+        raise ConfigError(
+            f"'data.kind': {config.data.kind} has other rules than KITTI; use mink-pd eval-nuscenes or eval-clouds"
+        )
     if options.image_rules:
         config.evaluate.image_rules = image_rules(options)
     own = thresholds(config.data.classes, config.evaluate.min_iou)

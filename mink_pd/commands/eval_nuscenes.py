@@ -84,7 +84,9 @@ def of_checkpoint(options: argparse.Namespace) -> tuple[dict[str, Any], str, str
 def check_kind(config: Config) -> NuScenesConfig:
     """The settings of nuScenes. Raises ConfigError for another benchmark's data."""
     if not isinstance(config.data, NuScenesConfig):
-        raise ConfigError(f"'data.kind': {config.data.kind} has a benchmark of its own; use mink-pd eval-kitti")
+        raise ConfigError(
+            f"'data.kind': {config.data.kind} has other rules than nuScenes; use mink-pd eval-kitti or eval-clouds"
+        )
     return config.data
 
 

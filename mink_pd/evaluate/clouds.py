@@ -75,10 +75,13 @@ class _Rows:
 class ClassScores:
     """The figures of one class.
 
-    precision: average precision [%] by name; None where no label is to be found. point: of the highest F1 by overlap
-    in space; heading_error: mean of the true positives there [degrees], 0 to 180; None where nothing is found.
+    objects: number of labels to be found.
+    precision: average precision [%] by name; None where no label is to be found.
+    point: of the highest F1 by overlap in space; None where nothing is found.
+    heading_error: mean of the true positives there [degrees], 0 to 180.
     """
 
+    objects: int
     precision: dict[str, float | None]
     point: OperatingPoint | None
     heading_error: float | None
@@ -164,7 +167,8 @@ def _of_class(rows: _Rows, iou: float) -> ClassScores:
     precision |= _by_distance(rows)
     ranking = _ranking(rows, matches["3d"])
     point = _best_point(ranking, len(rows.label_first) - 1)
-    return ClassScores(precision, point, None if point is None else _heading_error(rows, matches["3d"], point.score))
+    error = None if point is None else _heading_error(rows, matches["3d"], point.score)
+    return ClassScores(ranking.counted, precision, point, error)
 
 
 def _by_distance(rows: _Rows) -> dict[str, float | None]:

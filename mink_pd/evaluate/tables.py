@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
+from mink_pd.evaluate.clouds import DISTANCES, POINTS, RANGES
+from mink_pd.evaluate.clouds import Result as CloudsResult
 from mink_pd.evaluate.curves import OperatingPoint
 from mink_pd.evaluate.kitti import RECALLS, Result
 from mink_pd.evaluate.rules import LEVELS, MIN_IOU
@@ -33,23 +35,61 @@ def kitti_table(result: Result, min_iou: Mapping[str, float] = MIN_IOU) -> Table
 
 
 def operating_table(
-    points: Mapping[str, OperatingPoint | None], min_iou: Mapping[str, float] = MIN_IOU, of: str = "3D, moderate"
+    points: Mapping[str, OperatingPoint | None],
+    min_iou: Mapping[str, float] = MIN_IOU,
+    of: str = "3D, moderate",
+    heading_errors: Mapping[str, float | None] | None = None,
 ) -> Table:
     """Rows: class; columns: score cut, precision, recall, F1 and false positives per frame.
 
-    of: the overlap and level of the matches.
+    of: the overlap and level of the matches. heading_errors: of each class [degrees], for a column of their own.
     """
     table = Table(title=f"at the score of the highest F1 ({of})")
     table.add_column("class (IoU)")
     for heading in ("score", "precision", "recall", "F1", "false positives\nper frame"):
         table.add_column(heading, justify="right")
+    if heading_errors is not None:
+        table.add_column("heading\nerror [°]", justify="right")
     for name, point in points.items():
         cells = ["–"] * 5
         if point is not None:
             values = (point.score, point.precision, point.recall, point.f1, point.false_positives_per_frame)
             cells = [f"{value:.3f}" for value in values]
+        if heading_errors is not None:
+            cells.append(_shown(heading_errors[name], 1))
         table.add_row(f"{name} ({min_iou[name]})", *cells)
     return table
+
+
+def clouds_table(result: CloudsResult, min_iou: Mapping[str, float]) -> Table:
+    """Rows: class; columns: number of objects, AP by overlap (all points, 40 points) and by distance [m]."""
+    table = Table("class (IoU)", title="AP [%] by overlap and by distance of centres")
+    kinds = {"bev": "BEV", "3d": "3D", "bev/R40": "BEV\nR40", "3d/R40": "3D\nR40", "distance": "distance\nmean"}
+    kinds |= {f"distance/{limit:g}m": f"{limit:g} m" for limit in DISTANCES}
+    for heading in ("objects", *kinds.values()):
+        table.add_column(heading, justify="right")
+    for name, one in result.items():
+        cells = [_shown(one.precision[kind], 1) for kind in kinds]
+        table.add_row(f"{name} ({min_iou[name]})", str(one.objects), *cells)
+    return table
+
+
+def clouds_parts_table(result: CloudsResult, min_iou: Mapping[str, float]) -> Table:
+    """Rows: class and kind of match; columns: AP in each part of the range and by points in the object."""
+    table = Table("class (IoU)", "match", title="AP [%] by range and by points in the object")
+    for part in (*RANGES, *POINTS):
+        table.add_column(part.replace("_", " ").replace(" points", "\npoints"), justify="right")
+    for name, one in result.items():
+        heading = f"{name} ({min_iou[name]})"
+        for kind, title in (("bev", "BEV"), ("3d", "3D"), ("distance", "distance")):
+            cells = [_shown(one.precision[f"{kind}/{part}"], 1) for part in (*RANGES, *POINTS)]
+            table.add_row(heading, title, *cells, end_section=kind == "distance")
+            heading = ""
+    return table
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def nuscenes_table(summary: Mapping[str, Any]) -> Table:

@@ -18,6 +18,7 @@ from mink_pd.evaluate.clouds import (
     POINTS,
     RANGES,
     CloudFrame,
+    Result,
     evaluate_clouds,
     figure_names,
     match_frame,
@@ -92,9 +93,13 @@ class CloudsScorer(Scorer):
         )
 
     def score(self, kept: Kept) -> dict[str, float]:
-        result = evaluate_clouds(kept, self.min_iou)
+        result = self.evaluate(kept)
         single = {f"{name}/{key}": value for name, one in result.items() for key, value in one.figures().items()}
         return mean_figures(result) | single
+
+    def evaluate(self, kept: Kept) -> Result:
+        """All figures of :func:`evaluate_clouds`."""
+        return evaluate_clouds(kept, self.min_iou)
 
     def write(self, folder: Path, kept: Kept) -> None:
         with replacing_folder(folder) as temporary:

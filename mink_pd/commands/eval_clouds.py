@@ -1,0 +1,94 @@
+"""Figures for any classes, without a camera, of a trained detector or of anyone's detections."""
+
+import argparse
+from pathlib import Path
+
+from mink_pd.cli import console
+from mink_pd.commands.options import (
+    EVALUATED,
+    add_checkpoint,
+    add_config,
+    add_json,
+    add_scoring,
+    add_which,
+    class_thresholds,
+    evaluated_detector,
+)
+from mink_pd.config import load_config
+from mink_pd.data import open_dataset
+from mink_pd.data.loader import crop_points
+from mink_pd.detect.device import launch
+from mink_pd.errors import ConfigError
+from mink_pd.evaluate.clouds import CloudFrame, mean_figures
+from mink_pd.evaluate.detection_files import read_detections
+from mink_pd.evaluate.rules import thresholds
+from mink_pd.evaluate.scorers.clouds import CloudsScorer
+from mink_pd.evaluate.tables import clouds_parts_table, clouds_table, operating_table, write_json
+from mink_pd.files import check_writable
+from mink_pd.models.agreement import positional
+from mink_pd.train.validate import find, lay_out
+
+DESCRIPTION = (
+    "Average precision of any classes by overlap and by distance, by range and by points in the object, the operating"
+    " point and the heading error: of a detector (--checkpoint), or of files as mink-pd detect writes them"
+    " (CONFIG --detections)."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments and options of the command."""
+    add = parser.add_argument
+    add_config(parser, "data.root=/data/yard", EVALUATED, optional=True)
+    add_checkpoint(parser, "--checkpoint")
+    add_which(parser)
+    add("--detections", type=Path, metavar="DIR", help="ID.json for each frame; CONFIG names the data set")
+    add("--split", help="split to score; data.val_split of the configuration if not given")
+    add_scoring(parser)
+    add_json(parser)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Evaluate, write the JSON, print the tables."""
+    if bool(options.checkpoint) == bool(options.detections):
+        raise ConfigError("command line: give --checkpoint, or CONFIG and --detections, and not both")
+    check_writable(options.json)
+    scorer, frames = score_checkpoint(options) if options.checkpoint else score_files(options)
+    result = scorer.evaluate(frames)
+    means = mean_figures(result)
+    if options.json:
+        classes = {name: {"objects": one.objects, **one.figures()} for name, one in result.items()}
+        write_json(options.json, {"frames": len(frames), "min_iou": scorer.min_iou, "means": means, "classes": classes})
+    console.print(clouds_table(result, scorer.min_iou))
+    console.print(clouds_parts_table(result, scorer.min_iou))
+    points = {name: one.point for name, one in result.items()}
+    errors = {name: one.heading_error for name, one in result.items()}
+    console.print(operating_table(points, scorer.min_iou, "3D", errors))
+    text = "  ".join(f"{name} {value:.2f}" for name, value in means.items()) or "no object of these classes"
+    console.print(f"means over {', '.join(scorer.min_iou)}: {text}   ({len(frames)} frames)", soft_wrap=True)
+    if options.json:
+        console.print(f"written: {options.json}", soft_wrap=True)
+
+
+def score_checkpoint(options: argparse.Namespace) -> tuple[CloudsScorer, dict[str, CloudFrame]]:
+    """How to score the detector, and what it finds in the frames of a split."""
+    detector, config = evaluated_detector(options)
+    dataset = open_dataset(config.data, options.split or config.data.val_split)
+    scorer = CloudsScorer.of(dataset, config)
+    scorer.min_iou = class_thresholds(options, config.data.classes, scorer.min_iou)
+    fabric = launch(config.train)
+    return scorer, find(detector.to(fabric.device), lay_out(dataset, config.data).epoch(0), scorer, fabric)
+
+
+def score_files(options: argparse.Namespace) -> tuple[CloudsScorer, dict[str, CloudFrame]]:
+    """How to score detections in files, and those of the frames of a split."""
+    given, overrides = positional(options.config, options.overrides)
+    if given is None:
+        raise ConfigError("command line: --detections needs CONFIG, which names the data set")
+    config = load_config(given, overrides)
+    dataset = open_dataset(config.data, options.split or config.data.val_split)
+    own = thresholds(config.data.classes, config.evaluate.min_iou)
+    scorer = CloudsScorer.of(dataset, config)
+    scorer.min_iou = class_thresholds(options, config.data.classes, own)
+    found = read_detections(options.detections, dataset.ids)
+    frames = (crop_points(dataset[index], config.data.range) for index in range(len(dataset)))
+    return scorer, {frame.id: scorer.keep(frame, found[frame.id]) for frame in frames}
