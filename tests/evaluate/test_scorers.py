@@ -44,7 +44,7 @@ def test_the_configuration_names_the_scorer() -> None:
     assert scorer_of(config(scorer="clouds")) is CloudsScorer
     assert headline(config(scorer="clouds")) == {"mAP_bev": "mAP BEV", "mAP_3d": "mAP 3D"}
     check_metric("Car/3d/0-30m", config(scorer="clouds"))
-    with pytest.raises(ConfigError, match="there is no figure called 'Car/3d/easy'"):
+    with pytest.raises(ConfigError, match="clouds has no figure called 'Car/3d/easy'"):
         check_metric("Car/3d/easy", config(scorer="clouds"))
     with pytest.raises(ConfigError, match=r"evaluate\.scorer: unknown name 'cluods'; choose from"):
         scorer_of(config(scorer="cluods"))

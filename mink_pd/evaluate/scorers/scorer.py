@@ -85,7 +85,12 @@ def make_scorer(dataset: Dataset, config: Config) -> Scorer:
 
 def scorer_of(config: Config) -> type[Scorer]:
     """The scorer that the configuration names, or else its data set. Raises ConfigError for an unknown name."""
-    return SCORERS[config.evaluate.scorer or DATASETS[config.data.kind].scorer]
+    return SCORERS[scorer_name(config)]
+
+
+def scorer_name(config: Config) -> str:
+    """The name of the scorer that the configuration names, or else its data set."""
+    return config.evaluate.scorer or DATASETS[config.data.kind].scorer
 
 
 def headline(config: Config) -> dict[str, str]:
@@ -97,4 +102,6 @@ def check_metric(name: str, config: Config) -> None:
     """Raise ConfigError if ``name`` is not among the figures of a detector with these settings."""
     scorer = scorer_of(config)
     if name not in scorer.figures(config.data.classes):
-        raise ConfigError(f"'train.best_metric': there is no figure called {name!r}; write {scorer.examples}")
+        raise ConfigError(
+            f"'train.best_metric': {scorer_name(config)} has no figure called {name!r}; write {scorer.examples}"
+        )
