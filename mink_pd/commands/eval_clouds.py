@@ -16,10 +16,10 @@ from mink_pd.commands.options import (
 )
 from mink_pd.config import load_config
 from mink_pd.data import open_dataset
-from mink_pd.data.loader import crop_points
+from mink_pd.data.epochs import crop_points
 from mink_pd.detect.device import launch
 from mink_pd.errors import ConfigError
-from mink_pd.evaluate.clouds import CloudFrame, mean_figures
+from mink_pd.evaluate.any_class import CloudFrame, mean_figures
 from mink_pd.evaluate.detection_files import read_detections
 from mink_pd.evaluate.rules import thresholds
 from mink_pd.evaluate.scorers.clouds import CloudsScorer

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from mink_pd.evaluate.clouds import DISTANCES, POINTS, RANGES
-from mink_pd.evaluate.clouds import Result as CloudsResult
+from mink_pd.evaluate.any_class import DISTANCES, POINTS, RANGES
+from mink_pd.evaluate.any_class import Result as CloudsResult
 from mink_pd.evaluate.curves import OperatingPoint
 from mink_pd.evaluate.kitti import RECALLS, Result
 from mink_pd.evaluate.rules import LEVELS, MIN_IOU

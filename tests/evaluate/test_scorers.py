@@ -99,9 +99,8 @@ def test_results_are_files_in_the_lidar_frame(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "results" / "b.json").read_text())["boxes"] == []
 
 
-def test_a_frame_without_labels(tmp_path: Path) -> None:
-    write_data(tmp_path, ["000000"], ["000001"])
-    own = Kitti(tmp_path, "val")[0]
-    own.objects = None
-    with pytest.raises(DataError, match="000001: has no labels"):
-        CloudsScorer({"Car": 0.5}).keep(own, found([], []))
+def test_a_frame_without_labels() -> None:
+    own = frame()
+    own.labelled = False
+    with pytest.raises(DataError, match="frame a: has no labels"):
+        CloudsScorer({"forklift": 0.5}).keep(own, found([], []))

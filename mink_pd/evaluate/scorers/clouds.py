@@ -14,7 +14,7 @@ from mink_pd.data.frame import Frame
 from mink_pd.detect.clouds import write_json
 from mink_pd.detect.predict import FrameDetections
 from mink_pd.errors import DataError
-from mink_pd.evaluate.clouds import (
+from mink_pd.evaluate.any_class import (
     POINTS,
     RANGES,
     CloudFrame,
@@ -75,7 +75,7 @@ class CloudsScorer(Scorer):
         return [f"{name}/bev", f"{name}/3d"]
 
     def keep(self, frame: Frame, found: FrameDetections) -> CloudFrame:
-        if frame.calibration is not None and frame.objects is None:
+        if not frame.labelled:
             raise DataError(f"frame {frame.id}: has no labels to evaluate against; choose a labelled split")
         points, found_points = (
             np.bincount(pairs_in_boxes(frame.points, boxes)[0], minlength=len(boxes))

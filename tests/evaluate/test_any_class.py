@@ -14,7 +14,7 @@ from mink_pd.boxes.camera import camera_to_lidar
 from mink_pd.boxes.geometry import bev_corners
 from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
-from mink_pd.evaluate.clouds import CloudFrame, evaluate_clouds, figure_names, mean_figures
+from mink_pd.evaluate.any_class import CloudFrame, evaluate_clouds, figure_names, mean_figures
 from mink_pd.evaluate.kitti import evaluate_kitti, load_folders
 
 Frames = dict[str, CloudFrame]
