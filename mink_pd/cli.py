@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mink_pd.errors import DataError, MinkPDError
+from mink_pd.errors import ConfigError, DataError, MinkPDError
 from mink_pd.files import reason
 from mink_pd.registry import load_plugin
 
@@ -66,6 +66,7 @@ def run(
     _print_anything()
     options = arguments.parse_intermixed_args(words)  # key=value may stand before and after the options
     try:
+        _expand_home(options)
         for plugin in options.plugin:
             load_plugin(plugin)
         main(options)
@@ -93,6 +94,18 @@ def print_error(error: Exception) -> None:
     errors.print(f"[bold red]error:[/] {escape(_one_line(error))}", soft_wrap=True, markup=True)
 
 
+def _expand_home(options: argparse.Namespace) -> None:
+    """``~`` in paths is the user's home; no shell expands it in ``--out=~/x``. Raises ConfigError for no home."""
+    try:
+        for name, value in vars(options).items():
+            if isinstance(value, Path):
+                setattr(options, name, value.expanduser())
+            elif isinstance(value, list):
+                setattr(options, name, [one.expanduser() if isinstance(one, Path) else one for one in value])
+    except RuntimeError:
+        raise ConfigError("command line: no home folder is known for a path with ~; write the whole path") from None
+
+
 def _print_anything() -> None:
     """Print ``?`` for a character that the terminal's encoding lacks: a result must not be lost to it."""
     for stream in (sys.stdout, sys.stderr):
@@ -108,11 +121,16 @@ def _close_output() -> None:
 
 def _is_users(error: Exception) -> bool:
     """Whether the user can mend the cause; else it is our own fault."""
-    return isinstance(error, MinkPDError | OSError | MemoryError) or _is_out_of_memory(error)
+    return isinstance(error, MinkPDError | OSError | MemoryError) or _is_out_of_memory(error) or _is_lost_worker(error)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error))
+
+
+def _is_lost_worker(error: Exception) -> bool:
+    """Whether a process that reads frames has been killed, which is mostly the system's answer to too little memory."""
+    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
 
 
 def _one_line(error: Exception) -> str:
@@ -123,6 +141,8 @@ def _one_line(error: Exception) -> str:
         return f"{error.filename or 'standard output'}: {reason(error)}; check the file, the disk and their rights"
     if isinstance(error, MemoryError) or _is_out_of_memory(error):
         return "not enough memory; lower train.batch_size or data.cache_mb, or use a larger machine"
+    if _is_lost_worker(error):
+        return "a process that reads frames was killed; set data.workers=0, or lower data.cache_mb or train.batch_size"
     text = "".join(traceback.format_exception(error))
     kept = _keep(text)
     place = traceback.extract_tb(error.__traceback__)[-1]

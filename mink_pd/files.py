@@ -107,8 +107,9 @@ def writing(path: str | Path, remedy: str = "check the disk's free space and the
     try:
         yield
     except OSError as error:
-        own = error.filename is None or str(error.filename).endswith(PART)
-        raise DataError(f"{path if own else error.filename}: cannot be written ({reason(error)}); {remedy}") from error
+        name = str(error.filename or "")  # rmtree gives names without their folder
+        own = not os.path.dirname(name) or name.endswith(PART)
+        raise DataError(f"{path if own else name}: cannot be written ({reason(error)}); {remedy}") from error
 
 
 @contextmanager
@@ -240,7 +241,11 @@ def check_writable(path: Path | None) -> None:
 def check_writable_folder(path: Path) -> None:
     """Make the folder ``path`` and raise DataError unless files can be written in it."""
     make_folder(path)
-    check_writable(path / f"probe{PART}")
+    with writing(path, "choose a folder that is writable"):
+        handle, temporary = _open_part(path)
+        os.close(handle)
+        os.unlink(temporary)
+    sweep(path)
 
 
 def cache_folders() -> list[Path]:

@@ -1,10 +1,13 @@
 """The front door: one line for each kind of failure, and the exit code that goes with it."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from mink_pd.cli import parser, run
 
 TOOL = """
 import sys
@@ -24,6 +27,7 @@ def call(body: str, *arguments: str, **options: object) -> subprocess.CompletedP
 @pytest.mark.parametrize(
     ("body", "code", "words"),
     [
+        ("raise RuntimeError('DataLoader worker (pid 7) is killed')", 2, "a process that reads frames was killed"),
         ("raise DataError('x.bin: truncated; copy it again')", 2, "error: x.bin: truncated; copy it again"),
         ("open('/no/such/file')", 2, "error: /no/such/file: No such file or directory;"),
         ("raise MemoryError", 2, "error: not enough memory"),
@@ -37,6 +41,16 @@ def test_every_failure_is_one_line(body: str, code: int, words: str) -> None:
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" in call(body, "--debug").stderr
+
+
+def test_the_home_folder_is_found_in_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    seen: list[argparse.Namespace] = []
+    arguments = parser("x")
+    arguments.add_argument("--out", type=Path)
+    arguments.add_argument("inputs", type=Path, nargs="*")
+    run(seen.append, arguments, ["--out=~/out", "~/a", "b"])
+    assert (seen[0].out, seen[0].inputs) == (tmp_path / "out", [tmp_path / "a", Path("b")])
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:

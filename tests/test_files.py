@@ -15,6 +15,7 @@ from mink_pd.files import (
     append_line,
     cache_folder,
     check_writable,
+    check_writable_folder,
     read_bytes,
     read_json,
     read_text,
@@ -23,6 +24,7 @@ from mink_pd.files import (
     sweep,
     whole_file,
     write_text,
+    writing,
 )
 
 FULL = Path("/dev/full")
@@ -170,3 +172,18 @@ def test_a_cache_without_a_home_lies_in_a_private_folder(tmp_path: Path, monkeyp
     folder.chmod(0o777)  # another user could put code here
     with pytest.raises(DataError, match="MINK_PD_CACHE"):
         cache_folder()
+
+
+def test_a_folder_that_cannot_be_written_is_named_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system", str(tmp_path / f".x{PART}"))
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    with pytest.raises(DataError, match=rf"^{tmp_path}: cannot be written \(Read-only file system\)"):
+        check_writable_folder(tmp_path)
+
+
+def test_an_error_of_another_file_keeps_its_name() -> None:
+    for name, named in (("/else/where", "/else/where"), ("inside", "run"), (None, "run")):
+        with pytest.raises(DataError, match=f"^{named}: cannot be written"), writing("run"):
+            raise OSError(28, "No space left on device", name)

@@ -7,6 +7,7 @@ from mink_pd.commands.options import add_checkpoint, add_frame, add_save, add_wh
 from mink_pd.data import open_dataset, view_of
 from mink_pd.detect.predict import detect_frame
 from mink_pd.evaluate.scorers import make_scorer
+from mink_pd.files import check_writable, check_writable_folder
 from mink_pd.models.checkpoint import load_detector
 from mink_pd.render import (
     FALSE_POSITIVE,
@@ -42,6 +43,9 @@ def main(options: argparse.Namespace) -> None:
     """Detect with both, judge, then save the picture or open the window."""
     if options.save is None:
         check_display()
+    else:
+        check_writable_folder(options.save.absolute().parent)
+        check_writable(options.save)
     runs = (options.run_a, options.run_b)
     detectors = [load_detector(path, which=options.which) for path in runs]
     data = detectors[0][1].data.model_copy(update={"root": options.data or detectors[0][1].data.root})

@@ -7,6 +7,7 @@ from mink_pd.commands.options import add_checkpoint, add_frame, add_save, add_wh
 from mink_pd.data import open_dataset, view_of
 from mink_pd.distill.importance import importance_title
 from mink_pd.distill.inspect import inspect_importance
+from mink_pd.files import check_writable, check_writable_folder
 from mink_pd.models.checkpoint import load_detector
 from mink_pd.registry import IMPORTANCES
 from mink_pd.render import (
@@ -43,6 +44,9 @@ def main(options: argparse.Namespace) -> None:
     """Save the picture or open the window."""
     if options.save is None:
         check_display()
+    else:
+        check_writable_folder(options.save.absolute().parent)
+        check_writable(options.save)
     detector, config = load_detector(options.checkpoint, which=options.which)
     data = config.data.model_copy(update={"root": options.data or config.data.root})
     dataset = open_dataset(data, options.split or ("all" if options.frame else data.val_split))

@@ -202,6 +202,8 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what a training writes; other files that someone put into the folder stay. Raises DataError."""
+        if not self.path.is_dir():
+            return
         with writing(self.path, "remove the folder yourself, or name=... chooses another"):
             for folder in (self.checkpoints, self.results, self.figures):
                 if folder.exists():

@@ -1,5 +1,6 @@
 """The state of a training: what an interrupted one continues from."""
 
+import io
 import random
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from mink_pd.torch_files import TorchFile
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write the state of a training (tensors and plain values only)."""
+    """Write the state of a training (tensors and plain values only). Raises DataError where it cannot be written."""
+    data = io.BytesIO()  # torch makes an error of its own out of a full disk's
+    torch.save(state, data)
     with whole_file(path, "wb") as file:
-        torch.save(state, file)
+        file.write(data.getbuffer())
 
 
 def load_state(path: Path) -> dict[str, Any]:

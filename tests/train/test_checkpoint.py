@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from mink_pd.config import Config
 from mink_pd.config.models import PointPillarsConfig
-from mink_pd.errors import CheckpointError
+from mink_pd.errors import CheckpointError, DataError
 from mink_pd.models import build_detector
 from mink_pd.models.checkpoint import load_detector, load_weights, read_config, save_weights
 from mink_pd.train.state import load_state, random_state, save_state, set_random_state
@@ -93,6 +93,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         save_state(path, {"epoch": 2})
     assert load_state(path) == {"epoch": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_one_line() -> None:
+    for write in (
+        lambda: save_state(Path("/dev/full"), {"epoch": 1, "tensor": torch.ones(100_000)}),
+        lambda: save_weights(Path("/dev/full"), build_detector(small()).state_dict(), small(), epoch=1),
+    ):
+        with pytest.raises(DataError, match=r"/dev/full: cannot be written \(No space left on device\)"):
+            write()
 
 
 def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
