@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mink_pd.api import PointDetector, distill_detector, load_detector, train_detector
     from mink_pd.errors import MinkPDError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["MinkPDError", "PointDetector", "__version__", "distill_detector", "load_detector", "train_detector"]
 
 
