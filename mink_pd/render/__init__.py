@@ -3,7 +3,7 @@
 from mink_pd.evaluate.panel import FALSE_POSITIVE, IGNORED, MISSED, TRUE_POSITIVE, Panel
 from mink_pd.render.detections import detections_figure, detections_scene, detections_side_by_side
 from mink_pd.render.frames import choose_frame
-from mink_pd.render.importance_scene import importance_camera, importance_figure, importance_scene
+from mink_pd.render.importance_picture import importance_camera, importance_figure, importance_scene
 from mink_pd.render.offscreen import render_images, render_png, save_png
 from mink_pd.render.outlook import Outlook
 from mink_pd.render.scene import Lines, Points, Scene

@@ -6,13 +6,12 @@ import pytest
 from mink_pd.boxes.geometry import corners
 from mink_pd.data import View
 from mink_pd.errors import DataError
-from mink_pd.render import FALSE_POSITIVE, MISSED, TRUE_POSITIVE, Lines, Panel, Points, choose_frame
+from mink_pd.render import FALSE_POSITIVE, MISSED, TRUE_POSITIVE, Lines, Panel, Points, choose_frame, importance_picture
 from mink_pd.render import detections as detections_module
-from mink_pd.render import importance as importance_module
 from mink_pd.render.camera import fit_camera
 from mink_pd.render.colours import CLASSES, OKABE_ITO, WHITE, encode_srgb, scale_of
 from mink_pd.render.detections import COLOURS, _scores, detections_figure, detections_scene, detections_side_by_side
-from mink_pd.render.importance_scene import SELECTED, importance_figure, importance_scene
+from mink_pd.render.importance_picture import SELECTED, importance_figure, importance_scene
 from mink_pd.render.outlook import AHEAD, Outlook
 from mink_pd.render.shapes import box_edges, circles, dashes, rings, velocity_arrows, view_targets
 from mink_pd.render.sheet import PAGE, SIZE, Page, rgb
@@ -152,7 +151,7 @@ def test_figures_are_composed_of_pictures_counts_and_legend(monkeypatch: pytest.
         return [np.zeros((size[1], size[0], 3), np.uint8) for _, _, size in shots]
 
     monkeypatch.setattr(detections_module, "render_images", blank)
-    monkeypatch.setattr(importance_module, "render_images", blank)
+    monkeypatch.setattr(importance_picture, "render_images", blank)
     figure = np.asarray(detections_figure(POINTS, panel(TRUE_POSITIVE, FALSE_POSITIVE), panel(MISSED), "title"))
     assert figure.shape == (SIZE[1], SIZE[0], 3)
     assert all(has(figure, COLOURS[outcome]) for outcome in (TRUE_POSITIVE, FALSE_POSITIVE, MISSED))
