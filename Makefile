@@ -36,8 +36,8 @@ bench: setup  ## speed beside peers, to benchmark.json; BENCH="--only knn" for s
 bench-deps: setup  ## what only the benchmark's peers need (spconv); nothing else needs it
 	@$(BIN) -m pip --disable-pip-version-check install -q $(PIP_ARGS) -c requirements.txt -r requirements-bench.txt
 
-# The sanitizers' libraries must come before all others of the process (LD_PRELOAD), and with them the C++ library, whose
-# exceptions they watch. Python and torch never free some of their memory, so leaks are not looked for.
+## The sanitizers' libraries must come before all others of the process (LD_PRELOAD), and with them the C++ library, whose
+## exceptions they watch. Python and torch never free some of their memory, so leaks are not looked for.
 SANITIZED = tests/sparse tests/points tests/distill tests/models tests/native/test_operators.py
 PRELOADED = $(foreach name,libasan.so libubsan.so libstdc++.so,$(shell $(or $(CXX),c++) -print-file-name=$(name)))
 sanitize: export MINK_PD_SANITIZE = 1
@@ -46,12 +46,12 @@ sanitize: setup  ## the compiled operators under address and undefined-behaviour
 	@LD_PRELOAD="$(PRELOADED)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(BIN) -m pytest -o timeout=1200 $(or $(TESTS),$(SANITIZED))
 
-# Needs cmake; Debian's g++-aarch64-linux-gnu and qemu-user for the last two lines.
+## Needs cmake; Debian's g++-aarch64-linux-gnu and qemu-user for the last two lines.
 CORE = cmake -S mink_pd/native/csrc -DMINK_PD_TESTS=$(CURDIR)/tests/native/core
 core:  ## the core without torch, by cmake: its tests here, under sanitizers, and for aarch64 in an emulator
-	@$(CORE) -B build/core && cmake --build build/core -j && build/core/core_tests
-	@$(CORE) -B build/core-sanitized -DMINK_PD_SANITIZE=ON && cmake --build build/core-sanitized -j && build/core-sanitized/core_tests
-	@$(CORE) -B build/core-aarch64 --toolchain $(CURDIR)/mink_pd/native/csrc/aarch64.cmake && cmake --build build/core-aarch64 -j
+	@$(CORE) -B build/core && cmake --build build/core -j 4 && build/core/core_tests
+	@$(CORE) -B build/core-sanitized -DMINK_PD_SANITIZE=ON && cmake --build build/core-sanitized -j 4 && build/core-sanitized/core_tests
+	@$(CORE) -B build/core-aarch64 --toolchain $(CURDIR)/mink_pd/native/csrc/aarch64.cmake && cmake --build build/core-aarch64 -j 4
 	@ctest --test-dir build/core-aarch64 --output-on-failure
 
 lint: setup  ## ruff's rules and format, mypy, clang-format

@@ -20,7 +20,7 @@ AMX = f"{AVX512} avx512_bf16 amx_tile amx_bf16 amx_int8"
 
 # Kernels, layers, detectors and benchmark rows.
 TESTS = [
-    *(f"tests/sparse/test_{name}.py" for name in ("conv", "inference", "kernel_map", "knn", "sites", "voxels")),
+    *(f"tests/sparse/test_{name}.py" for name in ("conv", "inference", "kernel_map", "knn", "voxels")),
     "tests/points/test_operators.py",
     "tests/distill/methods/pointdistiller/test_edges.py",
     *(f"tests/models/test_{name}.py" for name in ("head", "pillars", "pointpillars")),
