@@ -72,15 +72,8 @@ class Yaml {
     Node result;
     while (at_ < lines_.size() && lines_[at_].indent >= indent) {
       Line& line = lines_[at_];
-      if (line.text.rfind("- ", 0) == 0) {  // an item: a flow value, or a mapping whose first key stands behind the dash
-        const std::string rest = line.text.substr(2);
-        if (rest[0] == '{' || rest[0] == '[' || key_end(rest) == std::string::npos) {
-          ++at_;
-          result.children.push_back({"", flow(rest)});
-        } else {
-          line = {line.indent + 2, rest};
-          result.children.push_back({"", block(line.indent)});
-        }
+      if (line.text.rfind("- ", 0) == 0) {
+        result.children.push_back({"", item()});
         continue;
       }
       const auto end = key_end(line.text);
@@ -101,18 +94,21 @@ class Yaml {
 
   Node items(int indent) {  // a list whose dashes stand below the key
     Node result;
-    while (at_ < lines_.size() && lines_[at_].indent == indent && lines_[at_].text.rfind("- ", 0) == 0) {
-      Line& line = lines_[at_];
-      const std::string rest = line.text.substr(2);
-      if (rest[0] == '{' || rest[0] == '[' || key_end(rest) == std::string::npos) {
-        ++at_;
-        result.children.push_back({"", flow(rest)});
-      } else {
-        line = {indent + 2, rest};
-        result.children.push_back({"", block(indent + 2)});
-      }
-    }
+    while (at_ < lines_.size() && lines_[at_].indent == indent && lines_[at_].text.rfind("- ", 0) == 0)
+      result.children.push_back({"", item()});
     return result;
+  }
+
+  Node item() {  // what stands behind a dash: a value, or a mapping that begins there
+    Line& line = lines_[at_];
+    const std::string rest = line.text.substr(2);
+    if (rest[0] == '{' || rest[0] == '[' || key_end(rest) == std::string::npos) {
+      ++at_;
+      return flow(rest);
+    }
+    const int indent = line.indent + 2;
+    line = {indent, rest};
+    return block(indent);
   }
 
   static std::string::size_type key_end(const std::string& text) {
