@@ -18,7 +18,7 @@ from mink_pd.convert import (
     serves_training,
     verify,
 )
-from mink_pd.errors import CheckpointError
+from mink_pd.errors import CheckpointError, ConfigError
 from mink_pd.files import check_writable
 from mink_pd.models.checkpoint import save_weights
 
@@ -47,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Convert, verify where a case is given, and only then write."""
+    if options.out.resolve() == options.file.resolve():
+        raise ConfigError(f"command line: --out {options.out} is the checkpoint itself; write to another file")
     check_writable(options.out)
     config = load_config(options.config, options.overrides)
     dialect = DIALECTS[options.format]

@@ -112,3 +112,14 @@ def test_tensors_that_do_not_fit_are_all_listed(theirs: tuple[Path, Path], tool:
     for name in ("dense_head.conv_cls.bias", "backbone_3d.conv_out.1.bias"):
         assert name in result.stdout
     assert not out.exists()
+
+
+def test_a_checkpoint_is_not_written_over_itself(tool: Tool, tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    path.write_text("weights of others")
+    result = tool(
+        "import_checkpoint.py", path, "--format", "mmdet3d", "--config", "published/mmdet3d_second", "--out", path
+    )
+    assert result.returncode == 2
+    assert "is the checkpoint itself" in result.stderr
+    assert path.read_text() == "weights of others"
