@@ -28,6 +28,7 @@ COMMANDS = {
     "find-objects": "list which labelled objects a detector finds",
     "weigh-methods": "compare the gradients of distillation methods",
     "show-importance": "show where a teacher looks in a frame",
+    "show-labels": "show labelled frames of a data set, to check its conventions",
     "play": "save a film of a drive with its detections",
     "show-detections": "show the detections of two detectors side by side",
 }

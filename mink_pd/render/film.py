@@ -17,7 +17,7 @@ from mink_pd.render.camera import Camera, fit_camera
 from mink_pd.render.colours import height_greys
 from mink_pd.render.offscreen import render_images
 from mink_pd.render.scene import Colour, Points, Scene
-from mink_pd.render.shapes import RADII, box_lines, rings
+from mink_pd.render.shapes import RADII, box_lines, ground_height, rings
 from mink_pd.render.sheet import QUIET, Canvas, Entry, rgb
 
 SIZE = (1280, 640)  # of a film's frame [px]
@@ -79,7 +79,11 @@ def film_frames(
     cameras = stage.cameras()
     rest = iter(shots)
     while some := list(itertools.islice(rest, _TOGETHER)):
-        views = [(_scene(stage, shot), camera, size) for shot in some for camera, size in cameras]
+        views = [
+            (labelled_scene(shot.points, shot.boxes, shot.names, stage.colours), camera, size)
+            for shot in some
+            for camera, size in cameras
+        ]
         pictures = iter(render_images(views))
         for shot in some:
             yield _compose(stage, shot, next(pictures), next(pictures))
@@ -141,22 +145,22 @@ def _palette(frames: Sequence[Image.Image], keep: Sequence[Colour]) -> Image.Ima
     return palette
 
 
-def _scene(stage: Stage, shot: Shot) -> Scene:
-    """Points in grey, those inside boxes tinted; boxes in the colour of their class."""
+def labelled_scene(points: np.ndarray, boxes: np.ndarray, names: np.ndarray, colours: dict[str, Colour]) -> Scene:
+    """Points (P, 3 or more) in grey, those inside boxes tinted; boxes (B, 7) in the colour of their class.
+
+    names: (B,).
+    """
     scene = Scene()
-    scene += rings(RADII, stage.ground, whole=True)
-    colours = height_greys(shot.points)
-    inside = np.zeros(len(shot.points), dtype=bool)
-    for name, colour in stage.colours.items():
-        boxes = shot.boxes[shot.names == name]
-        within = points_in_boxes(shot.points, boxes).any(axis=0)  # (P,)
-        colours[within] = np.array(colour) / 2 + 0.5
+    scene += rings(RADII, ground_height(points), whole=True)
+    tints = height_greys(points)
+    inside = np.zeros(len(points), dtype=bool)
+    for name, colour in colours.items():
+        some = boxes[names == name]
+        within = points_in_boxes(points, some).any(axis=0)  # (P,)
+        tints[within] = np.array(colour) / 2 + 0.5
         inside |= within
-        scene += box_lines(boxes, colour)
-    scene += [
-        Points(shot.points[~inside, :3], colours[~inside], 1.6),
-        Points(shot.points[inside, :3], colours[inside], 2.6),
-    ]
+        scene += box_lines(some, colour)
+    scene += [Points(points[~inside, :3], tints[~inside], 1.6), Points(points[inside, :3], tints[inside], 2.6)]
     return scene
 
 

@@ -84,9 +84,9 @@ def write_page(report: Report, folder: Path) -> Path:
         opened=[row for group in report.groups[:1] for row in (group.student, group.main)],
         runs=page_tables.run_list(report.rows),
         pictures={name: shown_frame.png(picture) for name, picture in report.pictures.items()},
-        scene=_script_data(shown_frame.scene(report.shown)) if report.shown else None,
+        scene=script_data(shown_frame.scene(report.shown)) if report.shown else None,
         made=datetime.now(UTC).strftime("%d %B %Y"),
-        **{name: Markup(_read(file)) for name, file in
+        **{name: Markup(read_template(file)) for name, file in
            (("style", "style.css"), ("page_script", "page.js"), ("scene_script", "scene.js"))},
     )  # fmt: skip
     make_folder(folder)
@@ -159,10 +159,11 @@ def _cost_frames(row: Row, data: Path | None, missing: list[str]) -> list[Batch]
     return [collate([one], settings.classes) for one in frames]
 
 
-def _read(name: str) -> str:
+def read_template(name: str) -> str:
+    """The text of a file in templates/."""
     return resources.files("mink_pd.report").joinpath("templates", name).read_text()
 
 
-def _script_data(value: dict) -> Markup:
+def script_data(value: dict | list) -> Markup:
     """JSON that cannot end the script element it stands in."""
     return Markup(json.dumps(value, separators=(",", ":")).replace("<", "\\u003c"))

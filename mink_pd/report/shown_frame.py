@@ -91,9 +91,9 @@ def scene(shown: Shown) -> dict[str, Any]:
         "frame": shown.frame.id,
         "step": _STEP,
         "middle": middle.round(3).tolist(),
-        "points": _base64(np.round((points - middle) / _STEP).clip(-32767, 32767).astype("<i2")),
-        "importance": _base64(np.round(255 * fraction).astype(np.uint8)),
-        "colours": _base64(np.round(255 * colour_map(np.linspace(0, 1, 256))).astype(np.uint8)),
+        "points": base64_of(np.round((points - middle) / _STEP).clip(-32767, 32767).astype("<i2")),
+        "importance": base64_of(np.round(255 * fraction).astype(np.uint8)),
+        "colours": base64_of(np.round(255 * colour_map(np.linspace(0, 1, 256))).astype(np.uint8)),
         "selected": (view.selected[:, :3] - middle).round(3).tolist(),
         "outcomes": {name: [round(255 * part) for part in colour] for name, colour in COLOURS.items()},
         "panels": [_boxes(panel, middle) for panel in shown.panels],
@@ -127,5 +127,6 @@ def _boxes(panel: Panel, middle: np.ndarray) -> dict[str, Any]:
     return {"name": panel.title, "counts": {name: panel.count(name) for name in COLOURS}, "boxes": boxes}
 
 
-def _base64(array: np.ndarray) -> str:
+def base64_of(array: np.ndarray) -> str:
+    """The bytes of an array as the viewer takes them."""
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

@@ -1,5 +1,6 @@
 import shutil
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +132,15 @@ def test_a_truncated_scan_is_named(drive: Path) -> None:
     file.write_bytes(b"123")
     with pytest.raises(DataError, match=r"0000000000\.bin: truncated"):
         open_raw(drive.parent, DATE, DRIVE)[0]
+
+
+def test_time_stamps_are_those_of_the_scans_that_are_there(drive: Path) -> None:
+    stamps = drive / f"{DATE}_drive_{DRIVE}_sync" / "velodyne_points" / "timestamps.txt"
+    assert open_raw(drive.parent, DATE, 5).stamps is None
+    stamps.write_text("".join(f"2011-09-26 13:02:2{n}.364389445\n" for n in range(3)))
+    start = int(datetime(2011, 9, 26, 13, 2, 20, tzinfo=UTC).timestamp()) * 1_000_000_000
+    assert open_raw(drive.parent, DATE, 5).stamps == [start + 364_389_445, start + 2_364_389_445]
+    for text in ("2011-09-26 13:02:20.3\n", "yesterday\n" * 3):  # too few lines, no times
+        stamps.write_text(text)
+        with pytest.raises(DataError, match=f"{stamps}: lacks a scan's time"):
+            open_raw(drive.parent, DATE, 5)

@@ -312,3 +312,17 @@ def test_without_the_devkit_it_says_what_to_install(nuscenes_root: Path, monkeyp
 
     monkeypatch.setattr(devkit_module, "import_module", missing)
     fails(nuscenes_root, "pip install -e .[nuscenes]", "make setup")
+
+
+def test_a_scene_is_a_split_of_its_own_in_the_order_of_time(nuscenes_root: Path) -> None:
+    tables, whole = open_tables(nuscenes_root, VERSION), opened(nuscenes_root)
+    found = []
+    for scene in tables.scene:
+        one = NuScenes(nuscenes_root, scene["name"], version=VERSION)
+        expected = [sample for sample in tables.sample if sample["scene_token"] == scene["token"]]
+        assert one.ids == [sample["token"] for sample in expected]
+        lidar = [tables.get("sample_data", sample["data"]["LIDAR_TOP"]) for sample in expected]
+        assert one.stamps == [record["timestamp"] * 1000 for record in lidar]
+        assert (np.diff(one.stamps) > 0).all()
+        found += one.ids
+    assert set(whole.ids) < set(found)

@@ -11,7 +11,7 @@
   const points = new Int16Array(bytes(data.points).buffer);
   const importance = bytes(data.importance);
   const colours = bytes(data.colours);
-  const ground = -data.middle[2] - 1.7;
+  const ground = (data.ground ?? -1.7) - data.middle[2];
   const reach = points.reduce((most, value) => Math.max(most, Math.abs(value)), 1) * data.step; // from the middle [m]
   const greys = heightGreys();
   const EDGES = [[0, 1], [1, 2], [2, 3], [3, 0], [4, 5], [5, 6], [6, 7], [7, 4], [0, 4], [1, 5], [2, 6], [3, 7]];
@@ -156,9 +156,10 @@
 
   function drawRings(a, ratio) {
     const sensor = [-data.middle[0], -data.middle[1], ground];
+    const half = data.all_around ? Math.PI : Math.PI / 2;
     for (const radius of [10, 20, 30, 40, 50, 60]) {
       if (radius > data.middle[0] + reach + 2) break;
-      stroke(circle(sensor, radius, 64, -Math.PI / 2, Math.PI / 2), "#2b3542", ratio, a);
+      stroke(circle(sensor, radius, 64, -half, half), "#2b3542", ratio, a);
       const seen = project([sensor[0] + radius * Math.cos(0.62), sensor[1] - radius * Math.sin(0.62), ground], a);
       if (seen[2] < NEAR) continue;
       context.fillStyle = "#7c8896";
@@ -193,7 +194,7 @@
     const panel = data.panels[state.panel];
     const words = Object.entries(data.outcomes).map(([name, colour]) =>
       `<span><i class="${name === "missed" ? "dashed" : ""}" style="border-color: rgb(${colour.join(" ")})"></i>${name}: ${panel.counts[name]}</span>`);
-    if (state.selected) words.push('<span><i class="round" style="border-color: rgb(86 180 233)"></i>selected place</span>');
+    if (state.selected && data.selected.length) words.push('<span><i class="round" style="border-color: rgb(86 180 233)"></i>selected place</span>');
     root.querySelector(".legend").innerHTML = words.join("");
     root.querySelectorAll("[data-panel]").forEach((button) =>
       button.setAttribute("aria-pressed", String(Number(button.dataset.panel) === state.panel)));

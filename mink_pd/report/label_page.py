@@ -1,0 +1,108 @@
+"""A page of labelled frames to turn, so that a wrong convention of the labels is seen."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from mink_pd.boxes.geometry import corners, pairs_in_boxes
+from mink_pd.data.frame import Frame
+from mink_pd.render.colours import class_colours
+from mink_pd.render.shapes import ground_height
+from mink_pd.report.page import read_template, script_data
+from mink_pd.report.shown_frame import base64_of
+
+_GREYS = 200  # shades of the points outside boxes; the other colours of the table are the classes'
+_MOST_CLASSES = 256 - _GREYS
+_TALL = 3.0  # height over the ground from which points are lightest [m]
+_EMPTY, _BACKWARDS = 0.3, 0.5  # share of boxes from which something is wrong
+_FULL_TURN = 2 * np.pi
+
+
+def labels_page(frames: Sequence[Frame], title: str, all_around: bool) -> str:
+    """One HTML page that asks the network for nothing."""
+    names = list(dict.fromkeys(str(name) for frame in frames for name in frame.names))
+    inside = [np.bincount(pairs_in_boxes(f.points[:, :3], f.boxes)[0], minlength=len(f.boxes)) for f in frames]
+    boxes = sum(len(frame.boxes) for frame in frames)
+    environment = Environment(loader=PackageLoader("mink_pd.report"), autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("labels.html").render(
+        title=title,
+        finding=f"{boxes} objects of {len(names)} classes in {len(frames)} frames.",
+        warnings=suspicions(frames, inside),
+        frames=[_table(frame, counts) for frame, counts in zip(frames, inside, strict=True)],
+        scenes=script_data([_scene(frame, names, all_around) for frame in frames]),
+        style=Markup(read_template("style.css")),
+        scene_script=Markup(read_template("scene.js")),
+    )
+
+
+def suspicions(frames: Sequence[Frame], inside: Sequence[np.ndarray]) -> list[str]:
+    """What looks like labels of another convention. inside: points in each box of each frame, (B,)."""
+    boxes = np.concatenate([np.zeros((0, 7)), *(frame.boxes for frame in frames)])
+    if not len(boxes):
+        return ["No frame holds an object: are the labels where they are looked for?"]
+    counts, found = np.concatenate(inside), []
+    empty = np.mean(counts == 0)
+    if empty > _EMPTY:
+        found.append(f"{empty:.0%} of the boxes hold no point: check the labels' frame of reference, and their z.")
+    names = np.concatenate([frame.names for frame in frames])
+    for name in np.unique(names):
+        length, width = boxes[names == name][:, 3:5].T
+        shorter = np.mean(length < width)
+        if shorter > _BACKWARDS and np.median(width) > 1.2 * np.median(length):
+            found.append(f"{shorter:.0%} of the boxes of {name} are shorter than wide: are length and width swapped?")
+    if (np.abs(boxes[:, 6]) > _FULL_TURN).any():
+        found.append("Some yaws are beyond a full turn: are they in degrees?")
+    return found
+
+
+def _table(frame: Frame, inside: np.ndarray) -> dict[str, Any]:
+    """What the table under the picture says of each object."""
+    rows = [
+        {
+            "name": str(name),
+            "points": int(count),
+            "centre": ", ".join(f"{value:.1f}" for value in box[:3]),
+            "size": ", ".join(f"{value:.2f}" for value in box[3:6]),
+            "yaw": f"{np.degrees(box[6]):.0f}",
+        }
+        for box, name, count in zip(frame.boxes, frame.names, inside, strict=True)
+    ]
+    return {"id": frame.id, "objects": rows}
+
+
+def _scene(frame: Frame, names: list[str], all_around: bool) -> dict[str, Any]:
+    """What the viewer draws: points as int16 steps, their colours by number, and boxes in the colour of their class."""
+    points = frame.points[:, :3].astype(np.float64)
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2 if len(points) else np.zeros(3)
+    middle[:2] *= not all_around  # around the sensor, however far one point lies
+    step = max(float(np.abs(points - middle).max(initial=0.0)), 1.0) / 32767
+    ground = ground_height(frame.points)
+    colours = class_colours(names)
+    table = np.zeros((256, 3))
+    table[:_GREYS] = 80 / 255 + np.linspace(0, 110 / 255, _GREYS)[:, None]
+    table[_GREYS : _GREYS + len(names)] = [np.array(colours[name]) for name in names[:_MOST_CLASSES]]
+    number = np.round((_GREYS - 1) * np.clip((points[:, 2] - ground) / _TALL, 0, 1)).astype(np.uint8)
+    box, point = pairs_in_boxes(frame.points[:, :3], frame.boxes)
+    of_class = np.array([min(names.index(str(name)), _MOST_CLASSES - 1) for name in frame.names], np.int64)
+    number[point] = _GREYS + of_class[box] if len(box) else number[point]
+    shapes = [
+        {"corners": (vertices - middle).round(2).tolist(), "outcome": str(name)}
+        for vertices, name in zip(corners(frame.boxes), frame.names, strict=True)
+    ]
+    counts = {name: int(np.count_nonzero(frame.names == name)) for name in names}
+    return {
+        "frame": frame.id,
+        "step": step,
+        "middle": middle.round(3).tolist(),
+        "ground": round(ground, 3),
+        "all_around": all_around,
+        "points": base64_of(np.round((points - middle) / step).clip(-32767, 32767).astype("<i2")),
+        "importance": base64_of(number),
+        "colours": base64_of(np.round(255 * table).astype(np.uint8)),
+        "selected": [],
+        "outcomes": {name: [round(255 * part) for part in colours[name]] for name in names},
+        "panels": [{"name": "labels", "counts": counts, "boxes": shapes}],
+    }
