@@ -1,1 +1,1 @@
-"""Matrices of trainings: planning, running and comparing them."""
+"""Experiment matrices: planning, running and comparing trainings."""

@@ -1,4 +1,4 @@
-"""Finished runs, read from their folders alone, and rows of them: one setting over several seeds."""
+"""Finished runs, read from their folders, and rows of runs: one setting over several seeds."""
 
 import json
 import re
@@ -14,12 +14,12 @@ from mink_pd.files import read_text, reading
 from mink_pd.train.reporter import read_metrics
 from mink_pd.train.run_folder import MOVABLE, PROCESSES, RunFolder, identify
 
-_ELSEWHERE = ("name", "runs", "seed", *MOVABLE, *PROCESSES)  # keys that do not tell rows apart
+_ELSEWHERE = ("name", "runs", "seed", *MOVABLE, *PROCESSES)  # keys that do not distinguish rows
 
 
 @dataclass
 class Run:
-    """A run that was validated after its last epoch. teacher: sha256 of the weights that taught it."""
+    """A run that was validated after its last epoch. teacher: sha256 of its teacher's weights."""
 
     folder: RunFolder
     config: Config
@@ -31,7 +31,7 @@ class Run:
 
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
-        """Means over each training epoch, in order."""
+        """Mean training metrics of each epoch, in order."""
         return [row for row in read_metrics(self.folder.metrics) if row["split"] == "train"]
 
     @cached_property
@@ -41,7 +41,7 @@ class Run:
 
     @cached_property
     def weights(self) -> str | None:
-        """sha256 of its last weights; None where they are gone or cannot be read."""
+        """sha256 of its last weights; None if they are missing or unreadable."""
         try:
             return identify({"own": self.folder.weights("last")})["own"]["sha256"]
         except CheckpointError:
@@ -54,7 +54,9 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Dotted key -> value of what tells rows apart; of the methods' sections those of the methods in use."""
+        """Dotted key -> value of the settings that distinguish rows; only the methods in use have their sections
+        included.
+        """
         keys = {key: value for key, value in flat(self.config).items() if key not in _ELSEWHERE}
         used = {"methods", "taps", "control", "control_share", "initialise", *self.config.distill.methods}
         if self.teacher is None:
@@ -63,7 +65,7 @@ class Run:
 
     @property
     def commit(self) -> str:
-        """The code's commit at the start of the run."""
+        """The commit of the code at the start of the run."""
         try:
             lines = read_text(self.folder.environment).splitlines()
         except DataError:
@@ -73,7 +75,7 @@ class Run:
 
 @dataclass(eq=False)
 class Row:
-    """Runs that differ by their seed alone."""
+    """Runs that differ only in their seed."""
 
     name: str
     runs: dict[int, Run]
@@ -88,7 +90,7 @@ class Row:
 
     @property
     def control(self) -> str | None:
-        """What replaced the teacher's features; None for an honest teacher."""
+        """The control that replaced the teacher's features; None for the real teacher."""
         control = self.first.config.distill.control
         return control if self.taught and control != "none" else None
 
@@ -102,9 +104,9 @@ class Row:
 
 
 def read_runs(paths: list[Path]) -> tuple[list[Run], list[str]]:
-    """Finished runs of run folders or folders of them, and a line for each that is left out.
+    """Finished runs in run folders or in folders of run folders, and one line for each run that is left out.
 
-    Raises DataError for a path without run folders, or where no run is finished.
+    Raises DataError for a path without run folders, or if no run is finished.
     """
     runs, left_out = [], []
     for folder in dict.fromkeys(folder.resolve() for path in paths for folder in _folders(path)):
@@ -119,7 +121,7 @@ def read_runs(paths: list[Path]) -> tuple[list[Run], list[str]]:
 
 
 def make_rows(runs: list[Run]) -> tuple[list[Row], list[str]]:
-    """Gather runs into rows, in the order of their names' first appearance, and say which are there twice."""
+    """Group runs into rows, in the order in which their names first appear, and report duplicates."""
     rows: dict[str, Row] = {}
     twice = []
     for run in sorted(runs, key=lambda run: run.config.seed):
@@ -139,7 +141,7 @@ def _folders(path: Path) -> list[Path]:
         raise DataError(f"{path}: no such folder; give run folders, or folders that hold them")
     if (path / "config.yaml").is_file():
         return [path]
-    marks = ("config.yaml", "metrics.jsonl", "checkpoints")  # a damaged run may lack some
+    marks = ("config.yaml", "metrics.jsonl", "checkpoints")  # a damaged run may lack metrics
     found = sorted({child.parent for mark in marks for child in path.glob(f"*/{mark}")})
     if not found:
         raise DataError(f"{path}: no run folders in it (none has a config.yaml); give runs/NAME")
@@ -149,18 +151,18 @@ def _folders(path: Path) -> list[Path]:
 def _read(folder: RunFolder) -> Run:
     teacher = folder.read_files().get("teacher")
     run = Run(folder, load_config(folder.config), teacher["sha256"] if teacher else None)
-    for row in (*run.epochs, *run.validations):  # what charts and tables will read, while the folder is at hand
+    for row in (*run.epochs, *run.validations):  # read now what charts and tables need, while the folder is known
         check_figures(row, folder.metrics)
     return run
 
 
 def check_figures(row: dict[str, Any], path: Path) -> None:
-    """Raise DataError for a row of metrics with anything but numbers."""
+    """Raise DataError for a row of metrics with values that are not numbers."""
     for name, value in row.items():
         if name != "split" and (not isinstance(value, int | float) or isinstance(value, bool)):
             raise DataError(f"{path}: '{name}' of epoch {row['epoch']} is {value!r}, not a number; remove the row")
 
 
 def _short(text: str, folder: Path) -> str:
-    """An error without the folder, which stands before it."""
+    """The text of an error without the folder, which the caller puts first."""
     return text.replace(f"{folder}/", "").removesuffix("; run it first")

@@ -1,4 +1,4 @@
-"""Which runs belong together: a student, its teacher, and the same student taught by each method and its controls."""
+"""Groups of comparable runs: a student alone, its teacher, and the student with each method and its controls."""
 
 import json
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ _CONTROL = ("distill.control", "distill.control_share")
 
 @dataclass
 class Group:
-    """Rows whose settings are the same but for distillation. student: trained alone; taught: all others."""
+    """Rows whose settings differ only in distillation. student: trained alone; taught: all others."""
 
     student: Row | None
     teacher: Row | None
@@ -45,7 +45,7 @@ class Group:
 
     @property
     def compared(self) -> list[Row]:
-        """Honest rows without those that only vary a setting of another one, which has the most such variants."""
+        """Rows with a real teacher, except those that only vary one setting of a more central row."""
         variants = [
             row
             for reference in references(self)
@@ -56,29 +56,30 @@ class Group:
 
     @property
     def honest(self) -> list[Row]:
-        """Rows that were taught by a real teacher."""
+        """Rows that were distilled from a real teacher."""
         return [row for row in self.taught if row.control is None]
 
     @property
     def main(self) -> Row | None:
-        """The row that the finding is about: PointDistiller's most central one, or without it any method's."""
+        """The row of the main result: the most central row of PointDistiller or, without one, of any method."""
         return max(self.honest, key=lambda row: (row.methods == "pointdistiller", *self.centrality(row)), default=None)
 
     def centrality(self, row: Row) -> tuple[int, int, int]:
-        """How much a row is the one that others are variants of: by its settings and theirs, never by figures.
+        """How central a row is among its variants, judged by settings and never by figures.
 
-        Rows that vary one of its settings, its controls, and how few settings depart from the defaults.
+        It counts the rows that vary one of its settings, then its controls, then how few settings differ from the
+        defaults.
         """
         departures = sum(_DEFAULTS.get(key) != value for key, value in row.part(distill=True).items())
         return len(self.varied(row)), len(self.controls(row)), -departures
 
     def controls(self, row: Row) -> list[Row]:
-        """The same method and settings with something else in the teacher's place."""
+        """Rows with the same method and settings and a control in place of the teacher."""
         own = _without(row.part(distill=True), _CONTROL)
         return [other for other in self.taught if other.control and _without(other.part(True), _CONTROL) == own]
 
     def varied(self, row: Row) -> list[tuple[str, Row]]:
-        """Honest rows of the same methods that differ from this one in a single key, and the key."""
+        """Rows with a real teacher and the same methods that differ from this one in a single key, and the key."""
         found = []
         for other in self.honest:
             keys = differences(row, other)
@@ -88,7 +89,7 @@ class Group:
 
 
 def make_groups(rows: list[Row]) -> list[Group]:
-    """One group a student, the one with the most rows first; where nothing was distilled, one for each row."""
+    """One group per student, the largest first; if nothing was distilled, one group per row."""
     alone = [row for row in rows if not row.taught]
     groups: dict[str, Group] = {}
     for row in [row for row in rows if row.taught]:
@@ -103,20 +104,20 @@ def make_groups(rows: list[Row]) -> list[Group]:
 
 
 def references(group: Group) -> list[Row]:
-    """For each method (or mixture) its most central row, where others vary it."""
+    """The most central row of each method (or mixture of methods) that has variants."""
     methods = dict.fromkeys(row.methods for row in group.honest)
     best = [max((row for row in group.honest if row.methods == method), key=group.centrality) for method in methods]
     return [row for row in best if group.varied(row)]
 
 
 def differences(one: Row, other: Row) -> list[str]:
-    """Keys of distillation in which two rows differ."""
+    """Distillation keys in which two rows differ."""
     a, b = one.part(distill=True), other.part(distill=True)
     return [key for key in {**a, **b} if a.get(key) != b.get(key)]
 
 
 def _teacher(row: Row, alone: list[Row]) -> Row | None:
-    """The row that holds the weights that taught."""
+    """The row that holds the teacher's weights."""
     wanted = {run.teacher for run in row.runs.values()}
     return next((one for one in alone if any(run.weights in wanted for run in one.runs.values())), None)
 

@@ -1,7 +1,7 @@
 """One training of a matrix in a process of its own: ``python -m mink_pd.experiments.job``, the job on standard input.
 
-The process that started it keeps standard input open for as long as it wants the result: at its end, however that
-comes, this one stops as at Ctrl-C, and the run can be resumed.
+The parent process keeps standard input open while it wants the result. When standard input closes, for example because
+the parent has died, this process stops as after Ctrl-C, and the run can be resumed.
 """
 
 import os
@@ -17,16 +17,18 @@ from mink_pd.registry import load_plugin
 
 def main() -> None:
     """Read the job, then train."""
-    for plugin in pickle.load(sys.stdin.buffer):  # first: they define parts of the job's configuration
+    for plugin in pickle.load(sys.stdin.buffer):  # first, because plugins define parts of the job's configuration
         load_plugin(plugin)
     job: Job = pickle.load(sys.stdin.buffer)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process may have been told to ignore it
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a background process may have inherited an ignored SIGINT
     threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     execute(job)
 
 
 def _stop_at_end_of_input() -> None:
-    while os.read(sys.stdin.fileno(), 1):  # not through sys.stdin, whose lock would be held at exit
+    while os.read(sys.stdin.fileno(), 1):  # not sys.stdin: its lock would be held at exit
         pass
     main_thread = threading.main_thread().ident
     if main_thread is not None:
@@ -34,4 +36,4 @@ def _stop_at_end_of_input() -> None:
 
 
 if __name__ == "__main__":
-    run(lambda _: main(), parser("Train the job that is read from standard input; mink-pd experiment calls this."))
+    run(lambda _: main(), parser("Train the job that is read from standard input. Called by mink-pd experiment."))

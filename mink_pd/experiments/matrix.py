@@ -1,4 +1,4 @@
-"""A matrix of runs: several settings by several seeds, resumable run by run, and what came out of it."""
+"""A matrix of runs, several settings times several seeds: resumable run by run, with a table of results."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,19 +21,20 @@ from mink_pd.train.start import distil, train_detector
 
 
 class RunSpec(Section):
-    """One row of the matrix: settings over the configuration's, and what it is compared with."""
+    """One row of the matrix: overrides of the configuration, and the row it is compared with."""
 
-    config: Path | None = None  # instead of the matrix's
+    config: Path | None = None  # in place of the matrix's
     set: list[str] = Field(default_factory=list)
-    teacher: str | None = None  # the run that teaches; None: trained alone
-    once: bool = False  # one seed serves all others, as a teacher may
-    against: str | None = None  # the run that its gain is counted from, paired by seed
+    teacher: str | None = None  # the run of the teacher; None: trained alone
+    once: bool = False  # one seed may serve all runs, as for a teacher
+    against: str | None = None  # the run that its gain is measured against, paired by seed
 
 
 class Matrix(Section):
-    """A YAML file in configs/experiments; ``set`` holds for all its runs.
+    """The content of a YAML file in configs/experiments; ``set`` applies to all its runs.
 
-    folder: of the run folders, below that for runs; matrices that name the same one share runs of the same name.
+    folder: where the run folders lie, below the folder for runs. Matrices with the same folder share runs of equal
+    name.
     """
 
     config: Path
@@ -44,8 +45,9 @@ class Matrix(Section):
 
 @dataclass(frozen=True)
 class Job:
-    """One training: the run's name in the matrix, its seed, its configuration, the run that teaches it, and whether it
-    may replace a run with other settings."""
+    """One training: the run's name in the matrix, its seed, its configuration, the run of its teacher, and whether it
+    may replace a run with other settings.
+    """
 
     run: str
     seed: int
@@ -78,7 +80,7 @@ def load_matrix(path: Path) -> Matrix:
 
 
 def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str], force: bool = False) -> list[Job]:
-    """All trainings of a matrix into ``folder``, in an order that has every teacher before its students."""
+    """All trainings of a matrix, with run folders in ``folder``; every teacher comes before its students."""
 
     def job(name: str, seed: int) -> Job:
         spec = matrix.runs[name]
@@ -93,9 +95,9 @@ def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str], f
 
 
 def execute(job: Job) -> None:
-    """Train, go on where it was left, or do nothing if it is done.
+    """Train, resume an interrupted run, or do nothing if the run is done.
 
-    Raises ConfigError where the folder holds a run with other settings, teacher or data, unless ``job.force``.
+    Raises ConfigError if the folder holds a run with other settings, teacher or data, unless ``job.force``.
     """
     teacher = _teacher_file(job)
     other = _difference(job, teacher)
@@ -128,7 +130,7 @@ def _teacher_file(job: Job) -> Path | None:
 
 
 def _difference(job: Job, teacher: Path | None) -> str | None:
-    """What tells the run in the folder, finished or not, from this training; None if nothing does."""
+    """How the run in the folder, finished or not, differs from this training; None if it does not."""
     files = identify({} if teacher is None else {"teacher": teacher})
     return job.folder.difference(job.config, files) or job.folder.difference(
         job.config, files | identify_data(job.config.data)
@@ -136,7 +138,7 @@ def _difference(job: Job, teacher: Path | None) -> str | None:
 
 
 def other_run(job: Job) -> str | None:
-    """What tells a finished run in the folder from this training, as far as can be told without the data."""
+    """How a finished run in the folder differs from this training, as far as is known without the data."""
     teacher = job.teacher.weights("last") if job.teacher else None
     if not job.folder.config.is_file() or (teacher and not teacher.is_file()):
         return None
@@ -147,7 +149,7 @@ def other_run(job: Job) -> str | None:
 
 
 class Training(Protocol):
-    """Anything with a run folder and the settings that fill it."""
+    """Anything with a run folder and its settings."""
 
     @property
     def folder(self) -> RunFolder: ...
@@ -174,7 +176,7 @@ def figures(job: Training) -> dict[str, float]:
 
 
 def interval(values: list[float]) -> tuple[float, float]:
-    """Mean and half the width of its 95 % interval (Student's t); nan for a single value."""
+    """Mean and half-width of its 95 % interval (Student's t); nan for a single value."""
     if len(values) < 2:
         return float(np.mean(values)), float("nan")
     spread = float(np.std(values, ddof=1)) / len(values) ** 0.5
@@ -184,12 +186,12 @@ def interval(values: list[float]) -> tuple[float, float]:
 def compare(matrix: Matrix, jobs: list[Job], metrics: list[str]) -> Table:
     """A table of mean and 95 % interval over the seeds, with the gain over ``against``, paired by seed.
 
-    Runs that are not done yet, or were trained with other settings, are left out; the column ``seeds`` says how many
-    there are.
+    Runs that are not done or were trained with other settings are left out. The column ``seeds`` gives the number of
+    runs.
     """
     found = {(job.run, job.seed): figures(job) for job in jobs if is_done(job) and other_run(job) is None}
     titles = [*metrics, *(f"gain {metric}" for metric in metrics)]
-    # Without lines four figures with their intervals fit into 80 columns.
+    # Without rules, four figures with their intervals fit into 80 columns.
     table = Table(Column("run", no_wrap=True), "seeds", *titles, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for name, spec in matrix.runs.items():
         seeds = [seed for run, seed in found if run == name]

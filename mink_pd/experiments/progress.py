@@ -1,4 +1,4 @@
-"""How far a matrix of trainings is and how long it will take: bars on a terminal, else a line a run."""
+"""Progress and time left of a matrix of trainings: bars on a terminal, otherwise one line per run."""
 
 import time
 from types import TracebackType
@@ -11,19 +11,19 @@ from mink_pd.errors import DataError
 from mink_pd.experiments.matrix import Job, figures, is_done
 from mink_pd.train.reporter import read_metrics
 
-REFRESH = 1.0  # [s] between two looks at the run folders
+REFRESH = 1.0  # [s] between two reads of the run folders
 
 
 class Pace:
-    """Seconds an epoch of the matrix's runs, from what their metrics.jsonl say (validation included)."""
+    """Seconds per epoch of the matrix's runs, from their metrics.jsonl (including validation)."""
 
     def __init__(self, wanted: list[Job]) -> None:
         self.wanted = wanted
         self.epochs: dict[str, int] = {}  # run folder -> epochs done
-        self.seconds: dict[str, float] = {}  # run folder -> seconds an epoch, where there is one
+        self.seconds: dict[str, float] = {}  # run folder -> seconds per epoch, if it has one
 
     def read(self, job: Job) -> None:
-        """Look how far a run is."""
+        """Read how far a run is."""
         name = str(job.folder)
         try:
             rows = read_metrics(job.folder.metrics)
@@ -35,7 +35,7 @@ class Pace:
             self.seconds[name] = seconds / self.epochs[name]
 
     def left(self, unfinished: list[Job], jobs: int) -> float | None:
-        """Seconds until all of them are done, ``jobs`` at a time; None as long as no run has finished an epoch."""
+        """Seconds until all are done, ``jobs`` at a time; None until a run has finished an epoch."""
         if not self.seconds:
             return None
         times = [
@@ -44,8 +44,9 @@ class Pace:
         return max(sum(times) / jobs, max(times, default=0.0))
 
     def _epoch(self, job: Job) -> float:
-        """Of this run; else of the same row of the matrix with other seeds; else of rows with a teacher (or without)
-        as this one; else of all."""
+        """Seconds per epoch of this run; else of its row with other seeds; else of all rows that, like it, have (or
+        lack) a teacher; else of all runs.
+        """
         taught = job.teacher is not None
         alike = [
             [other for other in self.wanted if other.folder.path == job.folder.path],
@@ -58,7 +59,7 @@ class Pace:
 
 
 class MatrixProgress:
-    """Shows the runs of a matrix as they start and end. Use as a context manager."""
+    """Shows the runs of a matrix as they start and end; a context manager."""
 
     def __init__(self, wanted: list[Job], jobs: int, console: Console) -> None:
         self.wanted, self.jobs, self.console = wanted, jobs, console
@@ -79,20 +80,20 @@ class MatrixProgress:
         self.all = self.bars.add_task("all runs", total=epochs, text="")
 
     def found(self, job: Job) -> None:
-        """A run that an earlier call has finished."""
+        """Show a run that an earlier call has finished."""
         self.pace.read(job)
         del self.unfinished[str(job.folder)]
         self._line(f"{job.folder}: was done before{_outcome(job)}")
 
     def started(self, job: Job) -> None:
-        """A training has been started."""
+        """Show that a training has started."""
         name = str(job.folder)
         self.running[name] = self.bars.add_task(job.folder.path.name, total=job.config.train.epochs, text="")
         if not self.console.is_terminal:
             self._line(f"{name}: started")
 
     def ended(self, job: Job, failure: str | None) -> None:
-        """A training has ended, or will not be started; ``failure`` says why, None that it is done."""
+        """Show that a training has ended or will not start. failure: the reason; None if it is done."""
         name = str(job.folder)
         self.pace.read(job)
         del self.unfinished[name]
@@ -101,7 +102,7 @@ class MatrixProgress:
         self._line(f"{name}: done{_outcome(job)}" if failure is None else f"{name}: failed: {failure}")
 
     def update(self) -> None:
-        """Look at the runs under way and redraw, once in a while."""
+        """Read the active runs and redraw, at most once per interval."""
         if not self.console.is_terminal or time.monotonic() - self.looked < REFRESH:
             return
         self.looked = time.monotonic()
@@ -133,7 +134,7 @@ class MatrixProgress:
 
 
 def duration(seconds: float) -> str:
-    """For people: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    """Formatted for display: ``45 s``, ``12 min``, ``3 h 20 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
@@ -141,7 +142,7 @@ def duration(seconds: float) -> str:
 
 
 def _outcome(job: Job) -> str:
-    """Its mean figures, if the last epoch was validated."""
+    """The mean figures of a run, if its last epoch was validated."""
     if not is_done(job):
         return ""
     return "".join(f"  {name} {value:.2f}" for name, value in figures(job).items() if name.startswith("mAP"))

@@ -1,4 +1,4 @@
-"""Trainings of a matrix as processes, several at a time: one that fails or is stopped leaves the others alone."""
+"""Runs the trainings of a matrix as processes, several at a time; a failed training does not affect the others."""
 
 import contextlib
 import os
@@ -15,13 +15,13 @@ from mink_pd.experiments.progress import MatrixProgress
 from mink_pd.files import make_folder, writing
 from mink_pd.threads import cores
 
-TRAIN = ["-m", "mink_pd.experiments.job"]  # what Python is to run for a training
+TRAIN = ["-m", "mink_pd.experiments.job"]  # command line of a training
 POLL = 0.2  # [s]
-PATIENCE = 60.0  # [s] that a process told to stop may take
+PATIENCE = 60.0  # [s] that a process may take to stop
 
 
 class Process:
-    """A training under way. Its lines go to ``<run folder>.log``; it stops when this process ends or closes it."""
+    """A running training. Its output goes to ``<run folder>.log``. It stops when this process ends or closes it."""
 
     def __init__(self, job: Job, jobs: int) -> None:
         self.job, self.log = job, log_file(job)
@@ -35,13 +35,13 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | mine,
-                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
+                start_new_session=True,  # Ctrl-C reaches only this process, which then stops the others in order
             )
         self._tell(pickle.dumps(job.config.plugins) + pickle.dumps(job))
 
     def _tell(self, data: bytes) -> None:
         assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended already; its exit code says so
+        with contextlib.suppress(BrokenPipeError):  # it has already ended; its exit code tells
             self.process.stdin.write(data)
             self.process.stdin.flush()
 
@@ -50,7 +50,7 @@ class Process:
         return self.process.poll() is not None
 
     def failure(self) -> str | None:
-        """Why it failed, in one line; None if it did not."""
+        """The reason of its failure, in one line; None if it did not fail."""
         code = self.process.returncode
         if code == 0:
             return None
@@ -59,13 +59,13 @@ class Process:
         return f"{f'killed by signal {-code}' if code < 0 else reason} (all it said: {self.log})"
 
     def stop(self) -> None:
-        """Tell it to stop."""
+        """Ask it to stop."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
 
     def wait(self) -> None:
-        """Until it has ended, by force if it takes too long."""
+        """Wait until it has ended; kill it if it takes too long."""
         try:
             self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -74,10 +74,10 @@ class Process:
 
 
 def run_all(wanted: list[Job], console: Console, jobs: int = 1) -> dict[str, str]:
-    """Train what is not done yet, ``jobs`` trainings at a time, and show how far the matrix is.
+    """Train the runs that are not done, ``jobs`` at a time, and show the progress.
 
-    A training starts when its teacher is done. Returns why runs failed (run folder -> one line); runs whose teacher
-    failed are not started and are among them. KeyboardInterrupt stops all in a state to resume from.
+    A training starts when its teacher is done. Returns the failures (run folder -> one line), including
+    runs that were not started because their teacher failed. After KeyboardInterrupt all runs can be resumed.
     """
     with MatrixProgress(wanted, jobs, console) as progress:
         queue = Queue(wanted, jobs, progress)
@@ -96,23 +96,23 @@ def run_all(wanted: list[Job], console: Console, jobs: int = 1) -> dict[str, str
 
 
 class Queue:
-    """The jobs that wait, those that run, and what became of the others."""
+    """The waiting jobs, the running jobs, and the results of the others."""
 
     def __init__(self, wanted: list[Job], jobs: int, progress: MatrixProgress) -> None:
         self.waiting, self.jobs, self.progress = list(wanted), jobs, progress
         self.running: list[Process] = []
         self.failed: dict[str, str] = {}
-        self._unfinished: set[str] = set()  # folders; to look into them again costs what a training could use
+        self._unfinished: set[str] = set()  # folders that need not be read again: reading takes time from the trainings
 
     def collect(self) -> None:
-        """Take the processes that have ended off the list."""
+        """Remove the processes that have ended from the list."""
         for process in [process for process in self.running if process.ended]:
             self.running.remove(process)
             process.stop()
             self._report(process.job, process.failure())
 
     def start(self) -> None:
-        """Start what may start; what is done already, and what waits for a failed teacher, goes at once."""
+        """Start the jobs that are ready, and settle those that are done or whose teacher has failed."""
         for job in list(self.waiting):
             teacher = str(job.teacher)
             unfinished = {str(other.folder) for other in self.waiting} | {str(one.job.folder) for one in self.running}
@@ -130,7 +130,7 @@ class Queue:
                 self.progress.started(job)
 
     def stop(self) -> None:
-        """Stop what still runs, all together."""
+        """Stop all running trainings at the same time."""
         for process in self.running:
             process.stop()
         for process in self.running:
@@ -150,5 +150,5 @@ class Queue:
 
 
 def log_file(job: Job) -> Path:
-    """Where a training's lines go: beside its run folder."""
+    """The log file of a training, beside its run folder."""
     return job.folder.path.with_name(f"{job.folder.path.name}.log")

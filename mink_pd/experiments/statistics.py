@@ -1,4 +1,4 @@
-"""Means over seeds with their intervals, and differences paired by seed."""
+"""Means over seeds with confidence intervals, and differences paired by seed."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from mink_pd.experiments.matrix import interval
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean of ``n`` values and half the width of its 95 % interval (Student's t), nan for one value."""
+    """Mean of ``n`` values and half-width of its 95 % interval (Student's t), nan for one value."""
 
     mean: float
     half: float
@@ -37,7 +37,7 @@ def over_seeds(row: Row, metric: str) -> Estimate | None:
 
 
 def gain(row: Row, over: Row | None, metric: str, paired: bool = True) -> Estimate | None:
-    """Differences of the runs of equal seed; where ``paired`` is off and ``over`` is a single run, from that run."""
+    """Differences between runs of equal seed; without ``paired``, and if ``over`` is a single run, from that run."""
     if over is None:
         return None
     only = over.first if not paired and len(over.runs) == 1 else None

@@ -1,4 +1,4 @@
-"""Run folders: everything one training writes, enough to repeat it (``runs/NAME/``)."""
+"""Run folders (``runs/NAME/``): everything that a training writes, enough to repeat it."""
 
 import hashlib
 import json
@@ -15,21 +15,22 @@ from mink_pd.files import PART, make_folder, read_bytes, read_json, reading, swe
 from mink_pd.models.checkpoint import WEIGHTS, Which, read_epoch
 from mink_pd.train.state import load_state
 
-Files = dict[str, dict[str, str]]  # what the file is -> its path and sha256
+Files = dict[str, dict[str, str]]  # role of the file -> its path and sha256
 
-DATA = "data"  # among them: the frames of both splits
-_DIGESTS: dict[str, str] = {}  # by settings of the data: a matrix asks for every run, mostly of the same data
+DATA = "data"  # one of these roles: the frames of both splits
+_DIGESTS: dict[str, str] = {}  # keyed by data settings: a matrix asks once per run, and most runs share their data
 
-# Keys that may differ when a run is resumed: they move it or change its speed, not its result;
-# what frames a moved data set holds is compared by their digest.
-# So may the number of processes where it changes nothing: synchronised norm and the same frames a step.
+# Keys that may differ when a run is resumed: they change its place or speed, but not its result. The frames of a data
+# set
+# that was moved are compared by their digest. The number of processes may differ if batch norm is synchronised and
+# the number of frames per step stays the same.
 MOVABLE = ("name", "runs", "data.root", "data.workers", "train.accelerator", "train.threads")
 
 PROCESSES = ("train.devices", "train.nodes", "train.batch_size")
 
 
 class RunFolder:
-    """Paths inside one run folder, and what may be done with it.
+    """The paths inside one run folder, and checks of what may be done with the folder.
 
     config.yaml, environment.txt, metrics.jsonl, TensorBoard events, checkpoints/{last,best}.safetensors
     (weights), checkpoints/last.state.pt (training state), results/ (KITTI detections of the last validation),
@@ -52,7 +53,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, config: Config) -> "RunFolder":
-        """The run folder that ``config`` names. Raises ConfigError if the name is not that of one folder."""
+        """The run folder that ``config`` names. Raises ConfigError if the name is not a single folder name."""
         name = config.name or ""
         if not name or name in (".", "..") or Path(name).name != name:
             raise ConfigError(f"'name' must be one folder's name, got {name!r}; write for example name=teacher")
@@ -64,13 +65,13 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether anything is in the folder's place."""
+        """Whether anything exists at the folder's path."""
         return self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir()))
 
     @property
     def half_made(self) -> bool:
-        """Whether the folder holds only the beginnings of a run whose process was killed before it wrote its settings:
-        nothing that anyone could miss."""
+        """Whether the process of the run was killed before it wrote its settings; the folder then holds nothing of
+        value."""
         if not self.path.is_dir() or self.config.exists():
             return False
         own = {file.name for file in (self.environment, self.files, self.metrics)}
@@ -84,7 +85,7 @@ class RunFolder:
         )
 
     def check(self, config: Config, files: Files, resume: bool, force: bool) -> None:
-        """Refuse to mix a new training with what is in the folder, before any work is done.
+        """Refuse, before any work is done, to mix a new training with the contents of the folder.
 
         Raises ConfigError if the folder is taken, is not a run folder, or was started with other settings.
         """
@@ -101,10 +102,10 @@ class RunFolder:
             self._check_state(config.train.epochs)
 
     def check_apart(self, reads: dict[str, Path]) -> None:
-        """Raise ConfigError if anything that the training reads lies where the run is written, and so in what starting
-        it again would remove. Links are resolved.
+        """Raise ConfigError if the training reads anything from the folder that it writes to: a restart would remove
+        it. Links are resolved.
 
-        reads: what it is -> a file, or the root of a data set.
+        reads: role -> a file, or the root of a data set.
         """
         written = [part.resolve() for part in (self.checkpoints, self.results, self.figures, *self._own_files())]
         for what, path in reads.items():
@@ -114,9 +115,10 @@ class RunFolder:
                     raise ConfigError(f"{text}; name=... chooses another folder")
 
     def epochs_done(self) -> int:
-        """How many epochs need not be trained again: those of the state or, where it is gone, of the weights.
+        """Number of epochs that need not be trained again: that of the state, or of the weights if the state is
+        missing.
 
-        After the first epoch weights without a state are what a kill between the two leaves; they do not count.
+        Weights of the first epoch without a state do not count: a kill between the two writes leaves them.
         Raises CheckpointError for damaged files.
         """
         if (state := self.read_state()) is not None:
@@ -126,18 +128,20 @@ class RunFolder:
         return epochs if epochs > 1 else 0
 
     def _check_state(self, epochs: int) -> None:
-        """Raise CheckpointError for epochs that cannot be resumed from: a fresh start would remove their weights."""
+        """Raise CheckpointError if there are epochs but no state to resume from: a fresh start would remove the
+        weights.
+        """
         if not self.state.exists() and 0 < (done := self.epochs_done()) < epochs:
             raise CheckpointError(
                 f"{self.state}: missing, and last.safetensors holds epoch {done}; put it back, or --force starts again"
             )
 
     def matches(self, config: Config, files: Files) -> bool:
-        """Whether the folder holds a run, finished or not, of just these settings."""
+        """Whether the folder holds a run, finished or not, with exactly these settings."""
         return self.difference(config, files) is None
 
     def difference(self, config: Config, files: Files) -> str | None:
-        """What tells the folder's run from these settings, in one line; None if nothing does."""
+        """One line on how the run in the folder differs from these settings; None if it does not."""
         try:
             if not self.config.is_file():
                 raise ConfigError(f"{self.path} is not a run folder (no config.yaml)")
@@ -148,7 +152,7 @@ class RunFolder:
 
     @property
     def has_weights(self) -> bool:
-        """Whether an epoch has been finished: something to lose."""
+        """Whether the run has finished an epoch, which a restart would lose."""
         return any(self.checkpoints.glob("*.safetensors"))
 
     def _check_same(self, config: Config, files: Files) -> None:
@@ -167,7 +171,7 @@ class RunFolder:
         known = self.read_files()
         for name in {**known, **files}:
             if name == DATA and name not in files:
-                continue  # not looked at yet
+                continue  # not read yet
             if known.get(name, {}).get("sha256") != files.get(name, {}).get("sha256"):
                 origin = f" (from {known[name]['path']})" if name in known else ""
                 raise ConfigError(f"{self.path} was started with another {name}{origin}; name=... starts another run")
@@ -184,9 +188,9 @@ class RunFolder:
     def prepare(self, config: Config, files: Files, environment: str, fresh: bool) -> None:
         """Make the folder and write what describes the run; ``fresh`` removes an earlier run's files.
 
-        The settings are removed before all other files and written after them: whenever a process dies, a folder with
-        config.yaml has the rest, too, and one without it is ``half_made``.
-        Raises DataError where the folder cannot be written.
+        The settings are removed before all other files and written after them. Whenever the process dies, a folder with
+        config.yaml is complete, and one without it is ``half_made``.
+        Raises DataError if the folder cannot be written.
         """
         if fresh:
             self.clear()
@@ -201,7 +205,7 @@ class RunFolder:
         write_text(self.config, dump_config(config))
 
     def clear(self) -> None:
-        """Remove what a training writes; other files that someone put into the folder stay. Raises DataError."""
+        """Remove what a training writes, and keep any other files in the folder. Raises DataError."""
         if not self.path.is_dir():
             return
         with writing(self.path, "remove the folder yourself, or name=... chooses another"):
@@ -212,11 +216,11 @@ class RunFolder:
                 file.unlink(missing_ok=True)
 
     def _own_files(self) -> list[Path]:
-        """The files beside the folders; the settings come first."""
+        """The files of a run that are not in its subfolders; the settings come first."""
         return [self.config, self.files, self.metrics, self.environment, *self.path.glob("events.out.tfevents.*")]
 
     def read_state(self) -> dict[str, Any] | None:
-        """The state to resume from; None if no epoch has been finished."""
+        """The state to resume from; None if no epoch is finished."""
         if not self.state.exists():
             return None
         state = load_state(self.state)
@@ -226,7 +230,7 @@ class RunFolder:
 
 
 def identify(files: dict[str, Path]) -> Files:
-    """Path and digest of files that a result depends on. Raises CheckpointError for one that cannot be read."""
+    """Path and digest of the files that a result depends on. Raises CheckpointError for an unreadable file."""
     return {
         name: {"path": str(path.resolve()), "sha256": hashlib.sha256(read_bytes(path, CheckpointError)).hexdigest()}
         for name, path in files.items()
@@ -243,7 +247,7 @@ def identify_data(config: DataConfig) -> Files:
 
 
 def _folders(path: Path, depth: int) -> Iterator[Path]:
-    """The folders, and links to folders, down to so many levels below ``path``."""
+    """The folders, and links to folders, at most ``depth`` levels below ``path``."""
     if depth and path.is_dir():
         with os.scandir(path) as entries:
             for entry in entries:
@@ -253,6 +257,6 @@ def _folders(path: Path, depth: int) -> Iterator[Path]:
 
 
 def _same_batches(one: TrainConfig, other: TrainConfig) -> bool:
-    """Whether all that differs between two numbers of processes is who computes what."""
+    """Whether the number of processes changes only how the work is divided, and not the result."""
     frames = [settings.batch_size * settings.devices * settings.nodes for settings in (one, other)]
     return one.sync_norm and other.sync_norm and frames[0] == frames[1]

@@ -1,4 +1,4 @@
-"""What the training has seen in an epoch: whether there was anything to learn from."""
+"""Counts of what an epoch contained, to detect a training that has nothing to learn from."""
 
 import torch
 
@@ -9,7 +9,7 @@ from mink_pd.processes import processes, sum_over_processes
 
 
 class Seen:
-    """Counts of one epoch over all processes: points and objects that the detector got, points that were left out."""
+    """Counts of one epoch over all processes: points and objects given to the detector, and points left out."""
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self.config, self.device = config, device
@@ -22,10 +22,10 @@ class Seen:
         self.dropped += sum(frame.dropped for frame in batch.frames)
 
     def check(self, where: object, means: dict[str, float]) -> None:
-        """To be called by every process after the epoch, with the means of the losses.
+        """Check the counts; every process calls this after the epoch, with the means of the losses.
 
-        Raises MinkPDError where no point lay in the range, no object was left, or none became a positive: the training
-        would run to its end and learn nothing.
+        Raises MinkPDError if no point was in range, no object was left, or no object was matched: the training would
+        run to its end and learn nothing.
         """
         counts = torch.tensor([self.points, self.objects, self.dropped], dtype=torch.float64, device=self.device)
         if processes() > 1:

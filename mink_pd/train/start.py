@@ -1,4 +1,4 @@
-"""One training from configuration to run folder: what mink-pd train and mink-pd distill call."""
+"""Runs one training from configuration to run folder; called by mink-pd train and mink-pd distill."""
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -35,22 +35,21 @@ def train(
 ) -> RunFolder:
     """Train what ``make_objective`` builds (its weights follow ``config.seed``) and fill the run folder.
 
-    resume: continue the run if it has been started. force: replace it. files: others that the result depends
-    on, such as the teacher's checkpoint; the run folder records them, and a resumed run needs the same ones and the
-    same frames.
-    Raises ConfigError, before anything is written, if the folder is taken, would be written over what the training
-    reads, or the settings do not fit.
+    resume: continue the run if it exists. force: replace it. files: other files that the result depends on, such as
+    the teacher's checkpoint. The run folder records them; a resumed run needs the same files and frames.
+    Raises ConfigError before anything is written if the folder is taken, if the training reads from the folder, or if
+    the settings do not fit together.
     """
     run = RunFolder.of(config)
     initial = _initial_weights(config)
     files = {**(files or {}), **({} if initial is None else {"initial": initial})}
     identified = identify(files)
-    first = getattr(rank_zero_only, "rank", 0) == 0  # known from torchrun's environment before the launch
+    first = getattr(rank_zero_only, "rank", 0) == 0  # from torchrun's environment, before the launch
     if first:
         run.check(config, identified, resume, force)
     done = run.epochs_done() if resume else 0
     if first:
-        with suppress(DataError) if done >= config.train.epochs else nullcontext():  # the data may be gone by then
+        with suppress(DataError) if done >= config.train.epochs else nullcontext():  # the data may be missing by then
             identified |= identify_data(config.data)
             run.check(config, identified, resume, force)
     check_metric(config.train.best_metric, config)
@@ -66,7 +65,9 @@ def train(
     objective = make_objective(config)
     taken = take_weights(objective.detector, initial) if initial is not None and state is None else None
     share = {"rank": fabric.global_rank, "world": fabric.world_size, "seed": config.seed}
-    with fabric.rank_zero_first(local=True):  # which builds the database of objects, if there is none; others read it
+    with fabric.rank_zero_first(
+        local=True
+    ):  # rank 0 builds the database of objects if it is missing; the others read it
         loader = make_loader(datasets[0], config.data, batch_size=config.train.batch_size, training=True, **share)
     validation = lay_out(datasets[1], config.data, fabric.global_rank, fabric.world_size)
 
@@ -102,7 +103,7 @@ def train(
 
 
 def _initial_weights(config: Config) -> Path | None:
-    """The weights file that the training starts from. Raises CheckpointError where it is none of ours."""
+    """The weights file that the training starts from. Raises CheckpointError if it is no checkpoint of ours."""
     if config.train.initial is None:
         return None
     file = checkpoint_file(config.train.initial)

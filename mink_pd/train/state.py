@@ -1,4 +1,4 @@
-"""The state of a training: what an interrupted one continues from."""
+"""The state of a training, from which an interrupted training is resumed."""
 
 import io
 import random
@@ -22,7 +22,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read the state of a training; nothing in the file is executed.
+    """Read the state of a training without executing anything in the file.
 
     Raises CheckpointError if it is damaged.
     """
@@ -52,7 +52,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put back what ``random_state`` gave."""
+    """Restore the state that ``random_state`` returned."""
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -20,21 +20,22 @@ from mink_pd.processes import gather, stop_together
 
 @dataclass
 class Validation:
-    """kept: frame id -> what the scorer keeps of it; metrics: the logged figures, by name."""
+    """kept: frame id -> what the scorer stores for the frame; metrics: the logged figures, by name."""
 
     kept: dict[str, Any]
     scorer: Scorer
     metrics: dict[str, float]
 
     def write(self, folder: Path) -> None:
-        """Write the detections as the benchmark takes them; ``folder`` then holds nothing else."""
+        """Write the detections in the format of the benchmark. Anything else in ``folder`` is removed."""
         self.scorer.write(folder, self.kept)
 
 
 def lay_out(dataset: Dataset, config: DataConfig, rank: int = 0, world: int = 1) -> Loader:
-    """A data set as every evaluation sees it: in order, not augmented, and frame by frame.
+    """Batches of a data set for evaluation: in order, not augmented, one frame per batch.
 
-    In larger batches float32 sums depend on what else is in the batch, and figures would differ in their last bits.
+    In larger batches float32 sums depend on the other frames of the batch, and the figures would differ in their last
+    bits.
     """
     return make_loader(dataset, config, batch_size=1, training=False, seed=0, rank=rank, world=world)
 
@@ -42,14 +43,14 @@ def lay_out(dataset: Dataset, config: DataConfig, rank: int = 0, world: int = 1)
 def validate(detector: Detector, batches: Iterable[Batch], scorer: Scorer, fabric: Fabric) -> Validation:
     """Detect in ``batches`` (this process's share of the data set) and score what all processes found.
 
-    Every process returns the figures of the whole data set: the same as a single process would.
+    Every process returns the figures of the whole data set, equal to those of a single process.
     """
     kept = find(detector, batches, scorer, fabric)
     return Validation(kept, scorer, scorer.score(kept))
 
 
 def find(detector: Detector, batches: Iterable[Batch], scorer: Scorer, fabric: Fabric) -> dict[str, Any]:
-    """Detect in ``batches``; what the scorer keeps of the frames of all processes, by frame id."""
+    """Detect in ``batches``. Returns what the scorer stores for the frames of all processes, by frame id."""
     kept, error = {}, None
     try:
         with fabric.autocast():
@@ -62,6 +63,6 @@ def find(detector: Detector, batches: Iterable[Batch], scorer: Scorer, fabric: F
 
 
 def _join(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """What all processes have, in order of frame id. Frames that several processes have count once."""
+    """The entries of all processes, in order of frame id. Frames that several processes hold count once."""
     together = {name: kept for part in parts for name, kept in part.items()}
     return dict(sorted(together.items()))
