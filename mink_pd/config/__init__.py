@@ -1,4 +1,4 @@
-"""Typed configuration: one file a section, and the loader."""
+"""Typed configuration: one file per section, and the loader."""
 
 from mink_pd.config.data import DataConfig
 from mink_pd.config.evaluate import EvaluateConfig

@@ -9,7 +9,7 @@ from mink_pd.config.section import Count, Positive, Section, Share, Weight
 
 
 class CenterNMSConfig(NMSConfig):
-    """Suppression within a task, over all its classes together.
+    """Non-maximum suppression within a task, over all its classes together.
 
     rotated: by the overlap of boxes seen from above, ``iou``; circle: by the distance of centres, ``radius``.
     """
@@ -40,7 +40,7 @@ class CenterHeadConfig(Section):
 
 
 class CenterDetectorConfig(BevDetectorConfig):
-    """What the forms of CenterPoint share (Yin, Zhou & Krähenbühl, CVPR 2021).
+    """Settings that all forms of CenterPoint share (Yin, Zhou & Krähenbühl, CVPR 2021).
 
     tasks: groups of classes, each with branches of its own; None: one task of all classes.
     With ``bev: sparse`` the head predicts at occupied sites only, as VoxelNeXt does (Chen et al., CVPR 2023).
@@ -75,7 +75,9 @@ class CenterPointPillarsConfig(PillarEncoderConfig, CenterDetectorConfig):
     """CenterPoint on pillars."""
 
     name: Literal["centerpoint_pillars"] = "centerpoint_pillars"
-    nms: CenterNMSConfig = CenterNMSConfig()  # again: of two bases that have a field, pydantic takes the first one's
+    nms: CenterNMSConfig = (
+        CenterNMSConfig()
+    )  # repeated: pydantic takes a field from the first of two bases that have it
 
 
 class CenterPointVoxelsConfig(VoxelEncoderConfig, CenterDetectorConfig):

@@ -19,10 +19,10 @@ class ObjectNoise(Section):
 
 
 class BeamsConfig(Section):
-    """Beams dropped at random, as if the LiDAR had fewer.
+    """Beams dropped at random, to simulate a LiDAR with fewer beams.
 
-    sensor: a YAML file of its beams, or one of configs/sensors, such as hdl64e. keep: the share of them that a frame
-    keeps, drawn anew for each from the one bound to the other.
+    sensor: a YAML file of its beams, or one of configs/sensors, such as hdl64e. keep: bounds of the share of
+    beams that are kept, drawn for each frame.
     """
 
     sensor: str
@@ -30,14 +30,14 @@ class BeamsConfig(Section):
 
 
 class AugmentConfig(Section):
-    """Augmentation of training frames; ``enabled: false`` switches all of it off."""
+    """Augmentation of training frames; ``enabled: false`` disables all of it."""
 
     enabled: bool = True
-    # class -> objects that a frame is filled up to
+    # class -> number of objects that a frame is filled up to
     ground_truth_sampling: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     sampling_min_points: int = Field(5, ge=1)
     flip: float = Field(0.5, ge=0, le=1)  # probability of mirroring y
-    flip_x: float = Field(0.0, ge=0, le=1)  # of mirroring x, for sensors that see all around
+    flip_x: float = Field(0.0, ge=0, le=1)  # of mirroring x, for sensors with a 360-degree view
     rotation: Span = (-0.78539816, 0.78539816)  # of the whole frame [rad]
     scaling: Annotated[tuple[Positive, Positive], AfterValidator(check_span)] = (0.95, 1.05)
     object_noise: ObjectNoise | None = None
@@ -45,9 +45,9 @@ class AugmentConfig(Section):
 
 
 class DataConfig(PointsConfig):
-    """Where frames come from and how they are read: what the sections of all kinds of data sets share.
+    """Settings that all data sets share: where frames come from and how they are read.
 
-    A data set's own file derives from it.
+    Each data set derives its own section from it.
     """
 
     kind: str
@@ -57,11 +57,13 @@ class DataConfig(PointsConfig):
     max_frames: int | None = Field(None, ge=1)  # of the training split, None: all
     classes: list[str] = Field(["Car", "Pedestrian", "Cyclist"], min_length=1)
     range: Range = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)  # x, y, z from, x, y, z to [m]
-    class_balanced: bool = False  # training frames repeated so that every class is in equally many (CBGS)
+    class_balanced: bool = False  # repeat training frames so that every class occurs in equally many (CBGS)
     camera_view: bool = True  # of clouds with a camera's calibration, keep only the points that the camera sees
-    image_size: tuple[Count, Count] | None = None  # width, height [px] of the camera's images where there are none
+    image_size: tuple[Count, Count] | None = None  # width, height [px] of the camera's images if the images are missing
     workers: int = Field(1, ge=0)
-    cache_mb: float = Field(1000, ge=0)  # memory for decoded training frames, all workers together; 0: read them anew
+    cache_mb: float = Field(
+        1000, ge=0
+    )  # [MB] for decoded training frames over all workers; 0: read frames again each epoch
     augment: AugmentConfig = AugmentConfig()
 
     @field_validator("classes")
@@ -79,7 +81,7 @@ class DataConfig(PointsConfig):
 
     @property
     def point_features(self) -> int:
-        """Columns of a point that a detector sees: x, y, z [m], intensity [0..1] and more where the data have it."""
+        """Point columns that a detector uses: x, y, z [m], intensity [0..1] and any others of the data set."""
         return 4
 
     @property

@@ -15,7 +15,7 @@ from mink_pd.errors import ConfigError
 from mink_pd.registry import load_plugin
 
 S = TypeVar("S", bound=BaseModel)
-FILES = 100  # that one configuration may be made of
+FILES = 100  # that one configuration may consist of
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
@@ -31,14 +31,14 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
 
 
 def override(config: Config, overrides: list[str]) -> Config:
-    """Another configuration with ``key=value`` over its settings; no plugin is run. Raises ConfigError."""
+    """A copy of a configuration with ``key=value`` overrides; no plugin is run. Raises ConfigError."""
     return apply(config.model_dump(mode="json"), {}, overrides, "command line", load_plugins=False)
 
 
 def apply(
     tree: dict[str, Any], origin: dict[str, str], overrides: list[str], path: str, load_plugins: bool = True
 ) -> Config:
-    """The configuration of a tree of settings with ``key=value`` laid over it. Raises ConfigError naming the key."""
+    """The configuration of a tree of settings with ``key=value`` overrides. Raises ConfigError naming the key."""
     for text in overrides:
         key, separator, value = text.partition("=")
         if not separator:
@@ -54,19 +54,19 @@ def apply(
 
 
 def assignment(key: str, value: str | Path) -> str:
-    """``key=value`` of a text, whatever characters it holds."""
+    """``key=value`` for a text value with any characters."""
     return f"{key}={json.dumps(str(value), ensure_ascii=False)}"
 
 
 def validate(tree: dict[str, Any], origin: dict[str, str], path: str, load_plugins: bool = True) -> Config:
-    """Check a tree of settings; ``origin`` says which file a dotted key came from.
+    """Check a tree of settings; ``origin`` maps a dotted key to the file that sets it.
 
-    load_plugins: run the Python files that ``plugins`` lists; never for a tree out of a file that is data, such as a
+    load_plugins: run the Python files that ``plugins`` lists; never for a tree from a data file such as a
     checkpoint. Raises ConfigError.
     """
     plugins = plain(tree.get("plugins", []))
     if load_plugins and plugins and isinstance(plugins, list) and all(isinstance(plugin, str) for plugin in plugins):
-        below = Path(origin.get("plugins", path)).parent  # a plugin is sought beside the file that names it
+        below = Path(origin.get("plugins", path)).parent  # a plugin path is relative to the file that names it
         tree = tree | {"plugins": [str(below / Path(plugin).expanduser()) for plugin in plugins]}
         for plugin in tree["plugins"]:
             load_plugin(Path(plugin))
@@ -77,7 +77,7 @@ def validate(tree: dict[str, Any], origin: dict[str, str], path: str, load_plugi
 
 
 def make_section(kind: type[S], tree: Any) -> S:
-    """A section of a tree from :func:`read_yaml`; where text is wanted it is what was written: ``name: 0123``.
+    """A section of a tree from :func:`read_yaml`; text fields keep the text as written: ``name: 0123``.
 
     Raises pydantic's ValidationError.
     """
@@ -91,7 +91,7 @@ def make_section(kind: type[S], tree: Any) -> S:
 
 
 def _take_texts(error: ValidationError, tree: Any, values: Any) -> bool:
-    """Put what was written where text is wanted. Returns whether there was such a place."""
+    """Replace values of text fields by the text as written. Returns whether there was such a field."""
     found = False
     for one in error.errors():
         if one["type"] not in ("string_type", "path_type"):
@@ -99,7 +99,7 @@ def _take_texts(error: ValidationError, tree: Any, values: Any) -> bool:
         branch, holder, last = tree, values, None
         for part in one["loc"]:
             if isinstance(branch, dict) and part not in branch:
-                continue  # pydantic's word for which detector it is
+                continue  # pydantic's tag of the detector
             if last is not None:
                 holder = holder[last]
             if not isinstance(branch, dict | list):
@@ -117,7 +117,7 @@ def dump_config(config: Config) -> str:
 
 
 def flat(config: Config) -> dict[str, Any]:
-    """Dotted key -> value; lists stay whole."""
+    """Dotted key -> value; lists are not flattened."""
 
     def walk(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -129,7 +129,7 @@ def flat(config: Config) -> dict[str, Any]:
 
 
 def _read_tree(path: Path, seen: tuple[Path, ...], left: list[int]) -> tuple[dict[str, Any], dict[str, str]]:
-    """A file's tree laid over those of its bases; ``left`` counts down how many more files may be read."""
+    """A file's tree merged over the trees of its bases; ``left`` counts how many more files may be read."""
     if path.resolve() in seen:
         raise ConfigError(f"{path}: 'base' comes back to the same file; remove the loop")
     left[0] -= 1
@@ -143,7 +143,7 @@ def _read_tree(path: Path, seen: tuple[Path, ...], left: list[int]) -> tuple[dic
     files = [] if base is None else base if isinstance(base, list) else [base]
     below: dict[str, Any] = {}
     below_origin: dict[str, str] = {}
-    for file in files:  # a later file is laid over an earlier one
+    for file in files:  # a later file overrides an earlier one
         if not isinstance(file, str) or not file or "\0" in file:
             raise ConfigError(f"{path}: 'base' must be the path of a YAML file or a list of them, got {file!r}")
         more, more_origin = _read_tree(path.parent / Path(file).expanduser(), (*seen, path.resolve()), left)
@@ -182,7 +182,7 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _explain(error: ValidationError, tree: dict[str, Any], origin: dict[str, str], path: str) -> str:
-    """One line: the file that a key stands in, the key, and what is wrong."""
+    """One line: the file that sets a key, the key, and what is wrong."""
     first = error.errors()[0]
     location = [str(part) for part in first["loc"]]
     key = ".".join(location)
@@ -202,7 +202,7 @@ def _explain(error: ValidationError, tree: dict[str, Any], origin: dict[str, str
 
 
 def _nearest(key: str, tree: dict[str, Any]) -> str | None:
-    """The valid key that is spelt most like ``key``, for the data set and detector that the tree names."""
+    """The valid key with the spelling nearest to ``key``, for the data set and detector that the tree names."""
     chosen = {}
     for section, name in (("data", "kind"), ("model", "name")):
         given = tree.get(section)

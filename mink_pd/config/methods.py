@@ -1,5 +1,5 @@
-"""Settings of distillation: what every method has, and which methods distil. Each method's own section stands beside
-the method, in ``mink_pd/distill/methods``."""
+"""Settings of distillation: the settings that all methods share, and the choice of methods. Each method's own section
+is beside the method, in ``mink_pd/distill/methods``."""
 
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from mink_pd.registry import IMPORTANCES, METHODS
 
 
 class MethodConfig(Section):
-    """What every method has."""
+    """Settings that all methods share."""
 
     weight: float = Field(1.0, ge=0)
 
@@ -37,22 +37,24 @@ class SelectionConfig(Section):
 
 
 class RowsConfig(FeatureConfig, SelectionConfig):
-    """A method that compares features of selected rows: relations between all rows would not fit into memory."""
+    """A method that relates selected rows: relations between all rows would not fit into memory."""
 
 
 class DistillConfig(Section):
-    """Which methods distil, and the controls. Each registered method has a section of its name (docs/methods.md)."""
+    """The choice of methods, and the controls. Each registered method has a section of its name (docs/methods.md)."""
 
     model_config = ConfigDict(extra="allow")  # the methods' sections
 
     methods: list[str] = ["pointdistiller"]
-    taps: list[str] = ["bev1", "bev2", "neck"]  # of methods that compare features and name no taps of their own
-    # What replaces the teacher's features; its importance stays. random: fresh weights; shuffled: its own rows in
-    # another order; averaged: control_share of its weights, the rest random.
+    taps: list[str] = ["bev1", "bev2", "neck"]  # of methods that compare features and set no taps of their own
+    # Replaces the teacher's features but keeps its importance. random: features of random weights; shuffled: the
+    # teacher's rows in random order; averaged: weights mixed of control_share of the teacher's, the rest random.
     control: Literal["none", "random", "shuffled", "averaged"] = "none"
     control_share: float = Field(0.5, ge=0, le=1)
-    initialise: Literal["random", "teacher"] = "random"  # the student; teacher: with a part of its weights
-    labels: Literal["ground_truth", "teacher"] = "ground_truth"  # teacher: its detections are objects beside these
+    initialise: Literal["random", "teacher"] = "random"  # weights of the student; teacher: a part of the teacher's
+    labels: Literal["ground_truth", "teacher"] = (
+        "ground_truth"  # teacher: its detections are added to the labelled objects
+    )
     label_score: float = Field(0.6, ge=0, le=1)  # of the teacher's detections that count as objects
 
     @model_validator(mode="before")

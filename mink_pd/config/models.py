@@ -1,4 +1,4 @@
-"""Settings of detectors: what all have, what those with anchors share, and each one's own."""
+"""Settings of detectors: those that all share, those of detectors with anchors, and those of each detector."""
 
 from typing import Annotated, Literal
 
@@ -6,12 +6,12 @@ from pydantic import Field, model_validator
 
 from mink_pd.config.section import Count, Positive, Section, Share, Size3, Weight
 
-_MOST_CELLS = 20_000  # along an axis: a kilometre in steps of 5 cm
+_MOST_CELLS = 20_000  # cells along an axis: a kilometre in steps of 5 cm
 Layers = Annotated[int, Field(ge=0)]  # convolutions of a stage after the strided one
 
 
 class AnchorConfig(Section):
-    """Anchors of one class or shape, at every site, at two headings (0 and 90 degrees)."""
+    """Anchors of one class or shape: two at every site, with headings of 0 and 90 degrees."""
 
     size: Size3  # l, w, h [m]
     z: float  # height of the anchor's centre [m]
@@ -26,7 +26,7 @@ class AnchorConfig(Section):
 
 
 class NMSConfig(Section):
-    """Turning head outputs into detections."""
+    """Settings of decoding and non-maximum suppression."""
 
     score: float = Field(0.1, ge=0, le=1)
     iou: float = Field(0.1, ge=0, le=1)
@@ -46,11 +46,11 @@ class LossConfig(Section):
 
 
 class HeadConfig(Section):
-    """Where anchors stand, whose they are, and what the angles of a head mean; imported weights need those they were
-    trained with.
+    """Anchor placement, class assignment and angle encoding of a head. Imported weights need the settings that they
+    were trained with.
 
-    any_class: an anchor answers for objects of all classes, not of its own alone.
-    scales: how many times larger anchors are at each level of an fpn neck, the finest first; one number: at all.
+    any_class: an anchor is matched to objects of all classes instead of only its own.
+    scales: factor of the anchor size at each level of an fpn neck, finest first; one number applies to all levels.
     """
 
     places: Literal["centres", "ends"] = "centres"  # of cells; or spread evenly from end to end of the range
@@ -62,26 +62,28 @@ class HeadConfig(Section):
 
 
 class DetectorConfig(Section):
-    """What every detector has; ``compression`` divides parameters and multiply-adds, channels by its square root."""
+    """Settings that all detectors share; ``compression`` divides parameters and multiply-adds, channels by its square
+    root.
+    """
 
     name: str
     compression: float = Field(1.0, ge=1)
     nms: NMSConfig = NMSConfig()
 
     def check(self, classes: list[str], velocities: bool) -> None:
-        """Raise ValueError where the detector cannot be built for these classes, or wants velocities that the data set
-        has not."""
+        """Raise ValueError if the detector cannot be built for these classes, or needs velocities that the data set
+        lacks."""
 
     def check_range(self, range: tuple[float, ...]) -> None:
-        """Raise ValueError where the detector cannot see this range (x, y, z from, x, y, z to [m])."""
+        """Raise ValueError if the detector does not support this range (x, y, z from, x, y, z to [m])."""
 
 
 class BevDetectorConfig(DetectorConfig):
-    """What detectors with a backbone in the bird's-eye view share.
+    """Settings of detectors with a backbone in the bird's-eye view.
 
-    bev: sparse, convolutions at occupied sites only; dense, on the whole grid, as published.
-    neck: second, the stages side by side at the resolution of stage ``neck_stage``; fpn, one level a stage, each with
-    what the coarser ones saw added, and one head for all.
+    bev: sparse: convolutions at occupied sites only; dense: on the whole grid, as published.
+    neck: second: all stages concatenated at the resolution of stage ``neck_stage``; fpn: one level per stage, to which
+    the coarser levels are added, and one head for all levels.
     """
 
     voxel_size: Size3
@@ -89,7 +91,7 @@ class BevDetectorConfig(DetectorConfig):
     bev: Literal["sparse", "dense"] = "sparse"
     channels: list[Count]  # of the stages
     strides: list[Count]
-    layers: list[Layers]  # convolutions a stage after the strided one
+    layers: list[Layers]  # convolutions per stage after the strided one
     neck: Literal["second", "fpn"] = "second"
     neck_channels: int = Field(ge=1)  # that each stage brings into the neck; of every level of an fpn
     neck_stage: int = Field(1, ge=1)  # counted from 1
@@ -114,11 +116,13 @@ class BevDetectorConfig(DetectorConfig):
 
 
 class PillarEncoderConfig(BevDetectorConfig):
-    """A detector that sees pillars, and the backbone of PointPillars (Lang et al., CVPR 2019)."""
+    """Settings of detectors on pillars, with the backbone of PointPillars (Lang et al., CVPR 2019)."""
 
     voxel_size: Size3 = (0.16, 0.16, 4.0)
     pillar_channels: int = Field(64, ge=1)
-    pillar_layers: list[Count] = []  # channels of layers before the last; each adds its pillar's maximum to the points
+    pillar_layers: list[
+        Count
+    ] = []  # channels of layers before the last; each appends its pillar's maximum to the points
     intensity: bool = True  # false: the network does not see it, as in Autoware's CenterPoint
     centre_height: bool = True  # a point's offset to the centre of its pillar has a z; false: x and y only
     empty_slots: bool = False  # a pillar of fewer than max_points points pools zero points as well, as published
@@ -135,7 +139,7 @@ class PillarEncoderConfig(BevDetectorConfig):
 
 
 class VoxelEncoderConfig(BevDetectorConfig):
-    """A detector that sees voxels, and the encoder and backbone of SECOND (Yan et al., Sensors 2018)."""
+    """Settings of detectors on voxels, with the encoder and backbone of SECOND (Yan et al., Sensors 2018)."""
 
     voxel_size: Size3 = (0.05, 0.05, 0.1)
     encoder_channels: list[Count] = Field([16, 32, 64, 64, 128], min_length=5, max_length=5)  # four stages, height
@@ -147,9 +151,9 @@ class VoxelEncoderConfig(BevDetectorConfig):
 
 
 class AnchorDetectorConfig(BevDetectorConfig):
-    """What detectors with anchors in the bird's-eye view share.
+    """Settings of detectors with anchors in the bird's-eye view.
 
-    anchors: of each class; with ``head.any_class`` shapes under names of their own.
+    anchors: one entry per class; with ``head.any_class``, one per shape, with a name of its own.
     """
 
     head: HeadConfig = HeadConfig()

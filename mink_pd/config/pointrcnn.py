@@ -1,4 +1,4 @@
-"""Settings of PointRCNN (Shi et al., CVPR 2019); the defaults are the published ones, but where a comment says so."""
+"""Settings of PointRCNN (Shi et al., CVPR 2019); the defaults are as published unless a comment says otherwise."""
 
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -16,7 +16,7 @@ class SetAbstractionConfig(Section):
 
     points: int = Field(ge=0)  # kept by farthest-point sampling; 0: one group of all
     radii: list[Positive] = Field(min_length=1)  # [m]
-    neighbours: list[Count]  # points a group, for each radius
+    neighbours: list[Count]  # points per group, for each radius
     channels: list[Channels]  # of the shared MLP, for each radius
 
     @model_validator(mode="after")
@@ -36,10 +36,10 @@ class BinConfig(Section):
 
 
 class ProposalConfig(Section):
-    """From points to regions of interest: the best by score, after rotated NMS, near and far ones by their shares."""
+    """Selection of regions of interest: the highest scores after rotated NMS, with shares of near and far regions."""
 
-    before: int = Field(9000, ge=1)  # a frame, before NMS
-    train: int = Field(512, ge=1)  # a frame, after NMS
+    before: int = Field(9000, ge=1)  # per frame, before NMS
+    train: int = Field(512, ge=1)  # per frame, after NMS
     test: int = Field(100, ge=1)
     train_iou: float = Field(0.85, ge=0, le=1)
     test_iou: float = Field(0.8, ge=0, le=1)
@@ -48,7 +48,7 @@ class ProposalConfig(Section):
 
 
 class RoIConfig(Section):
-    """The second stage: its input, network, and which regions it is trained on (PointRCNN, sections 3.3 and 3.4)."""
+    """The second stage: its input, its network, and the regions it is trained on (PointRCNN, sections 3.3 and 3.4)."""
 
     margin: float = Field(1.0, ge=0)  # that a region is enlarged by on all sides [m]
     points: int = Field(512, ge=1)  # a region
@@ -62,7 +62,7 @@ class RoIConfig(Section):
     ]
     head_channels: list[Count] = [256, 256]
     bins: BinConfig = BinConfig(search=1.5, headings=9)
-    sampled: int = Field(64, ge=1)  # regions a frame in training
+    sampled: int = Field(64, ge=1)  # regions per frame in training
     foreground_share: float = Field(0.5, ge=0, le=1)
     foreground: Share = 0.6  # IoU from which a region is a positive of the class
     background: Share = 0.45  # IoU below which it is a negative
@@ -84,7 +84,9 @@ class PointLossConfig(Section):
     region_box: Weight = 1.0
     focal_alpha: Share = 0.25
     focal_gamma: Weight = 2.0
-    margin: float = Field(0.2, ge=0)  # points this near around an object are neither foreground nor background [m]
+    margin: float = Field(
+        0.2, ge=0
+    )  # points within this distance around an object are neither foreground nor background [m]
 
 
 class PointRCNNConfig(DetectorConfig):
@@ -98,7 +100,7 @@ class PointRCNNConfig(DetectorConfig):
     }
     box_coder: Literal["bins", "residual"] = "bins"  # residual: what OpenPCDet and MMDetection3D regress
     points: int = Field(16384, ge=1)  # a frame
-    near: float = Field(40.0, ge=0)  # farther points are all kept [m]
+    near: float = Field(40.0, ge=0)  # all points farther than this are kept [m]
     stages: Annotated[list[SetAbstractionConfig], Field(min_length=1)] = [
         SetAbstractionConfig(points=4096, radii=[0.1, 0.5], neighbours=[16, 32], channels=[[16, 16, 32], [32, 32, 64]]),
         SetAbstractionConfig(
@@ -121,7 +123,7 @@ class PointRCNNConfig(DetectorConfig):
 
     @property
     def geometry(self) -> tuple[object, ...]:
-        """What the choice of points and groups depends on: two networks must agree in it to share them."""
+        """Settings that points and groups depend on; two networks must agree in them to share points and groups."""
         return self.points, self.near, [(stage.points, stage.radii, stage.neighbours) for stage in self.stages]
 
     def check(self, classes: list[str], velocities: bool) -> None:

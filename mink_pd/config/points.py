@@ -1,4 +1,4 @@
-"""Settings of point cloud files: what no file says of itself and nothing may guess."""
+"""Settings of point cloud files: properties that the files do not state and that must not be guessed."""
 
 from typing import Any
 
@@ -15,11 +15,10 @@ class PointsConfig(Section):
 
     columns: names of the values of a point in .bin files and in unnamed .npy and .npz arrays, in their order; x, y and
     z must be among them. dtype: of these values, as NumPy names it (float32, float64, >f4, int16, ...); a list gives
-    one for each column.
-    intensity: its full scale, by which it is divided (1, 255, 65535, ...). ``by_type``: floats are 0..1 and single
-    bytes 0..255; other types need a number. ``none``: the sensor measures no intensity, and 0 stands for it.
-    own_vehicle: points in this box (x, y, z from, x, y, z to [m], LiDAR frame) are left out.
-    returns: keep only the points whose column ``return`` (LAS: return_number) has this value; None: all.
+    one for each column. intensity: full scale of the sensor, by which values are divided (1, 255, 65535, ...).
+    ``by_type``: floats are 0..1 and single bytes 0..255; other types need a number. ``none``: the sensor measures no
+    intensity, and it is set to 0. own_vehicle: points in this box (x, y, z from, x, y, z to [m], LiDAR frame) are left
+    out. returns: keep only the points whose column ``return`` (LAS: return_number) has this value; None: all.
     """
 
     columns: list[str] = ["x", "y", "z", "intensity"]

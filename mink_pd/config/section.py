@@ -1,4 +1,4 @@
-"""What every section of the configuration is, and how a section is chosen by name."""
+"""The base class of all configuration sections, and the choice of a section by name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ class Section(BaseModel):
 
 
 def check_span(value: tuple[float, float]) -> tuple[float, float]:
-    """A pair from, to. Raises ValueError where the first is above the second."""
+    """A pair from, to. Raises ValueError if the first is above the second."""
     if value[0] > value[1]:
         raise ValueError(f"must be from, to, the first not above the second, not {list(value)}")
     return value

@@ -1,4 +1,4 @@
-"""A spinning LiDAR, as the simulator turns it."""
+"""Settings of a simulated spinning LiDAR."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,7 +47,7 @@ class Beams(Section):
 
 class SensorConfig(Section):
     """height: of the LiDAR frame's origin above the ground [m]. range: of a strong echo [m]. azimuth_step: between two
-    firings [degrees]. rate: turns a second. range_noise: standard deviation of a range [m]."""
+    firings [degrees]. rate: revolutions per second. range_noise: standard deviation of a range [m]."""
 
     beams: list[Beams] = Field(min_length=1)
     height: Length

@@ -11,7 +11,7 @@ from mink_pd.errors import ConfigError
 from mink_pd.files import read_text
 
 BYTES = 200_000  # of a file
-NODES = 20_000  # of a file, aliases counted as often as they are used
+NODES = 20_000  # of a file; an alias counts each time it is used
 DEPTH = 30
 
 _TAG = "tag:yaml.org,2002:"
@@ -20,7 +20,7 @@ _SCALARS = {_TAG + name for name in ("null", "bool", "int", "float", "str")}
 
 @dataclass(frozen=True)
 class Scalar:
-    """A value, and the text that was written for it: ``0123`` is a number, but also the name of a run."""
+    """A value and its text as written: ``0123`` is a number, but may also be the name of a run."""
 
     value: Any
     text: str
@@ -45,7 +45,7 @@ for _name, _pattern in _IMPLICIT.items():
 
 
 class _ValueLoader(_Loader):
-    """YAML on a command line, where ``#`` begins no comment: what follows would be cut off without a word."""
+    """YAML on a command line, where ``#`` is refused: YAML would silently drop what follows it as a comment."""
 
     def scan_to_next_token(self) -> None:
         while self.peek() == " ":
@@ -104,7 +104,7 @@ def _parse(text: str, kind: type[_Loader]) -> Any:
 
 
 class _Builder:
-    """Makes a tree of nodes. What an alias names is built at every use, so that NODES bounds work and memory."""
+    """Builds a tree from nodes. An alias is built again at each use, so that NODES bounds work and memory."""
 
     def __init__(self, loader: _Loader) -> None:
         self.loader, self.left = loader, NODES

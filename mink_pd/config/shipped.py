@@ -17,7 +17,7 @@ def find_config(name: str | Path, kind: str = "") -> Path:
     Raises ConfigError listing the nearest names.
     """
     path = Path(name)
-    if path.exists() and not path.is_dir():  # a folder here may well be called demo
+    if path.exists() and not path.is_dir():  # the current folder may contain a folder called demo
         return path
     folder = CONFIGS / kind
     if not path.is_absolute() and ".." not in path.parts:

@@ -8,14 +8,14 @@ from mink_pd.config.section import Folder, Section
 
 
 class TrainConfig(Section):
-    """Optimiser, schedule and what is written when."""
+    """Optimiser, schedule and intervals of output."""
 
-    # Run folder or weights file to start from, of any classes and range: what fits is taken. None: random weights.
+    # Run folder or weights file to start from, of any classes and range; tensors that fit are used. None: random.
     initial: Folder | None = None
     epochs: int = Field(80, ge=1)
-    batch_size: int = Field(4, ge=1)  # frames a process; a step sees batch_size x devices x nodes x accumulate
-    accumulate: int = Field(1, ge=1)  # batches a step
-    sync_norm: bool = False  # batch norm over the rows of all processes, else over each one's own
+    batch_size: int = Field(4, ge=1)  # frames per process; a step has batch_size x devices x nodes x accumulate
+    accumulate: int = Field(1, ge=1)  # batches per step
+    sync_norm: bool = False  # batch norm over the rows of all processes; false: of each process
     learning_rate: float = Field(3e-3, gt=0)  # the peak of the one-cycle schedule
     weight_decay: float = Field(0.01, ge=0)
     warm_up: float = Field(0.4, gt=0, lt=1)  # share of the steps before the peak
@@ -25,6 +25,6 @@ class TrainConfig(Section):
     best_metric: str = "mAP_3d"
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     accelerator: str = "auto"
-    devices: int = Field(1, ge=1)  # processes a node
+    devices: int = Field(1, ge=1)  # processes per node
     nodes: int = Field(1, ge=1)
     threads: int | None = Field(None, ge=1)  # of torch and OpenMP; None: all cores
