@@ -20,9 +20,7 @@ def main() -> None:
     for plugin in pickle.load(sys.stdin.buffer):  # first, because plugins define parts of the job's configuration
         load_plugin(plugin)
     job: Job = pickle.load(sys.stdin.buffer)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a background process may have inherited an ignored SIGINT
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process may inherit an ignored SIGINT
     threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     execute(job)
 
