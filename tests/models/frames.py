@@ -24,14 +24,14 @@ def second(**model: object) -> Config:
 CLASSES = ["car", "truck", "pedestrian"]
 
 
-def nuscenes(**model: object) -> Config:
+def nuscenes(bounds: tuple[float, ...] = (-3.2, -3.2, -3.0, 3.2, 3.2, 1.0), **model: object) -> Config:
     """A range all around, points of five columns, a feature pyramid, and anchors of any class with velocities."""
     shape = {"z": -1.3, "matched": 0.6, "unmatched": 0.3}
     anchors = {"long": {"size": (1.7, 0.6, 1.0), **shape}, "square": {"size": (0.8, 0.8, 1.0), **shape}}
     settings = {"voxel_size": (0.2, 0.2, 4.0), "pillar_channels": 8, "channels": [8, 12, 16], "layers": [1, 1, 1],
                 "neck": "fpn", "neck_channels": 8, "anchors": anchors,
                 "head": {"any_class": True, "scales": [1.0, 2.0, 4.0], "velocity": True}} | model  # fmt: skip
-    data = {"kind": "nuscenes", "classes": CLASSES, "range": (-3.2, -3.2, -3.0, 3.2, 3.2, 1.0)}
+    data = {"kind": "nuscenes", "classes": CLASSES, "range": bounds}
     return Config.model_validate({"data": data, "model": settings})
 
 

@@ -177,8 +177,7 @@ def test_it_fits_a_real_keyframe(keyframe: Frame) -> None:
         "voxel_size": (0.4, 0.4, 8.0), "pillar_channels": 16, "channels": [16, 24, 32], "layers": [1, 1, 1],
         "neck_channels": 24, "nms": {"score": 0.3},
     }  # fmt: skip
-    config = nuscenes(**model)
-    config.data.range = (-16.0, -24.0, -5.0, 16.0, 24.0, 3.0)
+    config = nuscenes((-16.0, -24.0, -5.0, 16.0, 24.0, 3.0), **model)
     torch.manual_seed(0)
     detector = build_detector(config)
     batch = collate([keyframe], CLASSES)
