@@ -7,6 +7,7 @@ pictures; its attribute ``taps``, if it has one, lists other taps that it reads.
 import torch
 from torch import Tensor
 
+from mink_pd.boxes.offsets import box_offsets
 from mink_pd.errors import DistillError
 from mink_pd.models.taps import Tap
 from mink_pd.registry import IMPORTANCES
@@ -61,11 +62,9 @@ def inside_share(centres: Tensor, boxes: Tensor) -> Tensor:
     """Share of places (n, 2+) that lie inside any box (B, 7), seen from above; 0 where there is no place."""
     if len(centres) == 0 or len(boxes) == 0:
         return centres.new_zeros(())
-    offset = centres[:, None, :2] - boxes[None, :, :2]  # (n, B, 2)
-    cos, sin = torch.cos(boxes[:, 6]), torch.sin(boxes[:, 6])
-    along = (offset[..., 0] * cos + offset[..., 1] * sin).abs() <= boxes[:, 3] / 2
-    across = (offset[..., 1] * cos - offset[..., 0] * sin).abs() <= boxes[:, 4] / 2
-    return (along & across).any(dim=1).to(centres.dtype).mean()
+    along, across = box_offsets(centres[:, None], boxes)  # (n, B) each
+    inside = (along <= boxes[:, 3] / 2) & (across <= boxes[:, 4] / 2)
+    return inside.any(dim=1).to(centres.dtype).mean()
 
 
 def tap_of(name: str, taps: dict[str, Tap]) -> Tap:

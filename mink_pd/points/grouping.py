@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mink_pd.boxes.offsets import box_offsets
 from mink_pd.native.operators import operators
 
 _CHUNK = 1 << 24  # distances held at once by the torch path
@@ -81,11 +82,11 @@ def points_of_boxes_torch(xyz: Tensor, boxes: Tensor, frame: Tensor, count: int)
     rows, filled = [], []
     for start in range(0, len(boxes), step := max(1, _CHUNK // (3 * xyz.shape[1]))):
         part = slice(start, start + step)
-        offset = places[frame[part]] - box[part, None, :3]  # (r, N, 3)
-        cos, sin = torch.cos(box[part, 6, None]), torch.sin(box[part, 6, None])
-        x, y, z = offset.unbind(dim=2)
-        along, across, up = (box[part, 3:6] / 2).unsqueeze(2).unbind(dim=1)  # (r, 1) each
-        inside = ((x * cos + y * sin).abs() <= along) & ((y * cos - x * sin).abs() <= across) & (z.abs() <= up)
+        own = places[frame[part]]  # (r, N, 3)
+        along, across = box_offsets(own, box[part, None])  # (r, N) each
+        up = (own[..., 2] - box[part, None, 2]).abs()
+        length, width, height = (box[part, 3:6] / 2).unsqueeze(2).unbind(dim=1)  # (r, 1) each
+        inside = (along <= length) & (across <= width) & (up <= height)
         first, found = first_rows(inside, count)
         turn = torch.arange(count, device=xyz.device) % found.clamp(min=1)[:, None]  # (r, count)
         rows.append(first.gather(1, turn))

@@ -1,8 +1,8 @@
 """Which sites are near a labelled object."""
 
-import torch
 from torch import Tensor
 
+from mink_pd.boxes.offsets import box_offsets
 from mink_pd.distill.methods.selected_rows import all_rows
 from mink_pd.distill.pairs import TapPair
 
@@ -26,9 +26,6 @@ def near_objects(pair: TapPair, share: float) -> list[Tensor]:
 
 def shifted_iou(places: Tensor, boxes: Tensor) -> Tensor:
     """Bird's-eye IoU (m, B) of each box (B, 7) with itself moved to each place (m, 2)."""
-    offset = places[:, None] - boxes[None, :, :2]  # (m, B, 2)
-    cos, sin = torch.cos(boxes[:, 6]), torch.sin(boxes[:, 6])
-    along = (offset[..., 0] * cos + offset[..., 1] * sin).abs()  # (m, B)
-    across = (offset[..., 1] * cos - offset[..., 0] * sin).abs()
+    along, across = box_offsets(places[:, None], boxes)  # (m, B) each
     shared = (boxes[:, 3] - along).clamp(min=0) * (boxes[:, 4] - across).clamp(min=0)
     return shared / (2 * boxes[:, 3] * boxes[:, 4] - shared)
