@@ -23,7 +23,13 @@ from mink_pd.evaluate.any_class import CloudFrame, mean_figures
 from mink_pd.evaluate.detection_files import read_detections
 from mink_pd.evaluate.rules import thresholds
 from mink_pd.evaluate.scorers.clouds import CloudsScorer
-from mink_pd.evaluate.tables import clouds_parts_table, clouds_table, operating_table, write_json
+from mink_pd.evaluate.tables import (
+    clouds_distance_table,
+    clouds_parts_table,
+    clouds_table,
+    operating_table,
+    write_json,
+)
 from mink_pd.files import check_writable
 from mink_pd.models.agreement import positional
 from mink_pd.train.validate import find, lay_out
@@ -59,6 +65,7 @@ def main(options: argparse.Namespace) -> None:
         classes = {name: {"objects": one.objects, **one.figures()} for name, one in result.items()}
         write_json(options.json, {"frames": len(frames), "min_iou": scorer.min_iou, "means": means, "classes": classes})
     console.print(clouds_table(result, scorer.min_iou))
+    console.print(clouds_distance_table(result))
     console.print(clouds_parts_table(result, scorer.min_iou))
     points = {name: one.point for name, one in result.items()}
     errors = {name: one.heading_error for name, one in result.items()}

@@ -6,7 +6,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from mink_pd.evaluate.any_class import DISTANCES, POINTS, RANGES
 from mink_pd.evaluate.any_class import Result as CloudsResult
@@ -19,7 +19,7 @@ from mink_pd.files import whole_file
 def kitti_table(result: Result, min_iou: Mapping[str, float] = MIN_IOU) -> Table:
     """Rows: class and metric; columns: easy, moderate, hard with 40, then with 11 recall points."""
     table = Table(title="KITTI AP [%]")
-    table.add_column("class (IoU)")
+    table.add_column("class (IoU)", overflow="fold")
     table.add_column("metric")
     for recall in RECALLS:
         for level in LEVELS:
@@ -45,7 +45,7 @@ def operating_table(
     of: the overlap and level of the matches. heading_errors: of each class [degrees], for a column of their own.
     """
     table = Table(title=f"at the score of the highest F1 ({of})")
-    table.add_column("class (IoU)")
+    table.add_column("class (IoU)", overflow="fold")
     for heading in ("score", "precision", "recall", "F1", "false positives\nper frame"):
         table.add_column(heading, justify="right")
     if heading_errors is not None:
@@ -62,10 +62,9 @@ def operating_table(
 
 
 def clouds_table(result: CloudsResult, min_iou: Mapping[str, float]) -> Table:
-    """Rows: class; columns: number of objects, AP by overlap (all points, 40 points) and by distance [m]."""
-    table = Table("class (IoU)", title="AP [%] by overlap and by distance of centres")
-    kinds = {"bev": "BEV", "3d": "3D", "bev/R40": "BEV\nR40", "3d/R40": "3D\nR40", "distance": "distance\nmean"}
-    kinds |= {f"distance/{limit:g}m": f"{limit:g} m" for limit in DISTANCES}
+    """Rows: class; columns: number of objects, AP by overlap over all points of the curve and over 40."""
+    table = Table(_class_column(), title="AP [%] by overlap")
+    kinds = {"bev": "BEV", "3d": "3D", "bev/R40": "BEV, R40", "3d/R40": "3D, R40"}
     for heading in ("objects", *kinds.values()):
         table.add_column(heading, justify="right")
     for name, one in result.items():
@@ -74,9 +73,20 @@ def clouds_table(result: CloudsResult, min_iou: Mapping[str, float]) -> Table:
     return table
 
 
+def clouds_distance_table(result: CloudsResult) -> Table:
+    """Rows: class; columns: AP at each distance of centres, and their mean."""
+    table = Table("class", title="AP [%] by distance of centres")
+    kinds = {f"distance/{limit:g}m": f"{limit:g} m" for limit in DISTANCES} | {"distance": "mean"}
+    for heading in kinds.values():
+        table.add_column(heading, justify="right")
+    for name, one in result.items():
+        table.add_row(name, *(_shown(one.precision[kind], 1) for kind in kinds))
+    return table
+
+
 def clouds_parts_table(result: CloudsResult, min_iou: Mapping[str, float]) -> Table:
     """Rows: class and kind of match; columns: AP in each part of the range and by points in the object."""
-    table = Table("class (IoU)", "match", title="AP [%] by range and by points in the object")
+    table = Table(_class_column(), "match", title="AP [%] by range and by points in the object")
     for part in (*RANGES, *POINTS):
         table.add_column(part.replace("_", " ").replace(" points", "\npoints"), justify="right")
     for name, one in result.items():
@@ -86,6 +96,11 @@ def clouds_parts_table(result: CloudsResult, min_iou: Mapping[str, float]) -> Ta
             table.add_row(heading, title, *cells, end_section=kind == "distance")
             heading = ""
     return table
+
+
+def _class_column() -> Column:
+    """A class with its threshold; a long name takes two lines."""
+    return Column("class (IoU)", overflow="fold")
 
 
 def _shown(value: float | None, digits: int) -> str:
