@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mink_pd.cli import console
 from mink_pd.commands.options import add_data, add_frame_id
+from mink_pd.errors import MinkPDError
 from mink_pd.files import check_writable_folder
 from mink_pd.report.page import make_report, write_page
 from mink_pd.report.statements import finding
@@ -25,8 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Read, measure, draw, write; say what is left out or missing."""
+    made = not options.out.exists()
     check_writable_folder(options.out)
-    report = make_report(options.runs, options.data, options.frame)
+    try:
+        report = make_report(options.runs, options.data, options.frame)
+    except MinkPDError:
+        if made:
+            options.out.rmdir()
+        raise
     page = write_page(report, options.out)
     for group in report.groups:
         console.print(f"{group.title}: {finding(group)}", soft_wrap=True, markup=False)

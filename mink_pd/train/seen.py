@@ -1,5 +1,7 @@
 """Counts of what an epoch contained, to detect a training that has nothing to learn from."""
 
+import warnings
+
 import torch
 
 from mink_pd.config import Config
@@ -13,10 +15,11 @@ class Seen:
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self.config, self.device = config, device
-        self.points = self.objects = self.dropped = 0
+        self.frames = self.points = self.objects = self.dropped = 0
 
     def add(self, batch: Batch) -> None:
         """Count a batch of this process."""
+        self.frames += len(batch)
         self.points += len(batch.points)
         self.objects += sum(len(boxes) for boxes in batch.boxes)
         self.dropped += sum(frame.dropped for frame in batch.frames)
@@ -25,12 +28,14 @@ class Seen:
         """Check the counts; every process calls this after the epoch, with the means of the losses.
 
         Raises MinkPDError if no point was in range, no object was left, or no object was matched: the training would
-        run to its end and learn nothing.
+        run to its end and learn nothing. Of an epoch of a single frame, which may well hold no object, it only warns.
         """
-        counts = torch.tensor([self.points, self.objects, self.dropped], dtype=torch.float64, device=self.device)
+        counts = torch.tensor(
+            [self.frames, self.points, self.objects, self.dropped], dtype=torch.float64, device=self.device
+        )
         if processes() > 1:
             counts = sum_over_processes(counts)
-        self.points, self.objects, self.dropped = (int(count) for count in counts.tolist())
+        self.frames, self.points, self.objects, self.dropped = (int(count) for count in counts.tolist())
         data, boxes = self.config.data, [value for name, value in means.items() if name.split(".")[-1].endswith("box")]
         if not self.points:
             what = f"no point of any training frame lies in data.range {list(data.range)}"
@@ -43,4 +48,7 @@ class Seen:
             remedy = "check the sizes, heights and thresholds of model.anchors, or model.voxel_size"
         else:
             return
-        raise MinkPDError(f"{where}: {what}, so nothing can be learnt; {remedy}, and start again with --force")
+        text = f"{where}: {what}, so nothing can be learnt; {remedy}, and start again with --force"
+        if self.frames > 1 or not self.points:
+            raise MinkPDError(text)
+        warnings.warn(text, stacklevel=2)
