@@ -1,14 +1,13 @@
-"""The commands of ``mink-pd``: one file each, with DESCRIPTION, ``add_arguments(parser)`` and ``main(options)``."""
+"""The commands of ``mink-pd``: one file each with ``main(options)``, and one of the same name in ``arguments``."""
 
 import argparse
 import sys
 from importlib import import_module
 
 from mink_pd import __version__
-from mink_pd.cli import parser, print_error, run
-from mink_pd.errors import MinkPDError
+from mink_pd.cli import parser, run
 
-# The summaries stand here and not in the modules, whose imports take seconds: `mink-pd --help` must not wait for them.
+# The summaries are here because importing each command's arguments would slow `mink-pd --help` down.
 COMMANDS = {
     "demo": "simulate, train, distil, evaluate and render: the main job end to end",
     "simulate-kitti": "simulate a data set in KITTI's layout",
@@ -39,14 +38,12 @@ def run_command(name: str, words: list[str] | None = None, program: str | None =
 
     program: what the help text calls it; the script's name if None.
     """
-    try:
-        command = import_module(f"mink_pd.commands.{name.replace('-', '_')}")
-    except MinkPDError as error:  # MinkowskiEngine is missing
-        print_error(error)
-        sys.exit(2)
-    arguments = parser(command.DESCRIPTION, program)
-    command.add_arguments(arguments)
-    run(command.main, arguments, words)
+    module = name.replace("-", "_")
+    of_command = import_module(f"mink_pd.commands.arguments.{module}")
+    arguments = parser(of_command.DESCRIPTION, program)
+    of_command.add_arguments(arguments)
+    # torch is imported only once the words are known to be right
+    run(lambda options: import_module(f"mink_pd.commands.{module}").main(options), arguments, words)
 
 
 def main() -> None:

@@ -5,12 +5,10 @@ import shlex
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from rich.table import Table
 
 from mink_pd.cli import console
-from mink_pd.commands.options import add_overrides, count
 from mink_pd.config.shipped import find_config
 from mink_pd.errors import MinkPDError
 from mink_pd.experiments.matrix import load_matrix, plan
@@ -18,17 +16,7 @@ from mink_pd.experiments.queue import run_all
 from mink_pd.render import save_png
 from mink_pd.report.page import Report, make_report, write_page
 
-DESCRIPTION = "Run the main job end to end on simulated frames; a second run reuses what has not changed."
-
 TITLES = {"teacher": "teacher", "student": "4x student", "distilled": "distilled"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add_overrides(parser, "settings for all trainings")
-    parser.add_argument("--train", type=count, default=240, help="simulated training frames")
-    parser.add_argument("--val", type=count, default=80, help="simulated validation frames")
-    parser.add_argument("--runs", type=Path, default=Path("runs/demo"), help="folder for the run folders")
 
 
 def main(options: argparse.Namespace) -> None:

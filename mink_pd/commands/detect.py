@@ -2,15 +2,13 @@
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
 import torch
 from rich.progress import Progress
 
 from mink_pd import __version__
 from mink_pd.cli import console, progress
-from mink_pd.commands.input_clouds import POINTS, VIEW, add_clouds, open_frames, recorded_as
-from mink_pd.commands.options import add_which, frequency, probability
+from mink_pd.commands.input_clouds import POINTS, VIEW, open_frames, recorded_as
 from mink_pd.config import Config, TrainConfig
 from mink_pd.data.recordings import Recording
 from mink_pd.detect.bulk import Bulk
@@ -19,7 +17,7 @@ from mink_pd.detect.device import own_device, set_threads
 from mink_pd.detect.sequences import Drive, Outputs, check_readable, detect_drive
 from mink_pd.errors import ConfigError
 from mink_pd.export.card import CARD, digest, is_export
-from mink_pd.export.detector import ExportedDetector, Runtime
+from mink_pd.export.detector import ExportedDetector
 from mink_pd.files import check_writable, make_folder
 from mink_pd.models import Detector
 from mink_pd.models.checkpoint import checkpoint_file, load_detector
@@ -27,32 +25,6 @@ from mink_pd.processes import rank_and_world
 from mink_pd.render.colours import class_colours
 from mink_pd.sparse import multiplies_bf16
 from mink_pd.train.run_folder import identify
-
-DESCRIPTION = (
-    "Detect objects in point clouds. Writes NAME.txt in KITTI's format where the calibration is known,"
-    " else NAME.json with boxes in the LiDAR frame (x, y, z of the centre, l, w, h, yaw), and velocities where the"
-    " detector predicts them. Clouds that are done are skipped, so a call that was stopped can be repeated;"
-    " torchrun shares them among processes. A drive (a recording, or anything with --out NAME.jsonl) gives one file of"
-    " JSON lines: frame, stamp [ns], boxes, names, scores."
-)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add = parser.add_argument
-    add("checkpoint", type=Path, metavar="RUN_OR_CHECKPOINT", help="run folder, .safetensors file or export folder")
-    add_clouds(parser)
-    add("--mcap", type=Path, metavar="FILE", help="of a drive: also write an MCAP file of the boxes for Foxglove")
-    rate = "with --mcap: frames a second of clouds that have no time stamps"
-    add("--rate", type=frequency, default=10.0, metavar="HZ", help=rate)
-    add("--out", type=Path, required=True, metavar="DIR", help="folder to write to, or NAME.jsonl for a drive")
-    add("--score", type=probability, help="lowest score to report; that of the configuration if not given")
-    bf16 = "convolve in bfloat16: faster on Intel processors with AMX, slightly less exact"
-    add("--bf16", action="store_true", help=bf16)
-    runtimes = "of an export folder; that it was made for, if not given"
-    add("--runtime", choices=get_args(Runtime), help=runtimes)
-    add("--force", action="store_true", help="detect again where there are detections already")
-    add_which(parser)
 
 
 def main(options: argparse.Namespace) -> None:

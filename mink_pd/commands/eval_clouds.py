@@ -1,19 +1,9 @@
 """Figures for any classes, without a camera, of a trained detector or of anyone's detections."""
 
 import argparse
-from pathlib import Path
 
 from mink_pd.cli import console
-from mink_pd.commands.options import (
-    EVALUATED,
-    add_checkpoint,
-    add_config,
-    add_json,
-    add_scoring,
-    add_which,
-    class_thresholds,
-    evaluated_detector,
-)
+from mink_pd.commands.evaluation import class_thresholds, evaluated_detector
 from mink_pd.config import load_config
 from mink_pd.data import open_dataset
 from mink_pd.data.epochs import crop_points
@@ -33,24 +23,6 @@ from mink_pd.evaluate.tables import (
 from mink_pd.files import check_writable
 from mink_pd.models.agreement import positional
 from mink_pd.train.validate import find, lay_out
-
-DESCRIPTION = (
-    "Average precision of any classes by overlap and by distance, by range and by points in the object, the operating"
-    " point and the heading error: of a detector (--checkpoint), or of files as mink-pd detect writes them"
-    " (CONFIG --detections)."
-)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add = parser.add_argument
-    add_config(parser, "data.root=/data/yard", EVALUATED, optional=True)
-    add_checkpoint(parser, "--checkpoint")
-    add_which(parser)
-    add("--detections", type=Path, metavar="DIR", help="ID.json for each frame; CONFIG names the data set")
-    add("--split", help="split to score; data.val_split of the configuration if not given")
-    add_scoring(parser)
-    add_json(parser)
 
 
 def main(options: argparse.Namespace) -> None:

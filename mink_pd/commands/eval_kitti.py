@@ -2,19 +2,9 @@
 
 import argparse
 from collections.abc import Iterable
-from pathlib import Path
 
 from mink_pd.cli import console
-from mink_pd.commands.options import (
-    EVALUATED,
-    add_checkpoint,
-    add_config,
-    add_json,
-    add_scoring,
-    add_which,
-    class_thresholds,
-    evaluated_detector,
-)
+from mink_pd.commands.evaluation import class_thresholds, evaluated_detector
 from mink_pd.data import open_dataset
 from mink_pd.detect.device import launch
 from mink_pd.errors import ConfigError
@@ -26,25 +16,6 @@ from mink_pd.evaluate.scorers.kitti import KittiScorer, split
 from mink_pd.evaluate.tables import kitti_table, operating_table, write_json
 from mink_pd.files import check_writable
 from mink_pd.train.validate import find, lay_out
-
-DESCRIPTION = "KITTI figures of a detector (--checkpoint) or of files (--labels --detections)."
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add = parser.add_argument
-    add_config(parser, "data.root=/data/kitti", EVALUATED, optional=True)
-    add_checkpoint(parser, "--checkpoint")
-    add_which(parser)
-    add("--split", help="split to detect in; data.val_split of the configuration if not given")
-    add("--labels", type=Path, metavar="DIR", help="KITTI label files, FRAME.txt")
-    add("--detections", type=Path, metavar="DIR", help="KITTI detection files, FRAME.txt")
-    frames = "frames to evaluate, one ID per line; those with a detection file if not given"
-    add("--frames", type=Path, metavar="FILE", help=frames)
-    add_scoring(parser)
-    rules = "KITTI's limits on image boxes; if not given, they apply where labels have true image boxes"
-    add("--image-rules", choices=("on", "off"), help=rules)
-    add_json(parser)
 
 
 def main(options: argparse.Namespace) -> None:

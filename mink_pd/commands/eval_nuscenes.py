@@ -1,11 +1,10 @@
 """nuScenes figures of a trained detector, or of anyone's results file, by the official devkit."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from mink_pd.cli import console
-from mink_pd.commands.options import EVALUATED, add_checkpoint, add_config, add_json, add_which, evaluated_detector
+from mink_pd.commands.evaluation import evaluated_detector
 from mink_pd.config import Config, load_config
 from mink_pd.data import open_dataset
 from mink_pd.data.nuscenes import NuScenes, NuScenesConfig
@@ -17,21 +16,6 @@ from mink_pd.evaluate.tables import nuscenes_table, write_json
 from mink_pd.files import check_writable
 from mink_pd.models.agreement import positional
 from mink_pd.train.validate import find, lay_out
-
-DESCRIPTION = "nuScenes figures, by the official devkit, of a detector (--checkpoint) or of a results file (--results)."
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add = parser.add_argument
-    example = "data.root=/data/nuscenes data.version=v1.0-mini"
-    add_config(parser, example, EVALUATED, optional=True)
-    add_checkpoint(parser, "--checkpoint")
-    add_which(parser)
-    add("--results", type=Path, metavar="FILE", help="a results file in the official format")
-    add("--split", help="split to score; data.val_split of the configuration if not given")
-    add("--submission", type=Path, metavar="OUT", help="also write the detector's results in the official format")
-    add_json(parser)
 
 
 def main(options: argparse.Namespace) -> None:

@@ -4,36 +4,13 @@ import argparse
 from pathlib import Path
 
 from mink_pd.cli import console
-from mink_pd.commands.options import add_checkpoint, add_which, positive
 from mink_pd.detect.device import set_threads
 from mink_pd.errors import ConfigError
 from mink_pd.export.card import CARD, is_export
 from mink_pd.export.frames import CALIBRATED, SIMULATED, proof_frames
 from mink_pd.export.networks import Settings
-from mink_pd.export.write import TABLE, TARGETS, Source, export
+from mink_pd.export.write import TABLE, Source, export
 from mink_pd.models.checkpoint import checkpoint_file, load_detector
-
-DESCRIPTION = (
-    "Export a detector as ordinary dense networks, with model.yaml, which has every number that a runtime needs."
-    " Before anything is written the networks run in ONNX Runtime and OpenVINO on real or simulated clouds, and every"
-    " stage and the boxes are compared with the detector's. 'detect' runs the folder."
-)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add = parser.add_argument
-    add_checkpoint(parser)
-    add("--to", choices=tuple(TARGETS), default="onnx", help="runtime that the files are for")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    frames = f"clouds to compare on, files or folders; {SIMULATED} simulated ones if not given"
-    add("--frames", type=Path, nargs="+", metavar="CLOUDS", help=frames)
-    add("--opset", type=positive, help="of the ONNX graphs, 11 to 20; what the target wants, if not given")
-    add("--pillars", type=positive, metavar="N", help="fixed number of pillars; any number if not given")
-    add("--slots", type=positive, metavar="N", help="points of a pillar in one row; more points take more rows")
-    add("--int8", action="store_true", help="quantise backbone, neck and head, calibrated on the clouds")
-    add("--force", action="store_true", help="replace an earlier export")
-    add_which(parser)
 
 
 def main(options: argparse.Namespace) -> None:

@@ -1,25 +1,13 @@
 """Which labelled objects of a few frames a detector finds, one by one."""
 
 import argparse
-from pathlib import Path
 
 from rich.table import Table
 
 from mink_pd.cli import console
-from mink_pd.commands.options import add_checkpoint
 from mink_pd.data import open_dataset
 from mink_pd.detect.find import search
 from mink_pd.models.checkpoint import load_detector
-
-DESCRIPTION = "Look for the labelled objects of a KITTI folder one by one."
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add_checkpoint(parser)
-    parser.add_argument("root", type=Path, help="KITTI folder that holds training/")
-    parser.add_argument("--split", default="all", help="split, or all")
-    parser.add_argument("--class", dest="name", default="Car", help="class of the objects")
 
 
 def main(options: argparse.Namespace) -> None:

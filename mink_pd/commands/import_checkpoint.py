@@ -1,12 +1,10 @@
 """Turn weights that OpenPCDet, MMDetection3D or CenterPoint's authors (det3d) published into a checkpoint of ours."""
 
 import argparse
-from pathlib import Path
 
 from rich.table import Table
 
 from mink_pd.cli import console
-from mink_pd.commands.options import add_overrides
 from mink_pd.config import load_config
 from mink_pd.convert import (
     DIALECTS,
@@ -21,28 +19,6 @@ from mink_pd.convert import (
 from mink_pd.errors import CheckpointError, ConfigError
 from mink_pd.files import check_writable
 from mink_pd.models.checkpoint import save_weights
-
-DESCRIPTION = (
-    "Turn weights of OpenPCDet or MMDetection3D (PointPillars, SECOND, CenterPoint, PointRCNN; also PointDistiller's),"
-    " or of CenterPoint's authors (det3d), into a checkpoint that detect, eval-kitti and distill --teacher take."
-    " Nothing in the file is executed."
-)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add = parser.add_argument
-    add("file", type=Path, metavar="FILE", help="checkpoint that the framework wrote (.pth)")
-    add_overrides(parser, "settings over those of the configuration, e.g. model.compression=4")
-    add("--format", choices=tuple(DIALECTS), required=True, help="framework that wrote it")
-    geometry = "its geometry: a YAML file, or a name like published/openpcdet_second"
-    add("--config", required=True, metavar="CONFIG", help=geometry)
-    add("--out", type=Path, required=True, metavar="OUT", help="checkpoint to write (.safetensors)")
-    case = (
-        "folder with points.bin and the framework's own answers, expected.npz: compare stage by stage, and"
-        " write nothing where any differs (PointPillars and SECOND)"
-    )
-    add("--verify", type=Path, metavar="CASE", help=case)
 
 
 def main(options: argparse.Namespace) -> None:

@@ -3,13 +3,11 @@
 import argparse
 import itertools
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 
 from mink_pd.cli import console, progress
-from mink_pd.commands.input_clouds import add_clouds, open_frames, recorded_as
-from mink_pd.commands.options import add_checkpoint, add_which, frequency, positive, probability
+from mink_pd.commands.input_clouds import open_frames, recorded_as
 from mink_pd.data import view_of
 from mink_pd.data.frame import Frame
 from mink_pd.detect.device import own_device
@@ -20,23 +18,6 @@ from mink_pd.models.checkpoint import load_detector
 from mink_pd.render.colours import class_colours
 from mink_pd.render.film import Shot, Stage, check_kind, film_frames, write_film
 from mink_pd.render.shapes import ground_height
-
-DESCRIPTION = (
-    "Save a film of a drive with its detections: on the left from behind the sensor, on the right from above. The drive"
-    " is a recording, a folder of numbered clouds, a split or scene (--split) or a drive of KITTI (--raw)."
-)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add_checkpoint(parser)
-    add_clouds(parser)
-    add = parser.add_argument
-    add("--save", type=Path, required=True, metavar="FILM", help="file to write: .mp4 or .gif")
-    add("--score", type=probability, default=0.3, help="detections below this score are left out")
-    add("--rate", type=frequency, metavar="HZ", help="frames a second; the drive's own, or 10 where it is not known")
-    add("--first", type=positive, metavar="N", help="only the first N frames")
-    add_which(parser)
 
 
 def main(options: argparse.Namespace) -> None:

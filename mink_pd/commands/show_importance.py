@@ -3,13 +3,11 @@
 import argparse
 
 from mink_pd.cli import console
-from mink_pd.commands.options import add_checkpoint, add_frame, add_save, add_which, positive
 from mink_pd.data import open_dataset, view_of
 from mink_pd.distill.importance import importance_title
 from mink_pd.distill.inspect import inspect_importance
 from mink_pd.files import check_writable, check_writable_folder
 from mink_pd.models.checkpoint import load_detector
-from mink_pd.registry import IMPORTANCES
 from mink_pd.render import (
     Outlook,
     check_display,
@@ -20,24 +18,6 @@ from mink_pd.render import (
     save_png,
     show,
 )
-
-DESCRIPTION = (
-    "Show the teacher's importance over the points of one frame, the rows that distillation selects, the"
-    " labelled boxes, and the share of selected rows inside them. Opens a window, or saves a picture"
-    " with --save."
-)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add_checkpoint(parser, what="the teacher")
-    add_which(parser)
-    add_frame(parser)
-    parser.add_argument("--tap", default="neck", help="the features that distillation would pair")
-    importances = tuple(IMPORTANCES)
-    parser.add_argument("--importance", choices=importances, default="score", help="what makes a row important")
-    parser.add_argument("--rows", type=positive, default=64, metavar="N", help="how many rows are selected")
-    add_save(parser)
 
 
 def main(options: argparse.Namespace) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 from pydantic import ValidationError
 
 from mink_pd.cli import console
-from mink_pd.commands.options import add_frame_id, positive
 from mink_pd.config import DataConfig
 from mink_pd.data import open_dataset, view_of
 from mink_pd.data.dataset import Dataset
@@ -22,22 +21,7 @@ from mink_pd.render.shapes import view_targets
 from mink_pd.render.sheet import SIZE
 from mink_pd.report.label_page import labels_page
 
-DESCRIPTION = (
-    "Show frames of a data set with their labelled boxes, so that a wrong convention of the labels is seen: one frame"
-    " in a window, or several as one HTML page to turn with --save, with what looks wrong said above."
-)
 _EVERYWHERE = (-1e4, -1e4, -1e4, 1e4, 1e4, 1e4)  # a range [m] that leaves nothing out
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="folder of clouds, of KITTI's or of nuScenes' layout")
-    add("--kind", metavar="KIND", help="data.kind of the folder; what its layout looks like, if not given")
-    add("--split", help="which frames; those with labels if not given")
-    add_frame_id(parser)
-    add("--frames", type=positive, default=8, metavar="N", help="with --save: N frames, evenly spread over the split")
-    add("--save", type=Path, metavar="HTML", help="write a page instead of opening a window")
 
 
 def main(options: argparse.Namespace) -> None:

@@ -7,41 +7,15 @@ from pathlib import Path
 from rich.table import Table
 
 from mink_pd.cli import console
-from mink_pd.commands.options import count, positive
-from mink_pd.commands.simulation import add_simulation, simulated
-from mink_pd.config.sensor import SENSORS, load_sensor
-from mink_pd.config.shipped import shipped_names
+from mink_pd.commands.simulation import simulated
+from mink_pd.config.sensor import load_sensor
 from mink_pd.errors import ConfigError
-from mink_pd.simulator.nuscenes.bodies import BODIES
 from mink_pd.simulator.recorded_drives import (
-    LABELS,
-    POINTS,
     DriveSettings,
     DriveSummary,
     parse_classes,
     simulate_drives,
 )
-
-DESCRIPTION = (
-    "Simulate drives through towns with any spinning LiDAR. Writes OUT/drives/NNN.mcap, with the clouds"
-    f" (sensor_msgs/PointCloud2, {POINTS}) and the labels (foxglove.SceneUpdate, {LABELS}) of every scan, and some of"
-    " the scans as labelled clouds in the layout of data.kind=clouds: points/, labels/, splits/, dataset.yaml."
-)
-CLASSES = ["Car=car", "Truck=truck", "Bus=bus", "Pedestrian=pedestrian", "Cyclist=cyclist"]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add_simulation(parser)
-    add = parser.add_argument
-    sensors = f"the LiDAR: a YAML file, or one of {', '.join(shipped_names(SENSORS))}"
-    add("--sensor", default="vlp32c", metavar="NAME_OR_FILE", help=sensors)
-    classes = f"what is labelled: NAME, or NAME=BODY for a name of your own; bodies: {', '.join(BODIES)}"
-    add("--classes", nargs="+", default=CLASSES, metavar="CLASS", help=classes)
-    add("--drives", type=positive, default=10, help="drives, each through another town")
-    add("--scans", type=positive, default=50, help="scans of a drive")
-    add("--every", type=positive, default=5, metavar="N", help="every Nth scan becomes a labelled cloud")
-    add("--val", type=count, default=2, metavar="DRIVES", help="the last so many drives are in the val split")
 
 
 def main(options: argparse.Namespace) -> None:

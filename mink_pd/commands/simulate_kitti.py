@@ -7,23 +7,10 @@ from pathlib import Path
 from rich.table import Table
 
 from mink_pd.cli import console
-from mink_pd.commands.options import count
-from mink_pd.commands.simulation import add_simulation, simulated
+from mink_pd.commands.simulation import simulated
 from mink_pd.simulator import DATE, DRIVE, Settings, Summary, simulate
 
-DESCRIPTION = "Simulate a LiDAR data set in KITTI's object layout: labelled street scenes of an HDL-64E."
-
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Cyclist", "DontCare")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add_simulation(parser)
-    add = parser.add_argument
-    add("--train", type=count, default=240, help="frames in the train split")
-    add("--val", type=count, default=80, help="frames in the val split")
-    scans = "also write a raw drive, as pykitti reads it, of SCANS full turns (20 if no number is given)"
-    add("--drive", type=count, nargs="?", const=20, default=0, metavar="SCANS", help=scans)
 
 
 def main(options: argparse.Namespace) -> None:

@@ -7,21 +7,8 @@ from pathlib import Path
 from rich.table import Table
 
 from mink_pd.cli import console
-from mink_pd.commands.options import count
-from mink_pd.commands.simulation import add_simulation, simulated
+from mink_pd.commands.simulation import simulated
 from mink_pd.simulator.nuscenes import SPLITS, Settings, Summary, simulate
-
-DESCRIPTION = "Simulate a data set in the schema of nuScenes: a car drives through towns, 32 beams, 20 Hz."
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add_simulation(parser)
-    add = parser.add_argument
-    add("--train", type=count, default=Settings.train, help="scenes in the train split")
-    add("--val", type=count, default=Settings.val, help="scenes in the val split")
-    add("--keyframes", type=count, default=Settings.keyframes, help="keyframes per scene, half a second apart")
-    add("--schema", choices=tuple(SPLITS), default=Settings.schema, help="version folder, whose split names are used")
 
 
 def main(options: argparse.Namespace) -> None:

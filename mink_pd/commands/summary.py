@@ -7,7 +7,6 @@ import torch
 from rich.table import Table
 
 from mink_pd.cli import console
-from mink_pd.commands.options import positive
 from mink_pd.config import load_config
 from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
@@ -18,23 +17,6 @@ from mink_pd.export.timing import runtime_milliseconds
 from mink_pd.models import build_detector
 from mink_pd.models.cost import Cost, measure
 from mink_pd.simulator import simulate_frame
-
-DESCRIPTION = (
-    "Parameters, multiply-adds and milliseconds a frame of detectors and their students, and the ratio to the"
-    " first compression. Sparse layers are counted from the frame's kernel maps, dense ones by their cells."
-)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add = parser.add_argument
-    configs = "configurations: YAML files, or names of those in configs/, e.g. pointpillars_kitti"
-    add("configs", nargs="+", metavar="CONFIG", help=configs)
-    add("--set", nargs="+", default=[], metavar="key=value", help="settings over the files', e.g. model.bev=dense")
-    add("--frame", type=Path, metavar="CLOUD", help="point cloud to count on; a simulated one if not given")
-    add("--compressions", type=compressions, default="1,2,4,8,16", metavar="LIST", help="model.compression of the rows")
-    add("--runtimes", action="store_true", help="the milliseconds of the same detectors exported, in each runtime")
-    add("--repeats", type=positive, default=5, help="number of runs; the median time is shown")
 
 
 def main(options: argparse.Namespace) -> None:
@@ -92,11 +74,3 @@ def runtime_table(costs: dict[float, dict[str, float]]) -> Table:
     for name in next(iter(costs.values())):
         result.add_row(name, *(f"{cost[name]:.0f}" for cost in costs.values()))
     return result
-
-
-def compressions(text: str) -> list[float]:
-    """Numbers from 1, separated by commas."""
-    values = [float(part) for part in text.split(",")]
-    if min(values) < 1:
-        raise argparse.ArgumentTypeError(f"{min(values):g} is less than 1")
-    return values

@@ -7,7 +7,6 @@ import torch
 from rich.table import Table
 
 from mink_pd.cli import console
-from mink_pd.commands.options import add_checkpoint, add_config, add_which, positive
 from mink_pd.config import load_config
 from mink_pd.data import open_dataset
 from mink_pd.data.epochs import make_loader
@@ -18,28 +17,12 @@ from mink_pd.models import build_detector
 from mink_pd.models.checkpoint import checkpoint_file, load_detector
 from mink_pd.registry import METHODS
 
-DESCRIPTION = (
-    "For each distillation method the norm of its gradient on an untrained student over that of the detection"
-    " loss, and the weight (distill.METHOD.weight) that would bring it to --share."
-)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments and options of the command."""
-    add = parser.add_argument
-    add_config(parser, "model.compression=4", "configuration of the student")
-    add_checkpoint(parser, "--teacher", "the teacher", required=True)
-    add_which(parser)
-    add("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), metavar="METHOD")
-    add("--share", type=float, default=0.3, help="gradient share to aim at")
-    add("--batches", type=positive, default=4, help="batches to take means over")
-
 
 def main(options: argparse.Namespace) -> None:
     """One row a method, each with an untrained student of the same weights on the same batches."""
     teacher, _ = load_detector(checkpoint_file(options.teacher, options.which))
     table = Table("method", "weight", "loss", "gradient share", f"weight for {options.share:g}")
-    for name in options.methods:
+    for name in options.methods or METHODS:
         config = load_config(options.config, [*options.overrides, f"distill.methods=[{name}]"])
         set_threads(config.train)
         data = open_dataset(config.data, config.data.train_split)

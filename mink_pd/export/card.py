@@ -14,6 +14,7 @@ from mink_pd.files import check_regular, read_bytes, write_text
 
 CARD = "model.yaml"
 Target = Literal["onnx", "openvino", "autoware", "cuda-pointpillars"]
+Runtime = Literal["onnxruntime", "openvino"]
 
 
 class Graph(Section):

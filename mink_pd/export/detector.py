@@ -1,7 +1,6 @@
 """An exported detector in place of the trained one: same clouds in, same boxes out."""
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,7 +8,7 @@ from torch import Tensor
 from mink_pd.config import Config, validate
 from mink_pd.data.batch import Batch
 from mink_pd.errors import ConfigError
-from mink_pd.export.card import CARD, Card, read_card
+from mink_pd.export.card import CARD, Card, Runtime, read_card
 from mink_pd.export.graph import OnnxSession, OpenVinoSession, Session
 from mink_pd.export.heads import head_maps
 from mink_pd.export.runner import Maps, prediction_of, session_runner, two_graphs
@@ -19,7 +18,6 @@ from mink_pd.models.checkpoint import load_weights
 from mink_pd.models.detector import Detections, Detector, Prediction
 from mink_pd.sparse import Voxels
 
-Runtime = Literal["onnxruntime", "openvino"]
 ENCODER, NETWORK, WHOLE = "pillar_encoder", "backbone_neck_head", "detector"
 WEIGHTS = "encoder.safetensors"  # of a detector whose encoder stays sparse
 

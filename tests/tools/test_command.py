@@ -3,10 +3,18 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from mink_pd.commands import COMMANDS
+from mink_pd.commands.arguments import choices
+from mink_pd.convert import DIALECTS
+from mink_pd.export.card import Target
+from mink_pd.export.write import TARGETS
+from mink_pd.registry import IMPORTANCES, METHODS
+from mink_pd.simulator.nuscenes import SPLITS
+from mink_pd.simulator.nuscenes.bodies import BODIES
 
 ROOT = Path(__file__).resolve().parents[2]
 FOR_DEVELOPERS = {"benchmark", "setup", "setup_cuda", "setup_minkowski", "setup_progress", "setup_system",
@@ -27,11 +35,32 @@ def test_help_lists_the_commands_without_importing_torch() -> None:
         assert summary.split()[0] in result.stdout
 
 
+def test_help_of_every_command_imports_nothing_slow() -> None:
+    code = "import sys, io, contextlib\nfrom mink_pd.commands import COMMANDS, run_command\nfor name in COMMANDS:\n"
+    code += "    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):\n"
+    code += "        run_command(name, ['--help'])\n    assert '--debug' in text.getvalue(), name\n"
+    code += "    slow = {'torch', 'MinkowskiEngine', 'numba', 'open3d', 'scipy'} & sys.modules.keys()\n"
+    code += "    assert not slow, (name, slow)\n"
+    result = python("-c", code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_help_lists_what_there_is() -> None:
+    assert tuple(DIALECTS) == choices.FORMATS
+    assert tuple(BODIES) == choices.BODIES
+    assert tuple(SPLITS) == choices.SCHEMAS
+    assert set(choices.IMPORTANCES) == IMPORTANCES.built_in & IMPORTANCES.keys()
+    assert set(choices.METHODS) == METHODS.built_in & METHODS.keys()
+    assert get_args(Target) == tuple(TARGETS)
+
+
 def test_every_command_has_a_module_and_a_script() -> None:
     names = {name.replace("-", "_") for name in COMMANDS}
     modules = {path.stem for path in (ROOT / "mink_pd" / "commands").glob("*.py") if "def main(" in path.read_text()}
     scripts = {path.stem for folder in ("tools", "viz") for path in (ROOT / folder).glob("*.py")}
+    arguments = {path.stem for path in (ROOT / "mink_pd" / "commands" / "arguments").glob("*.py")}
     assert modules - {"__init__"} == names
+    assert arguments - {"__init__", "choices", "options", "values"} == names
     assert scripts - FOR_DEVELOPERS == names
 
 
