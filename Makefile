@@ -58,7 +58,7 @@ lint: setup  ## ruff's rules and format, mypy, clang-format
 	@$(BIN) -m ruff check mink_pd benchmarks tools viz tests
 	@$(BIN) -m ruff format --check mink_pd benchmarks tools viz tests
 	@$(BIN) -m mypy mink_pd benchmarks tools viz
-	@$(dir $(shell command -v $(BIN)))clang-format --dry-run -Werror $$(find mink_pd/native tests/native -name '*.cpp' -o -name '*.h')
+	@$(dir $(shell command -v $(BIN)))clang-format --dry-run -Werror $$(find mink_pd/native tests/native examples -name '*.cpp' -o -name '*.h')
 
 clean:  ## remove caches and build folders; .venv, runs and data stay
 	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache
