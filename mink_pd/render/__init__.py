@@ -1,4 +1,4 @@
-"""Pictures of point clouds, boxes, importance and detections, by Open3D; headless or in a window."""
+"""Pictures of point clouds, boxes, importance and detections, drawn by Open3D off screen or in a window."""
 
 from mink_pd.evaluate.panel import FALSE_POSITIVE, IGNORED, MISSED, TRUE_POSITIVE, Panel
 from mink_pd.render.detections import detections_figure, detections_scene, detections_side_by_side

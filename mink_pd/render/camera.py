@@ -1,4 +1,4 @@
-"""Where the picture is taken from, and where a point falls in it."""
+"""The camera of a picture, and the projection of points into it."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera. eye, forward and up: (3,) in the LiDAR frame; fov: vertical angle of view [degrees];
-    near and far: depths [m] between which things are drawn."""
+    """A pinhole camera.
+
+    eye: position (3,) [m] in the LiDAR frame.
+    forward, up: directions (3,) in the LiDAR frame.
+    fov: vertical angle of view [degrees].
+    near, far: depths [m]; only what lies between them is drawn.
+    """
 
     eye: np.ndarray
     forward: np.ndarray
@@ -18,15 +23,15 @@ class Camera:
     far: float = 500.0
 
     def axes(self) -> np.ndarray:
-        """(3, 3) rows right, up, forward: LiDAR frame -> camera frame."""
+        """Rotation (3, 3) from the LiDAR frame to the camera frame; its rows are right, up, forward."""
         forward = self.forward / np.linalg.norm(self.forward)
         right = np.cross(forward, self.up)
         right = right / np.linalg.norm(right)
         return np.stack([right, np.cross(right, forward), forward])
 
     def project(self, points: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Points (P, 3) -> pixels (P, 2) in a picture of ``size`` (width, height), from its upper left, and
-        depths (P,) [m]; pixels mean nothing where the depth is not positive."""
+        """Points (P, 3) -> pixels (P, 2) from the upper left corner of a picture of ``size`` (width, height), and
+        depths (P,) [m]. Pixels are meaningless where the depth is not positive."""
         local = (np.asarray(points, dtype=np.float64) - self.eye) @ self.axes().T  # (P, 3) right, up, forward
         depth = np.where(np.abs(local[:, 2]) < 1e-9, 1e-9, local[:, 2])
         focal = size[1] / 2 / np.tan(np.radians(self.fov) / 2)  # [px]
@@ -49,8 +54,8 @@ def fit_camera(
     axes = Camera(np.zeros(3), forward, up, fov).axes()
     right, high, depth = axes @ np.asarray(targets, dtype=np.float64).T  # each (P,)
 
-    # A target is in view while |across - eye_across| <= slope (depth - eye_depth): for either axis two bounds
-    # on the eye, which meet at the nearest possible depth.
+    # A target is in view if |across - eye_across| <= slope (depth - eye_depth). For each axis this bounds the eye from
+    # two sides; the bounds meet at the nearest possible depth.
     slope_high = np.tan(np.radians(fov) / 2)
     slope_right = slope_high * size[0] / size[1]
     eye_depth, centre = np.inf, []

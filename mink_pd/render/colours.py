@@ -1,6 +1,6 @@
 """Colours that colour-blind readers can tell apart, and scales from numbers to colours.
 
-All colours are RGB in [0, 1], as the picture shows them (sRGB).
+All colours are sRGB in [0, 1].
 """
 
 import itertools
@@ -20,7 +20,7 @@ OKABE_ITO = {
     "vermillion": (0.835, 0.369, 0.0),
     "reddish purple": (0.800, 0.475, 0.655),
 }
-CLASSES = {  # of nuScenes, and what else is labelled; on a dark ground, alike what is alike
+CLASSES = {  # of KITTI, nuScenes and similar data sets, for a dark background; similar classes have similar colours
     "car": OKABE_ITO["sky blue"],
     "truck": (0.42, 0.52, 1.0),
     "bus": (0.0, 0.72, 0.53),
@@ -36,13 +36,13 @@ BACKGROUND = (0.055, 0.071, 0.094)
 RING = (0.20, 0.25, 0.31)
 WHITE = (1.0, 1.0, 1.0)
 
-_LOG_FROM = 20.0  # a wider spread than this is shown on a logarithmic scale
-_DARKEST = 0.12  # the first part of the colour map is as dark as the background
+_LOG_FROM = 20.0  # ratio of largest to smallest value above which the scale is logarithmic
+_DARKEST = 0.12  # fraction of the colour map that is as dark as the background
 
 
 def class_colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
-    """A colour for each class: that of :data:`CLASSES` where its name is there, in small letters, else the next of the
-    palette of Okabe and Ito that is free, again from its start where there are more classes than colours."""
+    """A colour for each class: the one in :data:`CLASSES` for its name in lower case, else the next free colour of
+    Okabe and Ito's palette. The palette repeats if there are more classes than colours."""
     known = {name: CLASSES[name.lower()] for name in names if name.lower() in CLASSES}
     free = itertools.cycle([colour for colour in OKABE_ITO.values() if colour not in known.values()])
     return {name: known[name] if name in known else next(free) for name in names}
@@ -50,14 +50,14 @@ def class_colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers between ``low`` and ``high`` spread over [0, 1], evenly or (``log``) by their logarithm."""
+    """Maps numbers from ``low`` to ``high`` to [0, 1], linearly or (``log``) logarithmically."""
 
     low: float
     high: float
     log: bool
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """``values`` of any shape as float64 in [0, 1]; what lies outside the scale is clipped."""
+        """``values`` of any shape -> float64 of the same shape in [0, 1]; values outside the scale are clipped."""
         clipped = np.clip(np.asarray(values, dtype=np.float64), self.low, self.high)
         if self.log:
             return np.log(clipped / self.low) / np.log(self.high / self.low)
@@ -71,8 +71,8 @@ class Scale:
 
 
 def scale_of(values: np.ndarray) -> Scale:
-    """A scale that shows the structure in ``values`` (>= 0): from the 5th to the 99.5th percentile of the
-    positive ones, logarithmic and at most three decades where they spread widely."""
+    """A scale for ``values`` (>= 0), from the 5th to the 99.5th percentile of the positive ones. If they spread widely
+    it is logarithmic and covers at most three decades."""
     positive = np.asarray(values, dtype=np.float64)
     positive = positive[np.isfinite(positive) & (positive > 0)]
     if len(positive) == 0:
@@ -94,7 +94,7 @@ def colour_map(fractions: np.ndarray, name: str = "inferno") -> np.ndarray:
 
 
 def height_greys(points: np.ndarray) -> np.ndarray:
-    """Greys (P, 3) that grow lighter with the height of the points (P, 3 or more) [m]: the ground is dark."""
+    """Greys (P, 3) for points (P, 3 or more) [m]: the higher the point, the lighter its grey."""
     if len(points) == 0:
         return np.zeros((0, 3))
     height = points[:, 2] - np.percentile(points[:, 2], 5)

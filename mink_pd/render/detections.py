@@ -16,18 +16,18 @@ from mink_pd.render.shapes import RADII, box_lines, ground_height, rings, veloci
 from mink_pd.render.sheet import MARGIN, QUIET, SIZE, TEXT, Entry, Glyph, Page
 
 COLOURS: dict[str, Colour] = {
-    TRUE_POSITIVE: (0.0, 0.72, 0.53),  # Okabe and Ito's bluish green, lighter for the dark ground
-    FALSE_POSITIVE: (0.95, 0.42, 0.10),  # their vermillion, likewise
+    TRUE_POSITIVE: (0.0, 0.72, 0.53),  # Okabe and Ito's bluish green, lighter for the dark background
+    FALSE_POSITIVE: (0.95, 0.42, 0.10),  # their vermillion, also lighter
     MISSED: OKABE_ITO["yellow"],
     IGNORED: (0.50, 0.54, 0.60),
 }
 _MEANINGS = {
-    TRUE_POSITIVE: "true positive: fits an object",
-    FALSE_POSITIVE: "false positive: fits no object",
-    MISSED: "missed: an object that no detection fits",
-    IGNORED: "not judged",  # too hard to see, or of another class
+    TRUE_POSITIVE: "true positive: matches an object",
+    FALSE_POSITIVE: "false positive: matches no object",
+    MISSED: "missed: an object without a matching detection",
+    IGNORED: "not judged",  # an object that is too hard to see, or of another class
 }
-_GLYPHS: dict[str, Glyph] = {  # where colours are the classes'
+_GLYPHS: dict[str, Glyph] = {  # used where colours show the class
     TRUE_POSITIVE: "box",
     FALSE_POSITIVE: "crossed box",
     MISSED: "dashed box",
@@ -37,12 +37,12 @@ _GAP = 28  # [px] between the panels
 _PANEL = (754, 620)  # [px]
 _TOP = 176  # [px]
 _ELEVATION = 38.0  # of the camera [degrees]
-_BETWEEN = 6.0  # room between the panels in a window [m]
+_BETWEEN = 6.0  # gap between the panels in a window [m]
 _TAG = (44, 20)  # width and height of a score [px]
 
 
 def detections_scene(points: np.ndarray, panel: Panel, outlook: Outlook = AHEAD) -> Scene:
-    """Points (P, 3 or more) in grey, those inside boxes tinted; boxes in the colour of their outcome or class."""
+    """Points (P, 3 or more) in grey, tinted inside boxes, and boxes in the colour of their outcome or class."""
     scene = Scene()
     scene += rings(RADII, ground_height(points), outlook.all_around)
     colours = height_greys(points)
@@ -66,7 +66,7 @@ def detections_scene(points: np.ndarray, panel: Panel, outlook: Outlook = AHEAD)
 def detections_side_by_side(
     points: np.ndarray, left: Panel, right: Panel, outlook: Outlook = AHEAD
 ) -> tuple[Scene, Camera]:
-    """Both panels in one scene for a window, the second to the right of the first, and a camera for it."""
+    """One scene with both panels for a window, the second to the right of the first, and its camera."""
     targets = _targets(points, [left, right])
     points = points[outlook.points(points, targets)]
     to_right = np.array([np.sin(np.radians(outlook.front)), -np.cos(np.radians(outlook.front)), 0.0])
@@ -79,9 +79,9 @@ def detections_side_by_side(
 def detections_figure(
     points: np.ndarray, left: Panel, right: Panel, title: str, subtitle: str = "", outlook: Outlook = AHEAD
 ) -> Image.Image:
-    """One page: the same points (P, 3 or more) [m] with either panel's boxes, a legend and the counts.
+    """One page: the points (P, 3 or more) [m] with the boxes of each panel, a legend and the counts.
 
-    Raises MinkPDError where Open3D cannot render.
+    Raises MinkPDError if Open3D cannot render.
     """
     panels = [left, right]
     targets = _targets(points, panels)
@@ -100,7 +100,7 @@ def detections_figure(
 
 
 def _looks(panel: Panel) -> Iterator[tuple[str, Colour, np.ndarray]]:
-    """Boxes that look alike (b, 7), with their outcome and colour."""
+    """Groups of boxes (b, 7) that are drawn alike, with their outcome and colour."""
     for outcome in (IGNORED, MISSED, FALSE_POSITIVE, TRUE_POSITIVE):
         here = panel.outcomes == outcome
         if panel.names is None or outcome == IGNORED:
@@ -111,7 +111,7 @@ def _looks(panel: Panel) -> Iterator[tuple[str, Colour, np.ndarray]]:
 
 
 def _legend(page: Page, panels: list[Panel]) -> None:
-    """What colours, lines and arrows mean."""
+    """Draw the legend of colours, lines and arrows."""
     present = [outcome for outcome in COLOURS if outcome != IGNORED or any(p.count(IGNORED) for p in panels)]
     if panels[0].names is None:
         entries = [Entry("dashed box" if o == MISSED else "box", COLOURS[o], _MEANINGS[o]) for o in present]
@@ -145,7 +145,8 @@ def _change(left: Panel, right: Panel) -> str:
 
 
 def _heading(page: Page, panel: Panel, left: int) -> None:
-    """The panel's name on the left, its counts on the right, in the outcomes' colours if the boxes are."""
+    """Write the panel's name on the left and its counts on the right, in the colours of the outcomes if boxes use
+    them."""
     page.text((left, _TOP - 24), panel.title, 26, bold=True, anchor="lm")
     x = float(left + _PANEL[0])
     for outcome, word in ((MISSED, "missed"), (FALSE_POSITIVE, "false"), (TRUE_POSITIVE, "correct")):
@@ -155,9 +156,9 @@ def _heading(page: Page, panel: Panel, left: int) -> None:
 
 
 def _scores(page: Page, panel: Panel, camera: Camera, place: tuple[int, int, int, int]) -> None:
-    """Each score above its box, for what is judged; where they would cover each other, the highest."""
+    """Write the score above each judged box. Of scores that would overlap only the highest is written."""
     x, y, width, height = place
-    vertices, taken = corners(panel.boxes), np.zeros((0, 2))  # (B, 8, 3); (n, 2) [px], where tags stand
+    vertices, taken = corners(panel.boxes), np.zeros((0, 2))  # (B, 8, 3); (n, 2) positions of the tags [px]
     looks = panel.outcomes if panel.names is None else panel.names
     for index in np.argsort(-np.nan_to_num(panel.scores), kind="stable"):
         outcome, score = panel.outcomes[index], panel.scores[index]

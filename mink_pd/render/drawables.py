@@ -1,6 +1,6 @@
 """Layers as Open3D geometries and materials.
 
-Open3D is imported here, in worker.py and in window.py only: the rest works without its libraries.
+Only this module, worker.py and window.py import Open3D, so that everything else works without its libraries.
 """
 
 import numpy as np
@@ -13,8 +13,11 @@ Geometry = o3d.geometry.PointCloud | o3d.geometry.LineSet
 
 
 def drawable(layer: Layer, fov: float, scale: float = 1.0) -> tuple[Geometry, rendering.MaterialRecord]:
-    """One layer as a geometry and its unlit material, for a camera with the vertical angle of view ``fov``
-    [degrees]; pixel sizes are multiplied by ``scale``."""
+    """One layer as a geometry and its unlit material.
+
+    fov: vertical angle of view of the camera [degrees].
+    scale: factor for sizes in pixels.
+    """
     material = rendering.MaterialRecord()
     if isinstance(layer, Points):
         cloud = o3d.geometry.PointCloud(_vectors(layer.positions))
@@ -25,7 +28,7 @@ def drawable(layer: Layer, fov: float, scale: float = 1.0) -> tuple[Geometry, re
     pairs = np.arange(len(ends), dtype=np.int32).reshape(-1, 2)
     lines = o3d.geometry.LineSet(_vectors(ends), o3d.utility.Vector2iVector(pairs))
     lines.colors = _vectors(np.tile(np.array([layer.colour]), (len(pairs), 1)))
-    # Open3D draws a line 1 / (2 tan(fov / 2)) times as wide as asked for.
+    # Open3D draws lines 1 / (2 tan(fov / 2)) times as wide as specified.
     material.shader = "unlitLine"
     material.line_width = layer.width * scale * 2 * np.tan(np.radians(fov) / 2)
     return lines, material

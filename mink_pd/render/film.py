@@ -21,19 +21,19 @@ from mink_pd.render.shapes import RADII, box_lines, ground_height, rings
 from mink_pd.render.sheet import QUIET, Canvas, Entry, rgb
 
 SIZE = (1280, 640)  # of a film's frame [px]
-_HEADER = 44  # height of the line above the pictures [px]
+_HEADER = 44  # height of the text line above the pictures [px]
 _GAP = 8  # [px]
 _ABOVE, _BEHIND = (464, 548), (784, 548)  # sizes of the pictures [px]
 _ELEVATION, _BACK, _UP = 17.0, 13.0, 7.5  # of the camera behind the sensor [degrees, m, m]
-_FAR = 60.0  # half the side of the square that is seen from above, at most [m]
-_TOGETHER = 8  # frames that one process draws
+_FAR = 60.0  # the view from above shows at most a square of twice this side [m]
+_TOGETHER = 8  # frames drawn by one call of the worker process
 _GIF_WIDTH = 960  # [px]
 _GIF_COLOURS = 96
 
 
 @dataclass
 class Shot:
-    """One frame of a film: points (P, 3 or more) [m], boxes (B, 7), their names (B,), and a line of text."""
+    """One frame of a film: points (P, 3 or more) [m], boxes (B, 7), class names (B,), and a line of text."""
 
     points: np.ndarray
     boxes: np.ndarray
@@ -43,8 +43,12 @@ class Shot:
 
 @dataclass(frozen=True)
 class Stage:
-    """What all frames of a film share. bounds: x, y, z from, x, y, z to [m] of what the detector sees; ground: its
-    height [m]; front: direction of the vehicle's front, counter-clockwise from x [degrees]."""
+    """What all frames of a film have in common.
+
+    bounds: the detector's range: lower x, y, z, upper x, y, z [m].
+    ground: height of the ground [m].
+    front: direction of the vehicle's front, counter-clockwise from x [degrees].
+    """
 
     title: str
     colours: dict[str, Colour]
@@ -53,7 +57,7 @@ class Stage:
     front: float = 0.0
 
     def cameras(self) -> list[tuple[Camera, tuple[int, int]]]:
-        """From above and from behind, each with the size of its picture."""
+        """The cameras above and behind, each with the size of its picture."""
         low, high = np.maximum(self.bounds[:2], -_FAR), np.minimum(self.bounds[3:5], _FAR)
         corner = [(x, y, self.ground) for x in (low[0], high[0]) for y in (low[1], high[1])]
         above = fit_camera(np.array(corner), _ABOVE, elevation=90, azimuth=self.front, fov=6.0)
@@ -72,9 +76,9 @@ class Stage:
 def film_frames(
     stage: Stage, shots: Iterable[Shot], advance: Callable[[], object] = lambda: None
 ) -> Iterator[Image.Image]:
-    """The frames of a film, drawn a few at a time; ``advance`` is called after each.
+    """The frames of a film, drawn a few at a time. ``advance`` is called after each frame.
 
-    Raises MinkPDError where Open3D cannot render.
+    Raises MinkPDError if Open3D cannot render.
     """
     cameras = stage.cameras()
     rest = iter(shots)
@@ -91,11 +95,11 @@ def film_frames(
 
 
 def write_film(path: Path, frames: Iterator[Image.Image], rate: float, keep: Sequence[Colour] = ()) -> None:
-    """Write frames, ``rate`` a second, as .mp4 (H.264) or .gif; whole or not at all.
+    """Write frames as .mp4 (H.264) or .gif, completely or not at all.
 
-    keep: colours that must stay as they are where a .gif has too few for all.
-
-    Raises ConfigError for another kind of file, DataError where it cannot be written.
+    rate: frames per second.
+    keep: colours that the palette of a .gif must contain exactly.
+    Raises ConfigError for another kind of file, DataError if it cannot be written.
     """
     check_kind(path)
     with tempfile.TemporaryDirectory(prefix="mink_pd_film_") as folder, whole_file(path, "wb") as file:
@@ -108,13 +112,13 @@ def write_film(path: Path, frames: Iterator[Image.Image], rate: float, keep: Seq
 
 
 def check_kind(path: Path) -> None:
-    """Raise ConfigError unless ``path`` is named like a film."""
+    """Raise ConfigError unless ``path`` ends in the suffix of a film."""
     if path.suffix.lower() not in (".mp4", ".gif"):
-        raise ConfigError(f"{path}: not a kind of film that is written; name it .mp4 or .gif")
+        raise ConfigError(f"{path}: not a film that can be written; give it the suffix .mp4 or .gif")
 
 
 def _write_mp4(path: Path, frames: Iterator[Image.Image], rate: float) -> None:
-    import imageio_ffmpeg  # late: it looks for its program
+    import imageio_ffmpeg  # imported late because it searches for the ffmpeg program
 
     writer = imageio_ffmpeg.write_frames(
         str(path), SIZE, fps=rate, codec="libx264", quality=7, macro_block_size=16, ffmpeg_log_level="error"
@@ -124,7 +128,7 @@ def _write_mp4(path: Path, frames: Iterator[Image.Image], rate: float) -> None:
         for frame in frames:
             writer.send(np.asarray(frame).tobytes())
     except OSError as error:
-        raise MinkPDError(f"{path.name}: ffmpeg stopped ({' '.join(str(error).split())[:200]}); save a .gif") from None
+        raise MinkPDError(f"{path.name}: ffmpeg failed ({' '.join(str(error).split())[:200]}); save a .gif") from None
     finally:
         writer.close()
 
@@ -138,7 +142,8 @@ def _write_gif(path: Path, frames: Iterator[Image.Image], rate: float, keep: Seq
 
 
 def _palette(frames: Sequence[Image.Image], keep: Sequence[Colour]) -> Image.Image:
-    """One palette for a film, in which ``keep`` are: with one a frame, colours that stay the same would flicker."""
+    """One palette for the whole film that contains ``keep``. With a palette per frame, constant colours would
+    flicker."""
     found = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames])).quantize(_GIF_COLOURS)
     palette = Image.new("P", (1, 1))
     palette.putpalette([*(found.getpalette() or []), *(value for colour in keep for value in rgb(colour))])
@@ -146,9 +151,9 @@ def _palette(frames: Sequence[Image.Image], keep: Sequence[Colour]) -> Image.Ima
 
 
 def labelled_scene(points: np.ndarray, boxes: np.ndarray, names: np.ndarray, colours: dict[str, Colour]) -> Scene:
-    """Points (P, 3 or more) in grey, those inside boxes tinted; boxes (B, 7) in the colour of their class.
+    """Points (P, 3 or more) in grey, tinted inside boxes, and boxes (B, 7) in the colours of their classes.
 
-    names: (B,).
+    names: the classes (B,).
     """
     scene = Scene()
     scene += rings(RADII, ground_height(points), whole=True)

@@ -15,7 +15,7 @@ from mink_pd.render.sheet import MARGIN, QUIET, SIZE, Entry, Page
 SELECTED = OKABE_ITO["sky blue"]
 _BEHIND = (MARGIN, 124, 1060, 656)  # x, y, width, height [px] of the two pictures
 _ABOVE = (MARGIN + 1060 + 16, 124, 460, 656)
-_SUBTITLE = "Points coloured by the teacher's importance. The student learns from the teacher at the circles."
+_SUBTITLE = "Points coloured by the teacher's importance. Circles mark where the student learns from the teacher."
 _SMALLEST, _LARGEST = 0.1, 0.5  # radius of a circle [m]
 
 
@@ -27,8 +27,8 @@ def importance_scene(
     velocities: np.ndarray | None = None,
     outlook: Outlook = AHEAD,
 ) -> tuple[Scene, Scale]:
-    """Points (P, 3 or more) coloured by importance (P,) >= 0, circles around the selected places (N, 3),
-    boxes (B, 7) with arrows of their velocities (B, 2) [m/s]; and the scale of the colours."""
+    """The scene and the scale of its colours: points (P, 3 or more) coloured by importance (P,) >= 0, circles around
+    the selected places (N, 3), and boxes (B, 7) with arrows for their velocities (B, 2) [m/s]."""
     scale = scale_of(importance)
     fraction = scale(importance)  # (P,)
     scene = Scene()
@@ -37,7 +37,7 @@ def importance_scene(
         (-0.1, 0.5, 2.0),
         (0.5, 0.8, 3.0),
         (0.8, 1.1, 4.0),
-    ):  # what matters is drawn larger
+    ):  # important points are drawn larger
         rows = (fraction >= low) & (fraction < high)
         scene += Points(points[rows, :3], colour_map(fraction[rows]), size)
     scene += box_lines(boxes, WHITE, 3.0)
@@ -73,12 +73,16 @@ def importance_figure(
     velocities: np.ndarray | None = None,
     outlook: Outlook = AHEAD,
 ) -> Image.Image:
-    """One page: the importance over the points from behind and from above, the selected places, the labelled
-    boxes, and which share of the selected places lies inside boxes.
+    """One page: the importance of the points from behind and from above, the selected places, the labelled boxes,
+    and the share of selected places inside boxes.
 
-    points: (P, 3 or more) [m]; importance: (P,) >= 0; selected: (N, 3) [m]; boxes: (B, 7);
-    share_inside: [0..1]; velocities: (B, 2) [m/s] of the boxes.
-    Raises MinkPDError where Open3D cannot render.
+    points: (P, 3 or more) [m].
+    importance: of the points (P,), >= 0.
+    selected: places (N, 3) [m].
+    boxes: (B, 7).
+    share_inside: of the selected places, from 0 to 1.
+    velocities: of the boxes (B, 2) [m/s].
+    Raises MinkPDError if Open3D cannot render.
     """
     front = outlook.points(points, view_targets(points, boxes, selected))
     points, importance = points[front], importance[front]
@@ -112,7 +116,7 @@ def importance_figure(
 
 
 def _radius(places: np.ndarray) -> float:
-    """Radius [m] at which circles around neighbouring places (N, 3) just touch, within limits."""
+    """Radius [m] at which circles around neighbouring places (N, 3) just touch, clipped to a sensible range."""
     if len(places) < 2:
         return _LARGEST
     distance = cKDTree(places).query(places, k=2)[0][:, 1]  # (N,) to the nearest other

@@ -1,4 +1,4 @@
-"""What a picture shows, as plain arrays: points and lines in the LiDAR frame; no graphics library."""
+"""The content of a picture as plain arrays: points and lines in the LiDAR frame, independent of a graphics library."""
 
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +11,7 @@ Colour = tuple[float, float, float]
 
 @dataclass
 class Points:
-    """positions (P, 3) [m], colours (P, 3) in [0, 1], size [px]."""
+    """Points: positions (P, 3) [m], colours (P, 3) in [0, 1], size [px]."""
 
     positions: np.ndarray
     colours: np.ndarray
@@ -20,7 +20,7 @@ class Points:
 
 @dataclass
 class Lines:
-    """segments (S, 2, 3): both ends [m], one colour in [0, 1], width [px]."""
+    """Line segments (S, 2, 3) from end to end [m], in one colour in [0, 1] and one width [px]."""
 
     segments: np.ndarray
     colour: Colour
@@ -32,7 +32,7 @@ Layer = Points | Lines
 
 @dataclass
 class Scene:
-    """Layers over a background; ``scene += layer`` or ``scene += [layer, ...]`` adds to them."""
+    """Layers on a background. ``scene += layer`` or ``scene += [layer, ...]`` adds layers."""
 
     layers: list[Layer] = field(default_factory=list)
     background: Colour = BACKGROUND

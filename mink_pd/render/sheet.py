@@ -1,4 +1,4 @@
-"""A figure's page: title, pictures, legend and colour bar, drawn with Pillow."""
+"""The page of a figure: title, pictures, legend and colour bar, drawn with Pillow."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +27,7 @@ Rectangle = tuple[int, int, int, int]  # x, y, width, height [px]
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a legend: what it looks like and what it means."""
+    """One entry of a legend: a glyph and its meaning."""
 
     glyph: Glyph
     colour: Colour
@@ -35,7 +35,7 @@ class Entry:
 
 
 class Canvas:
-    """A dark picture; each method draws one element, later ones over earlier ones."""
+    """A dark picture. Each method draws one element on top of the earlier ones."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         """``size``: width, height [px]."""
@@ -56,13 +56,13 @@ class Canvas:
         return self.draw.textlength(text, font=font(size, bold))
 
     def tag(self, at: tuple[float, float], text: str, colour: Colour, bold: bool = True, anchor: str = "mb") -> None:
-        """Write a small word over a picture on a ground of its own; by default centred above the place."""
+        """Write a short text with its own background; by default centred above ``at``."""
         left, top, right, bottom = self.draw.textbbox(at, text, font=font(15, bold), anchor=anchor)
         self.draw.rounded_rectangle((left - 4, top - 3, right + 4, bottom + 3), 4, fill=rgb(BACKGROUND))
         self.text(at, text, 15, colour, bold, anchor)
 
     def picture(self, pixels: np.ndarray, at: tuple[int, int], caption: str = "") -> None:
-        """Put a rendered picture (H, W, 3) at its upper left corner, with a frame and a caption."""
+        """Draw a picture (H, W, 3) with its upper left corner at ``at``, a frame and a caption."""
         height, width = pixels.shape[:2]
         self.image.paste(Image.fromarray(pixels), at)
         self.draw.rectangle((at[0], at[1], at[0] + width - 1, at[1] + height - 1), outline=rgb(FRAME))
@@ -72,7 +72,7 @@ class Canvas:
     def range_labels(
         self, camera: Camera, place: Rectangle, radii: list[float], ground: float, whole: bool = False
     ) -> None:
-        """Write its radius beside each range ring, where the ring leaves the picture on the right."""
+        """Write the radius of each range ring where the ring leaves the picture on the right."""
         x, y, width, height = place
         for radius in radii:
             pixels, depth = camera.project(ring_points(radius, ground, whole), (width, height))
@@ -96,7 +96,7 @@ class Page(Canvas):
     """A dark page of 1600 x 900 pixels with a title and a subtitle."""
 
     def __init__(self, title: str, subtitle: str, width: int = SIZE[0] - 2 * MARGIN) -> None:
-        """``width`` [px]: room for the title and the subtitle, which grow smaller where they are too long."""
+        """width: of the title and the subtitle [px]; if they are too long, the font becomes smaller."""
         super().__init__(SIZE)
         self.text((MARGIN, 46), title, _fitting(title, 34, True, width), bold=True, anchor="lm")
         self.text((MARGIN, 86), subtitle, _fitting(subtitle, 20, False, width), QUIET, anchor="lm")
@@ -126,13 +126,13 @@ def font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
 
 
 def _fitting(text: str, size: int, bold: bool, width: int) -> int:
-    """The largest font size up to ``size``, but no less than 12, at which the text is no wider."""
+    """The largest font size from 12 to ``size`` at which the text is at most ``width`` [px] wide."""
     sizes = range(size, 12, -1)
     return next((smaller for smaller in sizes if font(smaller, bold).getlength(text) <= width), 12)
 
 
 def _glyph(entry: Entry, side: int = 26, zoom: int = 4) -> Image.Image:
-    """The sign of a legend entry, drawn large and reduced so that its edges are smooth."""
+    """The glyph of a legend entry, drawn enlarged and scaled down for smooth edges."""
     image = Image.new("RGB", (side * zoom, side * zoom), rgb(PAGE))
     draw = ImageDraw.Draw(image)
     low, high, width, fill = 2 * zoom, (side - 2) * zoom, 3 * zoom, rgb(entry.colour)
@@ -148,7 +148,7 @@ def _glyph(entry: Entry, side: int = 26, zoom: int = 4) -> Image.Image:
         draw.line((low, low, high, high), fill=fill, width=width)
         draw.line((low, high, high, low), fill=fill, width=width)
     if entry.glyph == "dashed box":
-        for start in (0.28, 0.58):  # two gaps a side
+        for start in (0.28, 0.58):  # two gaps per side
             gap = [low + start * (high - low), low + (start + 0.14) * (high - low)]
             draw.rectangle((gap[0], 0, gap[1], side * zoom), fill=rgb(PAGE))
             draw.rectangle((0, gap[0], side * zoom, gap[1]), fill=rgb(PAGE))

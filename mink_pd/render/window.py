@@ -13,7 +13,7 @@ from mink_pd.render.scene import Points, Scene
 
 
 def check_display() -> None:
-    """Raise MinkPDError where no window can be opened: there is no display, or its server does not answer."""
+    """Raise MinkPDError if no window can be opened because there is no display or its server does not answer."""
     if not sys.platform.startswith("linux"):
         return
     display, wayland = os.environ.get("DISPLAY"), os.environ.get("WAYLAND_DISPLAY")
@@ -22,16 +22,16 @@ def check_display() -> None:
         raise MinkPDError(f"no display to open a window on; {remedy}")
     if not (display and x_server_answers(display)) and not (wayland and wayland_answers(wayland)):
         named = " and ".join(filter(None, (display and f"DISPLAY={display}", wayland and f"WAYLAND_DISPLAY={wayland}")))
-        raise MinkPDError(f"no display to open a window on: nothing answers at {named}; {remedy}")
+        raise MinkPDError(f"no display to open a window on: no server answers at {named}; {remedy}")
 
 
 def show(scene: Scene, camera: Camera, title: str, size: tuple[int, int] = (1600, 900)) -> None:
-    """Open a window and return when it is closed: the mouse turns, moves and zooms.
+    """Open a window in which the mouse turns, moves and zooms, and return when the user closes it.
 
-    Raises MinkPDError where there is no display.
+    Raises MinkPDError if there is no display.
     """
     check_display()
-    import open3d as o3d  # late: importing it takes seconds and needs the display's libraries
+    import open3d as o3d  # imported late because it takes seconds and needs the display's libraries
 
     from mink_pd.render.drawables import drawable
 
@@ -40,7 +40,7 @@ def show(scene: Scene, camera: Camera, title: str, size: tuple[int, int] = (1600
     window = application.create_window(title, *size)
     view = o3d.visualization.gui.SceneWidget()
     view.scene = o3d.visualization.rendering.Open3DScene(window.renderer)
-    view.scene.view.set_post_processing(False)  # as off screen: colours as they are
+    view.scene.view.set_post_processing(False)  # it would change the colours, as in worker.py
     view.scene.set_background(np.array([*encode_srgb(np.array(scene.background)), 1.0], dtype=np.float32))
     for number, layer in enumerate(scene.layers):
         geometry, material = drawable(layer, camera.fov)
@@ -54,7 +54,7 @@ def show(scene: Scene, camera: Camera, title: str, size: tuple[int, int] = (1600
 
 
 def _centre(scene: Scene, camera: Camera) -> np.ndarray:
-    """What the mouse turns the view around: ahead of the camera, at the middle of the points."""
+    """The point around which the mouse turns the view: ahead of the camera, at the depth of the points' middle."""
     clouds = [layer.positions for layer in scene.layers if isinstance(layer, Points)]
     points = np.concatenate([np.zeros((0, 3)), *clouds])
     depth = np.median((points - camera.eye) @ camera.forward) if len(points) > 0 else 30.0

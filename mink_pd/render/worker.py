@@ -1,7 +1,7 @@
 """Draws pictures off screen with Open3D: ``python -m mink_pd.render.worker JOBS PICTURES``.
 
-A process of its own, because Open3D's engine aborts the whole process where there is no Vulkan driver, and
-writes its log to the standard output.
+It runs as a separate process because Open3D's engine aborts its process if there is no Vulkan driver, and writes its
+log to the standard output.
 """
 
 import os
@@ -21,11 +21,11 @@ rendering = o3d.visualization.rendering
 
 
 def draw(scene: Scene, camera: Camera, size: tuple[int, int], scale: int) -> np.ndarray:
-    """The picture, uint8 (height * scale, width * scale, 3); sizes in pixels grow by ``scale`` too."""
+    """The picture, uint8 (height * scale, width * scale, 3); sizes in pixels are multiplied by ``scale`` as well."""
     renderer = rendering.OffscreenRenderer(size[0] * scale, size[1] * scale)
-    # Post-processing would tone-map: colours must be those that the legend shows.
+    # Post-processing would tone-map, but the colours must equal those of the legend.
     renderer.scene.view.set_post_processing(False)
-    # The engine takes points and lines as they are, but undoes the sRGB curve on the background.
+    # The engine uses the colours of points and lines as given, but applies the inverse sRGB curve to the background.
     background = np.array([*encode_srgb(np.array(scene.background)), 1.0])
     renderer.scene.set_background(background.astype(np.float32))
     for number, layer in enumerate(scene.layers):
@@ -50,4 +50,4 @@ if __name__ == "__main__":
     jobs = pickle.loads(Path(sys.argv[1]).read_bytes())
     np.savez(sys.argv[2], *[draw(*job) for job in jobs])
     sys.stdout.flush()
-    os._exit(0)  # the engine's own shutdown aborts now and then; the pictures are written
+    os._exit(0)  # skips the engine's shutdown, which sometimes aborts; the pictures are already written

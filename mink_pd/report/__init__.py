@@ -1,1 +1,1 @@
-"""A page about finished runs that needs nothing but a browser: tables, curves, pictures and a scene to turn."""
+"""Self-contained HTML pages: a report about finished runs, and a check of labelled frames."""

@@ -1,4 +1,4 @@
-"""Small charts as inline SVG: lines with a band, points with error bars; colours are the page's (``--c0`` ...)."""
+"""Small charts as inline SVG: lines with a band, points with error bars. The page's style sheet sets the colours."""
 
 import math
 from collections.abc import Sequence
@@ -8,30 +8,34 @@ from html import escape
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-COLOURS = 7  # of the page's style sheet
+COLOURS = 7  # number of colours in the page's style sheet, --c0 to --c6
 _WIDTH, _HEIGHT = 360, 240  # of the drawing, in its own units
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 38
 
 
 @dataclass
 class Series:
-    """x, y and half widths of intervals (n,), nan where there is none; names: a label for each point."""
+    """One line or one set of points of a chart."""
 
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    half: Sequence[float] | None = None
-    names: Sequence[str] | None = None
-    colour: int = 0
-    line: bool = True
+    name: str  # in the legend
+    x: Sequence[float]  # (n,)
+    y: Sequence[float]  # (n,)
+    half: Sequence[float] | None = None  # (n,) half widths of the intervals; nan for a point without one
+    names: Sequence[str] | None = None  # (n,) labels of the points
+    colour: int = 0  # number in the style sheet
+    line: bool = True  # whether a line joins the points
 
     @property
     def spread(self) -> np.ndarray:
+        """Half widths (n,), 0 for a point without an interval."""
         return np.nan_to_num(np.asarray(self.half, float)) if self.half is not None else np.zeros(len(self.y))
 
 
 def chart(series: list[Series], x_label: str, y_label: str, log: bool = False, title: str = "") -> str:
-    """One chart with a legend, as an SVG element that scales to its container. log: the x axis."""
+    """One chart with a legend, as an SVG element that scales to its container; empty if there are no points.
+
+    log: make the x axis logarithmic if all values are positive.
+    """
     series = [one for one in series if len(one.x)]
     if not series:
         return ""
@@ -54,7 +58,7 @@ def chart(series: list[Series], x_label: str, y_label: str, log: bool = False, t
 
 
 class _Axis:
-    """From values to places; a little room beyond the ends."""
+    """Maps values to positions in the drawing, with a margin at both ends."""
 
     def __init__(self, values: np.ndarray, start: float, end: float, log: bool) -> None:
         values = values[np.isfinite(values)]
@@ -70,7 +74,7 @@ class _Axis:
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Values and what is written there: round numbers, or on a log axis the values themselves."""
+        """Values and their labels: round numbers, or on a logarithmic axis the values of the points."""
         if self.log:
             few = self.known if len(self.known) <= 6 else [self.known[0], self.known[-1]]
             return [(10**value, _number(10**value)) for value in few]
@@ -103,7 +107,7 @@ def _line(one: Series, x: _Axis, y: _Axis) -> list[str]:
 
 
 def _points(one: Series, x: _Axis, y: _Axis) -> list[str]:
-    """Dots with error bars where the points stand for themselves, small ones on a line of few epochs."""
+    """Large dots with error bars for named points, small dots for the epochs of a line."""
     parts = []
     for number, (a, b, s) in enumerate(zip(one.x, one.y, one.spread, strict=True)):
         if not math.isfinite(b):

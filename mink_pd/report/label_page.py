@@ -1,4 +1,4 @@
-"""A page of labelled frames to turn, so that a wrong convention of the labels is seen."""
+"""A page that shows labelled frames in 3D, so that a reader sees whether the labels' conventions are right."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,15 +14,18 @@ from mink_pd.render.shapes import ground_height
 from mink_pd.report.page import read_template, script_data
 from mink_pd.report.shown_frame import base64_of
 
-_GREYS = 200  # shades of the points outside boxes; the other colours of the table are the classes'
+_GREYS = 200  # colours of points outside boxes; the other colours of the table belong to the classes
 _MOST_CLASSES = 256 - _GREYS
-_TALL = 3.0  # height over the ground from which points are lightest [m]
-_EMPTY, _BACKWARDS = 0.3, 0.5  # share of boxes from which something is wrong
+_TALL = 3.0  # height above the ground at which points reach the lightest grey [m]
+_EMPTY, _BACKWARDS = 0.3, 0.5  # a warning is given above this share of empty boxes, and of boxes wider than long
 _FULL_TURN = 2 * np.pi
 
 
 def labels_page(frames: Sequence[Frame], title: str, all_around: bool) -> str:
-    """One HTML page that asks the network for nothing."""
+    """One self-contained HTML page.
+
+    all_around: whether the frames cover all directions, or only the field of view ahead.
+    """
     names = list(dict.fromkeys(str(name) for frame in frames for name in frame.names))
     inside = [np.bincount(pairs_in_boxes(f.points[:, :3], f.boxes)[0], minlength=len(f.boxes)) for f in frames]
     boxes = sum(len(frame.boxes) for frame in frames)
@@ -39,10 +42,13 @@ def labels_page(frames: Sequence[Frame], title: str, all_around: bool) -> str:
 
 
 def suspicions(frames: Sequence[Frame], inside: Sequence[np.ndarray]) -> list[str]:
-    """What looks like labels of another convention. inside: points in each box of each frame, (B,)."""
+    """Warnings about labels that seem to follow another convention.
+
+    inside: for each frame the number of points in each box, (B,).
+    """
     boxes = np.concatenate([np.zeros((0, 7)), *(frame.boxes for frame in frames)])
     if not len(boxes):
-        return ["No frame holds an object: are the labels where they are looked for?"]
+        return ["No frame has a labelled object: are the labels in the right folder?"]
     counts, found = np.concatenate(inside), []
     empty = np.mean(counts == 0)
     if empty > _EMPTY:
@@ -59,7 +65,7 @@ def suspicions(frames: Sequence[Frame], inside: Sequence[np.ndarray]) -> list[st
 
 
 def _table(frame: Frame, inside: np.ndarray) -> dict[str, Any]:
-    """What the table under the picture says of each object."""
+    """The rows of the table below the picture, one per object."""
     rows = [
         {
             "name": str(name),
@@ -74,10 +80,10 @@ def _table(frame: Frame, inside: np.ndarray) -> dict[str, Any]:
 
 
 def _scene(frame: Frame, names: list[str], all_around: bool) -> dict[str, Any]:
-    """What the viewer draws: points as int16 steps, their colours by number, and boxes in the colour of their class."""
+    """The viewer's data: points as int16 multiples of a step, indices into a colour table, and boxes by class."""
     points = frame.points[:, :3].astype(np.float64)
     middle = (points.min(axis=0) + points.max(axis=0)) / 2 if len(points) else np.zeros(3)
-    middle[:2] *= not all_around  # around the sensor, however far one point lies
+    middle[:2] *= not all_around  # centred on the sensor, so that one distant point does not shift the view
     step = max(float(np.abs(points - middle).max(initial=0.0)), 1.0) / 32767
     ground = ground_height(frame.points)
     colours = class_colours(names)

@@ -1,4 +1,4 @@
-"""The page: all parts put into one HTML file that asks the network for nothing."""
+"""The report: all parts in one self-contained HTML file."""
 
 import json
 from dataclasses import dataclass, field
@@ -29,27 +29,29 @@ COST_FRAMES = 4
 
 @dataclass
 class Report:
-    """What was read and measured. missing: what the page says instead of a part that cannot be shown."""
+    """What was read and measured."""
 
     rows: list[Row]
     groups: list[Group]
-    left_out: list[str]
-    costs: dict[str, Cost] = field(default_factory=dict)
-    shown: shown_frame.Shown | None = None
-    pictures: dict[str, Image.Image] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
+    left_out: list[str]  # runs that are not in the tables, and why
+    costs: dict[str, Cost] = field(default_factory=dict)  # by the row's name
+    shown: shown_frame.Shown | None = None  # the frame in 3D
+    pictures: dict[str, Image.Image] = field(default_factory=dict)  # by title
+    missing: list[str] = field(default_factory=list)  # which parts of the page cannot be shown, and why
 
     @property
     def weighed(self) -> list[Row]:
-        """Rows whose cost is shown: those trained alone, and of the distilled ones, which cost the same, the main."""
+        """Rows whose cost is shown: those trained alone and each group's main row, as all distilled students of a
+        group cost the same."""
         return [row for row in self.rows if not row.taught or row in [group.main for group in self.groups]]
 
 
 def make_report(paths: list[Path], data: Path | None = None, frame_id: str | None = None) -> Report:
-    """Read the runs of these folders, measure what their detectors cost, and look at one frame.
+    """Read the runs in these folders, measure the cost of their detectors, and run them on one frame.
 
-    data: root of the data set for pictures, else the runs' own; frame_id: the frame, else one is chosen. Raises
-    DataError where there is no finished run; what else is missing is said in the report.
+    data: root of the data set for cost and pictures; None: the runs' own.
+    frame_id: the frame to show; None: one is chosen.
+    Raises DataError if there is no finished run. The report lists everything else that is missing.
     """
     runs, left_out = read_runs(paths)
     rows, twice = make_rows(runs)
@@ -64,7 +66,7 @@ def make_report(paths: list[Path], data: Path | None = None, frame_id: str | Non
 
 
 def write_page(report: Report, folder: Path) -> Path:
-    """Write ``index.html`` into ``folder``, whole or not at all, and return its path."""
+    """Write ``index.html`` into ``folder``, completely or not at all, and return its path."""
     environment = Environment(
         loader=PackageLoader("mink_pd.report"),
         autoescape=True,
@@ -115,7 +117,7 @@ def _parts(group: Group) -> dict:
 
 
 def _figures(group: Group) -> list[tuple[str, str, str]]:
-    """The numbers at the top: what, value, gain."""
+    """The numbers at the top of the page: name, value, gain."""
     main, result = group.main, []
     for metric, name in main_figures(group.first).items():
         for row, word in ((group.student, "student alone"), (main, "distilled"), (group.teacher, "teacher")):
@@ -127,7 +129,7 @@ def _figures(group: Group) -> list[tuple[str, str, str]]:
 
 
 def _costs(rows: list[Row], data: Path | None, missing: list[str]) -> dict[str, Cost]:
-    """Of one run a detector, on a few validation frames, or on a simulated one where there are none."""
+    """Cost by the row's name, measured once per detector on a few validation frames, or on a simulated frame."""
     costs: dict[str, Cost] = {}
     known: dict[str, Cost] = {}
     for row in rows:
@@ -137,12 +139,12 @@ def _costs(rows: list[Row], data: Path | None, missing: list[str]) -> dict[str, 
             try:
                 known[key] = measure(load_detector(run.folder.path)[0], _cost_frames(row, data, missing))
             except MinkPDError as error:
-                missing.append(f"Cost of {row.name} could not be measured: {error}.")
+                missing.append(f"The cost of {row.name} could not be measured: {error}.")
         if key in known:
             costs[row.name] = known[key]
     if without := [row.name for row in rows if row.name not in costs]:
         missing.append(
-            f"Cost is missing for {', '.join(without)}: no usable checkpoints/last.safetensors in their run folders."
+            f"The cost of {', '.join(without)} is missing: no usable checkpoints/last.safetensors in the run folders."
         )
     return costs
 
@@ -154,7 +156,7 @@ def _cost_frames(row: Row, data: Path | None, missing: list[str]) -> list[Batch]
         frames = [dataset[index] for index in range(min(COST_FRAMES, len(dataset)))]
     except MinkPDError as error:
         frames = [Frame("simulated", simulate_frame(seed=0, frame=0)[0].points)]
-        text = f"Cost is measured on a simulated frame, not on the runs' own: {error}"
+        text = f"The cost is measured on a simulated frame and not on the runs' data: {error}"
         missing += [text] * (text not in missing)
     return [collate([one], settings.classes) for one in frames]
 
@@ -165,5 +167,5 @@ def read_template(name: str) -> str:
 
 
 def script_data(value: dict | list) -> Markup:
-    """JSON that cannot end the script element it stands in."""
+    """JSON escaped so that it cannot end the script element that contains it."""
     return Markup(json.dumps(value, separators=(",", ":")).replace("<", "\\u003c"))

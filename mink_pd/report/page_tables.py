@@ -1,4 +1,4 @@
-"""The page's tables, as rows of cells that know their text and what they are sorted by."""
+"""The report's tables, as rows of cells."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ STUDENT, TEACHER = "student alone", "teacher"
 
 @dataclass
 class Cell:
-    """Text, what the column is sorted by, and a class of the style sheet."""
+    """Text, the value by which the column is sorted, and a class of the style sheet."""
 
     text: str
     value: float | str
@@ -25,7 +25,7 @@ class Cell:
 
 @dataclass
 class Table:
-    """Headings and rows; the first column names the row and stays in view."""
+    """Headings and rows. The first column names the row and stays visible when the table scrolls."""
 
     title: str
     headings: list[str]
@@ -34,7 +34,7 @@ class Table:
 
 
 def comparison(group: Group) -> Table:
-    """Every row of a group: figures, gain over the student alone, and its control's gain beside it."""
+    """Every row of a group: figures, gain over the student alone, and the gain of its control."""
     headings = ["run", "seeds"]
     metrics = main_figures(group.first)
     for name in metrics.values():
@@ -57,14 +57,14 @@ def comparison(group: Group) -> Table:
         table.rows.append(cells)
     rule = scorer_of(group.first.first.config).rule
     table.note = (
-        f"{rule}{rule and '; '}mean and 95 % interval over seeds (Student's t). Gains are paired by seed; green and red"
-        " where the interval lies on one side of zero. Of several controls the strongest one's gain is shown."
+        f"{rule}{rule and '; '}mean and 95 % interval over seeds (Student's t). Gains are paired by seed, and green or"
+        " red if the interval excludes zero. With several controls, the largest gain of a control is shown."
     )
     return table
 
 
 def by_class(group: Group) -> list[Table]:
-    """One table a class, with the figures that the scorer shows of it, and gains in the main ones."""
+    """One table per class: the figures that the scorer reports for it, and the gains in the main ones."""
     tables = []
     for name in group.first.first.config.data.classes:
         scorer, present = scorer_of(group.first.first.config), group.first.first.figures
@@ -80,10 +80,10 @@ def by_class(group: Group) -> list[Table]:
 
 
 def ablations(group: Group) -> Table | None:
-    """Each row that differs from its method's reference in one setting, and what that does."""
+    """Each row that differs from its method's reference in one setting, and the difference in the main figures."""
     metrics = main_figures(group.first)
     table = Table(group.title, ["setting", "value", "run", *metrics.values()])
-    table.headings += [f"against reference {name}" for name in metrics.values()]
+    table.headings += [f"minus reference {name}" for name in metrics.values()]
     for reference in references(group):
         for key, row in group.varied(reference):
             value, before = (row.first.settings.get(key), reference.first.settings.get(key))
@@ -99,7 +99,7 @@ def ablations(group: Group) -> Table | None:
 
 
 def looks(group: Group) -> Table | None:
-    """Where each method looks, how it weighs and whether its adapters still say anything: the last epoch's means."""
+    """For each method and tap: where the selected rows lie, their weights, the adapters' output sizes, the losses."""
     keys = {"inside": "rows inside objects", "largest_phi": "largest φ", "teacher_rms": "teacher's size",
             "student_rms": "student's size"}  # fmt: skip
     table = Table(group.title, ["run", "tap", *keys.values(), "loss, first epoch", "loss, last epoch"])
@@ -112,15 +112,15 @@ def looks(group: Group) -> Table | None:
                 cells += [_logged(row, f"{method}_{tap}", epoch, "{:.3g}") for epoch in (0, -1)]
                 table.rows.append(cells)
     table.note = (
-        "Share of the selected rows inside labelled objects; the largest weight of a row (1 on average); root mean"
-        " square of what is compared, behind the adapters (a pair that shrinks together teaches nothing); losses as"
-        " they are added. Means over seeds, of the last epoch where nothing else is said."
+        "Share of the selected rows inside labelled objects; largest weight of a row (the mean is 1); root mean square"
+        " of the compared features after the adapters (if both shrink, the student learns nothing); losses as they are"
+        " added to the sum. Means over seeds, in the last epoch unless stated otherwise."
     )
     return table if table.rows else None
 
 
 def cost(rows: list[Row], costs: Mapping[str, Cost]) -> Table:
-    """What the detectors of those rows cost whose cost is known, beside their main figures."""
+    """Cost and main figures of the rows whose cost is known."""
     metrics = main_figures(rows[0])
     table = Table("Cost", ["run", "parameters", "multiply-adds a frame", "ms a frame", *metrics.values()])
     for row in [row for row in rows if row.name in costs]:
@@ -130,7 +130,7 @@ def cost(rows: list[Row], costs: Mapping[str, Cost]) -> Table:
         cells.append(Cell(f"{one.milliseconds:.0f}", one.milliseconds))
         table.rows.append(cells + [_cell(over_seeds(row, metric)) for metric in metrics])
     table.note = (
-        "Points to boxes, measured on the machine that made this report; its other work shows in the milliseconds."
+        "From points to boxes, measured on the machine that made this report. Other work on it lengthens the times."
     )
     return table
 
@@ -152,14 +152,14 @@ def run_list(rows: Iterable[Row]) -> Table:
 
 
 def shown(value: object) -> str:
-    """A setting as people read it."""
+    """A setting as readable text."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _rows(group: Group, honest: list[Row]) -> list[Row]:
-    """Teacher, student, these rows each followed by its controls, then controls of nothing here."""
+    """Teacher, student, these rows each followed by its controls, then controls whose method has no row."""
     result = [row for row in (group.teacher, group.student) if row is not None]
     for row in honest:
         result += [row, *group.controls(row)]
@@ -167,7 +167,7 @@ def _rows(group: Group, honest: list[Row]) -> list[Row]:
 
 
 def _name(group: Group, row: Row) -> Cell:
-    """The row's name, and below it what it is."""
+    """The row's name with its method and control on a second line."""
     if row is group.teacher:
         return Cell(f"{row.name}\n{TEACHER}", row.name, "teacher")
     if row is group.student:
@@ -188,12 +188,12 @@ def _cell(value: Estimate | None, sign: bool = False, judge: bool = True) -> Cel
 
 
 def _logged(row: Row, key: str, epoch: int, form: str) -> Cell:
-    """A log's mean over the seeds in the first (0) or last (-1) epoch; empty where there is none."""
+    """The mean over seeds of a logged value in the first (0) or last (-1) epoch; empty if it was not logged."""
     values = [run.epochs[epoch][key] for run in row.runs.values() if run.epochs and key in run.epochs[epoch]]
     return Cell(form.format(mean(values)).replace("%", " %"), mean(values)) if values else _cell(None)
 
 
 def _taps(run: Run, method: str) -> list[str]:
-    """Taps that the method's losses name."""
+    """The taps that appear in the names of the method's losses."""
     keys = run.epochs[-1] if run.epochs else {}
     return [key.removeprefix(f"{method}_") for key in keys if key.startswith(f"{method}_") and "/" not in key]

@@ -1,4 +1,4 @@
-"""Charts of training, of one setting, and of accuracy against cost."""
+"""Charts of the training, of the effect of one setting, and of accuracy against cost."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ _CLOCK = ("split", "epoch", "step", "loss", "frames_per_second", "seconds")
 
 
 def training(row: Row) -> list[str]:
-    """Loss terms, validation, and what the methods log, over the epochs: means over seeds with 95 % intervals."""
+    """Loss terms, validation figures and the methods' logged values over epochs: means over seeds, 95 % intervals."""
     keys = list(dict.fromkeys(key for run in row.runs.values() for one in run.epochs for key in one))
     terms = [key for key in keys if "/" not in key and key not in _CLOCK]
     own = tuple(f"{method}_" for method in row.first.config.distill.methods) if row.taught else ()
@@ -24,7 +24,7 @@ def training(row: Row) -> list[str]:
     charts = [_over_epochs(row, detection, "detection losses", lambda term: term)]
     charts.append(_over_epochs(row, [t for t in terms if t not in detection], "distillation losses", lambda t: t))
     for what, title in (
-        ("rms", "size behind the adapters (RMS)"),
+        ("rms", "features after the adapters (RMS)"),
         ("largest_phi", "largest φ"),
         ("inside", "share of selected rows inside objects"),
     ):
@@ -38,7 +38,7 @@ def training(row: Row) -> list[str]:
 
 
 def sensitivities(group: Group) -> list[str]:
-    """For each number that was varied alone: both mean APs over it, the student alone as a level line."""
+    """For each number that alone was varied: the main figures over its values; a level line is the student alone."""
     charts = []
     for reference in references(group):
         varied = group.varied(reference)
@@ -53,11 +53,11 @@ def sensitivities(group: Group) -> list[str]:
 
 
 def accuracy_against_cost(rows: list[Row], costs: dict[str, Cost]) -> list[str]:
-    """Mean AP over multiply-adds, parameters and milliseconds of those rows whose cost is known."""
+    """The main figures over multiply-adds, parameters and milliseconds, for the rows whose cost is known."""
     kinds = {
-        "multiply-adds a frame [G]": lambda cost: cost.multiply_adds / 1e9,
+        "multiply-adds per frame [G]": lambda cost: cost.multiply_adds / 1e9,
         "parameters [M]": lambda cost: cost.parameters / 1e6,
-        "ms a frame": lambda cost: cost.milliseconds,
+        "ms per frame": lambda cost: cost.milliseconds,
     }
     charts = []
     for metric, name in main_figures(rows[0]).items():

@@ -1,4 +1,4 @@
-"""One validation frame: pictures of where the teacher looks and of what is found, and the scene to turn."""
+"""One validation frame: pictures of the teacher's importance and of the detections, and the 3D scene."""
 
 import base64
 import io
@@ -25,35 +25,35 @@ from mink_pd.render.colours import colour_map, scale_of
 from mink_pd.render.detections import COLOURS
 from mink_pd.render.outlook import Outlook
 
-SCORE = 0.3  # detections below it are left out
+SCORE = 0.3  # detections that score less are not shown
 _STEP = 0.002  # [m] of the scene's coordinates: 65 m fit into 16 bits
 
 
 @dataclass
 class Shown:
-    """The frame, the importance over it, and what each detector finds in it; the runs by the same names; how frames of
-    the data set are looked at."""
+    """The frame, the teacher's importance, and the detections of each detector."""
 
     frame: Frame
     view: ImportanceView
-    panels: list[Panel]
-    what: str
-    asked_for: bool  # by its id; else it was chosen without looking at detections
-    outlook: Outlook
+    panels: list[Panel]  # of teacher, student alone and distilled student
+    what: str  # the importance and the tap, in words
+    asked_for: bool  # whether the user gave its ID; else it was chosen without looking at detections
+    outlook: Outlook  # how frames of the data set are shown
 
 
 def look(group: Group, root: Path | None, id: str | None) -> Shown:
     """Run teacher, student and distilled student of the main row's first seed on one frame.
 
-    root: of the data set, else the runs' own. id: of the frame, else one is chosen without looking at detections.
-    Raises MinkPDError where runs, weights, data or labels are missing.
+    root: of the data set; None: the runs' own.
+    id: of the frame; None: one is chosen without looking at detections.
+    Raises MinkPDError if runs, weights, data or labels are missing.
     """
     row = group.main
     if row is None or group.student is None or group.teacher is None:
-        raise MinkPDError("pictures need a teacher, a student alone and a distilled one")
+        raise MinkPDError("pictures need a teacher, a student trained alone and a distilled student")
     seed = next((seed for seed in row.runs if seed in group.student.runs), None)
     if seed is None:
-        raise MinkPDError("pictures need a student alone and a distilled one of the same seed")
+        raise MinkPDError("pictures need a student trained alone and a distilled student of the same seed")
     teacher = group.teacher.runs.get(seed, group.teacher.first)
     trained = {"teacher": teacher, "student alone": group.student.runs[seed], "distilled": row.runs[seed]}
     data = teacher.config.data
@@ -66,11 +66,11 @@ def look(group: Group, root: Path | None, id: str | None) -> Shown:
 
 
 def pictures(shown: Shown) -> dict[str, Image.Image]:
-    """The two figures. Raises MinkPDError where Open3D cannot render."""
+    """The two figures, by title. Raises MinkPDError if Open3D cannot render."""
     view, frame, outlook = shown.view, shown.frame, shown.outlook
     subtitle = f"Frame {frame.id}. Points coloured by importance: {shown.what}."
     _, alone, distilled = shown.panels
-    title = f"Alone and distilled, frame {frame.id}"
+    title = f"Student alone and distilled student, frame {frame.id}"
     return {
         "importance": importance_figure(
             view.points, view.importance, view.selected, view.boxes, view.inside, subtitle=subtitle,
@@ -81,9 +81,9 @@ def pictures(shown: Shown) -> dict[str, Image.Image]:
 
 
 def scene(shown: Shown) -> dict[str, Any]:
-    """What the viewer draws: points as int16 steps, their colours, boxes by detector and outcome, selected places."""
-    view = shown.view
-    # The teacher sees points within its range only; what is drawn is cut to that range too.
+    """The viewer's data: points as int16 multiples of a step, indices into a colour table, boxes by detector and
+    outcome, and the selected places."""
+    view = shown.view  # only points within the teacher's range
     points = view.points[:, :3]
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     fraction = scale_of(view.importance)(view.importance)  # (P,)
@@ -113,7 +113,7 @@ def _panel(name: str, run: Run, frame: Frame, dataset: Dataset) -> Panel:
 
 
 def _selection(run: Run) -> tuple[str, str, int]:
-    """Tap, importance and number of rows of the run's PointDistiller; its settings where it has another method."""
+    """Tap, importance and number of rows of PointDistiller in the run's settings, whatever its method is."""
     settings = run.config.distill.section("pointdistiller")
     return settings.taps[-1], settings.importance, settings.rows
 
@@ -128,5 +128,5 @@ def _boxes(panel: Panel, middle: np.ndarray) -> dict[str, Any]:
 
 
 def base64_of(array: np.ndarray) -> str:
-    """The bytes of an array as the viewer takes them."""
+    """The bytes of an array in base64, as the viewer reads them."""
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

@@ -1,4 +1,4 @@
-"""What the figures say, in sentences that anyone can check against the tables."""
+"""Sentences that sum up the figures. Readers can check each against the tables."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ CONTROLS = {
 
 
 def finding(group: Group) -> str:
-    """The gain of the group's main row with its interval, and whether its controls have it too."""
+    """The gain of the group's main row with its interval, and whether its controls gain as much."""
     row = group.main
     if row is None:
         return "Nothing was distilled, so there is no gain to report."
@@ -44,35 +44,35 @@ def finding(group: Group) -> str:
 
 
 def main_figures(row: Row) -> dict[str, str]:
-    """The main figures that a row has, and what they are called."""
+    """The main figures that a row has: metric -> title."""
     titles = headline(row.first.config)
     return {metric: title for metric, title in titles.items() if metric in row.first.figures}
 
 
 def name_of(row: Row) -> str:
-    """The methods' names, as people write them."""
+    """The names of the row's methods in prose."""
     text = " + ".join(NAMES.get(name, name) for name in row.first.config.distill.methods)
     return text[:1].upper() + text[1:]
 
 
 def _sure(known: dict[str, Estimate]) -> str:
     if max(value.n for value in known.values()) == 1:
-        return "One seed says little: there is no interval."
+        return "One seed gives no interval, so this proves little."
     clear = [metric for metric, value in known.items() if value.clear]
     worse = [metric for metric in clear if known[metric].mean < 0]
     if worse:
-        return f"The student is worse with it in {' and '.join(worse)}."
+        return f"It makes the student worse in {' and '.join(worse)}."
     if len(clear) == len(known):
-        return "The intervals are clear of zero."
+        return "The intervals exclude zero."
     if clear:
-        return f"The interval is clear of zero in {clear[0]} only."
-    return "The intervals include zero: this is no gain that can be told from the seeds' noise."
+        return f"Only the interval of {clear[0]} excludes zero."
+    return "The intervals include zero: the gain may be noise between seeds."
 
 
 def _controls(group: Group, row: Row) -> str:
     controls = group.controls(row)
     if not controls:
-        return "No control was run, so part of it may be what any second loss would give."
+        return "No control was run: any second loss might give part of this gain."
     alike: dict[str, list[tuple[str, str, str]]] = {}  # by verdict: what it is, its gain, the method's lead over it
     for control in controls:
         verdict, figures = _control(group, row, control)
@@ -82,23 +82,24 @@ def _controls(group: Group, row: Row) -> str:
 
 
 def _control(group: Group, row: Row, control: Row) -> tuple[str, tuple[str, str, str]]:
-    """Verdict, a template of ``title``, ``own``, ``lead``, ``them`` and verbs; and what the control is, its gain, the
-    method's lead over it."""
+    """The verdict on one control, as a template of ``title``, ``own``, ``lead``, ``them`` and verbs, and what the
+    template is filled with: the control's title, its gain, and the method's lead over it."""
     what, metric = CONTROLS[control.control or "random"], list(main_figures(row))[-1]
     own, above = gain(control, group.student, metric), gain(row, control, metric)
     if own is None or above is None:
-        return "{has} no seed in common with it", (what, "", "")
+        return "{has} no seed in common with the method", (what, "", "")
     whole = gain(row, group.student, metric)
     if above.n == 1:
-        verdict = "on that one seed the method is {lead} above {them}"
+        verdict = "with this one seed, the method is {lead} above {them}"
     elif not (above.clear and above.mean > 0):
         verdict = (
-            "{gains} {own} {title}; the method's lead of {lead} is not clear of zero: the gain may not be the teacher's"
+            "{gains} {own} {title}; the interval of the method's lead, {lead}, includes zero, so the gain may not come"
+            " from the teacher"
         )
     elif whole is None or not whole.clear or whole.mean < 0:
         verdict = "the method is {lead} above {them}"
     else:
-        verdict = "the method is {lead} above {them}, so it passes on what the teacher knows"
+        verdict = "the method is {lead} above {them}, so it transfers knowledge of the teacher"
     return "{gains} {own} {title}; " + verdict, (what, own.text(sign=True), above.text(sign=True))
 
 

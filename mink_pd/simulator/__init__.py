@@ -1,6 +1,6 @@
-"""A LiDAR simulator that writes KITTI's object layout and raw drives, where the real data are not at hand.
+"""A LiDAR simulator that writes KITTI's object layout and raw drives, for use without the real data.
 
-scene (street, ground, actors, clutter: what there is) -> sensor (what comes back) -> labels -> write, drive.
+The stages: scene (street, ground, actors, clutter) -> sensor (points) -> labels -> write, drive (files).
 """
 
 from mink_pd.simulator.drive import DATE, DRIVE

@@ -1,7 +1,7 @@
 """Cars, vans, trucks, pedestrians and cyclists, built of parts, at the sizes of KITTI's labels.
 
-A mesh faces +x, stands on z = 0 and is centred over the origin. It is smaller than its label by MARGIN on
-each side, as an annotator leaves it, so that range noise keeps a face's points inside the box.
+A mesh faces +x, stands on z = 0 and is centred over the origin. It is smaller than its label by MARGIN on each side:
+annotators leave such a margin too, and range noise then keeps the points of a face inside the box.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ def build(rng: Rng, name: str, size: tuple[float, float, float]) -> Mesh:
 
 
 def _paint(rng: Rng) -> float:
-    """Reflectance of paint; dark paint, which swallows much of the pulse, is common."""
+    """Reflectance of paint. Dark paint, which absorbs much of the pulse, is common."""
     return float(rng.choice([0.02, 0.05, 0.15, 0.5]) * rng.uniform(0.6, 1.4))
 
 
@@ -47,13 +47,13 @@ def _wheels(places: tuple[float, ...], radius: float, half_width: float) -> list
 
 
 def _shell(sections: list[tuple[float, float, float, float]], paint: float) -> Mesh:
-    """A car's body below the windows: sections of x, z from, z to, half width [m]."""
+    """A car's body below the windows: sections of x, lower z, upper z, half width [m]."""
     rings = [[(x, -w, low), (x, w, low), (x, w * 0.97, high), (x, -w * 0.97, high)] for x, low, high, w in sections]
     return loft(np.array(rings), Surface.PAINT, paint)
 
 
 def _fittings(front: float, rear: float, half_width: float, z: float) -> list[Mesh]:
-    """Lamps and number plates, which throw the pulse straight back."""
+    """Lamps and number plates, which are retroreflective."""
     parts = []
     for x, sign in ((front, 1), (rear, -1)):
         near, far = sorted((x, x + 0.015 * sign))
@@ -69,7 +69,7 @@ def car(rng: Rng) -> Mesh:
     paint = _paint(rng)
     belt = rng.uniform(0.86, 0.98)
     hood = belt - rng.uniform(0.06, 0.16)
-    # Rear ends of the cabin at the belt and at the roof: boot lid or tailgate.
+    # Rear ends of the cabin at the beltline and at the roof; they make a boot lid or a tailgate.
     rear, roof_rear = [(-1.25, -0.75), (-1.8, -1.45), (-1.85, -1.7), (-1.86, -1.76)][rng.integers(4)]
     front, roof_front = rng.uniform(0.75, 1.05), rng.uniform(0.1, 0.4)
     body = _shell(
@@ -168,13 +168,13 @@ def _person(rng: Rng, stride: float, swing: float, cloth: float, trousers: float
 
 
 def pedestrian(rng: Rng) -> Mesh:
-    """Standing or in mid-stride, some with a rucksack."""
+    """A person who stands or walks, sometimes with a rucksack."""
     stride = rng.uniform(0.02, 0.34)
     return merge(*_person(rng, stride, stride * rng.uniform(0.4, 0.9), rng.uniform(0.04, 0.5), rng.uniform(0.03, 0.35)))
 
 
 def bicycle(rng: Rng) -> list[Mesh]:
-    """Wheels, frame and handlebar; a parked one is clutter."""
+    """Wheels, frame and handlebar of a bicycle."""
     metal = rng.uniform(0.1, 0.5)
     crank, seat, head = (-0.02, 0.0, 0.3), (-0.2, 0.0, 0.85), (0.38, 0.0, 0.85)
     bars = [
@@ -192,12 +192,12 @@ def bicycle(rng: Rng) -> list[Mesh]:
 
 
 def cyclist(rng: Rng) -> Mesh:
-    """A rider on a bicycle, more or less leaning forward."""
+    """A rider on a bicycle, leaning forward by a random amount."""
     cloth, trousers = rng.uniform(0.04, 0.5), rng.uniform(0.03, 0.35)
     lean = rng.uniform(0.1, 0.4)
     hip, neck = (-0.22, 0.0, 0.9), (-0.22 + lean, 0.0, 1.5 - lean * 0.15)
     torso = column([0, 0.25, 0.5, 0.62], [(0.12, 0.16), (0.12, 0.17), (0.12, 0.2), (0.05, 0.07)], cloth)
-    torso.vertices[:, 0] += torso.vertices[:, 2] * lean / 0.6  # sheared forward, not turned
+    torso.vertices[:, 0] += torso.vertices[:, 2] * lean / 0.6  # a shear, not a rotation
     torso.vertices += hip
     parts = [*bicycle(rng), torso, blob((neck[0] + 0.06, 0.0, neck[2] + 0.16), (0.1, 0.085, 0.13), 0.3)]
     pedal = rng.uniform(-0.15, 0.15)

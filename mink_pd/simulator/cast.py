@@ -1,4 +1,4 @@
-"""Casting the rays of a turn into a scene in which some things move."""
+"""Ray casting in a scene in which some things move."""
 
 from typing import NamedTuple
 
@@ -10,26 +10,26 @@ from mink_pd.simulator.sensor import caster, to_tensor
 
 
 class Hits(NamedTuple):
-    """What rays (R,) meet first: distance [m], infinite for nothing; |cosine| to the normal; surface; reflectance."""
+    """The first hit of each of R rays."""
 
-    distance: np.ndarray
-    cosine: np.ndarray
-    surface: np.ndarray
-    reflectance: np.ndarray
+    distance: np.ndarray  # (R,) [m]; infinite for a ray that hits nothing
+    cosine: np.ndarray  # (R,) absolute cosine of the angle between ray and surface normal
+    surface: np.ndarray  # (R,) numbers of Surface
+    reflectance: np.ndarray  # (R,)
 
-    def only(self, rays: np.ndarray) -> "Hits":
-        """Those of some rays, bool (R,)."""
+    def select(self, rays: np.ndarray) -> "Hits":
+        """The hits of the rays in a mask (R,)."""
         return Hits(*(values[rays] for values in self))
 
 
 class _Solid:
-    """A mesh in the world frame, ready to be met by rays."""
+    """A mesh in the world frame, prepared for ray casting."""
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
         self.caster = caster(mesh.vertices, mesh.triangles)
 
-    def meet(self, rays: np.ndarray) -> Hits:
+    def cast(self, rays: np.ndarray) -> Hits:
         hits = self.caster.cast_rays(to_tensor(rays), nthreads=1)
         distance = hits["t_hit"].numpy()
         triangle = np.where(np.isfinite(distance), hits["primitive_ids"].numpy().astype(np.int64), 0)
@@ -38,7 +38,7 @@ class _Solid:
 
 
 class Caster:
-    """Casts into a scene, whose resting part is prepared once."""
+    """Casts rays into a scene. Its parts at rest are prepared only once."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
@@ -46,11 +46,11 @@ class Caster:
         self.still = _Solid(merge(scene.ground.mesh(*scene.grid), *still))
         self.moving = [thing for thing in scene.things if thing.speed]
 
-    def meet(self, time: float, rays: np.ndarray) -> Hits:
-        """What rays float32 (R, 6), origin and unit vector in the world frame, meet at a time [s]."""
-        found = self.still.meet(rays)
+    def cast(self, time: float, rays: np.ndarray) -> Hits:
+        """The hits of rays float32 (R, 6), origin and unit vector in the world frame, at a time [s]."""
+        found = self.still.cast(rays)
         if self.moving:
-            other = _Solid(merge(*(self._mesh(thing, time) for thing in self.moving))).meet(rays)
+            other = _Solid(merge(*(self._mesh(thing, time) for thing in self.moving))).cast(rays)
             nearer = other.distance < found.distance
             found = Hits(*(np.where(nearer, b, a) for a, b in zip(found, other, strict=True)))
         return found

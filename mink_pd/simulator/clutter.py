@@ -1,4 +1,4 @@
-"""Everything without a label: walls, poles, trees, bushes, and things easily mistaken for an object."""
+"""Everything without a label: walls, poles, trees, bushes, and things that resemble labelled objects."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from mink_pd.simulator.mesh import Mesh, Surface, blob, box, column, merge
 
 
 def facade(rng: Rng) -> Mesh:
-    """A house front, 8 to 24 m long; sits with its middle on the origin."""
+    """A house front, 8 to 24 m long, centred on the origin."""
     half, height, colour = rng.uniform(4, 12), rng.uniform(3.5, 10), rng.uniform(0.2, 0.45)
     parts = [box((-half, -0.3, -1.0), (half, 0.3, height), colour)]
     for x in range(int(-half) + 2, int(half) - 1, 3):  # windows
@@ -19,7 +19,7 @@ def facade(rng: Rng) -> Mesh:
 
 
 def thicket(rng: Rng) -> Mesh:
-    """A row of shrubs and low trees, 8 to 16 m long, where there is no house."""
+    """A row of shrubs and low trees, 8 to 16 m long; it takes the place of a house."""
     half = rng.uniform(4, 8)
     parts = []
     for x in np.arange(-half + 1, half, 2.0):
@@ -42,14 +42,14 @@ def hedge(rng: Rng) -> Mesh:
 
 
 def bush(rng: Rng) -> Mesh:
-    """A bush, from as slim as a person to as wide as a car."""
+    """A bush between a person's and a car's width."""
     width, height = rng.uniform(0.25, 1.1), rng.uniform(0.35, 0.95)
     radii = (width * rng.uniform(0.8, 1.6), width, height)
     return blob((0.0, 0.0, height * 0.85), radii, rng.uniform(0.2, 0.4), Surface.FOLIAGE, 0.2, rng)
 
 
 def tree(rng: Rng) -> Mesh:
-    """Trunk and crown; the lowest branches may hang as low as a person's head."""
+    """A tree of trunk and crown. Its lowest branches may reach down to a person's head."""
     radius, clear, crown = rng.uniform(0.1, 0.3), rng.uniform(1.2, 3.0), rng.uniform(1.0, 2.8)
     trunk = column([-0.4, 0.2, clear + 0.6], [(radius * 1.3,) * 2, (radius,) * 2, (radius * 0.8,) * 2], 0.25, 7)
     leaves = blob(
@@ -75,7 +75,7 @@ def stump(rng: Rng) -> Mesh:
 
 
 def pole(rng: Rng) -> Mesh:
-    """A lamp post or a sign post with its retroreflecting sign."""
+    """A lamp post, or a signpost with a retroreflective sign."""
     radius, height = rng.uniform(0.04, 0.12), rng.uniform(2.2, 7)
     post = column([-0.3, height], [(radius,) * 2, (radius * 0.8,) * 2], rng.uniform(0.2, 0.6), 6)
     if rng.random() < 0.4:
@@ -85,7 +85,7 @@ def pole(rng: Rng) -> Mesh:
 
 
 def cabinet(rng: Rng) -> Mesh:
-    """A switch box, parcel box, bin or ticket machine: as large as a person."""
+    """A switch box, parcel locker, bin or ticket machine of a person's size."""
     return box(
         (-rng.uniform(0.2, 0.5), -rng.uniform(0.2, 0.5), -0.2),
         (rng.uniform(0.2, 0.4), rng.uniform(0.2, 0.4), rng.uniform(1.0, 1.9)),
@@ -116,7 +116,7 @@ def skip(rng: Rng) -> Mesh:
             rng.uniform(0.08, 0.5),
         )
     ]
-    if rng.random() < 0.5:  # a load on top, where a car has its cabin
+    if rng.random() < 0.5:  # a load on top resembles the cabin of a car
         parts.append(
             box(
                 (-half * 0.6, -0.6, 0.6),
@@ -132,7 +132,7 @@ def parked_bicycle(rng: Rng) -> Mesh:
     return merge(*bicycle(rng))
 
 
-# Kind -> builder and share of the pieces.
+# Kind -> builder, and its share of all clutter.
 SMALL: dict[str, tuple[Callable[[Rng], Mesh], float]] = {
     "bush": (bush, 0.16),
     "tree": (tree, 0.22),

@@ -15,15 +15,15 @@ from mink_pd.simulator.street import LANE_SPEEDS, drive_region, random_scene
 DATE, DRIVE = "2011_09_26", "0001"
 PERIOD = 0.1  # between scans [s]
 SPEED = LANE_SPEEDS[0]  # of the car [m/s]
-EARTH_RADIUS = 6378137.0  # [m], as pykitti has it
+EARTH_RADIUS = 6378137.0  # [m], the value in pykitti
 START = (49.0, 8.43)  # latitude, longitude of the first pose [degrees]
 ORIGIN_TIME = datetime(2011, 9, 26, 13, 2, 25)
 
 
 def write_drive(base: Path, seed: int, count: int) -> Iterator[Path]:
-    """Write ``count`` full scans of a car driving through one street; yields each scan's file.
+    """Write ``count`` full scans of a car that drives through one street; yields each scan's file.
 
-    ``pykitti.raw(base, DATE, DRIVE)`` loads it. There are no images; the cameras' time stamps are there.
+    ``pykitti.raw(base, DATE, DRIVE)`` loads the drive. It has the cameras' time stamps, but no images.
     """
     rng = frame_rng(seed, 0, stream=1)
     scene = random_scene(rng, drive_region(SPEED * PERIOD * count))
@@ -53,7 +53,7 @@ def _write_stamps(folder: Path, count: int) -> None:
 
 
 def velo_pose(scene: Scene, pose: tuple[float, float, float]) -> np.ndarray:
-    """(4, 4) LiDAR -> world, for the car at x, y, yaw."""
+    """Transform (4, 4) from the LiDAR frame to the world frame for the car at x, y, yaw."""
     matrix = np.eye(4)
     cos, sin = np.cos(pose[2]), np.sin(pose[2])
     matrix[:2, :2] = [[cos, -sin], [sin, cos]]
@@ -62,13 +62,13 @@ def velo_pose(scene: Scene, pose: tuple[float, float, float]) -> np.ndarray:
 
 
 def oxts_packet(pose: np.ndarray) -> str:
-    """The line of 30 numbers that the inertial unit writes when the LiDAR is at ``pose`` (4, 4).
+    """The inertial unit's line of 30 numbers when the LiDAR is at ``pose`` (4, 4).
 
-    Latitude and longitude are the Mercator projection, inverted, that KITTI's development kit uses.
+    Latitude and longitude invert the Mercator projection of KITTI's development kit.
     """
     velo_from_imu = np.eye(4)
     velo_from_imu[:3] = IMU_TO_VELO
-    imu = pose @ velo_from_imu  # world east, north, up
+    imu = pose @ velo_from_imu  # pose in the world frame: east, north, up
     scale = np.cos(np.radians(START[0]))
     x, y, z = imu[:3, 3]
     x0 = scale * EARTH_RADIUS * np.radians(START[1])
@@ -83,20 +83,24 @@ def oxts_packet(pose: np.ndarray) -> str:
 
 
 def _pose(scene: Scene, time: float) -> tuple[float, float, float]:
-    """Where the car is: it follows its lane. World frame = LiDAR frame at time 0, on the ground."""
+    """Pose x, y, yaw of the car, which follows its lane. The world frame is the LiDAR frame at time 0, moved to the
+    ground."""
     road = scene.ground.road
     x, y, heading = road.at(SPEED * time, 0.0)
     return x, y, heading
 
 
 def stop_collisions(scene: Scene, poses: Mapping[float, tuple[float, float, float]]) -> None:
-    """Stop every actor that would run into another, or into the car, at some time: time [s] -> the car's x, y, yaw."""
+    """Stop every actor that would collide with another actor or with the car.
+
+    poses: time [s] -> x, y, yaw of the car; these times are checked.
+    """
     while True:
         stopped = False
         for time, ego in poses.items():
             taken = Footprints(gap=0.05)
             taken.take(ego[0], ego[1], 4.6, 2.0, ego[2])
-            order = sorted(scene.things, key=lambda thing: thing.speed > 0)  # the parked ones stand firm
+            order = sorted(scene.things, key=lambda thing: thing.speed > 0)  # parked things come first and stay
             for thing in order:
                 x, y, yaw = thing.at(time)
                 if not taken.take(x, y, *thing.size[:2], yaw) and thing.speed:

@@ -1,4 +1,4 @@
-"""The ground: a slope, long undulations, small unevenness; and the road that lies on it."""
+"""The ground with its slope, long undulations and small bumps, and the road on it."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class Road:
     curvature: float  # [1/m]
 
     def at(self, s: float, n: float) -> tuple[float, float, float]:
-        """x, y and heading of the place s along the road, n to its left."""
+        """x, y and heading at s along the road and n to its left."""
         turned = self.curvature * s
         chord = s * np.sinc(turned / 2 / np.pi)  # arc -> chord, also at curvature 0
         direction = self.heading + turned / 2
@@ -26,7 +26,8 @@ class Road:
         return float(x), float(y), float(heading)
 
     def across(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """How far left of the road's middle places are [m], same shape; to a few percent within 100 m."""
+        """Distances [m] of points x, y of any shape to the left of the road's middle, accurate to a few percent within
+        100 m."""
         cos, sin = np.cos(self.heading), np.sin(self.heading)
         s, n = x * cos + y * sin, y * cos - x * sin
         return n - self.curvature * s**2 / 2
@@ -34,24 +35,24 @@ class Road:
 
 @dataclass
 class Ground:
-    """Height field: slope (2,) and W waves: vectors (W, 2) [rad/m], amplitudes (W,) [m], phases (W,)."""
+    """A height field: a slope and W waves."""
 
-    slope: np.ndarray
-    vectors: np.ndarray
-    amplitudes: np.ndarray
-    phases: np.ndarray
+    slope: np.ndarray  # (2,) along x and y
+    vectors: np.ndarray  # (W, 2) wave vectors [rad/m]
+    amplitudes: np.ndarray  # (W,) [m]
+    phases: np.ndarray  # (W,) [rad]
     road: Road
-    road_edges: tuple[float, float]  # right, left [m across]
-    reflectance: tuple[float, float]  # of the road and beside it
+    road_edges: tuple[float, float]  # right and left edge [m to the left of the road's middle]
+    reflectance: tuple[float, float]  # of the road, and of the ground beside it
 
     def height(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Height [m] at places of any shape; 0 at the origin."""
+        """Heights [m] at points x, y of any shape; 0 at the origin."""
         places = np.stack([x, y], -1)
         waves = np.sin(places @ self.vectors.T + self.phases) - np.sin(self.phases)
         return places @ self.slope + waves @ self.amplitudes
 
     def mesh(self, x: np.ndarray, y: np.ndarray) -> Mesh:
-        """The height field as triangles over the grid x (I,) times y (J,)."""
+        """The height field as triangles over the grid of x (I,) and y (J,)."""
         grid = np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)
         vertices = np.column_stack([grid, self.height(grid[:, 0], grid[:, 1])])
         index = np.arange(len(grid)).reshape(len(x), len(y))

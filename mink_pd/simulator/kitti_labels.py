@@ -1,4 +1,4 @@
-"""KITTI labels of a simulated scan, by the object benchmark's rules."""
+"""KITTI labels of a simulated scan, according to the rules of the object benchmark."""
 
 import numpy as np
 
@@ -9,10 +9,10 @@ from mink_pd.simulator.moving_scene import Snapshot
 from mink_pd.simulator.rig import IMAGE_SIZE, calibration
 from mink_pd.simulator.sensor import Scan
 
-# Share of the rays towards an object that reach it, from which it counts as fully visible, partly occluded,
-# largely occluded; below the last: unknown (3).
+# Smallest share of the rays towards an object that must reach it to count as fully visible, partly occluded, and
+# largely occluded. Below the last it is unknown (3).
 VISIBLE = (0.8, 0.4, 0.1)
-# An object this far with this few points is a DontCare region: it is seen, but nobody could box it.
+# Beyond this distance, an object with fewer points becomes a DontCare region: an annotator could see but not box it.
 FAR, FEW_POINTS = 25.0, 5
 MAX_TRUNCATION = 0.95
 
@@ -20,8 +20,8 @@ MAX_TRUNCATION = 0.95
 def make_labels(snapshot: Snapshot, scan: Scan) -> Objects:
     """The label file of a scan: objects with a point inside the image, nearest first, then DontCare regions.
 
-    2D boxes hold the projected corners, cut at the image's border; truncation is the share of the whole 2D
-    box that lies outside: both agree with the label files of real frames. Occlusion follows VISIBLE.
+    A 2D box encloses the projected corners and is clipped at the image's border. Truncation is the share of the
+    unclipped 2D box outside the image. Both agree with the label files of real frames. Occlusion follows VISIBLE.
     """
     points = np.bincount(scan.owner[scan.owner >= 0], minlength=len(snapshot.boxes))
     rows = np.flatnonzero(snapshot.labelled & (points > 0))
@@ -45,8 +45,8 @@ def make_labels(snapshot: Snapshot, scan: Scan) -> Objects:
 
 
 def image_boxes(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """2D boxes (B, 4) [px] of boxes (B, 7), and the share of each that the image's border cuts off, (B,)."""
-    whole = np.nan_to_num(project_boxes(boxes, calibration()))  # all behind the camera: an empty box
+    """2D boxes (B, 4) [px] of boxes (B, 7), and the share (B,) of each that lies outside the image."""
+    whole = np.nan_to_num(project_boxes(boxes, calibration()))  # a box entirely behind the camera becomes empty
     cut = clip_boxes(whole, IMAGE_SIZE)
     area = (whole[:, 2] - whole[:, 0]) * (whole[:, 3] - whole[:, 1])
     inside = (cut[:, 2] - cut[:, 0]) * (cut[:, 3] - cut[:, 1])
@@ -54,7 +54,7 @@ def image_boxes(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def occlusion(reached: np.ndarray, possible: np.ndarray) -> np.ndarray:
-    """KITTI's occlusion level (B,) from the rays that reached each object and those that would have."""
+    """KITTI's occlusion levels (B,) from the rays that reached each object, and those that would without occlusion."""
     visible = reached / np.maximum(possible, 1)
     return np.searchsorted(-np.array(VISIBLE), -visible, side="left").astype(np.int64)
 

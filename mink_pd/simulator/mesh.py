@@ -1,4 +1,4 @@
-"""Triangle meshes with a surface per triangle, and the few solids that everything is built from."""
+"""Triangle meshes with a surface type per triangle, and the basic solids."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -11,7 +11,7 @@ from mink_pd.simulator.draws import Rng
 
 
 class Surface(IntEnum):
-    """How a surface answers a laser pulse; the numbers are ``sensor.RESPONSES``."""
+    """Types of surfaces; ``sensor.RESPONSES`` says how each reflects a laser pulse."""
 
     MATT = 0
     PAINT = 1
@@ -22,26 +22,26 @@ class Surface(IntEnum):
 
 @dataclass
 class Mesh:
-    """vertices float64 (V, 3) [m]; triangles int64 (T, 3); surface int8 (T,); reflectance float32 (T,)."""
+    """V vertices and T triangles."""
 
-    vertices: np.ndarray
-    triangles: np.ndarray
-    surface: np.ndarray
-    reflectance: np.ndarray
+    vertices: np.ndarray  # (V, 3) float64 [m]
+    triangles: np.ndarray  # (T, 3) int64, rows of vertices
+    surface: np.ndarray  # (T,) int8, numbers of Surface
+    reflectance: np.ndarray  # (T,) float32
 
     def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0, yaw: float = 0.0) -> "Mesh":
-        """The mesh turned about its own z axis, then shifted."""
-        return Mesh(place(self.vertices, x, y, z, yaw), self.triangles, self.surface, self.reflectance)
+        """The mesh rotated about its own z axis, then shifted."""
+        return Mesh(transform(self.vertices, x, y, z, yaw), self.triangles, self.surface, self.reflectance)
 
     def fitted(self, length: float, width: float, height: float) -> "Mesh":
-        """The mesh stretched to this size, its bounding box centred over the origin and standing on z = 0."""
+        """The mesh scaled to this size, with its bounding box centred over the origin and standing on z = 0."""
         low, high = self.vertices.min(0), self.vertices.max(0)
         unit = (self.vertices - low) / (high - low) - (0.5, 0.5, 0.0)
         return Mesh(unit * (length, width, height), self.triangles, self.surface, self.reflectance)
 
 
-def place(vertices: np.ndarray, x: float, y: float, z: float, yaw: float) -> np.ndarray:
-    """(V, 3) turned about the z axis, then shifted."""
+def transform(vertices: np.ndarray, x: float, y: float, z: float, yaw: float) -> np.ndarray:
+    """Vertices (V, 3) rotated about the z axis, then shifted."""
     cos, sin = np.cos(yaw), np.sin(yaw)
     return vertices @ np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]]) + (x, y, z)
 
@@ -58,14 +58,14 @@ def merge(*meshes: Mesh) -> Mesh:
 
 
 def loft(rings: np.ndarray, surface: Surface, reflectance: float) -> Mesh:
-    """A closed solid through rings of corners: rings (S, K, 3), K corners each, with a lid at both ends."""
+    """A closed solid through S rings of K corners, rings (S, K, 3), with a lid at both ends."""
     triangles = _loft_triangles(*rings.shape[:2])
     return _plain(rings.reshape(-1, 3), triangles, surface, reflectance)
 
 
 @lru_cache(maxsize=64)
 def _loft_triangles(count: int, corners: int) -> np.ndarray:
-    """int64 (T, 3): the sides between ``count`` rings of ``corners`` corners, and the two lids."""
+    """Triangles int64 (T, 3) of the sides between ``count`` rings of ``corners`` corners, and of the two lids."""
     ring, corner = np.divmod(np.arange((count - 1) * corners), corners)
     a, b = ring * corners + corner, ring * corners + (corner + 1) % corners
     c, d = a + corners, b + corners
@@ -99,7 +99,7 @@ def frustum(
     reflectance: float,
     surface: Surface = Surface.MATT,
 ) -> Mesh:
-    """A solid between two rectangles (x from, x to, y from, y to), one at z = low, one at z = high."""
+    """A solid between two rectangles (lower x, upper x, lower y, upper y), one at z = low and one at z = high."""
     rings = [
         [(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)] for (x0, x1, y0, y1), z in ((bottom, low), (top, high))
     ]
@@ -114,10 +114,10 @@ def tube(
     sides: int = 6,
     surface: Surface = Surface.MATT,
 ) -> Mesh:
-    """A straight, tapering tube: a limb, a bar, a wheel (short and wide)."""
+    """A straight, tapering tube, for limbs, bars and, short and wide, wheels."""
     x, y, z = (b - a for a, b in zip(start, end, strict=True))
     flat, length = hypot(x, y), hypot(x, y, z)
-    # Two directions across the tube: one level, one at right angles to it and to the axis.
+    # Two directions across the tube: one horizontal, one perpendicular to it and to the axis.
     u = np.array([-y / flat, x / flat, 0.0] if flat > 1e-9 else [1.0, 0.0, 0.0])
     v = np.array([-x * z / flat, -y * z / flat, flat] if flat > 1e-9 else [0.0, length, 0.0]) / length
     around = _circle(sides) @ np.array([u, v])  # (K, 3)
@@ -132,7 +132,7 @@ def column(
     sides: int = 8,
     surface: Surface = Surface.MATT,
 ) -> Mesh:
-    """Ellipses (radius along x, along y) stacked on the z axis: a torso, a head, a trunk."""
+    """Ellipses (radii along x and y) stacked on the z axis, for torsos, heads and trunks."""
     circle = _circle(sides)
     rings = np.empty((len(heights), sides, 3))
     rings[..., :2] = circle * np.asarray(radii)[:, None, :]  # (S, K, 2)
@@ -149,7 +149,7 @@ def blob(
     rng: Rng | None = None,
     sides: int = 8,
 ) -> Mesh:
-    """An ellipsoid, its surface roughened by a share of its radius: a head, a bush, a crown."""
+    """An ellipsoid with a rough surface, for heads, bushes and crowns; the roughness is a share of the radius."""
     polar = np.linspace(0.1, np.pi - 0.1, max(sides - 2, 4))
     mesh = column(list(-np.cos(polar)), [(s, s) for s in np.sin(polar)], reflectance, sides, surface)
     if rng is not None:
@@ -159,7 +159,7 @@ def blob(
 
 
 def hoop(centre: tuple[float, float, float], radius: float, thickness: float, reflectance: float) -> Mesh:
-    """An upright ring in the x-z plane: the wheel of a bicycle, open between the spokes."""
+    """An upright ring in the x-z plane, for the wheels of bicycles, which let rays through between the spokes."""
     sides = 12
     circle = _circle(sides)
     outer, inner = circle * radius, circle * (radius - 2 * thickness)

@@ -1,4 +1,4 @@
-"""A street scene: the ground, what stands on it, and where everything is at a given time."""
+"""A street scene: the ground, the things on it, and their poses over time."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -6,58 +6,50 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mink_pd.simulator.ground import Ground
-from mink_pd.simulator.mesh import Mesh, merge, place
+from mink_pd.simulator.mesh import Mesh, merge, transform
 from mink_pd.simulator.rig import HDL64E
 
 
 @dataclass
 class Thing:
-    """One solid in the scene.
+    """One solid in the scene."""
 
-    name: a KITTI class, or the kind of clutter. mesh: in its own frame (faces +x, stands on z = 0).
-    size: l, w, h of its label or footprint [m]. x, y, yaw: its pose at time 0. speed: ahead [m/s].
-    """
-
-    name: str
-    mesh: Mesh
-    size: tuple[float, float, float]
-    x: float
+    name: str  # a class, or the kind of clutter
+    mesh: Mesh  # in its own frame: faces +x, stands on z = 0
+    size: tuple[float, float, float]  # l, w, h of its label or footprint [m]
+    x: float  # x, y, yaw: pose at time 0
     y: float
     yaw: float
-    speed: float = 0.0
+    speed: float = 0.0  # straight ahead [m/s]
     labelled: bool = False
 
     def at(self, time: float) -> tuple[float, float, float]:
         """x, y, yaw at a time [s]."""
-        way = self.speed * time
-        return self.x + way * np.cos(self.yaw), self.y + way * np.sin(self.yaw), self.yaw
+        distance = self.speed * time
+        return self.x + distance * np.cos(self.yaw), self.y + distance * np.sin(self.yaw), self.yaw
 
 
 @dataclass
 class Snapshot:
-    """The scene at one time, as one mesh in the LiDAR frame.
-
-    owner int64 (T,): the row of the thing a triangle belongs to, -1 for the ground.
-    boxes float64 (N, 7): the upright box of every thing, row i for thing i.
-    """
+    """The scene at one time, as one mesh in the LiDAR frame."""
 
     mesh: Mesh
-    owner: np.ndarray
-    boxes: np.ndarray
-    names: np.ndarray
-    labelled: np.ndarray
+    owner: np.ndarray  # (T,) int64, the number of each triangle's thing; -1: ground
+    boxes: np.ndarray  # (N, 7) float64, the upright box of each thing
+    names: np.ndarray  # (N,)
+    labelled: np.ndarray  # (N,) bool
 
 
 @dataclass
 class Scene:
-    """Ground and things; all in one world frame whose origin is the ground under the LiDAR at time 0."""
+    """Ground and things in one world frame. Its origin is the ground below the LiDAR at time 0."""
 
     ground: Ground
     grid: tuple[np.ndarray, np.ndarray]  # x (I,), y (J,) of the ground's mesh [m]
     things: list[Thing] = field(default_factory=list)
 
     def snapshot(self, time: float = 0.0, pose: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Snapshot:
-        """The scene seen from the LiDAR above pose x, y, yaw; things rest on the ground."""
+        """The scene in the frame of a LiDAR on a car at x, y, yaw. Things stand on the ground."""
         meshes, boxes = [self.ground.mesh(*self.grid)], np.empty((len(self.things), 7))
         poses = np.array([thing.at(time) for thing in self.things]).reshape(-1, 3)
         heights = self.ground.height(poses[:, 0], poses[:, 1])
@@ -67,31 +59,31 @@ class Scene:
         owner = np.repeat(np.arange(-1, len(self.things)), [len(mesh.triangles) for mesh in meshes])
         world = merge(*meshes)
         sensor = (pose[0], pose[1], self.sensor_height(pose))
-        local = replace(world, vertices=place(world.vertices - sensor, 0, 0, 0, -pose[2]))
-        boxes[:, :3] = place(boxes[:, :3] - sensor, 0, 0, 0, -pose[2])
+        local = replace(world, vertices=transform(world.vertices - sensor, 0, 0, 0, -pose[2]))
+        boxes[:, :3] = transform(boxes[:, :3] - sensor, 0, 0, 0, -pose[2])
         boxes[:, 6] -= pose[2]
         names = np.array([thing.name for thing in self.things], dtype="<U16")
         labelled = np.array([thing.labelled for thing in self.things], dtype=bool)
         return Snapshot(local, owner, boxes, names, labelled)
 
     def sensor_height(self, pose: tuple[float, float, float]) -> float:
-        """Height of KITTI's LiDAR above the world's origin when the car stands at x, y, yaw [m]."""
+        """Height [m] of KITTI's LiDAR above the world's origin when the car is at x, y, yaw."""
         return float(self.ground.height(np.array(pose[0]), np.array(pose[1]))) + HDL64E.height
 
 
-_SIGNS = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])  # of a rectangle's corners, in turn
+_SIGNS = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])  # of a rectangle's corners, counter-clockwise
 
 
 class Footprints:
-    """The rectangles taken so far, seen from above; a new one may come no nearer than ``gap`` [m]."""
+    """Occupied rectangles in the ground plane. Each keeps a distance of ``gap`` [m] to the others."""
 
     def __init__(self, gap: float = 0.2) -> None:
         self.gap = gap
         self._corners: list[np.ndarray] = []
-        self._circles: list[tuple[float, float, float]] = []  # x, y, radius around each
+        self._circles: list[tuple[float, float, float]] = []  # x, y, radius of each one's circumcircle
 
     def take(self, x: float, y: float, length: float, width: float, yaw: float) -> bool:
-        """Take the rectangle if it is free; whether it was."""
+        """Occupy the rectangle if it is free, and return whether it was."""
         half = (length + self.gap) / 2, (width + self.gap) / 2
         cos, sin = math.cos(yaw), math.sin(yaw)
         corners = _SIGNS @ np.array([[half[0] * cos, half[0] * sin], [-half[1] * sin, half[1] * cos]]) + (
@@ -109,7 +101,7 @@ class Footprints:
 
 
 def overlap(one: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Whether a rectangle (4, 2) overlaps rectangles (R, 4, 2): bool (R,), by the separating axis theorem."""
+    """Mask (R,) of the rectangles (R, 4, 2) that a rectangle (4, 2) overlaps, by the separating axis theorem."""
     axes = np.concatenate([np.broadcast_to(_axes(one[None]), (len(others), 2, 2)), _axes(others)], 1)  # (R, 4, 2)
     a = axes @ one.T  # (R, 4 axes, 4 corners)
     b = axes @ others.transpose(0, 2, 1)

@@ -1,6 +1,6 @@
 """Simulated drives of any sensor: MCAP recordings, and some of their scans as labelled clouds.
 
-Each drive goes through a town of its own, whose things belong to the classes of nuScenes.
+Each drive goes through its own town with objects of nuScenes' classes.
 """
 
 from collections import Counter
@@ -24,64 +24,61 @@ from mink_pd.simulator.drive import stop_collisions
 from mink_pd.simulator.nuscenes.bodies import BODIES
 from mink_pd.simulator.nuscenes.town import Town, random_town
 from mink_pd.simulator.sensor import cast_by, echo, turned
-from mink_pd.simulator.write import each, whole_data_set
+from mink_pd.simulator.write import map_processes, new_data_set
 
-VERSION = 1  # raise it whenever the same seed would give other bytes
-POINTS, LABELS, FRAME = "/points", "/labels", "lidar"  # topics, and the clouds' frame of reference
+VERSION = 1  # to be raised whenever the same seed gives other bytes
+POINTS, LABELS, FRAME = "/points", "/labels", "lidar"  # topics, and the frame_id of the clouds
 COLUMNS = ("x", "y", "z", "intensity", "ring")  # of a .bin file
-START = 1_750_000_000_000_000_000  # of the first drive [ns]
-BETWEEN_DRIVES = 3_600_000_000_000  # [ns]
-_STREAM = 3  # of random numbers; other simulated data have others
+START = 1_750_000_000_000_000_000  # time stamp of the first drive [ns]
+BETWEEN_DRIVES = 3_600_000_000_000  # time from one drive's start to the next [ns]
+_STREAM = 3  # number of the random stream; other simulated data use others
 
 
 @dataclass(frozen=True)
 class DriveSettings:
-    """Everything that simulated drives depend on.
-
-    classes: (name, body of nuScenes' simulator), such as ("Lorry", "truck"); several bodies may share a name, and what
-    is not listed stays unlabelled. scans: of each drive. every: each so-manieth scan is written as a labelled cloud.
-    val: the last so many drives are in the val split. sensor: as in its file.
-    """
+    """Everything that simulated drives depend on."""
 
     sensor: SensorConfig
+    # (name, body of nuScenes' simulator), e.g. ("Lorry", "truck"). Several bodies may share a name. Other bodies get no
+    # labels.
     classes: tuple[tuple[str, str], ...]
     drives: int = 10
-    scans: int = 50
-    every: int = 5
-    val: int = 2
+    scans: int = 50  # per drive
+    every: int = 5  # every Nth scan becomes a labelled cloud
+    val: int = 2  # number of drives at the end that make up the val split
     seed: int = 0
     version: int = VERSION
 
 
 class Turn(NamedTuple):
-    """points float32 (P, 4), ring float32 (P,), boxes float64 (B, 7) that hold a point and their names (B,)."""
+    """One scan with the labels of objects that have a point."""
 
-    points: np.ndarray
-    ring: np.ndarray
-    boxes: np.ndarray
-    names: np.ndarray
+    points: np.ndarray  # (P, 4) float32
+    ring: np.ndarray  # (P,) float32
+    boxes: np.ndarray  # (B, 7) float64
+    names: np.ndarray  # (B,)
 
 
 @dataclass
 class DriveSummary:
-    """What the labelled clouds of one drive hold: points, and objects by class."""
+    """The content of one drive's labelled clouds."""
 
     points: int
-    objects: Counter
+    objects: Counter  # by class
 
 
 def parse_classes(words: list[str]) -> tuple[tuple[str, str], ...]:
-    """``car`` or ``Lorry=truck``: the classes of :class:`DriveSettings`. Raises ConfigError."""
+    """The classes of :class:`DriveSettings` from words such as ``car`` and ``Lorry=truck``. Raises ConfigError."""
     pairs = [(name, body or name) for name, _, body in (word.partition("=") for word in words)]
     for name, body in pairs:
         if body not in BODIES:
-            raise ConfigError(f"--classes: '{body}' is no body of the simulator; choose from {', '.join(BODIES)}")
+            raise ConfigError(f"--classes: the simulator has no body '{body}'; choose from {', '.join(BODIES)}")
         if not name or any(character.isspace() for character in name):
-            raise ConfigError(f"--classes: '{name}' is no class name; write NAME or NAME=BODY, without spaces")
+            raise ConfigError(f"--classes: '{name}' is not a class name; write NAME or NAME=BODY, without spaces")
     bodies = [body for _, body in pairs]
     twice = next((body for body in bodies if bodies.count(body) > 1), None)
     if twice is not None:
-        raise ConfigError(f"--classes: '{twice}' belongs to two classes; list it once")
+        raise ConfigError(f"--classes: '{twice}' is listed twice; a body belongs to one class")
     return tuple(pairs)
 
 
@@ -94,14 +91,15 @@ def simulate_drives(
 ) -> list[DriveSummary] | None:
     """Write ``drives/NNN.mcap``, and labelled clouds in the layout of ``data.kind: clouds``, to the folder ``out``.
 
-    Whole or not at all; None if it is there already. ``advance`` is called after each drive. Raises DataError when
-    ``out`` cannot be written or holds something else.
+    The folder is written completely or not at all; returns None if it exists already.
+    advance: called after each drive.
+    Raises DataError if ``out`` cannot be written or holds something else.
     """
     record = asdict(settings) | {
         "sensor": settings.sensor.model_dump(by_alias=True),
         "classes": [list(pair) for pair in settings.classes],
     }
-    with whole_data_set(out, record, force) as root:
+    with new_data_set(out, record, force) as root:
         if root is None:
             return None
         for folder in ("drives", "points", "labels", "splits"):
@@ -114,11 +112,7 @@ def simulate_drives(
             names = [f"{name}\n" for drive in part for name in labelled_names(settings, drive)]
             (root / "splits" / f"{split}.txt").write_text("".join(names))
         (root / "dataset.yaml").write_text(yaml.safe_dump(_description(settings), sort_keys=False))
-        summaries = []
-        for summary in each(partial(_write_drive, root, settings), numbers, workers):
-            summaries.append(summary)
-            advance()
-    return summaries
+        return map_processes(partial(_write_drive, root, settings), numbers, workers, advance)
 
 
 def labelled_names(settings: DriveSettings, drive: int) -> list[str]:
@@ -127,7 +121,7 @@ def labelled_names(settings: DriveSettings, drive: int) -> list[str]:
 
 
 def drive_turns(settings: DriveSettings, drive: int) -> Iterator[Turn]:
-    """The scans of one drive; depends on the settings and its number alone."""
+    """The scans of one drive. They depend only on the settings and the drive's number."""
     rng, period = frame_rng(settings.seed, drive, stream=_STREAM), 1 / settings.sensor.rate
     town = random_town(rng, settings.scans * period)
     times = [scan * period for scan in range(settings.scans)]
@@ -150,22 +144,22 @@ class _Lidar:
         self.names = np.array([name_of[thing.name] for thing in self.labelled], dtype=object)
 
     def turn(self, time: float, rng: Rng) -> Turn:
-        """One turn, which takes no time."""
+        """One turn of the sensor, simulated as instantaneous."""
         x, y, yaw = self.town.ego(time)
         above = np.array([x, y, self._ground(x, y) + self.sensor.height])
         origin = self.rays[:, :3]
         direction = turned(self.rays[:, 3:], rng.uniform(0, np.radians(self.sensor.azimuth_step)))
         world = np.concatenate([origin + above, turned(direction, yaw)], 1).astype(np.float32)  # (R, 6)
-        found = self.caster.meet(time, world)
+        found = self.caster.cast(time, world)
         hit = found.distance < self.sensor.range
-        measured, intensity, kept = echo(rng, *found.only(hit), self.sensor)
+        measured, intensity, kept = echo(rng, *found.select(hit), self.sensor)
         points = np.column_stack([origin[hit] + direction[hit] * measured[:, None], intensity])[kept].astype(np.float32)
         boxes = self._boxes(time, above, yaw)
         seen = np.bincount(pairs_in_boxes(points[:, :3], boxes)[0], minlength=len(boxes)) > 0
         return Turn(points, self.ring[hit][kept], boxes[seen], self.names[seen])
 
     def _boxes(self, time: float, above: np.ndarray, yaw: float) -> np.ndarray:
-        """(N, 7) box of every labelled thing in the LiDAR frame: upright, on the ground."""
+        """Upright boxes (N, 7) of all labelled things on the ground, in the LiDAR frame."""
         boxes = np.zeros((len(self.labelled), 7))
         for row, thing in enumerate(self.labelled):
             x, y, heading = thing.at(time)
@@ -179,7 +173,7 @@ class _Lidar:
 
 
 def _write_drive(root: Path, settings: DriveSettings, drive: int) -> DriveSummary:
-    """One drive's recording and its labelled clouds."""
+    """Write the recording and the labelled clouds of one drive."""
     summary = DriveSummary(0, Counter())
     labelled = set(labelled_names(settings, drive))
     with (root / "drives" / f"{drive:03d}.mcap").open("wb") as file:
@@ -199,13 +193,13 @@ def _write_drive(root: Path, settings: DriveSettings, drive: int) -> DriveSummar
 
 
 def _label_lines(turn: Turn) -> str:
-    """``x y z l w h yaw class``, a line an object."""
+    """``x y z l w h yaw class``, one line per object."""
     rows = zip(turn.boxes, turn.names, strict=True)
     return "".join(" ".join(f"{value:.4f}" for value in box) + f" {name}\n" for box, name in rows)
 
 
 def _description(settings: DriveSettings) -> dict[str, object]:
-    """dataset.yaml: what no cloud says of itself."""
+    """The content of dataset.yaml, which describes what the clouds' files do not state."""
     return {
         "columns": list(COLUMNS),
         "dtype": "float32",

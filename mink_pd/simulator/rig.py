@@ -1,4 +1,4 @@
-"""KITTI's car: its LiDAR, cameras and inertial unit, and their calibration as files give it.
+"""KITTI's car: its LiDAR, cameras and inertial unit, and the text of their calibration files.
 
 The numbers are those of a typical KITTI drive: focal length 721.5 px, a stereo baseline of 0.54 m, rotations
 of less than a degree between the LiDAR and the camera.
@@ -14,7 +14,7 @@ HDL64E = load_sensor("hdl64e")
 IMAGE_SIZE = (1242, 375)  # width, height [px]
 FOCAL, CX, CY = 721.5377, 609.5593, 172.854
 
-# Last column of P0..P3: minus the baseline times the focal length, and the residue of the rectification.
+# Last column of P0..P3: minus baseline times focal length, and the residual of the rectification.
 _LAST_COLUMNS = (
     (0.0, 0.0, 0.0),
     (-387.5744, 0.0, 0.0),
@@ -24,12 +24,12 @@ _LAST_COLUMNS = (
 
 
 def _rotation(roll: float, pitch: float, yaw: float) -> np.ndarray:
-    """(3, 3) from small angles in degrees, about x, y, z."""
+    """Rotation (3, 3) from small angles [degrees] about x, y and z."""
     return Rotation.from_euler("xyz", (roll, pitch, yaw), degrees=True).as_matrix()
 
 
 INTRINSICS = np.array([[FOCAL, 0, CX], [0, FOCAL, CY], [0, 0, 1]])
-# 4 of (3, 4): left gray, right gray, left colour, right colour
+# Four matrices (3, 4): left grey, right grey, left colour, right colour.
 PROJECTIONS: list[np.ndarray] = [np.column_stack([INTRINSICS, column]) for column in _LAST_COLUMNS]
 RECTIFY = _rotation(0.247, -0.426, -0.565)
 _AXES = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])  # x forward, z up -> z forward, y down
@@ -38,7 +38,7 @@ IMU_TO_VELO = np.column_stack([_rotation(0.849, 0.117, -0.044), (-0.80868, 0.319
 
 
 def calibration() -> Calibration:
-    """What detectors need of the rig."""
+    """The calibration that detectors need."""
     return Calibration(p2=PROJECTIONS[2], r0_rect=RECTIFY, velo_to_cam=VELO_TO_CAM)
 
 
@@ -74,7 +74,7 @@ def raw_calibration_lines() -> dict[str, str]:
 
 
 def lines(matrices: dict[str, np.ndarray]) -> str:
-    """``key: numbers`` a line, row by row, as in all of KITTI's calibration files."""
+    """Lines ``key: numbers`` with the numbers row by row, the format of all of KITTI's calibration files."""
     return "".join(
         f"{key}: {' '.join(f'{value:.12e}' for value in np.ravel(matrix))}\n" for key, matrix in matrices.items()
     )

@@ -1,4 +1,4 @@
-"""A spinning LiDAR: which rays it casts, which come back, how far and how bright they seem; KITTI's in particular."""
+"""A spinning LiDAR: its rays, and which of them return with what range and intensity; and KITTI's HDL-64E."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,49 +16,46 @@ from mink_pd.simulator.moving_scene import Snapshot
 from mink_pd.simulator.rig import HDL64E, IMAGE_SIZE, calibration
 
 AZIMUTH_STEP = np.radians(HDL64E.azimuth_step)
-MAX_RANGE = HDL64E.range  # as far as KITTI's scans reach
+MAX_RANGE = HDL64E.range  # largest range in KITTI's scans [m]
 _HEIGHTS = np.unique(HDL64E.origins())  # of the lasers above the LiDAR frame's origin [m]
 _REACH = 50.0 / MAX_RANGE  # share of the range at which a white wall gives a signal of 1
 
 
 class Response(NamedTuple):
-    """How a surface answers: exponent of the cosine of the incidence angle, relative spread of the intensity,
-    share of pulses lost at any range, mean depth to which the pulse enters before it returns [m]."""
+    """How a surface reflects pulses."""
 
-    exponent: float
-    spread: float
-    lost: float
-    depth: float
+    exponent: float  # of the cosine of the incidence angle
+    spread: float  # relative standard deviation of the intensity
+    lost: float  # share of pulses lost at any range
+    depth: float  # mean depth that a pulse enters before it returns [m]
 
 
 RESPONSES = {
     Surface.MATT: Response(0.3, 0.35, 0.01, 0.0),
-    Surface.PAINT: Response(1.5, 0.6, 0.03, 0.0),  # a mirror: little comes back at an angle
-    Surface.GLASS: Response(1.0, 0.5, 0.65, 0.3),  # most go through; some return from the seats
+    Surface.PAINT: Response(1.5, 0.6, 0.03, 0.0),  # mirror-like: little returns at an angle
+    Surface.GLASS: Response(1.0, 0.5, 0.65, 0.3),  # most pulses pass; some return from the seats
     Surface.FOLIAGE: Response(0.1, 0.9, 0.12, 0.3),
     Surface.ROAD: Response(0.05, 0.14, 0.01, 0.0),
 }
 _TABLE = np.array([RESPONSES[surface] for surface in Surface])  # (surfaces, 4)
-WEAK_SIGNAL = 0.015  # reflectance x cosine x (reach / range)^2; two in three echoes as weak as this return
+WEAK_SIGNAL = 0.015  # reflectance x cosine x (reach / range)^2; two in three echoes of this strength are registered
 
 
 @dataclass
 class Scan:
-    """points float32 (P, 4); owner int64 (P,) the thing each point lies on, -1 for the ground.
+    """The points of one turn, and how many rays reach each thing."""
 
-    reached, possible int64 (N,): the rays inside the image whose first surface is thing i, and those that
-    would have it as first surface were it alone (camera view only, else 0).
-    """
-
-    points: np.ndarray
-    owner: np.ndarray
-    reached: np.ndarray
-    possible: np.ndarray
+    points: np.ndarray  # (P, 4) float32
+    owner: np.ndarray  # (P,) int64, the number of the thing that each point lies on; -1: ground
+    reached: np.ndarray  # (N,) int64, rays inside the image that hit thing i first; 0 without camera view
+    possible: np.ndarray  # (N,) int64, rays inside the image that would hit thing i if it were alone, likewise
 
 
 def cast_by(sensor: SensorConfig) -> np.ndarray:
-    """float64 (L, A, 6) origin and unit vector of each ray of a turn that starts behind the sensor, by beam (L) and
-    azimuth (A), in the LiDAR frame. Each beam has an azimuth offset of its own."""
+    """Origin and unit vector float64 (L, A, 6) of each ray of a turn in the LiDAR frame, by beam (L) and azimuth (A).
+
+    The turn starts behind the sensor. Each beam has its own azimuth offset.
+    """
     step = np.radians(sensor.azimuth_step)
     azimuth = np.arange(0, 2 * np.pi - step / 2, step) - np.pi
     elevation = sensor.elevations()
@@ -75,26 +72,28 @@ def cast_by(sensor: SensorConfig) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def beams(camera_view: bool) -> np.ndarray:
-    """float32 (R, 6) origin and unit vector of each ray of KITTI's LiDAR, beam by beam: all, or those towards the
-    image."""
+    """Origin and unit vector float32 (R, 6) of the rays of KITTI's LiDAR, ordered by beam.
+
+    camera_view: only the rays that may hit something inside the image.
+    """
     rays = cast_by(HDL64E).reshape(-1, 6)
     if camera_view:
-        # The camera sits 0.3 m from the LiDAR, so what a ray's point projects to depends on its range. A
-        # degree is added on each side: a turn may start up to one step later.
+        # The camera is 0.3 m from the LiDAR, so the projection of a ray's point depends on its range. One degree is
+        # added on each side because a turn may start up to one step later.
         ends = [rays[:, :3] + length * rays[:, 3:] for length in (2.5, 10.0, MAX_RANGE)]
         rays = rays[np.any([in_image(turned(end, turn)) for end in ends for turn in (-0.02, 0, 0.02)], axis=0)]
     return rays.astype(np.float32)
 
 
 def in_image(points: np.ndarray) -> np.ndarray:
-    """Which points (P, 3) of the LiDAR frame the camera sees: bool (P,)."""
+    """Mask (P,) of the points (P, 3) in the LiDAR frame that the camera sees."""
     return in_camera_view(points, calibration(), IMAGE_SIZE)
 
 
 def scan(snapshot: Snapshot, rng: Rng, camera_view: bool = True) -> Scan:
-    """One turn of KITTI's LiDAR; with ``camera_view`` only the points that the camera sees."""
+    """One turn of KITTI's LiDAR. With ``camera_view`` only points that the camera sees are returned."""
     rays = beams(camera_view).copy()
-    rays[:, 3:] = turned(rays[:, 3:], rng.uniform(0, AZIMUTH_STEP))  # the turn starts anywhere
+    rays[:, 3:] = turned(rays[:, 3:], rng.uniform(0, AZIMUTH_STEP))  # random start of the turn
     mesh, count = snapshot.mesh, len(snapshot.boxes)
     hits = caster(mesh.vertices, mesh.triangles).cast_rays(to_tensor(rays), nthreads=1)
     distance = hits["t_hit"].numpy()
@@ -130,15 +129,15 @@ def echo(
     signal = brightness * cosine * (_REACH * sensor.range / distance) ** 2
     kept = rng.random(count) < (1 - lost) * (1 - np.exp(-signal / WEAK_SIGNAL))
     intensity = brightness * (1 + spread * rng.normal(0, 1, count)) + rng.normal(0, 0.02, count)
-    # The sensor reports hundredths, and nothing below its threshold.
+    # The sensor reports intensity in hundredths, and no echo below its threshold.
     intensity = np.floor(np.clip(intensity - 0.02, 0, 0.99) * 100) / 100
     return measured, intensity, kept
 
 
 def _possible(snapshot: Snapshot, rays: np.ndarray) -> np.ndarray:
-    """(N,) rays inside the image that meet each labelled thing when it stands alone.
+    """Number of rays inside the image (N,) that would hit each labelled thing if it were alone.
 
-    Each thing is lifted, with the rays towards it, to a height of its own: one cast then serves them all.
+    Each thing and the rays towards it are moved to a separate height, so that one cast serves all things.
     """
     lift = np.array([0, 0, 2.5 * MAX_RANGE])
     azimuth, elevation = np.arctan2(rays[:, 4], rays[:, 3]), np.arcsin(rays[:, 5])
@@ -162,12 +161,12 @@ def _possible(snapshot: Snapshot, rays: np.ndarray) -> np.ndarray:
 
 
 def _towards(box: np.ndarray, azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
-    """Which rays, by azimuth and elevation (R,), may meet the box (7,): bool (R,)."""
+    """Mask (R,) of the rays, given by azimuth and elevation (R,), that may hit the box (7,)."""
     eight = corners(box[None])[0]
     distance = np.hypot(eight[:, 0], eight[:, 1])
     bearing = np.arctan2(box[1], box[0])
     spread = np.abs(np.arctan2(eight[:, 1], eight[:, 0]) - bearing).max()
-    # The lasers sit above the frame's origin, the lower by less; a face may come nearer than the corners.
+    # The lasers are above the frame's origin, the lower block by less. A face may be nearer than all corners.
     cos, sin = np.cos(box[6]), np.sin(box[6])
     beside = np.abs([box[0] * cos + box[1] * sin, box[1] * cos - box[0] * sin]) - box[3:5] / 2
     reach = np.array([max(np.hypot(*np.maximum(beside, 0)), 0.5), distance.max()])
@@ -178,18 +177,18 @@ def _towards(box: np.ndarray, azimuth: np.ndarray, elevation: np.ndarray) -> np.
 
 
 def caster(vertices: np.ndarray, triangles: np.ndarray) -> o3d.t.geometry.RaycastingScene:
-    """What rays are cast against: vertices (V, 3), triangles (T, 3)."""
+    """An Open3D scene for ray casting, of vertices (V, 3) and triangles (T, 3)."""
     scene = o3d.t.geometry.RaycastingScene(nthreads=1)
     scene.add_triangles(to_tensor(vertices.astype(np.float32)), to_tensor(triangles.astype(np.uint32)))
     return scene
 
 
 def to_tensor(array: np.ndarray) -> o3d.core.Tensor:
-    """The array as Open3D takes it."""
+    """The array as an Open3D tensor."""
     return o3d.core.Tensor.from_numpy(np.ascontiguousarray(array))
 
 
 def turned(vectors: np.ndarray, angle: float) -> np.ndarray:
-    """Vectors (V, 3) turned by an angle [rad] about z."""
+    """Vectors (V, 3) rotated by an angle [rad] about z."""
     cos, sin = np.cos(angle), np.sin(angle)
     return vectors @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]], vectors.dtype)

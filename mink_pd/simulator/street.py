@@ -1,4 +1,4 @@
-"""Fills a scene: a street with its traffic, parked rows, passers-by and furniture."""
+"""Fills a scene: a street with traffic, rows of parked cars, pedestrians and street furniture."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,20 +15,16 @@ from mink_pd.simulator.moving_scene import Footprints, Scene, Thing
 
 @dataclass
 class Region:
-    """What part of the street is filled.
+    """The part of the street that is filled with things."""
 
-    start, end [m along the road]; camera_view: only what the camera can see from the origin; crowd: a factor
-    on the number of everything; path: the car drives so far along its lane [m], which stays free.
-    """
+    start: float  # [m along the road]
+    end: float  # [m along the road]
+    camera_view: bool  # whether to fill only what the camera sees from the origin
+    crowd: float = 1.0  # factor on the number of things
+    path: float = 0.0  # length of the car's way along its lane [m], which stays free
 
-    start: float
-    end: float
-    camera_view: bool
-    crowd: float = 1.0
-    path: float = 0.0
-
-    def holds(self, x: float, y: float) -> bool:
-        """Whether a place is to be filled."""
+    def contains(self, x: float, y: float) -> bool:
+        """Whether the region includes the point x, y [m]."""
         return not self.camera_view or (x > 2.5 and abs(y) < 0.88 * x + 0.5)
 
 
@@ -36,16 +32,16 @@ FRAME = Region(3.0, 72.0, camera_view=True)
 
 
 def drive_region(path: float) -> Region:
-    """All around a car that drives ``path`` metres, with a frame's density of things."""
+    """The region all around a car that drives ``path`` metres, as densely filled as a frame."""
     start, end = -50.0, path + 75.0
     return Region(start, end, camera_view=False, crowd=1.4 * (end - start) / 72, path=path)
 
 
-# Mean number of attempts a frame of each kind; about two in three find a free place in view.
+# Mean number of attempts per frame for each kind; about two in three find a free position in view.
 CARS, PEDESTRIANS, CYCLISTS, LARGE = 9.0, 6.2, 4.9, 0.9
 
 
-# [m/s], our own lane first; one speed a lane, so that nobody runs into the car ahead.
+# Speeds [m/s], our own lane first. All vehicles of a lane have one speed, so that they do not collide.
 LANE_SPEEDS = (8.0, 8.0, 9.0, 7.0)
 
 
@@ -53,13 +49,13 @@ LANE_SPEEDS = (8.0, 8.0, 9.0, 7.0)
 class Layout:
     """The street's cross-section [m to the left of the ego lane's middle]."""
 
-    lanes: tuple[tuple[float, bool], ...]  # place, and whether traffic comes towards us
+    lanes: tuple[tuple[float, bool], ...]  # position, and whether its traffic is oncoming
     parking: tuple[float, float]
     parking_across: bool  # cars stand across the road, as in a car park
     pavements: tuple[tuple[float, float], tuple[float, float]]
     verges: tuple[tuple[float, float], tuple[float, float]]  # where trees, poles and boxes stand
     walls: tuple[float, float]
-    green: float  # share of thickets in place of houses
+    green: float  # share of thickets among houses and thickets
     busy: float  # factor on pedestrians and cyclists
 
 
@@ -69,7 +65,7 @@ def random_layout(rng: Rng) -> Layout:
     lane, wide = rng.uniform(2.9, 3.6), kind in ("road", "city") and rng.random() < 0.5
     lanes: list[tuple[float, bool]] = [(0.0, False), (lane, True)]
     if kind == "residential" and rng.random() < 0.4:
-        lanes = [(0.0, False)]  # a one-way street: parked cars pass close by
+        lanes = [(0.0, False)]  # a one-way street, in which parked cars are close
     if wide:
         lanes += [(-lane, False), (2 * lane, True)]
     left, right = max(n for n, _ in lanes) + lane / 2, min(n for n, _ in lanes) - lane / 2
@@ -96,7 +92,7 @@ def random_layout(rng: Rng) -> Layout:
 
 
 def random_scene(rng: Rng, region: Region = FRAME) -> Scene:
-    """A street scene. Objects never intersect, neither each other nor the clutter."""
+    """A street scene. No object intersects another object or the clutter."""
     road = Road(heading=rng.normal(0, 0.06), curvature=rng.normal(0, 0.0025))
     layout = random_layout(rng)
     lanes = [n for n, _ in layout.lanes]
@@ -115,19 +111,19 @@ def _grid(region: Region) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Filler:
-    """Draws things and keeps those that find a free place."""
+    """Draws random things and keeps those that find a free position."""
 
     def __init__(self, rng: Rng, road: Road, layout: Layout, region: Region) -> None:
         self.rng, self.road, self.layout, self.region = rng, road, layout, region
         self.things: list[Thing] = []
         self.taken = Footprints()
         if not region.camera_view:
-            for s in np.arange(-3.0, region.path + 8.0, 4.0):  # the car's own way
+            for s in np.arange(-3.0, region.path + 8.0, 4.0):  # keeps the car's own way free
                 x, y, yaw = road.at(s, 0.0)
                 self.taken.take(x, y, 3.7, 2.4, yaw)
 
     def fill(self) -> None:
-        """Large things first: they need the most room."""
+        """Add all things, large ones first, as they need the most room."""
         self._walls()
         crowd, busy = self.region.crowd, self.layout.busy
         for _ in range(self._number(LARGE)):
@@ -155,7 +151,7 @@ class Filler:
         return int(self.rng.poisson(mean * self.region.crowd))
 
     def _along(self) -> float:
-        """A place along the road, far ones somewhat likelier than near ones as the view widens."""
+        """A random position along the road [m]. Far ones are somewhat more likely because the view widens."""
         share = self.rng.random() ** 0.85
         return float(self.region.start + (self.region.end - self.region.start) * share)
 
@@ -163,18 +159,18 @@ class Filler:
         self,
         name: str,
         size: tuple[float, float, float],
-        place: tuple[float, float, float],
+        pose: tuple[float, float, float],
         speed: float = 0.0,
     ) -> bool:
-        """Add an instance of a class if the place is free; it is built only then."""
-        x, y, yaw = place
-        if not self.region.holds(x, y) or not self.taken.take(x, y, size[0], size[1], yaw):
+        """Add an instance of a class at the pose x, y, yaw if it is free there. Only then is its mesh built."""
+        x, y, yaw = pose
+        if not self.region.contains(x, y) or not self.taken.take(x, y, size[0], size[1], yaw):
             return False
         self.things.append(Thing(name, build(self.rng, name, size), size, x, y, yaw, speed, labelled=True))
         return True
 
     def _walls(self) -> None:
-        """Houses and thickets on both sides of the street, with gaps, and at times one across its end."""
+        """Add houses and thickets with gaps on both sides of the street, and sometimes one across its end."""
         for n, turn in zip(self.layout.walls, (np.pi, 0.0), strict=True):
             s = self.region.start + self.rng.uniform(0, 4)
             while s < self.region.end:
@@ -183,7 +179,7 @@ class Filler:
                 self._wall(self.region.end + 3, n * 0.5, np.pi / 2)
 
     def _wall(self, s: float, n: float, turn: float) -> float:
-        """One piece that begins s along the road; returns its length [m]."""
+        """Add one house or thicket that begins s along the road, and return its length [m]."""
         green = self.rng.random() < self.layout.green
         mesh = thicket(self.rng) if green else facade(self.rng)
         length, depth, height = (float(v) for v in 2 * np.abs(mesh.vertices).max(0))
@@ -194,7 +190,7 @@ class Filler:
         return length
 
     def _vehicle(self, name: str) -> None:
-        """Driving, parked, or crossing the road; a second try if the place is taken."""
+        """Add a vehicle that drives, is parked or crosses the road. If the position is taken, try a second one."""
         size = draw_size(self.rng, name)
         for _ in range(3):
             s, kind = self._along(), self.rng.random()
@@ -202,17 +198,17 @@ class Filler:
                 lane = self.rng.integers(len(self.layout.lanes))
                 n, oncoming = self.layout.lanes[lane]
                 x, y, yaw = self.road.at(max(s, self.region.start + 5), n + self.rng.normal(0, 0.25))
-                place = (x, y, yaw + self.rng.normal(0, 0.04) + np.pi * oncoming)
+                pose = (x, y, yaw + self.rng.normal(0, 0.04) + np.pi * oncoming)
                 speed = LANE_SPEEDS[lane] if self.rng.random() < 0.8 else 0.0
             elif kind < 0.85:
-                place, speed = self._parked(s, int(self.rng.integers(2))), 0.0
+                pose, speed = self._parked(s, int(self.rng.integers(2))), 0.0
             else:
                 x, y, yaw = self.road.at(s, self.rng.uniform(-14, 16))
-                place, speed = (
+                pose, speed = (
                     (x, y, yaw + self.rng.choice([-1, 1]) * np.pi / 2 + self.rng.normal(0, 0.3)),
                     0.0,
                 )
-            if self._actor(name, size, place, speed):
+            if self._actor(name, size, pose, speed):
                 return
 
     def _parked(self, s: float, side: int) -> tuple[float, float, float]:
@@ -230,7 +226,7 @@ class Filler:
         return count
 
     def _group(self, count: int) -> int:
-        """People walking side by side, on a pavement, across the road, or standing about."""
+        """Add people who walk side by side on a pavement or across the road, or stand together."""
         s, kind = self._along() * 0.95, self.rng.random()
         side = self.rng.integers(2)
         n = self.rng.uniform(*self.layout.pavements[side]) if kind < 0.65 else self.rng.uniform(-10, 11)
@@ -241,12 +237,12 @@ class Filler:
             yaw += self.rng.uniform(-np.pi, np.pi)
         for member in range(count):
             gap = member * self.rng.uniform(0.8, 1.2) + self.rng.normal(0, 0.1)
-            place = (
+            pose = (
                 x - gap * np.sin(yaw) + self.rng.normal(0, 0.2),
                 y + gap * np.cos(yaw) + self.rng.normal(0, 0.2),
                 yaw + self.rng.normal(0, 0.25),
             )
-            self._actor("Pedestrian", draw_size(self.rng, "Pedestrian"), place, 1.3)
+            self._actor("Pedestrian", draw_size(self.rng, "Pedestrian"), pose, 1.3)
         return count
 
     def _cyclist(self) -> None:
@@ -262,16 +258,16 @@ class Filler:
 
     def _furniture(self, kind: str, make: Callable[[Rng], Mesh]) -> bool:
         n = self.rng.uniform(*self.layout.verges[int(self.rng.integers(2))])
-        # Nearer than traffic: what is far is hidden or of no account.
+        # Nearer than traffic, as distant furniture is hidden or hardly visible.
         share = self.rng.random() ** (1.3 if self.region.camera_view else 1.0)
         x, y, yaw = self.road.at(self.region.start + (self.region.end - self.region.start) * share, n)
-        if not self.region.holds(x, y):
+        if not self.region.contains(x, y):
             return False
         yaw += self.rng.normal(0, 0.1) if kind in ("hedge", "fence", "skip") else self.rng.uniform(0, 2 * np.pi)
         mesh = make(self.rng)
-        # The footprint is about the origin, so that it can be turned: no smaller than the mesh.
+        # The footprint is symmetric about the origin and covers the mesh, so that the thing can be rotated.
         length, width, height = (float(v) for v in 2 * np.abs(mesh.vertices).max(0))
-        if kind == "tree":  # people and cars may stand under a crown
+        if kind == "tree":  # people and cars may stand below a crown
             length = width = 0.8
         if not self.taken.take(x, y, length, width, yaw):
             return False

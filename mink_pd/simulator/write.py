@@ -1,4 +1,4 @@
-"""Writes simulated data sets in the object benchmark's layout."""
+"""Writes simulated data sets in the layout of KITTI's object benchmark."""
 
 import json
 import multiprocessing
@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from mink_pd.simulator.rig import object_calibration_lines
 from mink_pd.simulator.sensor import Scan, scan
 from mink_pd.simulator.street import random_scene
 
-VERSION = 1  # raise it whenever the same seed would give other bytes
+VERSION = 1  # to be raised whenever the same seed gives other bytes
 MANIFEST = "simulator.json"
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,25 +31,25 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a simulated data set depends on. drive: scans in the raw drive, 0 for none."""
+    """Everything that a simulated data set depends on."""
 
-    train: int = 240
-    val: int = 80
+    train: int = 240  # frames
+    val: int = 80  # frames
     seed: int = 0
-    drive: int = 0
+    drive: int = 0  # scans of the raw drive; 0: no drive
     version: int = VERSION
 
 
 @dataclass
 class Summary:
-    """What one frame holds: points, and how often each class is labelled."""
+    """The content of one frame."""
 
     points: int
-    names: Counter
+    names: Counter  # labelled objects by class
 
 
 def simulate_frame(seed: int, frame: int) -> tuple[Scan, Objects]:
-    """Scan and labels of one frame; depends on nothing but its two numbers."""
+    """Scan and labels of one frame. They depend only on seed and frame."""
     rng = frame_rng(seed, frame)
     snapshot = random_scene(rng).snapshot()
     result = scan(snapshot, rng)
@@ -63,13 +63,12 @@ def simulate(
     force: bool = False,
     advance: Callable[[], object] = lambda: None,
 ) -> list[Summary] | None:
-    """Write a data set to ``out``; None if it is there already. ``advance`` is called after each frame.
+    """Write a data set to ``out``, completely or not at all; returns None if it exists already.
 
-    All is written to a folder beside ``out`` that takes its name when it is complete. Raises DataError when
-    ``out`` cannot be written, or holds something else: other settings (unless ``force``), or data that the
-    simulator did not write.
+    advance: called after each frame.
+    Raises the errors of :func:`new_data_set`.
     """
-    with whole_data_set(out, asdict(settings), force) as root:
+    with new_data_set(out, asdict(settings), force) as root:
         if root is None:
             return None
         summaries = _write_frames(root, settings, workers, advance)
@@ -80,12 +79,12 @@ def simulate(
 
 
 @contextmanager
-def whole_data_set(out: Path, settings: Mapping[str, Any], force: bool) -> Iterator[Path | None]:
-    """A folder to fill, which becomes ``out``, with a record of its settings, when the block ends well; None if ``out``
-    is what these settings have written already.
+def new_data_set(out: Path, settings: Mapping[str, Any], force: bool) -> Iterator[Path | None]:
+    """A folder beside ``out`` to fill. When the block ends without an error, it gets a record of the settings and is
+    renamed to ``out``. Yields None if these settings have written ``out`` already.
 
-    Raises DataError when ``out`` cannot be written, or holds something else: other settings (unless ``force``), or data
-    that the simulator did not write.
+    Raises DataError if ``out`` cannot be written, was made with other settings (unless ``force``), or was not written
+    by the simulator.
     """
     if _present(out, settings, force):
         yield None
@@ -101,7 +100,7 @@ def whole_data_set(out: Path, settings: Mapping[str, Any], force: bool) -> Itera
         os.replace(building, out)
     except OSError as error:
         raise DataError(
-            f"{out}: cannot be written ({error.strerror}); choose a place with room where you may write"
+            f"{out}: cannot be written ({error.strerror}); choose a writable folder with enough space"
         ) from None
     finally:
         for leftover in (building, replaced):
@@ -109,20 +108,20 @@ def whole_data_set(out: Path, settings: Mapping[str, Any], force: bool) -> Itera
 
 
 def _present(out: Path, settings: Mapping[str, Any], force: bool) -> bool:
-    """Whether ``out`` is what ``settings`` would write."""
+    """Whether ``out`` was written with ``settings``. Raises DataError if it must not be replaced."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
         found = json.loads((out / MANIFEST).read_text())
     except (OSError, ValueError):
-        raise DataError(f"{out}: exists and is no simulated data set (no {MANIFEST}); name another folder") from None
+        raise DataError(f"{out}: is not a simulated data set (it lacks {MANIFEST}); name another folder") from None
     if found == settings and not force:
         return True
     if not force:
         wanted = settings.items()
         changed = [f"{key} {found.get(key)}, not {value}" for key, value in wanted if found.get(key) != value]
         raise DataError(
-            f"{out}: already holds a data set made with other settings ({'; '.join(changed)}); "
+            f"{out}: holds a data set made with other settings ({'; '.join(changed)}); "
             "name another folder, or replace it with --force"
         )
     return False
@@ -137,25 +136,32 @@ def _write_frames(root: Path, settings: Settings, workers: int, advance: Callabl
     (root / "ImageSets").mkdir()
     for name, frames in splits.items():
         (root / "ImageSets" / f"{name}.txt").write_text("".join(f"{frame:06d}\n" for frame in frames))
-    summaries = []
-    for summary in each(partial(write_frame, training, settings.seed), splits["trainval"], workers, chunk=4):
-        summaries.append(summary)
-        advance()
-    return summaries
+    return map_processes(partial(write_frame, training, settings.seed), splits["trainval"], workers, advance, chunk=4)
 
 
-def each(work: Callable[[T], R], items: Sequence[T], workers: int, chunk: int = 1) -> Iterator[R]:
-    """``map``, in order, over processes, each of which takes ``chunk`` items at a time."""
-    if workers <= 1:
-        yield from map(work, items)
-        return
-    # Open3D's threads do not survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(work, items, chunksize=chunk)
+def map_processes(
+    work: Callable[[T], R], items: Sequence[T], workers: int, advance: Callable[[], object], chunk: int = 1
+) -> list[R]:
+    """The results of ``work`` for all items, computed by ``workers`` processes.
+
+    advance: called after each item.
+    chunk: number of items that a process takes at a time.
+    """
+    with ExitStack() as stack:
+        results: Iterator[R] = map(work, items)
+        if workers > 1:  # spawned, because Open3D's threads do not survive a fork
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
+            results = pool.map(work, items, chunksize=chunk)
+        done = []
+        for result in results:
+            done.append(result)
+            advance()
+    return done
 
 
 def write_frame(training: Path, seed: int, frame: int) -> Summary:
-    """Simulate one frame and write its three files."""
+    """Simulate one frame and write its point cloud, calibration and labels."""
     result, objects = simulate_frame(seed, frame)
     name = f"{frame:06d}"
     result.points.tofile(training / "velodyne" / f"{name}.bin")

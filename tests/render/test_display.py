@@ -50,14 +50,14 @@ def test_a_server_that_answers_is_there(answer: bytes, monkeypatch: pytest.Monke
 def test_a_server_that_says_nothing_is_not(answer: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
     with server(answer) as name:
         monkeypatch.setenv("DISPLAY", name)
-        with pytest.raises(MinkPDError, match=f"nothing answers at DISPLAY={name}; save the picture"):
+        with pytest.raises(MinkPDError, match=f"no server answers at DISPLAY={name}; save the picture"):
             check_display()
 
 
 @pytest.mark.parametrize("name", [":7777", "unix:7777.0", "localhost:1999.0", "no.such.host.invalid:10.0"])
 def test_no_server_at_all(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", name)
-    with pytest.raises(MinkPDError, match="nothing answers at"):
+    with pytest.raises(MinkPDError, match="no server answers at"):
         check_display()
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-7777")
     with pytest.raises(MinkPDError, match="and WAYLAND_DISPLAY=wayland-7777"):

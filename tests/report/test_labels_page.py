@@ -74,7 +74,7 @@ def test_wrong_conventions_are_suspected() -> None:
     assert "length and width swapped" in said(cars[:, [0, 1, 2, 4, 3, 5, 6]])
     assert "in degrees" in said(cars + np.array([0, 0, 0, 0, 0, 0, 90]))
     assert "100% of the boxes hold no point" in said(cars, 0)
-    assert "No frame holds an object" in said(cars[:0])
+    assert "No frame has a labelled object" in said(cars[:0])
     barriers = Frame("a", np.zeros((0, 4), np.float32), cars * [1, 1, 1, 0.4, 1, 1, 1], np.array(["barrier"] * 10))
     assert suspicions([barriers], [np.full(10, 20)]) == []  # nearly square: either may be the longer
 

@@ -75,7 +75,7 @@ def test_force_replaces_simulated_data_only(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").touch()
-    with pytest.raises(DataError, match="no simulated data set"):
+    with pytest.raises(DataError, match="is not a simulated data set"):
         simulate(precious, Settings(train=1, val=0), force=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kitti", "precious"]
 

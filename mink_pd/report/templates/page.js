@@ -22,7 +22,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
-// On paper all classes are shown; of the curves those that are open.
+// In print, all classes are shown, but only the curves that are open.
 let closed = [];
 addEventListener("beforeprint", () => {
   closed = [...document.querySelectorAll("#classes details:not([open])")];

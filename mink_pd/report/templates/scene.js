@@ -1,5 +1,5 @@
 "use strict";
-// One frame on a plain canvas: points into a depth buffer, lines over them. Coordinates are metres around the middle of
+// One frame on a plain canvas: points in a depth buffer, lines over them. Coordinates are metres around the middle of
 // the frame, x forward, y left, z up. The camera looks at `camera.at` from `distance` away; turn 0 looks along +x.
 (() => {
   const data = JSON.parse(document.getElementById("scene-data").textContent);
@@ -32,7 +32,7 @@
   }
 
   function view(name) {
-    const wide = (canvas.clientHeight > canvas.clientWidth ? 1.2 : 1) * (reach / 24); // a tall canvas steps back
+    const wide = (canvas.clientHeight > canvas.clientWidth ? 1.2 : 1) * (reach / 24); // a tall canvas needs more distance
     Object.assign(camera, { at: [name === "above" ? 0 : -1, 0, ground / 2], turn: 0 });
     Object.assign(camera, name === "above" ? { tilt: 1.55, distance: 27 * wide } : { tilt: 0.5, distance: 25 * wide });
     draw();
@@ -53,7 +53,7 @@
     return [along(a.right), along(a.up), along(a.ahead)];
   }
 
-  function place(q) { // of a projected point, in pixels
+  function toPixels(q) { // pixel position of a projected point
     const scale = (FIELD * Math.min(canvas.width, canvas.height)) / 2 / q[2];
     return [canvas.width / 2 + q[0] * scale, canvas.height / 2 - q[1] * scale];
   }
@@ -66,8 +66,8 @@
       const t = (from[2] - NEAR) / (from[2] - to[2]);
       to = to.map((value, axis) => from[axis] + t * (value - from[axis]));
     }
-    context.moveTo(...place(from));
-    context.lineTo(...place(to));
+    context.moveTo(...toPixels(from));
+    context.lineTo(...toPixels(to));
   }
 
   function stroke(lines, colour, width, a, dash = []) {
@@ -143,7 +143,7 @@
       const top = box.corners.slice(4).reduce((sum, p) => sum.map((value, axis) => value + p[axis] / 4), [0, 0, 0.5]);
       const seen = project(top, a);
       if (box.score === undefined || quiet || seen[2] < NEAR) continue;
-      const [x, y] = place(seen);
+      const [x, y] = toPixels(seen);
       context.font = `600 ${11 * ratio}px system-ui, sans-serif`;
       context.textAlign = "center";
       context.lineWidth = 3 * ratio;
@@ -165,7 +165,7 @@
       context.fillStyle = "#7c8896";
       context.font = `${10 * ratio}px system-ui, sans-serif`;
       context.textAlign = "center";
-      context.fillText(`${radius} m`, ...place(seen));
+      context.fillText(`${radius} m`, ...toPixels(seen));
     }
   }
 
@@ -212,7 +212,7 @@
     draw();
   }
 
-  function move(dx, dy) { // over the ground, by pixels of the page
+  function move(dx, dy) { // along the ground, by pixels of the page
     const metres = camera.distance / ((FIELD * Math.min(canvas.clientWidth, canvas.clientHeight)) / 2);
     const [c, s] = [Math.cos(camera.turn), Math.sin(camera.turn)];
     camera.at[0] += metres * (dy * c - dx * s);
@@ -262,7 +262,7 @@
   }));
   root.querySelectorAll("[data-view]").forEach((button) => button.addEventListener("click", () => view(button.dataset.view)));
   new ResizeObserver(draw).observe(canvas);
-  addEventListener("beforeprint", paint); // at the size it has on paper
+  addEventListener("beforeprint", paint); // redraw at the size on paper
   legend();
   view("behind");
 })();

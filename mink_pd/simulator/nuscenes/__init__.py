@@ -1,6 +1,6 @@
-"""A LiDAR simulator that writes the schema of nuScenes (Caesar et al., CVPR 2020), as its devkit reads it.
+"""A LiDAR simulator that writes the schema of nuScenes (Caesar et al., CVPR 2020), readable by its devkit.
 
-town (bodies: what there is and how it moves) -> lidar (what comes back) -> drive (one scene's rows) -> tables, write.
+The stages: town (moving bodies) -> lidar (points) -> drive (the rows of one scene) -> tables, write (files).
 """
 
 from mink_pd.simulator.nuscenes.write import SPLITS, Settings, Summary, simulate

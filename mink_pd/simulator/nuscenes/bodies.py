@@ -1,4 +1,4 @@
-"""The ten detection classes of nuScenes as bodies: what KITTI lacks, and every class's size and labels."""
+"""Bodies of nuScenes' ten detection classes: the meshes that KITTI's classes lack, and the sizes of all."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,20 +12,16 @@ Statistics = tuple[float, float]  # mean and standard deviation [m]
 
 
 class Body(NamedTuple):
-    """A kind of object: the names that nuScenes gives it, its size l, w, h [m], and what builds its mesh.
+    """A kind of object."""
 
-    category: of the instance; the devkit maps it to a detection class. moving, still: attribute at speed and at rest,
-    empty for classes without any.
-    """
-
-    category: str
-    moving: str
-    still: str
-    size: tuple[Statistics, Statistics, Statistics]
+    category: str  # of nuScenes; the devkit maps it to a detection class
+    moving: str  # nuScenes' attribute in motion; empty for a class without attributes
+    still: str  # attribute at rest, likewise
+    size: tuple[Statistics, Statistics, Statistics]  # l, w, h
     build: Callable[[Rng], Mesh]
 
     def draw(self, rng: Rng) -> tuple[tuple[float, float, float], Mesh]:
-        """Size of the label and mesh of a random instance; the mesh is smaller by MARGIN, as an annotator leaves it."""
+        """Label size l, w, h [m] and mesh of a random instance. The mesh is smaller by the MARGIN of annotators."""
         length, width, height = (normal(rng, *statistics) for statistics in self.size)
         margin = min(MARGIN, 0.1 * min(length, width))
         mesh = self.build(rng).fitted(length - 2 * margin, width - 2 * margin, height - margin)
@@ -58,7 +54,7 @@ def trailer(rng: Rng) -> Mesh:
     else:
         ends = sorted(rng.uniform(-5.5, 5.5, 2))
         load = [box((ends[0], -1.2, 1.25), (ends[1] + 0.5, 1.2, rng.uniform(2.0, 3.9)), colour)]
-        load.append(box((6.0, -1.25, 1.25), (6.1, 1.25, 3.9), colour))  # the wall at its front
+        load.append(box((6.0, -1.25, 1.25), (6.1, 1.25, 3.9), colour))  # front wall
     legs = [box((3.2, y - 0.08, 0.0), (3.4, y + 0.08, 1.0), 0.2) for y in (-0.8, 0.8)]
     return merge(bed, *load, *legs, *(_wheel(x, y, 0.5) for x in (-5.0, -3.8, -2.6) for y in (-1.05, 1.05)))
 
@@ -112,7 +108,7 @@ def motorcyclist(rng: Rng) -> Mesh:
 
 
 def traffic_cone(rng: Rng) -> Mesh:
-    """A cone with a retroreflecting sleeve on its square foot."""
+    """A cone on a square foot, with a retroreflective sleeve."""
     foot = box((-0.2, -0.2, 0.0), (0.2, 0.2, 0.06), 0.1)
     cone = column([0.05, 0.45, 0.75, 1.0], [(0.16, 0.16), (0.1, 0.1), (0.06, 0.06), (0.03, 0.03)], 0.3, 8)
     sleeve = column([0.5, 0.7], [(0.1, 0.1), (0.075, 0.075)], 0.95, 8)
@@ -120,7 +116,8 @@ def traffic_cone(rng: Rng) -> Mesh:
 
 
 def barrier(rng: Rng) -> Mesh:
-    """A piece of a barrier, a concrete wall with a wide foot or a fence of boards; it faces +x, long across."""
+    """An element of a barrier: a concrete wall with a wide foot, or a fence of boards. It faces +x and extends along
+    y."""
     if rng.random() < 0.6:
         foot = frustum((-0.3, 0.3, -1.25, 1.25), (-0.12, 0.12, -1.25, 1.25), 0.0, 0.4, 0.4)
         return merge(foot, frustum((-0.12, 0.12, -1.25, 1.25), (-0.08, 0.08, -1.25, 1.25), 0.4, 1.0, 0.4))
@@ -137,7 +134,7 @@ def _car_or_van(rng: Rng) -> Mesh:
 _VEHICLE = ("vehicle.moving", "vehicle.parked")
 _RIDDEN, _PARKED = ("cycle.with_rider",) * 2, ("cycle.without_rider",) * 2
 
-# Means of l, w, h are about those of nuScenes' labels (the anchor sizes of Zhu et al. 2019).
+# The means of l, w, h are close to those of nuScenes' labels (the anchor sizes of Zhu et al. 2019).
 BODIES = {
     "car": Body("vehicle.car", *_VEHICLE, ((4.63, 0.3), (1.97, 0.1), (1.74, 0.12)), _car_or_van),
     "truck": Body("vehicle.truck", *_VEHICLE, ((6.93, 1.2), (2.51, 0.2), (2.84, 0.4)), truck),

@@ -1,4 +1,4 @@
-"""One scene of the simulated nuScenes: the car drives, the LiDAR turns, every tenth turn is annotated."""
+"""One scene of simulated nuScenes: the car drives, the LiDAR turns, and every tenth turn is annotated."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,33 +15,33 @@ from mink_pd.simulator.drive import stop_collisions
 from mink_pd.simulator.nuscenes.lidar import PERIOD, Lidar, ego_from_lidar, world_from_ego
 from mink_pd.simulator.nuscenes.town import Actor, Town, random_town
 
-SWEEPS = 10  # turns a keyframe: 2 Hz
-START = 1_532_402_927_000_000  # of the first scene [us]
-BETWEEN_SCENES = 60_000_000  # [us]
+SWEEPS = 10  # turns per keyframe, which gives keyframes at 2 Hz
+START = 1_532_402_927_000_000  # time stamp of the first scene [us]
+BETWEEN_SCENES = 60_000_000  # time from one scene's start to the next [us]
 ORIGIN = (1000.0, 1000.0, 0.0)  # of each scene in the map's frame [m]
-_STREAM = 2  # of random numbers; KITTI's frames and drives have others
+_STREAM = 2  # number of the random stream; KITTI's frames and drives use others
 
 Record = dict[str, Any]
 
 
 @dataclass
 class SceneRecords:
-    """The rows that one scene adds to each table, in order of time; points a keyframe's turn, and counts by class."""
+    """The rows that one scene adds to the tables."""
 
-    tables: dict[str, list[Record]] = field(default_factory=dict)
-    points: int = 0
-    objects: dict[str, int] = field(default_factory=dict)
+    tables: dict[str, list[Record]] = field(default_factory=dict)  # by table, in order of time
+    points: int = 0  # in the keyframes' own turns
+    objects: dict[str, int] = field(default_factory=dict)  # annotations by category
 
 
 def token(*parts: object) -> str:
-    """32 hexadecimal digits that depend on nothing but the parts."""
+    """32 hexadecimal digits that depend only on the parts."""
     return hashlib.md5("/".join(map(str, parts)).encode()).hexdigest()
 
 
 def write_scene(root: Path, seed: int, keyframes: int, index: int, name: str) -> SceneRecords:
-    """Simulate scene ``index`` and write its LiDAR files below ``root``; depends on seed, index and keyframes only.
+    """Simulate scene ``index`` and write its LiDAR files below ``root``. It depends on seed, index and keyframes only.
 
-    Ten turns belong to each keyframe and end with it, so that the first one has earlier turns as well.
+    Each keyframe ends a group of ten turns, so that even the first keyframe has earlier turns.
     """
     rng = frame_rng(seed, index, stream=_STREAM)
     turns = keyframes * SWEEPS
@@ -68,7 +68,7 @@ class _SceneWriter:
         tables = ("log", "scene", "sample", "sample_data", "ego_pose", "instance", "sample_annotation")
         self.records = SceneRecords({table: [] for table in tables})
         self.annotations: dict[tuple[int, int], Record] = {}  # by keyframe, then object
-        self.seen: list[tuple[np.ndarray, np.ndarray]] = []  # of each keyframe: boxes (N, 7) and points in each (N,)
+        self.seen: list[tuple[np.ndarray, np.ndarray]] = []  # per keyframe: boxes (N, 7), their points (N,)
         self.actors: Sequence[Actor] = ()
         self.attributes: Sequence[str] = ()
 
@@ -76,7 +76,7 @@ class _SceneWriter:
         return token(*self.key, kind, *parts)
 
     def turn(self, turn: int, points: np.ndarray, ego: np.ndarray) -> None:
-        """A turn's file, and its rows in sample_data and ego_pose."""
+        """Write a turn's file, and add its rows to sample_data and ego_pose."""
         key = (turn + 1) % SWEEPS == 0
         stamp = self.start + round(turn * PERIOD * 1e6)
         folder = "samples" if key else "sweeps"
@@ -111,7 +111,8 @@ class _SceneWriter:
         self.records.points += len(points) * key
 
     def keyframe(self, turn: int, town: Town, points: np.ndarray, ego: np.ndarray) -> None:
-        """A sample; its annotations wait until it is known when each object is first and last seen."""
+        """Add a sample. Its annotations are added at the end, when it is known when each object is first and last
+        seen."""
         number = turn // SWEEPS
         self.records.tables["sample"].append(
             {
@@ -132,14 +133,14 @@ class _SceneWriter:
         self.seen.append((boxes, inside))
 
     def finish(self) -> SceneRecords:
-        """All rows; an object is annotated from the keyframe before the first that sees it to the one after the last,
-        so that its velocity is known wherever it is seen."""
+        """All rows. An object is annotated from one keyframe before the first that sees it to one after the last, so
+        that its velocity is known in every keyframe that sees it."""
         for row, actor in enumerate(self.actors):
             hits = np.flatnonzero([inside[row] for _, inside in self.seen])
             if len(hits):
                 self._annotate(row, actor, range(max(hits[0] - 1, 0), min(hits[-1] + 2, len(self.seen))))
         tables = self.records.tables
-        tables["sample_annotation"] = [self.annotations[place] for place in sorted(self.annotations)]
+        tables["sample_annotation"] = [self.annotations[key] for key in sorted(self.annotations)]
         samples = tables["sample"]
         tables["scene"].append(
             {
@@ -173,7 +174,7 @@ class _SceneWriter:
                 "token": names[number],
                 "sample_token": self.token("sample", number),
                 "instance_token": self.token("instance", row),
-                "visibility_token": "4",  # not simulated
+                "visibility_token": "4",  # visibility is not simulated
                 "attribute_tokens": [token("attribute", attribute)] if attribute else [],
                 "translation": (np.array([x, y, z]) + ORIGIN).round(6).tolist(),
                 "size": np.round([width, length, height], 6).tolist(),

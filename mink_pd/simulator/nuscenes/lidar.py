@@ -1,7 +1,7 @@
-"""The LiDAR of nuScenes, 32 beams at 20 turns a second, on its car: where it sits, what it casts, what comes back.
+"""The LiDAR of nuScenes, 32 beams at 20 Hz, on its car: mounting, rays and returned points.
 
-Beams, firings a turn and mounting are those of a real keyframe. A turn takes no time here; the seven lowest beams,
-which meet the car's own roof, are left out.
+Beams, firings per turn and mounting are those of a real keyframe. A turn takes no time here. The seven lowest beams,
+which hit the car's own roof, are omitted.
 """
 
 import numpy as np
@@ -13,8 +13,8 @@ from mink_pd.simulator.moving_scene import Scene
 from mink_pd.simulator.sensor import MAX_RANGE, echo
 
 RINGS = 32
-ROOF_RINGS = 7  # the lowest ones
-FIRINGS = 1084  # a turn
+ROOF_RINGS = 7  # number of the lowest beams that hit the roof
+FIRINGS = 1084  # per turn
 PERIOD = 0.05  # [s]
 
 # LIDAR_TOP in the frame of the car (rear axle, x forward, y left, z up): y forward, x right, z up, slightly tilted.
@@ -23,12 +23,12 @@ ROTATION = Rotation.from_euler("zyx", (-90.0, 0.4, -0.6), degrees=True)
 
 
 def ego_from_lidar() -> np.ndarray:
-    """(4, 4), LiDAR frame -> frame of the car."""
+    """Transform (4, 4) from the LiDAR frame to the car's frame."""
     return _matrix(ROTATION.as_matrix(), TRANSLATION)
 
 
 def world_from_ego(scene: Scene, pose: tuple[float, float, float]) -> np.ndarray:
-    """(4, 4) of the car at x, y, yaw: it leans with the ground under its wheels."""
+    """Transform (4, 4) from the car's frame to the world frame. The car tilts with the ground below its wheels."""
     x, y, yaw = pose
     ahead, left = np.array([np.cos(yaw), np.sin(yaw)]), np.array([-np.sin(yaw), np.cos(yaw)])
     height = scene.ground.height
@@ -49,8 +49,10 @@ def _matrix(rotation: np.ndarray, translation: tuple[float, float, float]) -> np
 
 
 def directions(start: float) -> tuple[np.ndarray, np.ndarray]:
-    """float32 (R, 3) unit vectors in the LiDAR frame, firing by firing, the turn clockwise from ``start`` [rad]; and
-    each one's ring, float32 (R,)."""
+    """Unit vectors float32 (R, 3) of the rays in the LiDAR frame, and their rings float32 (R,).
+
+    Rays are ordered by firing. The turn is clockwise and begins at ``start`` [rad].
+    """
     azimuth = start - np.arange(FIRINGS)[:, None] * (2 * np.pi / FIRINGS)  # (firings, 1)
     ring = np.arange(ROOF_RINGS, RINGS)
     elevation = np.radians(-30.67 + 4 / 3 * ring)[None]  # (1, rings)
@@ -60,18 +62,18 @@ def directions(start: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Lidar:
-    """Casts into a scene, whose resting part is prepared once."""
+    """A LiDAR in a scene."""
 
     def __init__(self, scene: Scene) -> None:
         self.caster = Caster(scene)
 
     def scan(self, time: float, world_from_lidar: np.ndarray, rng: Rng) -> np.ndarray:
-        """float32 (P, 5): x, y, z [m, LiDAR frame], intensity [0..255], ring; only what came back."""
+        """Returned points float32 (P, 5): x, y, z [m, LiDAR frame], intensity [0..255], ring."""
         rays, ring = directions(rng.uniform(-np.pi, np.pi))
         origin = np.broadcast_to(world_from_lidar[:3, 3], rays.shape)
         cast = np.concatenate([origin, rays @ world_from_lidar[:3, :3].T], 1).astype(np.float32)  # (R, 6)
-        found = self.caster.meet(time, cast)
+        found = self.caster.cast(time, cast)
         hit = found.distance < MAX_RANGE
-        measured, intensity, kept = echo(rng, *found.only(hit))
+        measured, intensity, kept = echo(rng, *found.select(hit))
         points = np.column_stack([rays[hit] * measured[:, None], np.round(255 * intensity), ring[hit]])
         return points[kept].astype(np.float32)

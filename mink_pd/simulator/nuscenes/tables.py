@@ -1,4 +1,4 @@
-"""The tables of a nuScenes version folder that are the same for every scene, and the folder itself."""
+"""The nuScenes version folder, and its tables that are the same for every scene."""
 
 import json
 from collections.abc import Iterable
@@ -50,7 +50,7 @@ MAP = "maps/simulator.png"
 
 
 def write_tables(root: Path, version: str, scenes: Iterable[SceneRecords]) -> None:
-    """Write the thirteen tables of a version folder, and the mask of the one map (all of it drivable)."""
+    """Write the thirteen tables of a version folder, and the mask of its only map, which is drivable everywhere."""
     tables: dict[str, list[Record]] = {
         "category": [_named("category", name) for name in CATEGORIES],
         "attribute": [_named("attribute", name) for name in ATTRIBUTES],
