@@ -1,5 +1,6 @@
 """Writing networks as ONNX graphs, and running them."""
 
+import sys
 import warnings
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,10 +26,19 @@ class Session(Protocol):
 
 def require(package: str) -> Any:
     """An optional package. Raises ConfigError, naming the command that installs it, if it is not there."""
+    _report_nothing()
     try:
         return __import__(package)
     except ImportError:
         raise ConfigError(f"{package} is not installed; pip install 'mink_pd[export]', or make setup") from None
+
+
+def _report_nothing() -> None:
+    """Keep OpenVINO and NNCF from reporting their use over the network, unless the caller has loaded what does so.
+
+    Their telemetry also forks the process from threads that live on for minutes where there is no network.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: it cannot be imported
 
 
 def check_opset(opset: int) -> None:

@@ -125,5 +125,5 @@ class OpenVinoNetworks(Networks):
     def finish(self, folder: Path) -> None:
         openvino = require("openvino")
         for file in sorted(folder.glob("*.onnx")):
-            openvino.save_model(openvino.convert_model(file), file.with_suffix(".xml"), compress_to_fp16=False)
+            openvino.save_model(openvino.Core().read_model(file), file.with_suffix(".xml"), compress_to_fp16=False)
             file.unlink()
