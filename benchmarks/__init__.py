@@ -3,3 +3,5 @@
 One module a theme holds the rows of the table (:mod:`benchmarks.rows` lists them); ``tools/benchmark.py`` runs
 them. docs/performance.md says how to repeat each figure.
 """
+
+import mink_pd  # noqa: F401  # before torch, which reads thread settings as it loads

@@ -37,7 +37,7 @@ class Compared:
     Importance, selection, weights and nearest neighbours are the same code in both: what differs is the graph.
     """
 
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: Inputs, device: str = "cpu") -> None:
         sizes = inputs.sizes
         self.settings = PointDistillerConfig(
             taps=[TAP], rows=sizes.selected, neighbours=sizes.neighbours, importance="points",
@@ -45,15 +45,16 @@ class Compared:
         )  # fmt: skip
         torch.manual_seed(0)
         self.method = PointDistiller("pointdistiller", self.settings, {TAP: (TEACHER_CHANNELS, STUDENT_CHANNELS)})
-        points = torch.from_numpy(inputs.sweep)
-        frame = torch.zeros(len(points), dtype=torch.int64)
+        self.method.to(device)
+        points = torch.from_numpy(inputs.sweep).to(device)
+        frame = torch.zeros(len(points), dtype=torch.int64, device=device)
         model = inputs.config.model
         assert isinstance(model, PointPillarsConfig)
         self.voxels = voxelise(points, frame, 1, model.voxel_size, ALL_ROUND, dimensions=2)
         rows = len(self.voxels)
-        self.teacher = torch.rand(rows, TEACHER_CHANNELS)
-        self.student = torch.rand(rows, STUDENT_CHANNELS, requires_grad=True)
-        self.batch = Batch(points, frame, [torch.zeros(0, 7)], [frame[:0]], [Frame("sweep", inputs.sweep)])
+        self.teacher = torch.rand(rows, TEACHER_CHANNELS).to(device)
+        self.student = torch.rand(rows, STUDENT_CHANNELS).to(device).requires_grad_()
+        self.batch = Batch(points, frame, [points.new_zeros(0, 7)], [frame[:0]], [Frame("sweep", inputs.sweep)])
         self.maps = [_linear_map(adapters) for adapters in (self.method.teacher, self.method.student)]
 
     def ours(self) -> Tensor:

@@ -17,11 +17,6 @@ from mink_pd.data.kitti import Kitti
 from mink_pd.data.points import read_points
 from mink_pd.data.projection import in_camera_view
 from mink_pd.detect.clouds import Frames, PointFiles
-from mink_pd.simulator.draws import frame_rng
-from mink_pd.simulator.rig import calibration
-from mink_pd.simulator.sensor import scan
-from mink_pd.simulator.street import random_scene
-from mink_pd.simulator.write import write_frame
 
 SEED = 0
 JITTER = 0.05  # standard deviation of points that are added to reach a number [m]
@@ -109,6 +104,8 @@ class Inputs:
 
     def _simulated(self, index: int) -> Frame:
         """Written and read as KITTI's, so that it comes with all that a frame has."""
+        from mink_pd.simulator.write import write_frame  # imports Open3D, which subclasses do without
+
         training = self.folder / "simulated" / "training"
         for name in ("velodyne", "calib", "label_2"):
             (training / name).mkdir(parents=True, exist_ok=True)
@@ -127,6 +124,10 @@ def resized(points: np.ndarray, count: int) -> np.ndarray:
 
 
 def _full_turn(index: int) -> Frame:
+    from mink_pd.simulator.draws import frame_rng
+    from mink_pd.simulator.sensor import scan
+    from mink_pd.simulator.street import random_scene
+
     rng = frame_rng(SEED, index)
     return Frame(f"{index:06d}", scan(random_scene(rng).snapshot(), rng, camera_view=False).points)
 
@@ -136,5 +137,7 @@ def _given(path: Path) -> Frame:
     home = path.resolve().parents[1]
     if path.parent.name == "velodyne" and (home / "calib" / f"{path.stem}.txt").is_file():
         return Kitti(home.parent, [path.stem])[0]
+    from mink_pd.simulator.rig import calibration
+
     points = read_points(path)
     return Frame(path.stem, points[in_camera_view(points, calibration(), IMAGE_SIZE)], calibration=calibration())

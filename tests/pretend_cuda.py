@@ -92,10 +92,18 @@ class _Mode(TorchFunctionMode):
             device = "cpu" if name == "cpu" else kwargs.pop("device", None)
             if rest and isinstance(rest[0], str | torch.device):
                 device = rest.pop(0)
+            elif rest and isinstance(rest[0], Tensor):
+                device, rest = rest[0].device, [rest[0].dtype]
             if device is not None and _is_cuda(device) != isinstance(x, CudaTensor):
                 x = _Move.apply(x)
             kinds = [kind for kind in (*rest, kwargs.get("dtype")) if isinstance(kind, torch.dtype)]
             return function(x, kinds[0]) if kinds and name == "to" else x
+        if name == "embedding_bag":  # its Python part makes a tensor on the device, out of this mode's sight
+            rows, table = args
+            begins = torch.arange(0, rows.numel(), rows.shape[1])
+            begins = CudaTensor(begins) if isinstance(rows, CudaTensor) else begins
+            kwargs["per_sample_weights"] = kwargs["per_sample_weights"].flatten()
+            return function(rows.flatten(), table, **kwargs | {"offsets": begins})
         if name == "new_tensor":
             return CudaTensor(torch.tensor(*args[1:], **kwargs)) if isinstance(args[0], CudaTensor) else function(*args)
         if kwargs.get("device") is not None and _is_cuda(kwargs.pop("device")):

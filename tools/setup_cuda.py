@@ -155,10 +155,10 @@ class CudaTarget(Target):
     def prepare(self, environment: Path, state: dict[str, Any] | None, pip_args: list[str]) -> None:
         pinned = PINS.read_text().split("torch==")[1].split()[0]
         installed = state is not None and (state["torch"] or "").partition("+")[0] == pinned
-        problems = [*self._architecture_problems(), *_disk_problems(environment, installed)]
+        problems = [*self.architecture_problems(), *_disk_problems(environment, installed)]
         try:
             if not problems:
-                problems += self._compiler_problems()
+                problems += self.compiler_problems()
             if state is not None and installed:
                 problems += self._torch_problems(state)
             elif not pip_args and self.toolkit.version[0] != TORCH_CUDA:
@@ -207,7 +207,7 @@ class CudaTarget(Target):
             "LIBRARY_PATH": _before("LIBRARY_PATH", str(scratch), os.pathsep),
         }
 
-    def _architecture_problems(self) -> list[str]:
+    def architecture_problems(self) -> list[str]:
         """What is wrong with the architectures, one line each."""
         if not self.architectures:
             return [
@@ -220,7 +220,7 @@ class CudaTarget(Target):
             if not re.fullmatch(r"\d+\.\d[af]?(\+PTX)?", name)
         ]
 
-    def _compiler_problems(self) -> list[str]:
+    def compiler_problems(self) -> list[str]:
         """Whether nvcc compiles an empty file: it fails for a GPU or a g++ that it does not know."""
         if not shutil.which("g++"):
             return []  # to be installed with the system packages
