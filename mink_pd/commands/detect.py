@@ -10,9 +10,9 @@ from mink_pd import __version__
 from mink_pd.cli import console, progress
 from mink_pd.commands.input_clouds import POINTS, VIEW, open_frames, recorded_as
 from mink_pd.config import Config, TrainConfig
+from mink_pd.data.frame import Frames
 from mink_pd.data.recordings import Recording
 from mink_pd.detect.bulk import Bulk
-from mink_pd.detect.clouds import Frames
 from mink_pd.detect.device import own_device, set_threads
 from mink_pd.detect.sequences import Drive, Outputs, check_readable, detect_drive
 from mink_pd.errors import ConfigError

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from mink_pd.cli import console
 from mink_pd.config import DataConfig
 from mink_pd.data import open_dataset
+from mink_pd.data.frame import Frames
 from mink_pd.data.kitti_raw import open_raw
 from mink_pd.data.recordings import Recording, describe, is_recording
-from mink_pd.detect.clouds import Frames, PointFiles
+from mink_pd.detect.clouds import PointFiles
 from mink_pd.errors import ConfigError
 
 POINTS = ("columns", "dtype", "intensity", "own_vehicle", "returns")  # settings of the clouds

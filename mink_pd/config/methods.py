@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 from pydantic_core import InitErrorDetails
 
 from mink_pd.config.section import Section
+from mink_pd.config.unlabelled import UnlabelledConfig
 from mink_pd.registry import IMPORTANCES, METHODS
 
 
@@ -56,6 +57,7 @@ class DistillConfig(Section):
         "ground_truth"  # teacher: its detections are added to the labelled objects
     )
     label_score: float = Field(0.6, ge=0, le=1)  # of the teacher's detections that count as objects
+    unlabelled: UnlabelledConfig = Field(default_factory=UnlabelledConfig)
 
     @model_validator(mode="before")
     @classmethod

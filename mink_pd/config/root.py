@@ -46,3 +46,20 @@ class Config(Section):
             classes = ", ".join(self.data.classes)
             raise ValueError(f"evaluate.min_iou.{unknown[0]}: not in data.classes; name one of {classes}")
         return self
+
+    @model_validator(mode="after")
+    def _unlabelled_fits(self) -> "Config":
+        settings = self.distill.unlabelled
+        for key, scores in (("upper", settings.upper), ("lower", settings.lower)):
+            unknown = next((name for name in scores if name not in self.data.classes), None)
+            if unknown is not None:
+                classes = ", ".join(self.data.classes)
+                raise ValueError(f"distill.unlabelled.{key}.{unknown}: not in data.classes; name one of {classes}")
+        if settings.boxes is not None and not settings.paths:
+            raise ValueError("distill.unlabelled.boxes: goes with frames; name them in distill.unlabelled.paths")
+        if settings.paths:
+            try:
+                settings.batch_of(self.train.batch_size)
+            except ValueError as error:
+                raise ValueError(f"distill.unlabelled: {error}") from None
+        return self

@@ -2,41 +2,32 @@
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mink_pd.data import Dataset
-from mink_pd.data.frame import Frame
+from mink_pd.data.frame import Frame, Frames
 
 
 class CachedFrames:
-    """A data set whose frames are read once, as long as they fit into ``megabytes`` of memory in this process.
+    """Frames that are read once, as long as they fit into ``megabytes`` of memory in this process.
 
     The first frames stay and none makes way for another: where every epoch reads all frames once, in an order of its
     own, nothing else hits more often. The arrays are shared and read-only; each reader gets a frame of its own.
     """
 
-    def __init__(self, dataset: Dataset, megabytes: float) -> None:
-        self.root, self.ids = Path(dataset.root), dataset.ids
-        self._dataset, self._room = dataset, megabytes * 1e6
+    def __init__(self, source: Frames, megabytes: float) -> None:
+        self._source, self._room = source, megabytes * 1e6
         self._frames: dict[int, Frame] = {}
 
     def __len__(self) -> int:
-        return len(self._dataset)
-
-    def frame_names(self) -> list[np.ndarray]:
-        return self._dataset.frame_names()
-
-    def fingerprint(self) -> str:
-        return self._dataset.fingerprint()
+        return len(self._source)
 
     def __getitem__(self, index: int, /) -> Frame:
         """Frame ``index``. Raises DataError when it cannot be read."""
         frame = self._frames.get(index)
         if frame is None:
-            frame = self._dataset[index]
+            frame = self._source[index]
             arrays = list(_arrays(frame))
             size = sum(array.nbytes for array in arrays)
             if size > self._room:

@@ -17,9 +17,10 @@ from mink_pd.data.balance import Balance, occurrences
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.beams import sensor_of
 from mink_pd.data.cache import CachedFrames
-from mink_pd.data.frame import Frame
+from mink_pd.data.frame import Frame, Frames
 from mink_pd.data.labels import CLASSES
 from mink_pd.data.sampling import Database, load_database
+from mink_pd.data.unlabelled import JoinedFrames, Mix, UnlabelledFrames
 from mink_pd.errors import ConfigError, DataError
 
 # What a random generator is for, so that no two draw the same numbers.
@@ -56,7 +57,7 @@ class Loader:
 
 
 def make_loader(
-    dataset: Dataset,
+    dataset: Dataset | None,
     config: DataConfig,
     *,
     batch_size: int,
@@ -64,6 +65,8 @@ def make_loader(
     seed: int,
     rank: int = 0,
     world: int = 1,
+    unlabelled: UnlabelledFrames | None = None,
+    share: tuple[int, int] = (1, 0),
 ) -> Loader:
     """Join data set, augmentation and batching.
 
@@ -72,12 +75,19 @@ def make_loader(
     depends on seed, epoch, index and how often it has come in the epoch: with ``config.class_balanced`` frames come
     repeatedly (:class:`mink_pd.data.balance.Balance`). Builds the ground-truth database if the configuration wants it.
 
+    unlabelled: frames without labels, mixed into the batches of training; share: the labelled and unlabelled frames of
+    a batch (:class:`mink_pd.data.unlabelled.Mix`). dataset: None where all training frames are unlabelled.
+
     Raises ConfigError when objects of an unknown class are to be pasted, or a sensor file cannot be read.
     """
-    balance = Balance(dataset.frame_names(), config.classes) if config.class_balanced and training else None
-    order = EpochOrder(len(dataset), batch_size, training, seed, rank, world, balance)
+    balance = Balance(dataset.frame_names(), config.classes) if config.class_balanced and training and dataset else None
+    labelled = 0 if dataset is None else len(dataset)
+    mix = None
+    if unlabelled is not None:
+        mix = Mix(share[0] * world, share[1] * world, len(unlabelled), labelled, seed)
+    order = EpochOrder(labelled, batch_size, training, seed, rank, world, balance, mix)
     database = None
-    if training and config.augment.enabled and any(config.augment.ground_truth_sampling.values()):
+    if training and dataset and config.augment.enabled and any(config.augment.ground_truth_sampling.values()):
         known = {*config.classes, *CLASSES}
         unknown = next((name for name in config.augment.ground_truth_sampling if name not in known), None)
         if unknown is not None:
@@ -88,9 +98,14 @@ def make_loader(
         database = load_database(dataset, config)
     if training and config.augment.enabled and config.augment.beams is not None:
         sensor_of(config.augment.beams.sensor)  # a file that cannot be read is found here, not in a worker
-    frames: Dataset | CachedFrames = dataset
+    frames: Frames | CachedFrames
+    if unlabelled is not None:
+        frames = JoinedFrames(dataset, unlabelled)
+    else:
+        assert dataset is not None
+        frames = dataset
     if training and config.cache_mb:  # all workers together
-        frames = CachedFrames(dataset, config.cache_mb / max(1, config.workers))
+        frames = CachedFrames(frames, config.cache_mb / max(1, config.workers))
     loader: DataLoader = DataLoader(
         _Frames(frames, config, training, seed, database),
         batch_sampler=order,  # type: ignore[arg-type]  # its keys are triples
@@ -115,9 +130,12 @@ class EpochOrder:
         rank: int,
         world: int,
         balance: Balance | None = None,
+        mix: Mix | None = None,
     ) -> None:
         self.epoch = 0
-        self._count = count if balance is None else len(balance)
+        self._own = count if balance is None else len(balance)
+        self._count = self._own + (0 if mix is None else mix.count(self._own))
+        self._mix = mix
         self._batch_size, self._training, self._seed = batch_size, training, seed
         self._rank, self._world, self._balance = rank, world, balance
 
@@ -126,10 +144,12 @@ class EpochOrder:
         return -(-share // self._batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        indices = np.arange(self._count)
+        indices = np.arange(self._own)
         if self._training:
             rng = _generator(self._seed, _ORDER, self.epoch)
-            indices = rng.permutation(self._count if self._balance is None else self._balance.draw(rng))
+            indices = rng.permutation(self._own if self._balance is None else self._balance.draw(rng))
+        if self._mix is not None:
+            indices = self._mix.join(indices, self.epoch)
         keys = np.stack([np.full(self._count, self.epoch), indices, occurrences(indices)], axis=1)  # (N, 3)
         share = keys[self._rank :: self._world].tolist()
         for start in range(0, len(self) * self._batch_size, self._batch_size):
@@ -144,15 +164,15 @@ class _Frames(TorchDataset):
     """
 
     def __init__(
-        self, dataset: Dataset | CachedFrames, config: DataConfig, training: bool, seed: int, database: Database | None
+        self, frames: Frames | CachedFrames, config: DataConfig, training: bool, seed: int, database: Database | None
     ) -> None:
-        self._dataset, self._config, self._training = dataset, config, training
+        self._frames, self._config, self._training = frames, config, training
         self._seed, self._database = seed, database
 
     def __getitem__(self, key: Key) -> Frame | DataError:
         epoch, index, occurrence = key
         try:
-            frame = self._dataset[index]
+            frame = self._frames[index]
         except DataError as error:
             return error
         if not self._training:
@@ -179,7 +199,15 @@ def keep_boxes(frame: Frame, range: tuple[float, ...]) -> Frame:
     keep &= np.bincount(pairs_in_boxes(frame.points, frame.boxes)[0], minlength=len(keep)) > 0
     velocities = None if frame.velocities is None else frame.velocities[keep]
     objects = None if frame.objects is None else frame.objects[keep]
-    return replace(frame, boxes=frame.boxes[keep], names=frame.names[keep], velocities=velocities, objects=objects)
+    scores = None if frame.scores is None else frame.scores[keep]
+    return replace(
+        frame,
+        boxes=frame.boxes[keep],
+        names=frame.names[keep],
+        velocities=velocities,
+        objects=objects,
+        scores=scores,
+    )
 
 
 def _collate(frames: list[Frame | DataError], classes: list[str]) -> Batch | DataError:

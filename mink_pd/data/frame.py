@@ -1,6 +1,8 @@
 """One frame of any data set: points, boxes, and where they come from."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -20,7 +22,9 @@ class Frame:
     objects: the label rows that the boxes come from, row i for box i; None once augmentation has moved them.
     dont_care: rows of regions without labels (image box only), kept apart.
     dropped: points of the file that were left out: NaN, infinite, at the origin, or on the own vehicle.
-    labelled: whether somebody has looked for objects; else there are no boxes, and nothing is known.
+    labelled: whether somebody has looked for objects. Else the boxes, if any, are a detector's or objects pasted in,
+    and nothing is known of the rest of the frame.
+    scores: (B,) of a detector's boxes, inf for labelled ones; None where all are labelled.
     """
 
     id: str
@@ -34,3 +38,19 @@ class Frame:
     dont_care: Objects | None = None
     dropped: int = 0
     labelled: bool = True
+    scores: np.ndarray | None = None
+
+
+class Frames(Protocol):
+    """Frames by index; ``ids`` are their names."""
+
+    ids: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Frame: ...
+
+    def paths(self, index: int, /) -> list[Path]:
+        """The files that a frame is read from, the cloud first, if they are known: whether they changed is known
+        without reading the frame."""
+        ...

@@ -23,6 +23,7 @@ from mink_pd.files import cache_folders, whole_file
 
 BEV = [0, 1, 3, 4, 6]  # columns of a box that its rectangle from above consists of
 _VERSION = 3  # of the file; another one is built anew
+_GROUND, _STANDING = 0.4, 3  # height over a box's bottom [m] up to which points are ground; points that are something
 _PROGRESS_FROM = 200  # frames from which building is slow enough to show progress
 
 logger = logging.getLogger(__name__)
@@ -47,10 +48,12 @@ class Database:
         random.
 
         An object that overlaps a box of the frame (of any class) or an earlier pasted one from above is left
-        out, so a class may stay below its number. Points of the frame inside pasted boxes give way. Pasted
-        boxes come last.
+        out, so a class may stay below its number. In an unlabelled frame, whose objects are not all known, so is one
+        where something stands. Points of the frame inside pasted boxes give way. Pasted boxes come last.
         """
         rows = self._draw(frame.names, wanted, min_points, rng)
+        if not frame.labelled:
+            rows = rows[~_occupied(self.boxes[rows], frame.points)]
         rows = rows[_free(self.boxes[rows], frame.boxes)]
         if not len(rows):
             return frame
@@ -64,6 +67,7 @@ class Database:
             names=np.concatenate([frame.names, self.names[rows]]),
             velocities=None if frame.velocities is None else np.concatenate([frame.velocities, self.velocities[rows]]),
             objects=None,
+            scores=None if frame.scores is None else np.append(frame.scores, np.full(len(rows), np.inf, np.float32)),
         )
 
     def _draw(
@@ -77,6 +81,14 @@ class Database:
             if missing > 0:
                 drawn.append(rng.choice(candidates, missing, replace=False))
         return np.concatenate(drawn)
+
+
+def _occupied(boxes: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Which of the boxes (C, 7) hold points of something that stands on the ground: bool (C,)."""
+    above = boxes.copy()
+    above[:, 2] += _GROUND / 2
+    above[:, 5] -= _GROUND
+    return np.bincount(pairs_in_boxes(points, above)[0], minlength=len(boxes)) >= _STANDING
 
 
 def _free(boxes: np.ndarray, present: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ from pathlib import Path
 import yaml
 
 from mink_pd.config import Config
-from mink_pd.data.frame import Frame
-from mink_pd.detect.clouds import Frames, write_detections
+from mink_pd.data.frame import Frame, Frames
+from mink_pd.detect.clouds import write_detections
 from mink_pd.detect.predict import detect_frames
 from mink_pd.detect.record import INPUTS, InputRecord, describe, digest
 from mink_pd.errors import ConfigError, DataError

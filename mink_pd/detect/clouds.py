@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -24,20 +23,6 @@ from mink_pd.files import whole_file
 SWEEP = ".pcd.bin"  # nuScenes: one turn of the LiDAR
 SCANS = ("velodyne", "velodyne_reduced")  # folders of KITTI's layout, beside calib/ and image_2/
 _DEFAULT = PointsConfig()
-
-
-class Frames(Protocol):
-    """Frames by index; ``ids`` name the output files."""
-
-    ids: list[str]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Frame: ...
-
-    def paths(self, index: int, /) -> list[Path]:
-        """The files that a frame is read from, if that is known: what tells quickly that it is as it was."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from mink_pd.config import Config
-from mink_pd.data.frame import Frame
+from mink_pd.data.frame import Frame, Frames
 from mink_pd.data.recordings.drive_writer import DriveWriter
 from mink_pd.data.recordings.foxglove import Boxes, Colour
-from mink_pd.detect.clouds import Frames, as_rows
+from mink_pd.detect.clouds import as_rows
 from mink_pd.detect.predict import FrameDetections, detect_frames
 from mink_pd.files import whole_file
 from mink_pd.models import Detector

@@ -12,10 +12,11 @@ from mink_pd.distill.initialise import inherit_weights
 from mink_pd.distill.labels import with_teacher_labels
 from mink_pd.distill.methods import Method
 from mink_pd.distill.pairs import pair_taps
+from mink_pd.distill.unlabelled import PseudoLabels
 from mink_pd.errors import DistillError
-from mink_pd.models import Detector, Prediction
+from mink_pd.models import Detections, Detector, Prediction
 from mink_pd.models.box_layout import BoxLayout
-from mink_pd.registry import IMPORTANCES, METHODS
+from mink_pd.registry import DETECTORS, IMPORTANCES, METHODS
 
 
 class Distiller(nn.Module):
@@ -26,7 +27,10 @@ class Distiller(nn.Module):
     share.
     """
 
-    def __init__(self, student: Detector, teacher: Detector, config: Config) -> None:
+    def __init__(
+        self, student: Detector, teacher: Detector, config: Config, pseudo_labels: PseudoLabels | None = None
+    ) -> None:
+        """``pseudo_labels``: what labels the unlabelled frames of a batch; None: all frames are labelled."""
         super().__init__()
         check_geometry(student, teacher)
         self.detector = student
@@ -39,6 +43,9 @@ class Distiller(nn.Module):
             inherit_weights(student, self._outside[-1])
         layout = check_heads(student, teacher)
         self.labels, self.label_score = config.distill.labels, config.distill.label_score
+        self.pseudo_labels = pseudo_labels
+        if pseudo_labels is not None:
+            check_ignores(student)
         self.methods = nn.ModuleDict()
         self._taps: dict[str, list[str]] = {}
         for name in config.distill.methods:
@@ -69,11 +76,17 @@ class Distiller(nn.Module):
             guide, *others = (module(batch, shared) for module in self._outside)
         student: Prediction = self.detector(batch, shared)
         teacher = others[0] if others else guide
+        logs: dict[str, Tensor] = {}
+        labelled = [frame.labelled for frame in batch.frames]
+        if self.pseudo_labels is not None:
+            batch, logs = self.pseudo_labels(batch, self._outside[0].detect(guide))
         objects = batch
         if self.labels == "teacher":
-            objects = with_teacher_labels(batch, self._outside[-1].detect(teacher), self.label_score)
+            none = Detections.none(batch.points.device)
+            found = self._outside[-1].detect(teacher)
+            shown = [each if own else none for each, own in zip(found, labelled, strict=True)]
+            objects = with_teacher_labels(batch, shown, self.label_score)
         losses = self.detector.loss(student, objects)
-        logs: dict[str, Tensor] = {}
         if len(shared) == 0:
             return losses, logs
         orders: dict[int, Tensor] = {}
@@ -91,6 +104,16 @@ def check_geometry(student: Detector, teacher: Detector) -> None:
         ours, theirs = (attrgetter(key)(detector.config) for detector in (student, teacher))
         if ours != theirs:
             raise DistillError(f"{key} is {ours} for the student and {theirs} for the teacher; give both the same")
+
+
+def check_ignores(student: Detector) -> None:
+    """Raise DistillError for a detector whose loss cannot leave out boxes that may or may not be objects."""
+    if not student.ignores:
+        able = ", ".join(name for name, one in DETECTORS.items() if one.ignores)
+        raise DistillError(
+            f"distill.unlabelled: the loss of {student.config.model.name} cannot ignore doubtful boxes; leave"
+            f" distill.unlabelled.paths empty, or choose one of {able}"
+        )
 
 
 def check_heads(student: Detector, teacher: Detector) -> BoxLayout | None:

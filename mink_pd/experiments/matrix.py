@@ -16,8 +16,9 @@ from mink_pd.config.settings_yaml import read_yaml
 from mink_pd.errors import CheckpointError, ConfigError, DataError, MinkPDError
 from mink_pd.models.checkpoint import checkpoint_file
 from mink_pd.train.reporter import read_metrics
-from mink_pd.train.run_folder import RunFolder, identify, identify_data
+from mink_pd.train.run_folder import RunFolder, identify
 from mink_pd.train.start import distil, train_detector
+from mink_pd.train.unlabelled import identify_frames, open_unlabelled
 
 
 class RunSpec(Section):
@@ -132,8 +133,9 @@ def _teacher_file(job: Job) -> Path | None:
 def _difference(job: Job, teacher: Path | None) -> str | None:
     """How the run in the folder, finished or not, differs from this training; None if it does not."""
     files = identify({} if teacher is None else {"teacher": teacher})
+    unlabelled = None if teacher is None else open_unlabelled(job.config)
     return job.folder.difference(job.config, files) or job.folder.difference(
-        job.config, files | identify_data(job.config.data)
+        job.config, files | identify_frames(job.config, unlabelled)
     )
 
 

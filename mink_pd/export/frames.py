@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from mink_pd.config import DataConfig
-from mink_pd.data.frame import Frame
+from mink_pd.data.frame import Frame, Frames
 from mink_pd.data.points import with_columns
-from mink_pd.detect.clouds import Frames, PointFiles
+from mink_pd.detect.clouds import PointFiles
 
 SIMULATED, CALIBRATED = 3, 16  # simulated clouds for a comparison; where ranges are calibrated on them as well
 

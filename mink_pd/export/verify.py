@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import Tensor
 
 from mink_pd.data.batch import Batch, collate
-from mink_pd.detect.clouds import Frames
+from mink_pd.data.frame import Frames
 from mink_pd.errors import DataError, ExportError
 from mink_pd.export.compare import BOX, SCORE, Agreement, compare_detections
 from mink_pd.export.heads import HeadMaps

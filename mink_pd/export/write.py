@@ -15,7 +15,7 @@ from mink_pd.config import Config
 from mink_pd.config.centerpoint import CenterDetectorConfig
 from mink_pd.config.models import AnchorDetectorConfig
 from mink_pd.data.batch import collate
-from mink_pd.detect.clouds import Frames
+from mink_pd.data.frame import Frames
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.export.autoware import Autoware
 from mink_pd.export.card import Anchor, Card, Cloud, Graph, Pillars, Target, digest, write_card

@@ -22,6 +22,7 @@ class AnchorDetector(BevDetector[AnchorPrediction]):
     """A detector that ends in an anchor head."""
 
     settings: AnchorDetectorConfig
+    ignores = True
 
     def __init__(self, config: Config, encoder: BevEncoder) -> None:
         super().__init__(config, encoder)

@@ -41,7 +41,7 @@ def center_loss(
     objects.index_put_((frame, task), torch.ones(len(task), device=objects.device), accumulate=True)
     share = batch.weight / (objects.clamp(min=1) * prediction.frames)  # (frames, tasks)
 
-    each = gaussian_focal_loss(prediction.scores, targets.heatmap)  # (S, classes)
+    each = gaussian_focal_loss(prediction.scores, targets.heatmap) * ~targets.ignored  # (S, classes)
     own = share[frame, task]  # (N,)
     terms = {"heatmap": settings.heatmap * (each * share[prediction.frame][:, task_of]).sum()}
     wanted = encode(targets.boxes, prediction.corners[targets.site], prediction.cell)  # (N, CODE)

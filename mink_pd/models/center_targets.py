@@ -10,14 +10,16 @@ from mink_pd.config.centerpoint import CenterLossConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.anchors import LARGEST
 from mink_pd.models.center_head import CenterPrediction
+from mink_pd.models.losses import frames_of
 
 
 @dataclass
 class CenterTargets:
-    """heatmap: (S, classes) 0..1. Of the N objects that have a site: site (N,) and label (N,) int64, boxes (N, 7) and
-    velocities (N, 2) [m/s], nan where unknown."""
+    """heatmap: (S, classes) 0..1; ignored: (S, classes) bool, scores that teach nothing. Of the N objects that have a
+    site: site (N,) and label (N,) int64, boxes (N, 7) and velocities (N, 2) [m/s], nan where unknown."""
 
     heatmap: Tensor
+    ignored: Tensor
     site: Tensor
     label: Tensor
     boxes: Tensor
@@ -31,20 +33,34 @@ def center_targets(
 
     An object stands at the site in whose cell its centre lies; where there is none, at the nearest site of its frame
     that it reaches, as in VoxelNeXt (Chen et al. 2023, section 3.3). An object without any, or whose centre is outside
-    the range, teaches nothing.
+    the range, teaches nothing. Within the Gaussians of the batch's ignored boxes only the peaks of objects teach.
     """
     boxes, labels = torch.cat(batch.boxes), torch.cat(batch.labels)  # (B, 7), (B,)
-    counts = torch.tensor([len(each) for each in batch.boxes], device=boxes.device)
-    frame = torch.repeat_interleave(torch.arange(len(counts), device=boxes.device), counts)
     velocities = torch.full_like(boxes[:, :2], torch.nan) if batch.velocities is None else torch.cat(batch.velocities)
+    heatmap, kept, site = _drawn(prediction, batch.boxes, batch.labels, bounds, settings)
+    ignored = torch.zeros_like(heatmap, dtype=torch.bool)
+    if batch.ignored is not None and batch.ignored_labels is not None:
+        doubtful, _, _ = _drawn(prediction, batch.ignored, batch.ignored_labels, bounds, settings)
+        ignored = (doubtful > 0) & (heatmap < 1)
+    return CenterTargets(heatmap, ignored, site, labels[kept], boxes[kept], velocities[kept])
+
+
+def _drawn(
+    prediction: CenterPrediction,
+    frames_boxes: list[Tensor],
+    frames_labels: list[Tensor],
+    bounds: tuple[float, ...],
+    settings: CenterLossConfig,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Heatmap (S, classes) of the boxes of each frame, rows int64 (N,) of those that have a site, and their sites."""
+    boxes, labels = torch.cat(frames_boxes), torch.cat(frames_labels)  # (B, 7), (B,)
     low, high = (boxes.new_tensor(bounds[at : at + 2]) for at in (0, 3))  # (2,)
     inside = ((boxes[:, :2] >= low) & (boxes[:, :2] < high) & (boxes[:, 3:5] > 0)).all(dim=1)
-    site = _own_site(prediction, boxes, frame)  # (B,), -1 where there is none
+    site = _own_site(prediction, boxes, frames_of(frames_boxes))  # (B,), -1 where there is none
     kept = torch.nonzero(inside & (site >= 0))[:, 0]
-    boxes, labels, site = boxes[kept], labels[kept], site[kept]
-    radius = gaussian_radius(boxes[:, 3:5] / prediction.cell, settings.overlap).long().clamp(min=settings.min_radius)
-    heatmap = draw(prediction, site, labels, radius)
-    return CenterTargets(heatmap, site, labels, boxes, velocities[kept])
+    sizes = boxes[kept, 3:5] / prediction.cell
+    radius = gaussian_radius(sizes, settings.overlap).long().clamp(min=settings.min_radius)
+    return draw(prediction, site[kept], labels[kept], radius), kept, site[kept]
 
 
 def _own_site(prediction: CenterPrediction, boxes: Tensor, frame: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ class CenterDetector(BevDetector[CenterPrediction]):
     """A detector that ends in a centre head."""
 
     settings: CenterDetectorConfig
+    ignores = True
 
     def __init__(self, config: Config, encoder: BevEncoder) -> None:
         super().__init__(config, encoder)

@@ -71,11 +71,13 @@ P = TypeVar("P", bound=Prediction)
 class Detector(nn.Module, ABC, Generic[S, P]):
     """A LiDAR 3D detector. It knows nothing of distillation beyond naming its taps.
 
-    geometry: the settings that two networks must agree in to see the same voxels or points.
+    geometry: the settings that two networks must agree in to see the same voxels or points. ignores: whether the loss
+    leaves out what lies at a batch's ignored boxes.
     """
 
     Settings: ClassVar[type[DetectorConfig]]
     geometry: ClassVar[tuple[str, ...]] = ("model.voxel_size",)
+    ignores: ClassVar[bool] = False
 
     def __init__(self, config: Config) -> None:
         super().__init__()

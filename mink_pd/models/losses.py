@@ -29,16 +29,31 @@ class Targets:
 def assign_targets(
     prediction: AnchorPrediction, batch: Batch, anchors: list[AnchorConfig], any_class: bool = False
 ) -> Targets:
-    """Match the anchors of each class (or all anchors) with the objects of that class (of all) in the same frame."""
+    """Match the anchors of each class (or all anchors) with the objects of that class (of all) in the same frame.
+
+    Anchors that answer for none are ignored if they would not be background, were the batch's ignored boxes objects.
+    """
     boxes, classes = torch.cat(batch.boxes), torch.cat(batch.labels)  # (B, 7), (B,)
-    count = torch.tensor([len(b) for b in batch.boxes], device=boxes.device)
-    box_frame = torch.repeat_interleave(torch.arange(len(count), device=boxes.device), count)
     velocities = torch.full_like(boxes[:, :2], torch.nan) if batch.velocities is None else torch.cat(batch.velocities)
-    row = match(prediction.anchors, prediction.frame, boxes, classes, box_frame, anchors, any_class)  # (S, A)
+
+    def matched(boxes: list[Tensor], labels: list[Tensor]) -> Tensor:
+        places = prediction.anchors, prediction.frame
+        return match(*places, torch.cat(boxes), torch.cat(labels), frames_of(boxes), anchors, any_class)
+
+    row = matched(batch.boxes, batch.labels)  # (S, A)
+    if batch.ignored is not None and batch.ignored_labels is not None:
+        row[(row == -1) & (matched(batch.ignored, batch.ignored_labels) != -1)] = -2
     site, anchor = torch.nonzero(row >= 0, as_tuple=True)  # (N,)
     own = row[site, anchor]
     row[site, anchor] = classes[own]
     return Targets(row, site, anchor, boxes[own], velocities[own])
+
+
+def frames_of(boxes: list[Tensor]) -> Tensor:
+    """The frame int64 (B,) of each of the boxes (B_i, 7) of several frames."""
+    device = boxes[0].device
+    count = torch.tensor([len(each) for each in boxes], device=device)
+    return torch.repeat_interleave(torch.arange(len(count), device=device), count)
 
 
 def focal_loss(logits: Tensor, positive: Tensor, alpha: float, gamma: float) -> Tensor:

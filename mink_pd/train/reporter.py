@@ -63,6 +63,9 @@ class Reporter:
             step,
         )
         text = f"epoch {epoch}/{self.epochs}  {_terms(means)}  {rate:.1f} frames/s  {seconds:.0f} s"
+        if "unlabelled/kept" in means:
+            kept, ignored = means["unlabelled/kept"], means["unlabelled/ignored"]
+            text += f"  an unlabelled frame: {kept:.1f} objects, {ignored:.1f} ignored"
         self.console.print(text, soft_wrap=True, markup=False)
 
     def validation(self, epoch: int, step: int, metrics: dict[str, float], best: bool, seconds: float) -> None:

@@ -17,14 +17,23 @@ from mink_pd.train.state import load_state
 
 Files = dict[str, dict[str, str]]  # role of the file -> its path and sha256
 
-DATA = "data"  # one of these roles: the frames of both splits
+DATA, UNLABELLED = "data", "unlabelled"  # of these roles: the frames of both splits, and those without labels
 _DIGESTS: dict[str, str] = {}  # keyed by data settings: a matrix asks once per run, and most runs share their data
 
 # Keys that may differ when a run is resumed: they change its place or speed, but not its result. The frames of a data
 # set
 # that was moved are compared by their digest. The number of processes may differ if batch norm is synchronised and
 # the number of frames per step stays the same.
-MOVABLE = ("name", "runs", "data.root", "data.workers", "train.accelerator", "train.threads")
+MOVABLE = (
+    "name",
+    "runs",
+    "data.root",
+    "data.workers",
+    "distill.unlabelled.paths",
+    "distill.unlabelled.boxes",
+    "train.accelerator",
+    "train.threads",
+)
 
 PROCESSES = ("train.devices", "train.nodes", "train.batch_size")
 
@@ -170,7 +179,7 @@ class RunFolder:
 
         known = self.read_files()
         for name in {**known, **files}:
-            if name == DATA and name not in files:
+            if name in (DATA, UNLABELLED) and DATA not in files:
                 continue  # not read yet
             if known.get(name, {}).get("sha256") != files.get(name, {}).get("sha256"):
                 origin = f" (from {known[name]['path']})" if name in known else ""
@@ -237,11 +246,15 @@ def identify(files: dict[str, Path]) -> Files:
     }
 
 
-def identify_data(config: DataConfig) -> Files:
-    """Root and digest of the frames of both splits. Raises DataError and ConfigError as ``open_dataset`` does."""
-    key = config.model_dump_json()
+def identify_data(config: DataConfig, labelled: bool = True) -> Files:
+    """Root and digest of the frames of both splits, or of the validation's where no training frame is ``labelled``.
+
+    Raises DataError and ConfigError as ``open_dataset`` does.
+    """
+    key = f"{labelled} {config.model_dump_json()}"
     if key not in _DIGESTS:
-        digests = [open_dataset(config, split).identity() for split in (config.train_split, config.val_split)]
+        splits = ([config.train_split] if labelled else []) + [config.val_split]
+        digests = [open_dataset(config, split).identity() for split in splits]
         _DIGESTS[key] = hashlib.sha256(" ".join(digests).encode()).hexdigest()
     return {DATA: {"path": str(config.root.resolve()), "sha256": _DIGESTS[key]}}
 

@@ -15,13 +15,15 @@ class Seen:
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self.config, self.device = config, device
-        self.frames = self.points = self.objects = self.dropped = 0
+        self.frames = self.labelled = self.points = self.objects = self.dropped = 0
 
     def add(self, batch: Batch) -> None:
         """Count a batch of this process."""
         self.frames += len(batch)
         self.points += len(batch.points)
-        self.objects += sum(len(boxes) for boxes in batch.boxes)
+        own = [frame.labelled for frame in batch.frames]
+        self.labelled += sum(own)
+        self.objects += sum(len(boxes) for boxes, labelled in zip(batch.boxes, own, strict=True) if labelled)
         self.dropped += sum(frame.dropped for frame in batch.frames)
 
     def check(self, where: object, means: dict[str, float]) -> None:
@@ -31,20 +33,25 @@ class Seen:
         run to its end and learn nothing. Of an epoch of a single frame, which may well hold no object, it only warns.
         """
         counts = torch.tensor(
-            [self.frames, self.points, self.objects, self.dropped], dtype=torch.float64, device=self.device
+            [self.frames, self.labelled, self.points, self.objects, self.dropped],
+            dtype=torch.float64,
+            device=self.device,
         )
         if processes() > 1:
             counts = sum_over_processes(counts)
-        self.frames, self.points, self.objects, self.dropped = (int(count) for count in counts.tolist())
+        self.frames, self.labelled, self.points, self.objects, self.dropped = map(int, counts.tolist())
         data, boxes = self.config.data, [value for name, value in means.items() if name.split(".")[-1].endswith("box")]
         if not self.points:
             what = f"no point of any training frame lies in data.range {list(data.range)}"
             remedy = "set a range that the clouds fill; x is forward, y left, z up, in metres"
-        elif not self.objects:
+        elif not self.labelled and not means.get("unlabelled/kept"):
+            what = "no box in the unlabelled frames was sure enough to be an object"
+            remedy = "lower distill.unlabelled.upper, or its upper_precision, or train a better teacher"
+        elif self.labelled and not self.objects:
             what = f"no training frame has a labelled {', '.join(data.classes)} with a point in data.range"
             remedy = "check data.classes against the labels, and data.range"
         elif boxes and not any(boxes):
-            what = f"none of the {self.objects} labelled objects became a positive of the detector"
+            what = f"none of the {self.objects or 'unlabelled frames'} objects became a positive of the detector"
             remedy = "check the sizes, heights and thresholds of model.anchors, or model.voxel_size"
         else:
             return

@@ -1,0 +1,111 @@
+"""Pseudo-labels: a detector's own boxes in place of labels, on frames without any.
+
+Boxes of high score are objects, those of middling score are ignored by the loss, and the rest is background. After
+Caine et al. 2021 ("Pseudo-labeling for Scalable 3D Object Detection", arXiv 2103.02093), who ignore none.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mink_pd.boxes.iou import bev_iou
+from mink_pd.data.batch import Batch
+from mink_pd.distill.labels import with_teacher_labels
+from mink_pd.models import Detections
+
+BEV = [0, 1, 3, 4, 6]  # columns of a box: x, y, l, w, yaw
+_SAME = 0.1  # IoU from above from which a box is taken for a labelled object
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Scores that decide what a box of a class is: an object from ``upper`` on, ignored from ``lower`` on, below it
+    background. inf: no box reaches it; -inf: every box does."""
+
+    upper: float
+    lower: float
+
+    def __str__(self) -> str:
+        return f"{_level(self.upper)} / {_level(self.lower)}"
+
+
+class PseudoLabels:
+    """Puts a detector's boxes into the unlabelled frames of a batch.
+
+    levels: of each class, in the order of the classes. from_files: whether the boxes are those that the frames bring
+    along, rather than the teacher's.
+    """
+
+    def __init__(self, levels: Sequence[Levels], from_files: bool = False) -> None:
+        self.levels, self.from_files = list(levels), from_files
+
+    def __call__(self, batch: Batch, found: Sequence[Detections]) -> tuple[Batch, dict[str, Tensor]]:
+        """The batch with objects and ignored boxes in its unlabelled frames, and what to log.
+
+        found: what the teacher finds in each frame. Labelled objects of an unlabelled frame, which were pasted in,
+        stay, and a box that lies on one is left out. Logs: ``unlabelled/kept`` and ``unlabelled/ignored``, boxes per
+        unlabelled frame.
+        """
+        labelled, brought = _split(batch)
+        nothing = Detections.none(batch.points.device)
+        objects, ignored = [nothing] * len(batch), [nothing] * len(batch)
+        unlabelled = [index for index, frame in enumerate(batch.frames) if not frame.labelled]
+        for index in unlabelled:
+            boxes = brought[index] if self.from_files else found[index]
+            objects[index], ignored[index] = self._sort(boxes, labelled.boxes[index])
+        logs = {}
+        for name, boxes_of in (("kept", objects), ("ignored", ignored)):
+            count = sum(len(each.scores) for each in boxes_of)
+            logs[f"unlabelled/{name}"] = torch.tensor(count / max(1, len(unlabelled)))
+        result = with_teacher_labels(labelled, objects, -math.inf)
+        result.ignored = [each.boxes for each in ignored]
+        result.ignored_labels = [each.labels for each in ignored]
+        return result, logs
+
+    def _sort(self, found: Detections, labelled: Tensor) -> tuple[Detections, Detections]:
+        """Objects and ignored boxes, without those that lie on ``labelled`` objects (L, 7)."""
+        upper, lower = (
+            found.scores.new_tensor([getattr(level, name) for level in self.levels])[found.labels]
+            for name in ("upper", "lower")
+        )
+        free = torch.ones_like(found.labels, dtype=torch.bool)
+        if len(labelled) and len(free):
+            overlap = bev_iou(*(each[:, BEV].detach().double().cpu().numpy() for each in (found.boxes, labelled)))
+            free = torch.from_numpy(overlap.max(axis=1) < _SAME).to(free.device)
+        sure = free & (found.scores >= upper)
+        return _rows(found, sure), _rows(found, free & ~sure & (found.scores >= lower))
+
+
+def summary(levels: Mapping[str, Levels]) -> str:
+    """The levels of each class in one line, upper / lower."""
+    return ", ".join(f"{name} {each}" for name, each in levels.items())
+
+
+def _level(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "none" if value > 0 else "all"
+
+
+def _rows(found: Detections, chosen: Tensor) -> Detections:
+    velocities = None if found.velocities is None else found.velocities[chosen]
+    return Detections(found.boxes[chosen], found.labels[chosen], found.scores[chosen], velocities)
+
+
+def _split(batch: Batch) -> tuple[Batch, list[Detections]]:
+    """The batch with its labelled objects only, and the detector's boxes that each frame brought along."""
+    if batch.scores is None:
+        return batch, [Detections.none(batch.points.device)] * len(batch)
+    own = [scores.isinf() for scores in batch.scores]
+
+    def labelled(values: list[Tensor]) -> list[Tensor]:
+        return [each[rows] for each, rows in zip(values, own, strict=True)]
+
+    brought = [
+        Detections(boxes[~rows], labels[~rows], scores[~rows])
+        for boxes, labels, scores, rows in zip(batch.boxes, batch.labels, batch.scores, own, strict=True)
+    ]
+    velocities = None if batch.velocities is None else labelled(batch.velocities)
+    boxes, labels = labelled(batch.boxes), labelled(batch.labels)
+    return replace(batch, boxes=boxes, labels=labels, velocities=velocities, scores=None), brought

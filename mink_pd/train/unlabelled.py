@@ -1,0 +1,223 @@
+"""The unlabelled frames of a distillation: where they come from, what they are, and which scores make labels."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mink_pd.config import Config, DataConfig
+from mink_pd.config.unlabelled import UnlabelledConfig
+from mink_pd.data import Dataset, open_dataset
+from mink_pd.data.cloud_description import DESCRIPTION
+from mink_pd.data.epochs import crop_points
+from mink_pd.data.frame import Frame, Frames
+from mink_pd.data.kitti_raw import open_raw
+from mink_pd.data.labels import read_all_objects
+from mink_pd.data.recordings import Recording, is_recording
+from mink_pd.data.unlabelled import UnlabelledFrames, in_lidar_frame
+from mink_pd.detect.clouds import PointFiles
+from mink_pd.detect.predict import FrameDetections, detect_frames
+from mink_pd.distill.unlabelled import Levels, PseudoLabels, summary
+from mink_pd.errors import ConfigError, DataError
+from mink_pd.evaluate.detection_files import read_detections
+from mink_pd.evaluate.score_levels import level_of_precision, rank_boxes
+from mink_pd.models import Detector
+from mink_pd.registry import DATASETS
+from mink_pd.train.run_folder import UNLABELLED, Files, identify_data
+
+FEWEST = 10  # labelled objects of a class, from which a precision says something
+_SCANS = Path("velodyne_points") / "data"  # of a raw drive
+_OPENED: dict[str, "Unlabelled"] = {}  # by settings: a recording is looked through once
+
+
+class Unlabelled:
+    """The frames of ``distill.unlabelled``, and the boxes that stand for labels in them.
+
+    share: labelled and unlabelled frames of a batch of one process. notes: lines for the reader, filled as things are
+    found out.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Raises DataError and ConfigError for what cannot be read or does not fit."""
+        self.config, self.settings = config, config.distill.unlabelled
+        self.share = self.settings.batch_of(config.train.batch_size)
+        data = config.data
+        sources = [open_source(text, data, self.settings.topic) for text in self.settings.paths]
+        known = labelled_clouds(data, with_training=self.share[0] > 0)
+        self.frames = UnlabelledFrames(sources, data.point_features, data.has_velocities, known)
+        if self.settings.boxes is not None:
+            self.frames.give_boxes(read_boxes(self.settings.boxes, self.frames.ids, data))
+            self.frames[0]  # whether its boxes can be placed
+        labelled, unlabelled = self.share
+        self.notes = [
+            f"{len(self.frames):,} unlabelled frames of {', '.join(self.settings.paths)}; a batch has {unlabelled} of"
+            f" them and {labelled} labelled ones"
+        ]
+        if self.frames.left_out:
+            self.notes.append(f"{self.frames.left_out:,} of them left out, which the data set's splits hold")
+
+    @property
+    def places(self) -> list[Path]:
+        """The files and folders that are read."""
+        folders = [Path(text.rpartition(":")[0] or text).expanduser() for text in self.settings.paths]
+        return [*folders, *([self.settings.boxes] if self.settings.boxes else [])]
+
+    def identity(self) -> str:
+        """A digest of the unlabelled frames, and of the labelled ones that scores are chosen on."""
+        digest = hashlib.sha256(self.frames.identity().encode())
+        if self.chooses:
+            digest.update(self.held_out().identity().encode())
+        return digest.hexdigest()
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a score is to be chosen on labelled frames."""
+        given = (self.settings.upper, self.settings.lower)
+        return any(name not in scores for scores in given for name in self.config.data.classes)
+
+    def held_out(self) -> Dataset:
+        """The labelled frames to choose scores on. Raises ConfigError for the frames that the run is judged by."""
+        data, key = self.config.data, "distill.unlabelled.held_out"
+        if self.settings.held_out is None:
+            if not self.share[0]:
+                raise ConfigError(
+                    f"'{key}': without labelled training frames, name the split to choose scores on, or give"
+                    " distill.unlabelled.upper and lower for every class"
+                )
+            return open_dataset(data, data.train_split)
+        root, split = place_of(self.settings.held_out, data)
+        if split == data.val_split and root.resolve() == data.root.resolve():
+            raise ConfigError(f"'{key}': {split} is the split that is reported; choose scores on other frames")
+        return open_split(data, root, split)
+
+    def labels(self, teacher: Detector) -> PseudoLabels:
+        """What labels the frames, with scores as they are given or chosen. Raises ConfigError where they do not fit."""
+        names, settings = self.config.data.classes, self.settings
+        from_files = settings.boxes is not None
+        least = -math.inf if from_files else teacher.config.model.nms.score
+        for key in ("upper", "lower"):
+            for name, score in getattr(settings, key).items():
+                if score < least:
+                    raise ConfigError(
+                        f"'distill.unlabelled.{key}.{name}': {score:g} is below {least:g}, the lowest score of the"
+                        " teacher's boxes (its model.nms.score); raise it"
+                    )
+        if self.chooses:
+            levels = self._chosen(teacher)
+        else:
+            levels = {name: Levels(settings.upper[name], settings.lower[name]) for name in names}
+        self.notes.append(f"objects from, ignored from a score of: {summary(levels)}")
+        return PseudoLabels([levels[name] for name in names], from_files)
+
+    def _chosen(self, teacher: Detector) -> dict[str, Levels]:
+        dataset = self.held_out()
+        count = min(len(dataset), self.settings.held_out_frames)
+        rows = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
+        frames = [crop_points(dataset[row], self.config.data.range) for row in rows]
+        self.notes.append(self._origin(teacher, dataset, count))
+        return choose_levels(frames, self._boxes_in(teacher, frames), self.config.data.classes, self.settings)
+
+    def _boxes_in(self, teacher: Detector, frames: list[Frame]) -> list[FrameDetections]:
+        if self.settings.boxes is None:
+            return [found for _, found in detect_frames(teacher, frames, self.config)]
+        boxes = read_boxes(self.settings.boxes, [frame.id for frame in frames], self.config.data)
+        return [FrameDetections(*in_lidar_frame(boxes[frame.id], frame)) for frame in frames]
+
+    def _origin(self, teacher: Detector, dataset: Dataset, count: int) -> str:
+        settings, own = self.settings, teacher.config.data
+        name = settings.held_out or self.config.data.train_split
+        text = (
+            f"scores chosen on {count} labelled frames of {name}: precision {settings.upper_precision:g} for objects,"
+            f" {settings.lower_precision:g} for ignored boxes"
+        )
+        split = place_of(name, self.config.data)[1]
+        seen = split == own.train_split and own.root.resolve() == Path(dataset.root).resolve()
+        if seen and settings.boxes is None:
+            text += "; the teacher was trained on them, which flatters it: name others, distill.unlabelled.held_out"
+        return text
+
+
+def open_unlabelled(config: Config) -> Unlabelled | None:
+    """The unlabelled frames of a distillation; None if it has none."""
+    if not config.distill.unlabelled.paths:
+        return None
+    key = config.model_dump_json(include={"data", "distill", "train"})
+    if key not in _OPENED:
+        _OPENED[key] = Unlabelled(config)
+    return _OPENED[key]
+
+
+def identify_frames(config: Config, unlabelled: Unlabelled | None) -> Files:
+    """Place and digest of all frames that a training uses. Raises DataError, ConfigError."""
+    if unlabelled is None:
+        return identify_data(config.data)
+    key = str(unlabelled.places[0].resolve())
+    own = {UNLABELLED: {"path": key, "sha256": unlabelled.identity()}}
+    return identify_data(config.data, labelled=unlabelled.share[0] > 0) | own
+
+
+def open_source(text: str, data: DataConfig, topic: str | None = None) -> Frames:
+    """The frames of one path of ``distill.unlabelled.paths``. Raises DataError naming what is missing or malformed."""
+    path = Path(text).expanduser()
+    if not path.exists() and ":" in text:
+        return open_split(data, *place_of(text, data))
+    if is_recording(path):
+        return Recording(path, topic, data, data.point_features)
+    if (path / _SCANS).is_dir():
+        day = path.absolute().parent
+        return open_raw(day.parent, day.name, path.name, camera_view=data.camera_view, point_settings=data)
+    if (path / DESCRIPTION).is_file():
+        return open_dataset(DATASETS["clouds"].Settings(root=path), "all")
+    return PointFiles([path], None, data.camera_view, data.point_features, data, data.image_size)
+
+
+def place_of(text: str, data: DataConfig) -> tuple[Path, str]:
+    """Root and split of ROOT:SPLIT, or of SPLIT, which is one of the data set's own."""
+    root, _, split = text.rpartition(":")
+    return (Path(root).expanduser() if root else data.root), split
+
+
+def open_split(data: DataConfig, root: Path, split: str) -> Dataset:
+    """A whole split of a data set of the configured kind. Raises DataError, ConfigError."""
+    return DATASETS[data.kind].open(data.model_copy(update={"root": root}), split, None)
+
+
+def labelled_clouds(data: DataConfig, with_training: bool) -> set[Path]:
+    """The resolved clouds of the validation split and, if there are labelled training frames, of theirs."""
+    splits = [data.val_split, *([data.train_split] if with_training else [])]
+    datasets = [open_dataset(data, split) for split in splits]
+    return {path.resolve() for one in datasets for index in range(len(one)) for path in one.paths(index)[:1]}
+
+
+def read_boxes(folder: Path, ids: list[str], data: DataConfig) -> Mapping[str, Any]:
+    """Anybody's detections of the frames: ID.txt (KITTI, with scores), or ID.json (LiDAR frame). Raises DataError."""
+    texts = [folder / f"{id}.txt" for id in ids]
+    if not texts[0].is_file():
+        return read_detections(folder, ids)
+    missing = next((path for path in texts if not path.is_file()), None)
+    if missing is not None:
+        raise DataError(f"{missing}: missing; write the detections of every frame (an empty file if there are none)")
+    return dict(zip(ids, read_all_objects(texts, classes=data.classes, scores=True), strict=True))
+
+
+def choose_levels(
+    frames: list[Frame], found: list[FrameDetections], classes: list[str], settings: UnlabelledConfig
+) -> dict[str, Levels]:
+    """Scores by class, given or by precision on labelled frames.
+
+    Of a class of which there are fewer than FEWEST objects, or whose boxes never have a precision, no box is an object,
+    or all below an object are ignored: what is not known is not taught.
+    """
+    levels = {}
+    for name in classes:
+        ranking = rank_boxes(frames, found, name, settings.min_iou)
+        known = ranking.counted >= FEWEST
+        upper = level_of_precision(ranking, settings.upper_precision) if known else math.inf
+        lower = level_of_precision(ranking, settings.lower_precision) if known else -math.inf
+        upper = settings.upper.get(name, upper)
+        lower = settings.lower.get(name, -math.inf if lower == math.inf else lower)
+        levels[name] = Levels(max(upper, lower), lower) if name in settings.lower else Levels(upper, min(lower, upper))
+    return levels
