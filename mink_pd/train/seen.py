@@ -51,7 +51,8 @@ class Seen:
             what = f"no training frame has a labelled {', '.join(data.classes)} with a point in data.range"
             remedy = "check data.classes against the labels, and data.range"
         elif boxes and not any(boxes):
-            what = f"none of the {self.objects or 'unlabelled frames'} objects became a positive of the detector"
+            objects = f"{self.objects} labelled objects" if self.labelled else "objects in the unlabelled frames"
+            what = f"none of the {objects} became a positive of the detector"
             remedy = "check the sizes, heights and thresholds of model.anchors, or model.voxel_size"
         else:
             return
