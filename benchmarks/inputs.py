@@ -11,12 +11,12 @@ from mink_pd.config import Config
 from mink_pd.data.augment import rotate
 from mink_pd.data.batch import Batch, collate
 from mink_pd.data.calibration import write_calibration
-from mink_pd.data.frame import Frame
+from mink_pd.data.frame import Frame, Frames
 from mink_pd.data.images import IMAGE_SIZE
 from mink_pd.data.kitti import Kitti
 from mink_pd.data.points import read_points
 from mink_pd.data.projection import in_camera_view
-from mink_pd.detect.clouds import Frames, PointFiles
+from mink_pd.detect.clouds import PointFiles
 
 SEED = 0
 JITTER = 0.05  # standard deviation of points that are added to reach a number [m]
