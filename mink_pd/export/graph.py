@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +40,17 @@ def _report_nothing() -> None:
     Their telemetry also forks the process from threads that live on for minutes where there is no network.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: it cannot be imported
+
+
+@cache
+def openvino_core() -> Any:
+    """OpenVINO's Core: one for the process, and never freed.
+
+    Its CPU plugin gives the main thread a stack for signals of its own, and takes it away when it is freed. Two plugins
+    that are not freed in reverse order leave the thread with an unmapped stack: the next signal with a Python handler
+    (an interrupt, the end of a loader's worker) is then a segmentation fault.
+    """
+    return require("openvino").Core()
 
 
 def check_opset(opset: int) -> None:
@@ -104,7 +116,7 @@ def keep_outputs(source: Path, path: Path, outputs: list[str]) -> None:
 def shapes(path: Path) -> tuple[dict[str, list[int | str]], dict[str, list[int | str]]]:
     """Inputs and outputs of a graph: name -> shape, with names for dimensions that may have any size."""
     if path.suffix == ".xml":
-        model = require("openvino").Core().read_model(path)
+        model = openvino_core().read_model(path)
         return _ports(model.inputs), _ports(model.outputs)
     graph = require("onnx").load(path).graph
 
@@ -148,14 +160,13 @@ class OpenVinoSession:
 
     def __init__(self, path: Path, precision: str = "f32") -> None:
         """``precision``: of the arithmetic, f32 or bf16."""
-        openvino = require("openvino")
         settings = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
-            self._model = openvino.Core().compile_model(path, "CPU", settings)
+            self._model = openvino_core().compile_model(path, "CPU", settings)
         except RuntimeError as error:
             raise DataError(f"{path}: OpenVINO cannot load it ({_first_line(error)}); export again") from None
         self.outputs = [output.get_any_name() for output in self._model.outputs]

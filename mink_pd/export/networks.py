@@ -8,7 +8,7 @@ import torch
 from mink_pd.config import Config
 from mink_pd.export.card import Target
 from mink_pd.export.detector import ENCODER, NETWORK, WHOLE, ExportedDetector
-from mink_pd.export.graph import OnnxSession, OpenVinoSession, keep_outputs, require, write_onnx
+from mink_pd.export.graph import OnnxSession, OpenVinoSession, keep_outputs, openvino_core, require, write_onnx
 from mink_pd.export.heads import head_maps
 from mink_pd.export.network import DenseNetwork, PillarEncoder, WholeNetwork
 from mink_pd.export.pillars import pillar_rows
@@ -125,5 +125,5 @@ class OpenVinoNetworks(Networks):
     def finish(self, folder: Path) -> None:
         openvino = require("openvino")
         for file in sorted(folder.glob("*.onnx")):
-            openvino.save_model(openvino.Core().read_model(file), file.with_suffix(".xml"), compress_to_fp16=False)
+            openvino.save_model(openvino_core().read_model(file), file.with_suffix(".xml"), compress_to_fp16=False)
             file.unlink()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mink_pd.data.batch import Batch
-from mink_pd.export.graph import OnnxSession, OpenVinoSession, Session, require, save_onnx
+from mink_pd.export.graph import OnnxSession, OpenVinoSession, Session, openvino_core, require, save_onnx
 from mink_pd.export.heads import head_maps
 from mink_pd.export.networks import Networks, Settings
 from mink_pd.export.quantise import quantised_model
@@ -43,8 +43,7 @@ def _runners(networks: Networks, batch: Batch, folder: Path) -> dict[str, Runner
     own = torch_runner(networks.encoder, networks.network)
     canvas = make_canvas(networks.detector, own, networks.detector.shared_input(batch), networks.slots)
     save_onnx(int8, quantised_model(require("onnx").load(second), [canvas.numpy()]))
-    openvino = require("openvino").Core()
-    bf16 = "BF16" in openvino.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    bf16 = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
     def runner(load: Callable[..., Session], path: Path, *more: Any) -> Runner:
         encoder = load(first) if networks.encoder is not None else None
