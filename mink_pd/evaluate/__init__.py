@@ -1,1 +1,1 @@
-"""The figures of each benchmark."""
+"""Evaluation: the figures of KITTI, of nuScenes, and of any classes in point clouds."""

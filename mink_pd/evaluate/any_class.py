@@ -1,7 +1,8 @@
 """Scores for any classes in the LiDAR frame, without a camera and its levels of difficulty.
 
-Average precision by overlap in space and from above, by KITTI's 40 recall points and by all points of the curve; by
-the distance of centres as in nuScenes; by range and by points in the object; the operating point; the heading error.
+Average precision by 3D and bird's-eye-view overlap, over all points of the curve and over KITTI's 40 recall points;
+average precision by distance of centres as in nuScenes; all of these also per range and per number of points in the
+object; the operating point; and the heading error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 from mink_pd.boxes.geometry import wrap_angle
 from mink_pd.errors import DataError
 from mink_pd.evaluate.best_first import (
-    Fits,
+    PossibleMatches,
     Ranking,
     all_point_ap,
     best_first,
@@ -26,65 +27,50 @@ from mink_pd.evaluate.matching import Task
 from mink_pd.evaluate.overlaps import OVERLAPS, OVERLAPS_IN_SPACE, Pairs, pair_boxes
 from mink_pd.evaluate.rules import COUNTED, IGNORED, VALID
 
-DISTANCES = (0.5, 1.0, 2.0, 4.0)  # [m], nuScenes'
-RANGES = {"0-30m": (0.0, 30.0), "30-50m": (30.0, 50.0), "over_50m": (50.0, np.inf)}  # from, to [m]
-POINTS = {"1-5_points": (0, 5), "6-20_points": (6, 20), "over_20_points": (21, np.inf)}  # least, most
+DISTANCES = (0.5, 1.0, 2.0, 4.0)  # [m], as in nuScenes
+RANGES = {"0-30m": (0.0, 30.0), "30-50m": (30.0, 50.0), "over_50m": (50.0, np.inf)}  # lower and upper limit [m]
+POINTS = {"1-5_points": (0, 5), "6-20_points": (6, 20), "over_20_points": (21, np.inf)}  # smallest and largest number
 
 OPERATING = ("score", "precision", "recall", "f1", "false_positives_per_frame")  # figures of an operating point
 
 
 @dataclass
 class CloudFrame:
-    """A frame's B labels and D detections, LiDAR frame.
+    """A frame's B labels and D detections in the LiDAR frame."""
 
-    boxes: (B, 7). names: (B,). points: (B,) int, returns inside the box. counted: (B,) bool; a label that does not
-    count is neither missed nor makes its detection wrong. found: (D, 7). found_names: (D,). scores: (D,).
-    found_points: (D,) int, returns inside the detection.
-    """
-
-    boxes: np.ndarray
-    names: np.ndarray
-    points: np.ndarray
-    counted: np.ndarray
-    found: np.ndarray
-    found_names: np.ndarray
-    scores: np.ndarray
-    found_points: np.ndarray
+    boxes: np.ndarray  # (B, 7) labels
+    names: np.ndarray  # (B,) their classes
+    points: np.ndarray  # (B,) int, number of points inside each
+    counted: np.ndarray  # (B,) bool; a label that is not counted cannot be missed, and its detection is not judged
+    found: np.ndarray  # (D, 7) detections
+    found_names: np.ndarray  # (D,) their classes
+    scores: np.ndarray  # (D,)
+    found_points: np.ndarray  # (D,) int, number of points inside each
 
 
 @dataclass
 class _Rows:
-    """The labels (G) and detections (D) of one class in all frames.
+    """The G labels and D detections of one class in all F frames."""
 
-    label_first, detection_first: (F + 1,), where each frame's begin. turns: (D,), detections by falling score. The
-    others are those of :class:`CloudFrame`.
-    """
-
-    label_first: np.ndarray
-    detection_first: np.ndarray
-    boxes: np.ndarray
-    points: np.ndarray
-    counted: np.ndarray
-    found: np.ndarray
-    scores: np.ndarray
-    found_points: np.ndarray
-    turns: np.ndarray
+    label_first: np.ndarray  # (F + 1,) first label of each frame
+    detection_first: np.ndarray  # (F + 1,) first detection of each frame
+    boxes: np.ndarray  # (G, 7); this and the next ones as in CloudFrame
+    points: np.ndarray  # (G,)
+    counted: np.ndarray  # (G,)
+    found: np.ndarray  # (D, 7)
+    scores: np.ndarray  # (D,)
+    found_points: np.ndarray  # (D,)
+    order: np.ndarray  # (D,) detections by falling score
 
 
 @dataclass
 class ClassScores:
-    """The figures of one class.
+    """The figures of one class."""
 
-    objects: number of labels to be found.
-    precision: average precision [%] by name; None where no label is to be found.
-    point: of the highest F1 by overlap in space; None where nothing is found.
-    heading_error: mean of the true positives there [degrees], 0 to 180.
-    """
-
-    objects: int
-    precision: dict[str, float | None]
-    point: OperatingPoint | None
-    heading_error: float | None
+    objects: int  # number of counted labels
+    precision: dict[str, float | None]  # average precision [%] by name; None without a counted label
+    point: OperatingPoint | None  # the one of the highest F1 by 3D overlap; None if nothing is found
+    heading_error: float | None  # mean over the true positives at that point [degrees], 0 to 180
 
     def figures(self) -> dict[str, float]:
         """All figures that have a value, by name."""
@@ -97,7 +83,7 @@ Result = dict[str, ClassScores]
 
 
 def figure_names() -> list[str]:
-    """The names of a class's figures."""
+    """The names of the figures that a class can have."""
     parts = ["", *(f"/{part}" for part in (*RANGES, *POINTS))]
     names = [f"{kind}{part}" for kind in (*OVERLAPS_IN_SPACE, "distance") for part in parts]
     names += [f"{kind}/R40" for kind in OVERLAPS_IN_SPACE] + [f"distance/{limit:g}m" for limit in DISTANCES]
@@ -105,23 +91,25 @@ def figure_names() -> list[str]:
 
 
 def evaluate_clouds(frames: Mapping[str, CloudFrame], min_iou: Mapping[str, float]) -> Result:
-    """Scores of the classes of ``min_iou``, in which an overlap must exceed the number to be a match.
+    """Scores of the classes in ``min_iou``.
 
-    bev, 3d: average precision over all points of the curve; bev/R40, 3d/R40: over KITTI's 40 recall points, by KITTI's
-    procedure. distance/0.5m and so on: nuScenes' average precision; distance: their mean. Each of bev, 3d and
-    distance also for the labels in a part of the range (3d/0-30m) or with so many points (3d/1-5_points); a false
-    positive belongs to the part in which it lies itself, and without any point to that of the fewest.
-    Raises DataError for no frame.
+    min_iou: class -> IoU that a match must exceed.
+
+    The figures of a class are: bev and 3d, average precision over all points of the curve; bev/R40 and 3d/R40, over 40
+    recall points by KITTI's procedure; distance/0.5m and so on, nuScenes' average precision; distance, their mean.
+    bev, 3d and distance are also given per range (3d/0-30m) and per number of points in the label (3d/1-5_points). A
+    false positive belongs to the part that contains it; one without any point belongs to the part with fewest points.
+    Raises DataError if there is no frame.
     """
     if not frames:
-        raise DataError("no frame to evaluate; choose a split that has labelled frames")
+        raise DataError("no frame to evaluate; choose a split with labelled frames")
     return {name: _of_class(_rows(list(frames.values()), name), iou) for name, iou in min_iou.items()}
 
 
 def mean_figures(result: Result) -> dict[str, float]:
-    """Means over the classes: mAP_bev, mAP_3d, mAP_distance and KITTI's mAP_bev_R40, mAP_3d_R40.
+    """Means over the classes: mAP_bev, mAP_3d, mAP_distance, and KITTI's mAP_bev_R40 and mAP_3d_R40.
 
-    Classes without a figure are left out, and means that no class has.
+    A class without a figure does not enter its mean. A mean without any class is omitted.
     """
     means = {}
     for figure in ("bev", "3d", "distance", "bev/R40", "3d/R40"):
@@ -149,7 +137,7 @@ def _rows(frames: Sequence[CloudFrame], name: str) -> _Rows:
         found=join("found", detections).astype(np.float64),
         scores=scores,
         found_points=join("found_points", detections),
-        turns=best_first(scores),
+        order=best_first(scores),
     )
 
 
@@ -160,8 +148,8 @@ def _of_class(rows: _Rows, iou: float) -> ClassScores:
     for kind in OVERLAPS_IN_SPACE:
         overlap = pairs.overlap[OVERLAPS.index(kind)]
         fits = overlap > iou
-        chosen = Fits(pairs.label[fits], pairs.detection[fits], overlap[fits])
-        matches[kind] = match_best_first(chosen, rows.turns, rows.counted)
+        chosen = PossibleMatches(pairs.label[fits], pairs.detection[fits], overlap[fits])
+        matches[kind] = match_best_first(chosen, rows.order, rows.counted)
         precision |= {name: all_point_ap(ranking) for name, ranking in _parts(rows, matches[kind], kind)}
         precision[f"{kind}/R40"] = _kitti_ap(rows, pairs, kind, iou)
     precision |= _by_distance(rows)
@@ -172,14 +160,14 @@ def _of_class(rows: _Rows, iou: float) -> ClassScores:
 
 
 def _by_distance(rows: _Rows) -> dict[str, float | None]:
-    """nuScenes' average precision at each distance, and the mean over the distances, of all and in parts."""
+    """nuScenes' average precision at each distance and its mean over the distances, for all labels and per part."""
     label, detection, apart = near_pairs(
         rows.label_first, rows.detection_first, rows.boxes[:, :2], rows.found[:, :2], max(DISTANCES)
     )
     at: list[dict[str, float | None]] = []
     for limit in DISTANCES:
         fits = apart < limit
-        match = match_best_first(Fits(label[fits], detection[fits], -apart[fits]), rows.turns, rows.counted)
+        match = match_best_first(PossibleMatches(label[fits], detection[fits], -apart[fits]), rows.order, rows.counted)
         at.append({name: nuscenes_ap(ranking) for name, ranking in _parts(rows, match, "distance")})
     result: dict[str, float | None] = {}
     for name in at[0]:
@@ -189,7 +177,7 @@ def _by_distance(rows: _Rows) -> dict[str, float | None]:
 
 
 def _parts(rows: _Rows, match: np.ndarray, kind: str) -> list[tuple[str, Ranking]]:
-    """The ranking of all detections, and those within each part of range and number of points, by name."""
+    """Rankings by name: of all detections, per range, and per number of points."""
     away, found_away = np.hypot(*rows.boxes[:, :2].T), np.hypot(*rows.found[:, :2].T)  # (G,), (D,) [m]
     result = [(kind, _ranking(rows, match))]
     for name, (low, high) in RANGES.items():
@@ -205,12 +193,13 @@ def _parts(rows: _Rows, match: np.ndarray, kind: str) -> list[tuple[str, Ranking
 def _ranking(
     rows: _Rows, match: np.ndarray, inside: np.ndarray | bool = True, own: np.ndarray | bool = True
 ) -> Ranking:
-    """The detections that found a counted label ``inside`` (G,), or that no label fits and are in ``own`` (D,)."""
+    """The ranking of a part: true positives of counted labels in the mask ``inside`` (G,), and false positives in the
+    mask ``own`` (D,)."""
     counted = rows.counted & inside  # (G,)
     hit = match >= 0
     right = np.zeros(len(match), dtype=bool)
     right[hit] = counted[match[hit]]
-    order = rows.turns[(right | (~hit & own))[rows.turns]]
+    order = rows.order[(right | (~hit & own))[rows.order]]
     return Ranking(rows.scores[order], right[order], int(counted.sum()))
 
 
@@ -231,7 +220,7 @@ def _kitti_ap(rows: _Rows, pairs: Pairs, kind: str, iou: float) -> float | None:
 
 
 def _best_point(ranking: Ranking, frames: int) -> OperatingPoint | None:
-    """The score cut of the highest F1, of equal ones the highest; None where nothing is found."""
+    """The score cut of the highest F1, the highest cut among equals; None if nothing is found."""
     right, total, scores = ranking.curve()
     if not ranking.counted or not right.any():
         return None
@@ -241,18 +230,18 @@ def _best_point(ranking: Ranking, frames: int) -> OperatingPoint | None:
 
 
 def _heading_error(rows: _Rows, match: np.ndarray, score: float) -> float:
-    """Mean difference of heading [degrees] of the detections from ``score`` on and the counted labels they take."""
+    """Mean heading difference [degrees] between counted labels and their matches that score at least ``score``."""
     chosen = np.flatnonzero((match >= 0) & (rows.scores >= score))
     chosen = chosen[rows.counted[match[chosen]]]
     return float(np.degrees(np.abs(wrap_angle(rows.found[chosen, 6] - rows.boxes[match[chosen], 6]))).mean())
 
 
 def match_frame(frame: CloudFrame, min_iou: Mapping[str, float]) -> np.ndarray:
-    """The label that each detection of a frame takes by overlap in space, int64 (D,), -1 for none."""
+    """The label that each detection of a frame matches by 3D overlap, int64 (D,); -1: none."""
     pairs = pair_boxes(frame.boxes, frame.found, np.array([0, len(frame.boxes)]), np.array([0, len(frame.found)]))
     overlap = pairs.overlap[OVERLAPS.index("3d")]
     names = frame.names[pairs.label]
     least = np.array([min_iou.get(str(name), np.inf) for name in names])
     fits = (overlap > least) & (names == frame.found_names[pairs.detection])
-    chosen = Fits(pairs.label[fits], pairs.detection[fits], overlap[fits])
+    chosen = PossibleMatches(pairs.label[fits], pairs.detection[fits], overlap[fits])
     return match_best_first(chosen, best_first(frame.scores), frame.counted)

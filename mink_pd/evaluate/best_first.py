@@ -1,5 +1,4 @@
-"""Matching in which the detection of highest score chooses first, as nuScenes and most benchmarks but KITTI do it, and
-the curves of precision and recall that follow."""
+"""Greedy matching in order of score, as in nuScenes and most benchmarks except KITTI, and precision-recall curves."""
 
 from dataclasses import dataclass
 
@@ -8,44 +7,41 @@ import numpy as np
 from mink_pd.jit import njit
 
 NUSCENES_RECALLS = np.linspace(0, 1, 101)
-NUSCENES_MIN = 0.1  # recall and precision below it count for nothing
+NUSCENES_MIN = 0.1  # nuScenes disregards recall and precision below this value
 
 
 @dataclass
-class Fits:
-    """The N pairs of a label and a detection that may match.
+class PossibleMatches:
+    """N pairs of a label and a detection that may match."""
 
-    label, detection: (N,) int64, rows. worth: (N,) float64, of several labels a detection takes that of highest worth.
-    """
-
-    label: np.ndarray
-    detection: np.ndarray
-    worth: np.ndarray
+    label: np.ndarray  # (N,) int64, row of the label
+    detection: np.ndarray  # (N,) int64, row of the detection
+    preference: np.ndarray  # (N,) float64; a detection takes the free label of highest preference
 
 
 def best_first(scores: np.ndarray) -> np.ndarray:
-    """Rows by falling score; of equal scores the last row first, as nuScenes' devkit has it: int64 (D,)."""
+    """Rows int64 (D,) by falling score. Equal scores are in reverse order of rows, as in nuScenes' devkit."""
     return np.argsort(scores, kind="stable")[::-1]
 
 
-def match_best_first(fits: Fits, turns: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """The label that each detection takes, -1 for none: int64 (D,).
+def match_best_first(fits: PossibleMatches, order: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """The label that each detection takes, int64 (D,); -1: none. A label is taken at most once.
 
-    turns: (D,), rows of detections in the order in which they choose, as :func:`best_first` gives it. counted: (G,)
-    bool; a label that does not count is taken only where no other one fits. A label is taken once.
+    order: (D,) rows of detections in the order in which they choose, as :func:`best_first` returns it.
+    counted: (G,) bool; a detection takes a label that is not counted only if no counted one is free.
     """
-    order = np.argsort(fits.detection, kind="stable")
-    first = np.searchsorted(fits.detection[order], np.arange(len(turns) + 1))
-    return _match(turns, first, fits.label[order], fits.worth[order], counted)
+    by_detection = np.argsort(fits.detection, kind="stable")
+    first = np.searchsorted(fits.detection[by_detection], np.arange(len(order) + 1))
+    return _match(order, first, fits.label[by_detection], fits.preference[by_detection], counted)
 
 
 @njit()
 def _match(
-    turns: np.ndarray, first: np.ndarray, label: np.ndarray, worth: np.ndarray, counted: np.ndarray
+    order: np.ndarray, first: np.ndarray, label: np.ndarray, preference: np.ndarray, counted: np.ndarray
 ) -> np.ndarray:
     taken = np.zeros(len(counted), dtype=np.bool_)
-    match = np.full(len(turns), -1, dtype=np.int64)
-    for d in turns:
+    match = np.full(len(order), -1, dtype=np.int64)
+    for d in order:
         best = -1
         for k in range(first[d], first[d + 1]):
             g = label[k]
@@ -53,7 +49,9 @@ def _match(
                 continue
             if best >= 0:
                 other = label[best]
-                better = counted[g] > counted[other] or (counted[g] == counted[other] and worth[k] > worth[best])
+                better = counted[g] > counted[other] or (
+                    counted[g] == counted[other] and preference[k] > preference[best]
+                )
                 if not better:
                     continue
             best = k
@@ -67,10 +65,12 @@ def _match(
 def near_pairs(
     label_first: np.ndarray, detection_first: np.ndarray, labels: np.ndarray, detections: np.ndarray, limit: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of a label and a detection of the same frame whose centres are less than ``limit`` [m] apart from above.
+    """Pairs of a label and a detection of the same frame whose centres are less than ``limit`` [m] apart in x and y.
 
-    label_first, detection_first: (F + 1,) int64, where the rows of each frame begin. labels (G, 2), detections (D, 2):
-    x, y [m], float64. Returns rows of labels and of detections, int64 (N,), and distances [m], float64 (N,).
+    label_first, detection_first: (F + 1,) int64, first row of each frame.
+    labels: (G, 2) float64, x, y [m].
+    detections: (D, 2) float64, x, y [m].
+    Returns rows of labels and of detections, int64 (N,), and distances [m], float64 (N,).
     """
     room, found = 1024, 0
     label, detection, distance = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room)
@@ -93,28 +93,25 @@ def near_pairs(
 
 @dataclass
 class Ranking:
-    """The N detections that are right or wrong, by falling score.
+    """N judged detections by falling score."""
 
-    scores: (N,). right: (N,) bool, true or false positive. counted: number of labels to be found.
-    """
-
-    scores: np.ndarray
-    right: np.ndarray
-    counted: int
+    scores: np.ndarray  # (N,)
+    right: np.ndarray  # (N,) bool: true positive, else false positive
+    counted: int  # number of counted labels
 
     def curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Number of true positives, of all detections, and the score, at each score cut: float64 (K,) each.
+        """At each score cut the number of true positives, the number of detections, and the score: float64 (K,) each.
 
-        Detections of equal score are cut together, so that their order does not matter.
+        Detections of equal score belong to the same cut, so that their order does not matter.
         """
         last = np.append(self.scores[1:] != self.scores[:-1], True)[: len(self.scores)]
         return np.cumsum(self.right)[last].astype(float), np.flatnonzero(last) + 1.0, self.scores[last]
 
 
 def all_point_ap(ranking: Ranking) -> float | None:
-    """Area below the curve of precision over recall [%], a point taken as the maximum of itself and later ones.
+    """Area below the precision-recall curve [%], with each precision replaced by the maximum at this or higher recall.
 
-    None where no label is to be found.
+    None without a counted label.
     """
     if not ranking.counted:
         return None
@@ -124,8 +121,11 @@ def all_point_ap(ranking: Ranking) -> float | None:
 
 
 def nuscenes_ap(ranking: Ranking) -> float | None:
-    """nuScenes' average precision [%] (Caesar et al., CVPR 2020, section 3.1): the mean of the precision above 0.1 at
-    101 recalls from 0.1 on, not made monotone. None where no label is to be found."""
+    """nuScenes' average precision [%] (Caesar et al., CVPR 2020, section 3.1).
+
+    It is the mean of the precision above 0.1 over recall above 0.1, in steps of 0.01, and not made monotone. None
+    without a counted label.
+    """
     if not ranking.counted:
         return None
     right = np.cumsum(ranking.right).astype(float)

@@ -1,4 +1,4 @@
-"""Whether KITTI's rules on image boxes apply: layouts of sensors without a camera have invented image boxes."""
+"""Checks whether KITTI's rules on image boxes apply. Data of sensors without a camera have made-up image boxes."""
 
 import numpy as np
 
@@ -11,17 +11,17 @@ from mink_pd.data.projection import clip_boxes, project_boxes
 from mink_pd.evaluate.candidates import Scene
 from mink_pd.evaluate.overlaps import OVERLAPS
 
-_FITS = 0.3  # image IoU of a label and its projection; the lowest in 85 real frames is 0.56
-_SHARE = 0.95  # of a split's labels that must fit; in real frames all do
-_FRAMES = 500  # looked at, spread over the split
-_SAME_OBJECT = 0.5  # 3D IoU from which a label and a detection should share their image box too
+_FITS = 0.3  # smallest image IoU of a label and its projection; the lowest in 85 real frames is 0.56
+_SHARE = 0.95  # smallest share of a split's labels that must fit; in real frames all do
+_FRAMES = 500  # number of frames to check, spread over the split
+_SAME_OBJECT = 0.5  # 3D IoU above which the image boxes of a label and a detection should overlap too
 
 
 def labels_fit_camera(dataset: Kitti) -> bool:
-    """Whether the labels' image boxes are those of their boxes in space, seen by the camera of the calib files.
+    """Whether the labels' image boxes agree with the 3D boxes projected by the calib files.
 
-    They are not where a layout without a camera fills them with placeholders, or where objects lie behind or beside
-    the camera. True without any label. Reads no point cloud; raises DataError for a malformed file.
+    They disagree if data without a camera have placeholders for them, or if objects are behind or beside the camera.
+    True if there is no label. Point clouds are not read. Raises DataError for a malformed file.
     """
     step = -(-len(dataset.ids) // _FRAMES)
     fits = [_fitting(dataset, id) for id in dataset.ids[::step]] if dataset.labelled else []
@@ -30,7 +30,7 @@ def labels_fit_camera(dataset: Kitti) -> bool:
 
 
 def _fitting(dataset: Kitti, id: str) -> np.ndarray:
-    """Image IoU of each labelled object of a frame with its projection (B,); 0 where the camera does not see it."""
+    """Image IoU (B,) of each labelled object of a frame with its projection; 0 for one that the camera does not see."""
     rows = read_objects(dataset.folder / "label_2" / f"{id}.txt", classes=dataset.classes, scores=False)
     rows = rows[rows.names != DONT_CARE]
     calibration = read_calibration(dataset.folder / "calib" / f"{id}.txt")
@@ -40,7 +40,7 @@ def _fitting(dataset: Kitti, id: str) -> np.ndarray:
 
 
 def _image_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of the image boxes a (B, 4) and b (B, 4), row by row: (B,)."""
+    """IoU (B,) of the image boxes a (B, 4) and b (B, 4), row by row."""
     sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])  # (B, 2)
     shared = np.maximum(sides, 0).prod(axis=1)
     union = sum(np.maximum(box[:, 2:] - box[:, :2], 0).prod(axis=1) for box in (a, b)) - shared
@@ -48,7 +48,7 @@ def _image_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def detections_fit_labels(scene: Scene) -> bool:
-    """Whether most detections that overlap a label in space overlap it in the image too; True without any."""
+    """Whether most detections that overlap a label in 3D also overlap it in the image; True if none overlaps any."""
     image, space = (scene.pairs.overlap[OVERLAPS.index(kind)] for kind in ("bbox", "3d"))
     same = space > _SAME_OBJECT
     return not same.any() or float((image[same] >= _FITS).mean()) >= 0.5

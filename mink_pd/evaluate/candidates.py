@@ -1,4 +1,4 @@
-"""All frames of an evaluation in flat arrays, so that matching is one loop over labels."""
+"""All frames of an evaluation in flat arrays, so that matching needs only one loop over labels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,31 +15,27 @@ from mink_pd.evaluate.rules import is_named
 
 @dataclass
 class Candidates:
-    """Detections that overlap a label enough; label g has rows first[g] to first[g + 1], in file order."""
+    """N pairs of a label and a detection that overlap enough, ordered by label and then by detection."""
 
-    first: np.ndarray  # (G + 1,) int64
-    detection: np.ndarray  # (N,) int64
+    first: np.ndarray  # (G + 1,) int64; label g has pairs first[g] to first[g + 1]
+    detection: np.ndarray  # (N,) int64, row of the detection
     overlap: np.ndarray  # (N,) float64
 
 
 @dataclass
 class Scene:
-    """Labels (G rows) and detections (D rows) of all frames, their names in lower case, and the pairs that overlap.
+    """The labels and detections of all frames, and the pairs that overlap."""
 
-    dont_care (D,) is the share of a detection's image box in a DontCare box. image_rules: whether image boxes count;
-    else every label is to be found, whatever its height, occlusion and truncation.
-    """
-
-    frames: int
-    labels: Objects
-    detections: Objects
+    frames: int  # number of frames
+    labels: Objects  # G rows, names in lower case
+    detections: Objects  # D rows, names in lower case
     score: np.ndarray  # (D,) float64
-    dont_care: np.ndarray
+    dont_care: np.ndarray  # (D,) share of each detection's image box inside a DontCare box
     pairs: Pairs
-    image_rules: bool = True
+    image_rules: bool = True  # False: every label is counted, whatever its image height, occlusion and truncation
 
     def candidates(self, overlap: str, above: float) -> Candidates:
-        """The pairs whose overlap of that kind ("bbox", "bev" or "3d") is strictly above the threshold."""
+        """The pairs whose overlap ("bbox", "bev" or "3d") is strictly greater than ``above``."""
         values = self.pairs.overlap[OVERLAPS.index(overlap)]
         chosen = values > above
         first = np.searchsorted(self.pairs.label[chosen], np.arange(len(self.labels) + 1))
@@ -47,20 +43,20 @@ class Scene:
 
 
 def collect(labels: Mapping[str, Objects], detections: Mapping[str, Objects], image_rules: bool = True) -> Scene:
-    """Lay out the frames of ``labels`` for matching.
+    """Flatten the frames of ``labels`` and their ``detections`` for matching.
 
-    Raises DataError for a frame without detections (an empty one is given as no rows), for detections of a frame
-    without labels, for missing scores, and where there is no frame at all.
+    Raises DataError if there is no frame, a frame lacks an entry in ``detections`` (which may be empty), a frame of
+    ``detections`` lacks labels, or scores are missing.
     """
     if not labels:
-        raise DataError("no frame to evaluate; name the folders that hold the label and detection files")
+        raise DataError("no frame to evaluate; name the folders of the label and detection files")
     unlabelled = [frame for frame in detections if frame not in labels]
     if unlabelled:
-        raise DataError(f"frame {unlabelled[0]}: detections but no labels; leave out frames without labels")
+        raise DataError(f"frame {unlabelled[0]}: has detections but no labels; leave out frames without labels")
     pairs = list(_frame_pairs(labels, detections))
     all_labels = concatenate([truth for truth, _ in pairs])
     all_detections = concatenate([found for _, found in pairs])
-    # Classes are compared without regard to case, as in the official evaluator.
+    # Class names are compared case-insensitively, as in the official evaluator.
     for rows in (all_labels, all_detections):
         rows.names = np.char.lower(np.asarray(rows.names, dtype=str))
     label_first, detection_first = (np.cumsum([0, *(len(pair[n]) for pair in pairs)]) for n in (0, 1))
@@ -81,17 +77,17 @@ def _frame_pairs(labels: Mapping[str, Objects], detections: Mapping[str, Objects
     for frame, truth in labels.items():
         if frame not in detections:
             raise DataError(
-                f"frame {frame}: no detections; detect in it too (an empty file will do), or leave it out of the frame"
+                f"frame {frame}: no detections; detect in it too (the file may be empty), or leave it out of the frame"
                 " list"
             )
         found = detections[frame]
         if len(found) and found.score is None:
-            raise DataError(f"frame {frame}: detections without a score; a detection line has 16 fields")
+            raise DataError(f"frame {frame}: detections lack scores; a detection line has 16 fields")
         yield truth, found
 
 
 def concatenate(parts: Sequence[Objects]) -> Objects:
-    """The rows of all parts, in order; ``score`` comes from the parts that have one."""
+    """The rows of all parts in order; ``score`` is taken from the parts that have scores."""
     columns: dict[str, Any] = {}
     for field in fields(Objects):
         values = [getattr(part, field.name) for part in parts]

@@ -10,9 +10,10 @@ POINTS = 41  # recall 0, 1/40, ... 1
 
 
 def score_cuts(scores: np.ndarray, counted: int) -> np.ndarray:
-    """The score cuts of the curve's points, at most 41: those nearest to recall 0, 1/40, 2/40 and so on.
+    """The score cuts of the curve's points, at most 41: the cuts nearest to recall 0, 1/40, 2/40 and so on.
 
-    scores: those at which a counted label is found, highest first; counted: number of labels to be found.
+    scores: scores at which a counted label is found, highest first.
+    counted: number of counted labels.
     """
     cuts = []
     recall = 0.0
@@ -26,10 +27,10 @@ def score_cuts(scores: np.ndarray, counted: int) -> np.ndarray:
 
 
 def average_precision(values: np.ndarray) -> dict[str, float]:
-    """{"R40": AP, "R11": AP} in percent, from precision (or similarity) at each cut (K,), from the highest.
+    """{"R40": AP, "R11": AP} in percent.
 
-    Point k of the curve belongs to cut k; points without a cut are 0; a point becomes the maximum of
-    itself and later ones.
+    values: precision (or orientation similarity) at each cut (K,), highest cut first. Point k of the curve is value k;
+    points without a cut are 0. Each point is then replaced by the maximum of itself and all later points.
     """
     curve = np.zeros(POINTS)
     curve[: len(values)] = values
@@ -50,23 +51,22 @@ def curves(task: Task) -> tuple[dict[str, float], dict[str, float]]:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Counts at one score cut: detections below ``score`` are dropped; ``counted`` labels should be
-    found."""
+    """Counts at one score cut."""
 
-    score: float
+    score: float  # the cut; detections that score less are dropped
     true_positives: int
     false_positives: int
-    counted: int
+    counted: int  # number of counted labels
     frames: int
 
     @property
     def precision(self) -> float:
-        """Share of the detections that are right; 0 without detections."""
+        """True positives divided by judged detections; 0 without detections."""
         return self.true_positives / max(self.true_positives + self.false_positives, 1)
 
     @property
     def recall(self) -> float:
-        """Share of the counted labels that are found; 0 without labels."""
+        """True positives divided by counted labels; 0 without labels."""
         return self.true_positives / max(self.counted, 1)
 
     @property
@@ -76,15 +76,14 @@ class OperatingPoint:
 
     @property
     def false_positives_per_frame(self) -> float:
-        """False positives in a frame on average."""
+        """Mean number of false positives per frame."""
         return self.false_positives / self.frames
 
 
 def operating_point(task: Task, frames: int, score: float | None = None) -> OperatingPoint | None:
-    """The point at ``score``, or else of the highest F1 among the cuts of the curve (the highest cut among
-    equals).
+    """The operating point at ``score``; without it, the one of the highest F1 among the curve's cuts.
 
-    None when no score is given and nothing is found at any.
+    Among equal F1 the highest cut is chosen. None if no score is given and nothing is found at any cut.
     """
     cuts = score_cuts(found_scores(task), task.counted) if score is None else np.array([score])
     right, wrong, _ = count(task, cuts)

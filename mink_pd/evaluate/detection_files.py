@@ -1,4 +1,4 @@
-"""Anyone's detections in the LiDAR frame: a folder with ID.json for each frame, as ``mink-pd detect`` writes them."""
+"""Detections of any origin in the LiDAR frame: a folder with ID.json per frame, as ``mink-pd detect`` writes it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,18 +10,18 @@ from mink_pd.detect.predict import FrameDetections
 from mink_pd.errors import DataError
 from mink_pd.files import read_json
 
-_CONTENT = "write boxes (x, y, z, l, w, h, yaw), names and scores, row i for box i"
+_CONTENT = "write 'boxes' (x, y, z, l, w, h, yaw), 'names' and 'scores' with one entry per box"
 
 
 def read_detections(folder: Path, ids: Sequence[str]) -> dict[str, FrameDetections]:
     """The detections of the frames ``ids``. Raises DataError for a file that is missing or malformed."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; give one with a file ID.json for each frame")
+        raise DataError(f"{folder}: no such folder; give the folder with ID.json for each frame")
     missing = [id for id in ids if not (folder / f"{id}.json").is_file()]
     if missing:
         raise DataError(
-            f"{folder / missing[0]}.json: missing, the first of {len(missing)} out of {len(ids)} frames; detect in it"
-            " too (a file without boxes will do), or choose another --split"
+            f"{folder / missing[0]}.json: missing, the first of {len(missing)} out of {len(ids)} frames; detect in"
+            " it too (the file may have no boxes), or choose another --split"
         )
     return {id: _read(folder / f"{id}.json") for id in ids}
 
@@ -29,7 +29,7 @@ def read_detections(folder: Path, ids: Sequence[str]) -> dict[str, FrameDetectio
 def _read(path: Path) -> FrameDetections:
     content = read_json(path, remedy=_CONTENT)
     if not isinstance(content, dict):
-        raise DataError(f"{path}: must hold keys and values; {_CONTENT}")
+        raise DataError(f"{path}: must contain keys and values; {_CONTENT}")
     boxes = _numbers(path, content, "boxes", 7)  # (D, 7)
     scores = _numbers(path, content, "scores", 1)[:, 0]  # (D,)
     names = content.get("names")
@@ -56,5 +56,5 @@ def _numbers(path: Path, content: dict[str, Any], key: str, columns: int) -> np.
         what = f"rows of {columns} numbers" if columns > 1 else "numbers"
         raise DataError(f"{path}: '{key}' must be a list of {what}; {_CONTENT}")
     if not np.isfinite(rows).all():
-        raise DataError(f"{path}: '{key}' holds a number that is NaN or infinite; {_CONTENT}")
+        raise DataError(f"{path}: '{key}' contains a number that is NaN or infinite; {_CONTENT}")
     return rows.reshape(len(rows), columns)

@@ -1,7 +1,7 @@
-"""KITTI's object evaluation: AP of image boxes, orientation, bird's-eye view and space.
+"""KITTI's object evaluation: AP of image boxes, orientation, bird's-eye view and 3D.
 
-The figures equal the official evaluator's in its offline form. Source: Geiger et al., CVPR 2012; 40 recall
-points: Simonelli et al., ICCV 2019.
+The figures equal those of the official offline evaluator. Source: Geiger et al., CVPR 2012; 40 recall points: Simonelli
+et al., ICCV 2019.
 """
 
 import os
@@ -25,7 +25,7 @@ METRICS = ("bbox", "aos", "bev", "3d")
 RECALLS = ("R40", "R11")
 NO_ALPHA = -10.0  # KITTI's mark for "no orientation given"
 
-# {class: {metric: {"R40" or "R11": [easy, moderate, hard]}}} in percent; None: there is no such figure.
+# {class: {metric: {"R40" or "R11": [easy, moderate, hard]}}} in percent; None: the figure is undefined.
 Result = dict[str, dict[str, dict[str, list[float | None]]]]
 Frames = dict[str, Objects]  # frame id -> rows
 
@@ -38,11 +38,13 @@ def evaluate_kitti(
 ) -> Result:
     """AP in percent of all classes, metrics and levels over the frames of ``labels`` (frame id -> rows).
 
-    min_iou: the classes, and the IoU that a match must exceed. image_rules: False for labels without true image boxes,
-    as of a sensor without a camera; then every label counts, whatever its level, and no figure is of the image.
-    A figure is None where it has no meaning: no label of the class is to be found at that level (the
-    official evaluator prints 0), or, for AOS, some detection has no alpha (-10), which turns AOS off for
-    all as it does there. Raises DataError when a frame has no detections.
+    min_iou: class -> IoU that a match must exceed.
+    image_rules: False for labels without true image boxes, e.g. of a sensor without a camera. Then every label counts
+    at every level, and the figures of the image are None.
+
+    A figure is None if no label of the class is counted at that level (the official evaluator prints 0). AOS is None
+    if any detection has no alpha (-10), which turns AOS off in the official evaluator as well.
+    Raises DataError if a frame has no entry in ``detections``.
     """
     scene = collect(labels, detections, image_rules)
     return {name: _evaluate_class(scene, name, iou) for name, iou in min_iou.items()}
@@ -67,9 +69,9 @@ def _evaluate_class(scene: Scene, name: str, iou: float) -> dict[str, dict[str, 
 
 
 def mean_average_precision(result: Result, level: str = "moderate", recall: str = "R40") -> dict[str, float | None]:
-    """{"bev": mAP, "3d": mAP} in percent: the mean over the classes of ``result``, as in PointDistiller's tables.
+    """{"bev": mAP, "3d": mAP} in percent: means over the classes of ``result``, as in PointDistiller's tables.
 
-    Classes without a figure are left out; None when no class has one.
+    Classes without a figure are skipped. None if no class has one.
     """
     column = [entry.name for entry in LEVELS].index(level)
     means: dict[str, float | None] = {}
@@ -87,12 +89,12 @@ def operating_points(
     min_iou: Mapping[str, float] = MIN_IOU,
     image_rules: bool = True,
 ) -> dict[str, OperatingPoint | None]:
-    """Where each class would be run, with its false positives per frame (PointDistiller's Figure 4 is
-    about them).
+    """The operating point of each class with its false positives per frame (compare PointDistiller's Figure 4).
 
-    The score cut is the one of the highest F1 = 2 TP / (TP + FP + labels to be found), by 3D overlap at the
-    moderate level, among the cuts of the precision curve; or ``score``, for all classes or by class. None for
-    a class when nothing of it is found at any cut; a class that a mapping leaves out is cut off whole.
+    score: the score cut, for all classes or by class. A class that a mapping lacks has no detection. Without it, the
+    cut of the precision curve with the highest F1 = 2 TP / (TP + FP + counted labels), by 3D overlap at the moderate
+    level.
+    A class is None if nothing of it is found at any cut.
     """
     scene = collect(labels, detections, image_rules)
     points = {}
@@ -106,20 +108,21 @@ def operating_points(
 def load_folders(
     labels: Path, detections: Path, frames: Path | None = None, classes: Collection[str] = ()
 ) -> tuple[Frames, Frames]:
-    """Read label and detection files FRAME.txt: two dictionaries, frame id -> rows.
+    """Read label and detection files FRAME.txt into two dictionaries, frame id -> rows.
 
-    frames: a file with one frame id a line; without it, the frames that have a detection file (the official
-    offline form). classes: to be scored; where any are given, the files may hold classes of any name.
+    frames: a file with one frame id per line. Without it, all frames with a detection file are read, as the official
+    offline evaluator does.
+    classes: the classes to be scored; if there are any, the files may contain classes of any name.
     Raises DataError for a missing folder or file, and for a class in ``classes`` that neither KITTI nor any file has.
     """
     for folder in (labels, detections):
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder; give the folder that holds the .txt files")
+            raise DataError(f"{folder}: no such folder; give the folder of the .txt files")
     ids = read_frame_list(frames) if frames else sorted(path.stem for path in detections.glob("*.txt"))
     if not ids:
         raise DataError(f"{frames or detections}: no frame; give ids such as 000008, or files 000008.txt")
     _must_exist(labels, ids, "give its labels")
-    _must_exist(detections, ids, "write an empty file where nothing is detected")
+    _must_exist(detections, ids, "write an empty file for a frame without detections")
     paths = [folder / f"{frame}.txt" for folder in (labels, detections) for frame in ids]
     allowed = [*classes, *(_names_in(paths) if classes else ())]
     truth, found = _read(paths[: len(ids)], ids, None, allowed), _read(paths[len(ids) :], ids, True, allowed)
@@ -127,7 +130,7 @@ def load_folders(
     known = {name.lower() for name in (*present, *CLASSES)}
     unknown = [name for name in classes if name.lower() not in known]
     if unknown:
-        raise DataError(f"{labels}: no object of class '{unknown[0]}'; the files hold {', '.join(sorted(present))}")
+        raise DataError(f"{labels}: no object of class '{unknown[0]}'; the files have {', '.join(sorted(present))}")
     return truth, found
 
 

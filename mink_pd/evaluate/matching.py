@@ -1,7 +1,6 @@
-"""KITTI's greedy matching of labels and detections, and what a frame's matches mean for a viewer.
+"""KITTI's greedy matching of labels and detections, and the outcomes of single frames for viewers.
 
-Labels choose in file order, counted and ignored ones alike; each takes at most one detection, which is
-then gone.
+Labels choose in file order, whether they are counted or ignored. Each takes at most one free detection.
 """
 
 from collections.abc import Mapping
@@ -12,10 +11,10 @@ import numpy as np
 from mink_pd.data.objects import Objects
 from mink_pd.evaluate.candidates import Candidates, Scene, collect
 from mink_pd.evaluate.rules import (
-    ABSENT,
     COUNTED,
     MIN_IOU,
     SMALL,
+    UNUSED,
     VALID,
     detection_roles,
     label_roles,
@@ -26,28 +25,28 @@ from mink_pd.jit import njit
 
 @dataclass
 class Task:
-    """One class, level and kind of overlap, laid out for the compiled loops."""
+    """One class, level and kind of overlap, as flat arrays for the compiled loops."""
 
     candidates: Candidates
     label_role: np.ndarray  # (G,) int8
     detection_role: np.ndarray  # (D,) int8
     score: np.ndarray  # (D,)
-    excused: np.ndarray  # (D,) bool: never a false positive, for it lies in a DontCare region
-    similarity: np.ndarray  # (N,) of each candidate, (1 + cos(difference of alpha)) / 2
+    excused: np.ndarray  # (D,) bool: never a false positive because it lies in a DontCare region
+    similarity: np.ndarray  # (N,) of each candidate: (1 + cos(difference of alpha)) / 2
 
     @property
     def counted(self) -> int:
-        """Number of labels that should be found: the denominator of recall."""
+        """Number of counted labels, the denominator of recall."""
         return int(np.count_nonzero(self.label_role == COUNTED))
 
 
 def make_task(scene: Scene, name: str, level: str, overlap: str, iou: float) -> Task:
-    """Roles and candidates of a class at that level, by overlap "bbox", "bev" or "3d" above ``iou``."""
+    """Roles and candidates of a class at a level; candidates overlap ("bbox", "bev" or "3d") by more than ``iou``."""
     limits = level_of(level)
     candidates = scene.candidates(overlap, iou)
     label = np.repeat(np.arange(len(scene.labels)), np.diff(candidates.first))  # (N,)
     turn = scene.labels.alpha[label] - scene.detections.alpha[candidates.detection]  # (N,) [rad]
-    # DontCare rows have an image box only: they excuse nothing seen from above or in space.
+    # DontCare rows have only an image box, so they excuse no detection in bird's-eye view or 3D.
     excused = scene.dont_care > iou if overlap == "bbox" else np.zeros(len(scene.detections), dtype=bool)
     return Task(
         candidates=candidates,
@@ -60,17 +59,17 @@ def make_task(scene: Scene, name: str, level: str, overlap: str, iou: float) -> 
 
 
 def found_scores(task: Task) -> np.ndarray:
-    """Scores at which counted labels are found with nothing cut (the official first pass), falling."""
+    """Falling scores at which counted labels are found without a score cut (the official first pass)."""
     c = task.candidates
     scores = _match_by_score(c.first, c.detection, task.label_role, task.detection_role, task.score)
     return -np.sort(-scores)
 
 
 def count(task: Task, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The official second pass at each of the score cuts (K,): detections below the cut are dropped.
+    """The official second pass at each of the score cuts (K,), without the detections below the cut.
 
-    Returns (K,) float64 each: true positives, false positives, sum of orientation similarity over the true
-    positives.
+    Returns true positives, false positives, and the sum of orientation similarity over the true positives, each float64
+    (K,).
     """
     c = task.candidates
     return _count(
@@ -88,17 +87,13 @@ def count(task: Task, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 @dataclass
 class FrameMatch:
-    """What became of each row of one frame at a score cut. Rows with no flag are neither right nor wrong.
+    """The outcomes of one frame's detections and labels at a score cut. Rows without a flag are not judged."""
 
-    true_positive, false_positive (D,) bool of detections; found, missed (G,) bool of labels; label (D,)
-    int64: the label that a true positive found, else -1.
-    """
-
-    true_positive: np.ndarray
-    false_positive: np.ndarray
-    found: np.ndarray
-    missed: np.ndarray
-    label: np.ndarray
+    true_positive: np.ndarray  # (D,) bool, of detections
+    false_positive: np.ndarray  # (D,) bool, of detections
+    found: np.ndarray  # (G,) bool, of labels
+    missed: np.ndarray  # (G,) bool, of labels
+    label: np.ndarray  # (D,) int64, the label that a true positive found, else -1
 
 
 def match_frame(
@@ -110,11 +105,12 @@ def match_frame(
     overlap: str = "3d",
     image_rules: bool = True,
 ) -> FrameMatch:
-    """Judge the rows of one frame by the evaluator's own rules.
+    """Judge the rows of one frame by the evaluator's rules.
 
-    score: cut for all classes, or one for each; a detection at the cut stays, a class that a mapping leaves
-    out is cut off whole. iou: classes to judge, and the overlap that a match must exceed. Rows of other
-    classes, outside the level's limits or below the cut get no flag.
+    score: the cut for all classes, or by class. A detection at the cut stays. A class that a mapping lacks has no
+    detection.
+    iou: the classes to judge, and the overlap that a match must exceed. Rows of other classes, outside the level's
+    limits or below the cut get no flag.
     """
     scene = collect({"frame": labels}, {"frame": detections}, image_rules)
     result = FrameMatch(
@@ -141,7 +137,7 @@ def match_frame(
 
 
 def _assign(task: Task, cut: float) -> tuple[np.ndarray, np.ndarray]:
-    """The detection that each label takes (G,), -1 for none, and which detections are taken (D,)."""
+    """The detection that each label takes (G,), -1: none; and a mask (D,) of the detections that are taken."""
     c = task.candidates
     match, taken = _match_by_overlap(
         c.first, c.detection, c.overlap, task.label_role, task.detection_role, task.score, float(cut)
@@ -155,17 +151,17 @@ def _assign(task: Task, cut: float) -> tuple[np.ndarray, np.ndarray]:
 def _match_by_score(
     first: np.ndarray, detection: np.ndarray, label_role: np.ndarray, detection_role: np.ndarray, score: np.ndarray
 ) -> np.ndarray:
-    """Each label takes its candidate of highest score; scores of valid detections on counted labels."""
+    """Let each label take its candidate of highest score; returns the scores of valid detections on counted labels."""
     taken = np.zeros(len(score), dtype=np.bool_)
     listed = np.empty(len(label_role))
     n = 0
     for g in range(len(label_role)):
-        if label_role[g] == ABSENT:
+        if label_role[g] == UNUSED:
             continue
         best = -1
         for k in range(first[g], first[g + 1]):
             d = detection[k]
-            if taken[d] or detection_role[d] == ABSENT:
+            if taken[d] or detection_role[d] == UNUSED:
                 continue
             if best < 0 or score[d] > score[best]:
                 best = d
@@ -188,15 +184,14 @@ def _match_by_overlap(
     score: np.ndarray,
     cut: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each label takes its valid candidate of largest overlap, or else its first small one.
+    """Let each label take its valid candidate of largest overlap, or else its first small candidate.
 
-    Returns the candidate that each label took (G,) int64, -1 for none, and which detections are taken (D,)
-    bool.
+    Returns the candidate that each label took (G,) int64, -1: none; and a mask (D,) of the detections that are taken.
     """
     taken = np.zeros(len(score), dtype=np.bool_)
     match = np.full(len(label_role), -1, dtype=np.int64)
     for g in range(len(label_role)):
-        if label_role[g] == ABSENT:
+        if label_role[g] == UNUSED:
             continue
         best, small = -1, -1
         for k in range(first[g], first[g + 1]):

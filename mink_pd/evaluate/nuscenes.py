@@ -21,10 +21,10 @@ from mink_pd.files import whole_file
 
 ERRORS = {"trans_err": "mATE", "scale_err": "mASE", "orient_err": "mAOE", "vel_err": "mAVE", "attr_err": "mAAE"}
 RESULTS = "results_nusc.json"
-MAX_BOXES = 500  # a sample
-_AP_WEIGHT = 5  # of mAP in NDS, where each error's score weighs 1
+MAX_BOXES = 500  # per sample
+_AP_WEIGHT = 5  # weight of mAP in NDS; the score of each error has weight 1
 MOVING = 0.2  # [m/s], the speed above which an object counts as moving
-# Class -> attribute when moving, at rest: what most labels of such objects have (as OpenPCDet and others submit them).
+# Class -> attributes in motion and at rest: those of most labels of such objects. OpenPCDet submits them as well.
 _ATTRIBUTES = dict.fromkeys(
     ("car", "truck", "trailer", "construction_vehicle"), ("vehicle.moving", "vehicle.parked")
 ) | {
@@ -37,7 +37,7 @@ _ATTRIBUTES = dict.fromkeys(
 }
 META = {"use_camera": False, "use_lidar": True, "use_radar": False, "use_map": False, "use_external": False}
 
-Row = dict[str, Any]  # one detection, as the submission has it
+Row = dict[str, Any]  # one detection in the submission's format
 
 
 def submission_rows(
@@ -48,11 +48,14 @@ def submission_rows(
     scores: np.ndarray,
     velocities: np.ndarray | None = None,
 ) -> list[Row]:
-    """Detections of a sample in the map's frame, best first, at most 500.
+    """At most 500 detections of a sample in the map's frame, best first.
 
-    global_from_lidar: float (4, 4). boxes (B, 7), velocities (B, 2) [m/s]: in the LiDAR frame; without velocities, or
-    where one is nan, the object is said to stand still. names (B,): detection classes. scores (B,) [0..1].
-    Boxes are upright on the map, as the annotations are; the attribute follows class and speed.
+    global_from_lidar: float (4, 4).
+    boxes: (B, 7) in the LiDAR frame.
+    names: (B,) detection classes.
+    scores: (B,) [0..1].
+    velocities: (B, 2) [m/s] in the LiDAR frame. Without them, or for nan, an object counts as standing still.
+    Boxes become upright in the map's frame, like the annotations. The attribute follows from class and speed.
     """
     best = np.argsort(-scores, kind="stable")[:MAX_BOXES]
     boxes, names, scores = boxes[best].astype(np.float64), names[best], scores[best]
@@ -82,13 +85,13 @@ def attribute(name: str, speed: float) -> str:
 
 
 def write_submission(path: Path, detections: Mapping[str, list[Row]]) -> None:
-    """Write the official results file: sample token -> rows. Raises DataError where it cannot be written."""
+    """Write the official results file: sample token -> rows. Raises DataError if it cannot be written."""
     with whole_file(path) as file:
         json.dump({"meta": META, "results": detections}, file)
 
 
 def score_rows(detections: Mapping[str, list[Row]], root: Path, version: str, split: str) -> dict[str, Any]:
-    """:func:`evaluate_submission` of detections that are not in a file."""
+    """:func:`evaluate_submission` for detections that are not in a file."""
     if not any(detections.values()):
         return nothing_found()
     with tempfile.TemporaryDirectory() as folder:
@@ -100,8 +103,8 @@ def score_rows(detections: Mapping[str, list[Row]], root: Path, version: str, sp
 def evaluate_submission(path: Path, root: Path, version: str, split: str) -> dict[str, Any]:
     """Score a results file with the devkit's NuScenesEval (configuration detection_cvpr_2019) over a whole split.
 
-    Returns what the devkit writes as metrics_summary.json: mean_ap, nd_score, tp_errors, mean_dist_aps, label_aps,
-    label_tp_errors. Raises DataError naming what is wrong with the file, or with the data set.
+    Returns the devkit's metrics_summary.json: mean_ap, nd_score, tp_errors, mean_dist_aps, label_aps, label_tp_errors.
+    Raises DataError that names the fault of the file or of the data set.
     """
     tables = open_tables(root, version)
     _check(path, tables, split)
@@ -112,13 +115,15 @@ def evaluate_submission(path: Path, root: Path, version: str, split: str) -> dic
         try:
             scorer = evaluation.NuScenesEval(tables, config, str(path), split, folder, verbose=False)
         except (AssertionError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}: the devkit refuses it ({type(error).__name__}: {error}); write it anew") from None
+            raise DataError(
+                f"{path}: the devkit refuses it ({type(error).__name__}: {error}); write it again"
+            ) from None
         metrics, _ = scorer.evaluate()
     return metrics.serialize()
 
 
 def _check(path: Path, tables: Any, split: str) -> None:
-    """Raise DataError for what the devkit would answer with an exception that says less."""
+    """Raise DataError for faults for which the devkit would raise a less clear exception."""
     scenes = scenes_of_split(tables, split)
     known = {scene["token"] for scene in tables.scene if scene["name"] in scenes}
     samples = [sample for sample in tables.sample if sample["scene_token"] in known]
@@ -130,30 +135,30 @@ def _check(path: Path, tables: Any, split: str) -> None:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give a results file") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(f"{path}: no nuScenes results ('meta' and 'results' by sample token); write it anew") from None
+        raise DataError(f"{path}: lacks nuScenes' 'meta' and 'results' by sample token; write it again") from None
     for odd, what in ((wanted - given, "lacks"), (given - wanted, "holds")):
         if odd:
             raise DataError(
-                f"{path}: {what} sample {min(odd)} ({len(odd)} such), and split '{split}' has {len(wanted)} samples;"
-                " results must be of exactly one split, with an empty list where nothing is found"
+                f"{path}: {what} sample {min(odd)} ({len(odd)} in all), and split '{split}' has {len(wanted)} samples;"
+                " results must cover exactly one split, with an empty list for a sample without detections"
             )
     if not any(sample["anns"] for sample in samples):
         raise DataError(f"{tables.table_root}: split '{split}' has no annotations; score it on the evaluation server")
     if not count:
-        raise DataError(f"{path}: holds no detection at all, which the devkit cannot score: mAP and NDS are 0")
+        raise DataError(f"{path}: has no detection at all, which the devkit cannot score: mAP and NDS are 0")
 
 
 def headline(summary: Mapping[str, Any]) -> dict[str, float]:
-    """mAP and NDS in percent and the five mean errors, by their names in the literature."""
+    """mAP and NDS in percent and the five mean errors, by their usual names."""
     errors = {name: summary["tp_errors"][key] for key, name in ERRORS.items()}
     return {"mAP": 100 * summary["mean_ap"], "NDS": 100 * summary["nd_score"], **errors}
 
 
 def of_classes(summary: Mapping[str, Any], classes: Collection[str]) -> dict[str, Any]:
-    """The summary with its means over ``classes`` only: those that a detector knows.
+    """The summary with its means over ``classes`` only, the classes of a detector.
 
-    mean_ap, tp_errors, tp_scores and nd_score follow the devkit's formulas; an error that none of the classes has is
-    nan and stays out of nd_score. With all ten classes the result is the devkit's own.
+    mean_ap, tp_errors, tp_scores and nd_score follow the devkit's formulas. An error that none of the classes has is
+    nan and does not enter nd_score. With all ten classes the result equals the devkit's.
     """
     aps = {name: value for name, value in summary["mean_dist_aps"].items() if name in classes}
     errors = {name: value for name, value in summary["label_tp_errors"].items() if name in classes}
@@ -176,7 +181,7 @@ def of_classes(summary: Mapping[str, Any], classes: Collection[str]) -> dict[str
 
 
 def nothing_found() -> dict[str, Any]:
-    """The devkit's figures where a detector finds nothing at all: no class has a true positive."""
+    """The devkit's figures for a detector that finds nothing, so that no class has a true positive."""
     config = devkit("nuscenes.eval.common.config").config_factory("detection_cvpr_2019")
     metrics = devkit("nuscenes.eval.detection.data_classes").DetectionMetrics(config)
     for name in config.class_names:

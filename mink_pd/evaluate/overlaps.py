@@ -1,4 +1,4 @@
-"""Overlaps of KITTI rows: in the image, seen from above, and in space."""
+"""Overlaps of KITTI rows in the image, in bird's-eye view, and in 3D."""
 
 from dataclasses import dataclass
 
@@ -14,21 +14,17 @@ OVERLAPS_IN_SPACE = ("bev", "3d")
 
 @dataclass
 class Pairs:
-    """The N pairs of a label and a detection of the same frame that overlap in some way.
+    """N pairs of a label and a detection of the same frame with some overlap, sorted by label, then by detection."""
 
-    label, detection (N,) int64, rows, sorted by label, then detection; overlap (3, N) float64, IoU in the order of
-    OVERLAPS.
-    """
-
-    label: np.ndarray
-    detection: np.ndarray
-    overlap: np.ndarray
+    label: np.ndarray  # (N,) int64, row of the label
+    detection: np.ndarray  # (N,) int64, row of the detection
+    overlap: np.ndarray  # (3, N) float64, IoU in the order of OVERLAPS
 
 
 def pair_up(labels: Objects, detections: Objects, label_first: np.ndarray, detection_first: np.ndarray) -> Pairs:
-    """The overlapping pairs of labels (G) and detections (D), frame by frame.
+    """The overlapping pairs of labels (G rows) and detections (D rows) within each frame.
 
-    label_first, detection_first (F + 1,) int64: where the rows of each frame begin.
+    label_first, detection_first: (F + 1,) int64, first row of each frame.
     """
     label, detection, overlap = _pair_up(
         label_first,
@@ -60,8 +56,10 @@ def pair_boxes(
 def dont_care_share(
     labels: Objects, detections: Objects, label_first: np.ndarray, detection_first: np.ndarray, regions: np.ndarray
 ) -> np.ndarray:
-    """The largest share of each detection's image box (D,) that lies in one of the DontCare boxes of its frame, which
-    are the labels ``regions`` (G,) bool."""
+    """The largest share (D,) of each detection's image box that lies in one DontCare box of its frame.
+
+    regions: mask (G,) of the labels that are DontCare boxes.
+    """
     return _share(
         label_first,
         detection_first,
@@ -72,8 +70,8 @@ def dont_care_share(
 
 
 def _upright(objects: Objects) -> tuple[np.ndarray, np.ndarray]:
-    """Rectangles seen from above, prepared (8, B), with the camera's x and z as x and y, and bottom, top and height
-    (B, 3) of the boxes along its -y."""
+    """Bird's-eye-view rectangles, prepared (8, B), with the camera's x and z as x and y; and bottom, top and height
+    (B, 3) of the boxes along the camera's -y."""
     height, width, length = objects.dimensions.T
     x, y, z = objects.location.T
     centre = y - height / 2
@@ -100,7 +98,7 @@ def _pair_up(
             rows = near(label_ground, g, detection_ground, first, last)
             areas, k = intersections(label_ground, g, detection_ground, rows), 0
             for d in range(first, last):
-                # An overlap in space is one from above too.
+                # Boxes that overlap in 3D also overlap in bird's-eye view.
                 in_image = image_intersection(label_image[g], detection_image[d])
                 from_above = 0.0
                 if k < len(rows) and rows[k] == d:
@@ -154,7 +152,7 @@ def _share(
 
 @njit()
 def image_area(box: np.ndarray) -> float:
-    """Of x1, y1, x2, y2 [px]; no pixel is added to width or height."""
+    """Area [px^2] of a box x1, y1, x2, y2 [px]; no pixel is added to width or height."""
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
@@ -167,6 +165,5 @@ def image_intersection(a: np.ndarray, b: np.ndarray) -> float:
 
 @njit(error_model="numpy")
 def _iou(shared: float, a: float, b: float) -> float:
-    """Order of operations as in the official evaluator: a box may lie exactly at the threshold, where the last bit
-    decides."""
+    """IoU with the order of operations of the official evaluator. At the threshold, the last bit decides."""
     return shared / (a + b - shared) if shared > 0 else 0.0

@@ -1,4 +1,4 @@
-"""What became of the boxes of one frame: which detections are right, which are wrong, and which objects are missed."""
+"""The outcomes of one frame: true positives, false positives and missed objects."""
 
 from dataclasses import dataclass
 
@@ -9,27 +9,24 @@ TRUE_POSITIVE, FALSE_POSITIVE, MISSED, IGNORED = "true positive", "false positiv
 
 @dataclass
 class Panel:
-    """One detector's result in one frame.
-
-    boxes: (B, 7), detections and missed labels; outcomes: (B,) of TRUE_POSITIVE, FALSE_POSITIVE, MISSED,
-    IGNORED; scores: (B,) [0..1], NaN where a box has none. names: (B,) classes of nuScenes, for colours by class;
-    velocities: (B, 2) [m/s], nan where unknown, for arrows.
-    """
+    """The detections of one detector in one frame, and the labels that it misses."""
 
     title: str
-    boxes: np.ndarray
-    outcomes: np.ndarray
-    scores: np.ndarray
-    names: np.ndarray | None = None
-    velocities: np.ndarray | None = None
+    boxes: np.ndarray  # (B, 7)
+    outcomes: np.ndarray  # (B,) of TRUE_POSITIVE, FALSE_POSITIVE, MISSED, IGNORED
+    scores: np.ndarray  # (B,) [0..1]; NaN for a label
+    names: np.ndarray | None = None  # (B,) classes, for colours by class
+    velocities: np.ndarray | None = None  # (B, 2) [m/s], for arrows; nan where unknown
 
     def count(self, outcome: str) -> int:
-        """How many boxes have that outcome."""
+        """Number of boxes with that outcome."""
         return int(np.count_nonzero(self.outcomes == outcome))
 
 
 def outcomes_of(right: np.ndarray, wrong: np.ndarray, missed: int) -> np.ndarray:
-    """Outcomes of detections (D,) that are right, wrong or, where both are False, not judged, and of ``missed`` labels
-    after them: (D + missed,)."""
+    """Outcomes (D + missed,) of D detections followed by ``missed`` labels.
+
+    right, wrong: masks (D,); a detection in neither is not judged.
+    """
     detections = np.where(right, TRUE_POSITIVE, np.where(wrong, FALSE_POSITIVE, IGNORED))
     return np.concatenate([detections, np.full(missed, MISSED)])

@@ -1,4 +1,4 @@
-"""Figures as tables for people and as JSON for programs."""
+"""Figures as tables for readers and as JSON for programs."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from mink_pd.files import whole_file
 
 
 def kitti_table(result: Result, min_iou: Mapping[str, float] = MIN_IOU) -> Table:
-    """Rows: class and metric; columns: easy, moderate, hard with 40, then with 11 recall points."""
+    """Rows: class and metric. Columns: easy, moderate and hard with 40 recall points, then with 11."""
     table = Table(title="KITTI AP [%]")
     table.add_column("class (IoU)", overflow="fold")
     table.add_column("metric")
@@ -40,9 +40,10 @@ def operating_table(
     of: str = "3D, moderate",
     heading_errors: Mapping[str, float | None] | None = None,
 ) -> Table:
-    """Rows: class; columns: score cut, precision, recall, F1 and false positives per frame.
+    """Rows: class. Columns: score cut, precision, recall, F1 and false positives per frame.
 
-    of: the overlap and level of the matches. heading_errors: of each class [degrees], for a column of their own.
+    of: overlap and level of the matches, for the title.
+    heading_errors: by class [degrees], for one more column.
     """
     table = Table(title=f"at the score of the highest F1 ({of})")
     table.add_column("class (IoU)", overflow="fold")
@@ -62,7 +63,7 @@ def operating_table(
 
 
 def clouds_table(result: CloudsResult, min_iou: Mapping[str, float]) -> Table:
-    """Rows: class; columns: number of objects, AP by overlap over all points of the curve and over 40."""
+    """Rows: class. Columns: number of objects, AP by overlap over all points of the curve and over 40 recall points."""
     table = Table(_class_column(), title="AP [%] by overlap")
     kinds = {"bev": "BEV", "3d": "3D", "bev/R40": "BEV, R40", "3d/R40": "3D, R40"}
     for heading in ("objects", *kinds.values()):
@@ -74,7 +75,7 @@ def clouds_table(result: CloudsResult, min_iou: Mapping[str, float]) -> Table:
 
 
 def clouds_distance_table(result: CloudsResult) -> Table:
-    """Rows: class; columns: AP at each distance of centres, and their mean."""
+    """Rows: class. Columns: AP at each distance of centres, and their mean."""
     table = Table("class", title="AP [%] by distance of centres")
     kinds = {f"distance/{limit:g}m": f"{limit:g} m" for limit in DISTANCES} | {"distance": "mean"}
     for heading in kinds.values():
@@ -85,7 +86,7 @@ def clouds_distance_table(result: CloudsResult) -> Table:
 
 
 def clouds_parts_table(result: CloudsResult, min_iou: Mapping[str, float]) -> Table:
-    """Rows: class and kind of match; columns: AP in each part of the range and by points in the object."""
+    """Rows: class and kind of match. Columns: AP per range and per number of points in the object."""
     table = Table(_class_column(), "match", title="AP [%] by range and by points in the object")
     for part in (*RANGES, *POINTS):
         table.add_column(part.replace("_", " ").replace(" points", "\npoints"), justify="right")
@@ -99,7 +100,7 @@ def clouds_parts_table(result: CloudsResult, min_iou: Mapping[str, float]) -> Ta
 
 
 def _class_column() -> Column:
-    """A class with its threshold; a long name takes two lines."""
+    """The column of classes with their thresholds; a long name takes two lines."""
     return Column("class (IoU)", overflow="fold")
 
 
@@ -108,7 +109,7 @@ def _shown(value: float | None, digits: int) -> str:
 
 
 def nuscenes_table(summary: Mapping[str, Any]) -> Table:
-    """Rows: class, and their mean; columns: AP [%], the mean of four distances, and the five errors."""
+    """Rows: classes and their mean. Columns: AP [%], which is the mean over four distances, and the five errors."""
     table = Table("class", title="nuScenes AP [%] and errors of true positives")
     errors = {"trans_err": "ATE\n[m]", "scale_err": "ASE\n1-IoU", "orient_err": "AOE\n[rad]"}
     errors |= {"vel_err": "AVE\n[m/s]", "attr_err": "AAE\n1-acc"}
@@ -124,7 +125,7 @@ def nuscenes_table(summary: Mapping[str, Any]) -> Table:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write ``content`` as JSON, whole or not at all. Raises DataError where the file cannot be written."""
+    """Write ``content`` as JSON, completely or not at all. Raises DataError if the file cannot be written."""
     text = json.dumps(content, indent=1, allow_nan=False)
     with whole_file(path) as file:
         file.write(text + "\n")

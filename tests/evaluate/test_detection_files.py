@@ -31,7 +31,7 @@ def test_what_detect_writes_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ([], "must hold keys and values"),
+        ([], "must contain keys and values"),
         ({}, "'boxes' must be a list of rows of 7 numbers"),
         ({"boxes": 5}, "'boxes' must be a list of rows of 7 numbers"),
         ({"boxes": [BOX, BOX[:6]]}, "'boxes' must be a list of rows of 7 numbers"),
@@ -42,8 +42,11 @@ def test_what_detect_writes_comes_back(tmp_path: Path) -> None:
         ({"boxes": [BOX], "scores": [1], "names": "car"}, "'names' must be a list of class names"),
         ({"boxes": [BOX], "scores": [1], "names": [1]}, "'names' must be a list of class names"),
         ({"boxes": [BOX], "scores": [1, 2], "names": ["a"]}, "1 boxes, 1 names and 2 scores"),
-        ({"boxes": [[*BOX[:6], float("nan")]], "scores": [1], "names": ["a"]}, "'boxes' holds a number that is NaN"),
-        ({"boxes": [BOX], "scores": [float("inf")], "names": ["a"]}, "'scores' holds a number that is NaN or infinite"),
+        ({"boxes": [[*BOX[:6], float("nan")]], "scores": [1], "names": ["a"]}, "'boxes' contains a number that is NaN"),
+        (
+            {"boxes": [BOX], "scores": [float("inf")], "names": ["a"]},
+            "'scores' contains a number that is NaN",
+        ),
         ({"boxes": [[*BOX[:4], 0, *BOX[5:]]], "scores": [1], "names": ["a"]}, "box 0 has a length"),
     ],
 )

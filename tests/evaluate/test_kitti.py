@@ -286,9 +286,9 @@ def test_frames_must_agree() -> None:
     labels, found = objects([row()]), objects([row(score=1)], scored=True)
     with pytest.raises(DataError, match=r"frame 7: no detections"):
         evaluate_kitti({"7": labels}, {})
-    with pytest.raises(DataError, match=r"frame 8: detections but no labels"):
+    with pytest.raises(DataError, match=r"frame 8: has detections but no labels"):
         evaluate_kitti({"7": labels}, {"7": found, "8": found})
-    with pytest.raises(DataError, match=r"frame 7: detections without a score"):
+    with pytest.raises(DataError, match=r"frame 7: detections lack scores"):
         evaluate_kitti({"7": labels}, {"7": labels})
     with pytest.raises(DataError, match="no frame"):
         evaluate_kitti({}, {})
@@ -339,7 +339,7 @@ def test_files_of_own_classes(folders: tuple[Path, Path]) -> None:
     assert evaluate_kitti(labels, found, {"Forklift": 0.5})["Forklift"]["3d"]["R40"] == pytest.approx([100] * 3)
     # A class of KITTI may lack in a few frames; a misspelt one is an error, and what is not asked for takes no part.
     assert len(load_folders(*folders, classes=["Cyclist"])[0]) == 45
-    with pytest.raises(DataError, match=r"no object of class 'Forklfit'; the files hold Forklift"):
+    with pytest.raises(DataError, match=r"no object of class 'Forklfit'; the files have Forklift"):
         load_folders(*folders, classes=["Forklfit"])
 
 

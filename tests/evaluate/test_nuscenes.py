@@ -189,7 +189,7 @@ def test_results_that_do_not_fit(dataset: NuScenes, truth: dict[str, list[Row]],
     path = tmp_path / "results.json"
     refused(dataset, path, "cannot be read")
     path.write_text("{}")
-    refused(dataset, path, "no nuScenes results")
+    refused(dataset, path, "lacks nuScenes' 'meta' and 'results'")
     first = next(iter(truth))
     write_submission(path, {token: rows for token, rows in truth.items() if token != first})
     refused(dataset, path, f"lacks sample {first}", "has 4 samples")

@@ -1,4 +1,4 @@
-"""Scorers: what detections in a data set are worth. One file each, registered in SCORERS."""
+"""Scorers evaluate detections in a data set. Each is one file and is registered in SCORERS."""
 
 from mink_pd.evaluate.scorers.scorer import Kept, Scorer, check_metric, headline, make_scorer, scorer_of
 

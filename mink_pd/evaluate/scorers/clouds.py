@@ -1,4 +1,4 @@
-"""Scores for any classes in the LiDAR frame: data sets of one's own sensor, without a camera."""
+"""Scores for any classes in the LiDAR frame, for data sets without a camera."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,8 +37,11 @@ MEANS = ("mAP_bev", "mAP_3d", "mAP_distance", "mAP_bev_R40", "mAP_3d_R40")
 class CloudsScorer(Scorer):
     """Any classes (percent): ``mAP_3d``, ``mAP_bev``, ``mAP_distance``, ``Forklift/3d``, ``Forklift/recall`` and so on.
 
-    Keeps a CloudFrame. min_iou: the detector's classes, over which the means go, and the IoU that a match must exceed.
-    range: where objects count, seen from above (None: everywhere). min_points: of an object that counts.
+    It keeps a CloudFrame of each frame.
+
+    min_iou: the detector's classes, over which means are taken, and the IoU that a match must exceed.
+    range: objects count if their centre is inside in x and y; None: everywhere.
+    min_points: objects with fewer points do not count.
     """
 
     headline: ClassVar = {"mAP_bev": "mAP BEV", "mAP_3d": "mAP 3D"}
@@ -107,7 +110,7 @@ class CloudsScorer(Scorer):
                 write_json(temporary / f"{id}.json", FrameDetections(frame.found, frame.found_names, frame.scores))
 
     def judge(self, frame: Frame, found: FrameDetections, score: float, title: str) -> Panel:
-        """By overlap in space."""
+        """Match by 3D overlap."""
         high = found.scores >= score
         kept = self.keep(frame, FrameDetections(found.boxes[high], found.names[high], found.scores[high]))
         match = match_frame(kept, self.min_iou)
@@ -124,7 +127,7 @@ class CloudsScorer(Scorer):
         )
 
     def _within(self, boxes: np.ndarray) -> np.ndarray:
-        """Which boxes (B, 7) have their centre in range, seen from above: bool (B,)."""
+        """Mask (B,) of the boxes (B, 7) whose centre is in range in x and y."""
         if self.range is None:
             return np.ones(len(boxes), dtype=bool)
         low, high = np.array(self.range[:2], np.float32), np.array(self.range[3:5], np.float32)

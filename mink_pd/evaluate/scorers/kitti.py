@@ -25,10 +25,12 @@ from mink_pd.registry import SCORERS
 
 @SCORERS.register("kitti")
 class KittiScorer(Scorer):
-    """KITTI (R40, percent): ``mAP_3d``, ``mAP_bev``, ``Car/3d/moderate`` and so on. Keeps (labels, detections).
+    """KITTI (R40, percent): ``mAP_3d``, ``mAP_bev``, ``Car/3d/moderate`` and so on.
 
-    min_iou: the detector's classes, over which the means go, and the IoU that a match must exceed. image_rules: see
-    :func:`evaluate_kitti`.
+    It keeps (labels, detections) of each frame.
+
+    min_iou: the detector's classes, over which means are taken, and the IoU that a match must exceed.
+    image_rules: see :func:`evaluate_kitti`.
     """
 
     headline: ClassVar = {"mAP_bev": "mAP BEV", "mAP_3d": "mAP 3D"}
@@ -39,8 +41,8 @@ class KittiScorer(Scorer):
         self.min_iou, self.image_rules = min_iou, image_rules
         if not image_rules:
             self.note = (
-                "KITTI's rules on image boxes are off (evaluate.image_rules): the labels' image boxes are not the"
-                " camera's, so every object counts at every level, in space only"
+                "KITTI's rules on image boxes are off (evaluate.image_rules): the labels' image boxes do not fit the"
+                " camera, so every object counts at every level, and only BEV and 3D are scored"
             )
 
     @classmethod
@@ -80,7 +82,7 @@ class KittiScorer(Scorer):
         write_results(folder, split(kept)[1])
 
     def judge(self, frame: Frame, found: FrameDetections, score: float, title: str) -> Panel:
-        """At the moderate level."""
+        """Match at the moderate level."""
         if frame.objects is None or frame.calibration is None:
             raise DataError(f"frame {frame.id}: has no labels to judge detections by; choose a labelled split")
         rows = to_objects(frame, found, unseen=not self.image_rules)

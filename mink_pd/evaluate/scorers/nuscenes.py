@@ -25,10 +25,10 @@ from mink_pd.registry import SCORERS
 @SCORERS.register("nuscenes")
 class NuScenesScorer(Scorer):
     """nuScenes, by the devkit: ``NDS``, ``mAP``, ``car/AP`` and so on in percent; the five mean errors and
-    ``car/trans_err`` and so on as the devkit has them. Keeps the rows of the official results file.
+    ``car/trans_err`` and so on in the devkit's units. It keeps the rows of the official results file.
 
-    classes: the detector's, over which the means go; all ten give the official figures. range: where objects count when
-    single frames are judged.
+    classes: the detector's, over which means are taken; all ten give the official figures.
+    range: objects count in single frames if their centre is inside; None: everywhere.
     """
 
     headline: ClassVar = {"mAP": "mAP", "NDS": "NDS"}
@@ -39,7 +39,7 @@ class NuScenesScorer(Scorer):
         self.classes = list(CLASSES) if classes is None else classes
         lacking = [name for name in CLASSES if name not in self.classes]
         if lacking:
-            self.note = f"means over the detector's classes; the official ones also count {', '.join(lacking)}"
+            self.note = f"means over the detector's classes; the official means include {', '.join(lacking)} as well"
         if not dataset.whole_split:
             self.obstacle = (
                 f"data.max_frames: nuScenes scores whole splits; leave it out, or validate on another split than"
@@ -52,7 +52,7 @@ class NuScenesScorer(Scorer):
         if not isinstance(dataset, NuScenes):
             raise ConfigError("'evaluate.scorer': nuscenes scores nuScenes only; write clouds")
         if config.evaluate.min_iou:
-            raise ConfigError("'evaluate.min_iou': nuScenes matches by distance; leave it out, or set evaluate.scorer")
+            raise ConfigError("'evaluate.min_iou': nuScenes matches by distance; omit it, or set evaluate.scorer")
         return cls(dataset, config.data.classes, config.data.range)
 
     @classmethod
@@ -78,7 +78,7 @@ class NuScenesScorer(Scorer):
             nuscenes.write_submission(temporary / nuscenes.RESULTS, kept)
 
     def judge(self, frame: Frame, found: FrameDetections, score: float, title: str) -> Panel:
-        """By the distance of true positives; labels without a point or out of range do not count."""
+        """Match by distance of centres. Labels without a point or out of range do not count."""
         if self.range is not None:
             frame = keep_boxes(frame, self.range)
         kept, labels = found.scores >= score, np.isin(frame.names, self.classes)
@@ -99,8 +99,7 @@ class NuScenesScorer(Scorer):
 
 
 def nuscenes_figures(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The devkit's summary as figures by name, the scores in percent; classes without an error term (nan) are left
-    out."""
+    """The devkit's summary as figures by name, with scores in percent. Errors that a class lacks (nan) are omitted."""
     figures = nuscenes.headline(summary)
     for name, precision in summary["mean_dist_aps"].items():
         figures[f"{name}/AP"] = 100 * precision

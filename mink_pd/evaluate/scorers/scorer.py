@@ -1,4 +1,4 @@
-"""What every scorer is: the figures of a benchmark, the files that it takes, and its judgement of single frames."""
+"""The base class of scorers: the figures of a benchmark, its files of detections, and its matching in single frames."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ from mink_pd.errors import ConfigError
 from mink_pd.evaluate.panel import Panel
 from mink_pd.registry import DATASETS, SCORERS
 
-Kept = Mapping[str, Any]  # frame id -> what a scorer keeps of the frame
+Kept = Mapping[str, Any]  # frame id -> the data that a scorer keeps of the frame
 
 
 class Scorer(ABC):
-    """Scores detections in a data set as a benchmark does.
+    """Scores detections in a data set by the rules of a benchmark.
 
     headline: the figures that sum up a run, and their titles.
     examples: names of figures, for messages.
-    rule: what the figures are, for the tables of a report, or nothing.
-    note: what a reader of this scorer's figures must know, or nothing.
-    obstacle: why the frames of the data set can be judged one by one but not scored, and what to do; or nothing.
+    rule: one line for the tables of a report that says what the figures are; may be empty.
+    note: one line that readers of this scorer's figures must know; may be empty.
+    obstacle: why the frames of the data set can be judged singly but not scored, and what to do; may be empty.
     """
 
     headline: ClassVar[dict[str, str]]
@@ -35,7 +35,7 @@ class Scorer(ABC):
     @classmethod
     @abstractmethod
     def of(cls, dataset: Dataset, config: Config) -> "Scorer":
-        """The scorer of a detector with these settings in that data set. Raises ConfigError where they do not fit."""
+        """The scorer for a detector with these settings in that data set. Raises ConfigError if they do not fit."""
 
     @classmethod
     @abstractmethod
@@ -49,52 +49,52 @@ class Scorer(ABC):
 
     @classmethod
     def main_class_figures(cls, name: str) -> list[str]:
-        """Those of :meth:`class_figures` whose gains a report shows."""
+        """The names in :meth:`class_figures` whose gains a report shows."""
         return list(cls.class_figures(name))
 
     def check(self) -> None:
-        """Raise ConfigError where there is an obstacle."""
+        """Raise ConfigError if there is an obstacle."""
         if self.obstacle:
             raise ConfigError(self.obstacle)
 
     @abstractmethod
     def keep(self, frame: Frame, found: FrameDetections) -> Any:
-        """What scoring and writing need of a frame; it travels between processes. Raises DataError for a frame that
+        """The data of a frame that scoring and writing need; processes exchange them. Raises DataError for a frame that
         cannot be scored."""
 
     @abstractmethod
     def score(self, kept: Kept) -> dict[str, float]:
-        """The figures that are logged; those without a meaning are left out."""
+        """The figures to log; undefined ones are omitted."""
 
     @abstractmethod
     def write(self, folder: Path, kept: Kept) -> None:
-        """Write the detections as the benchmark takes them into ``folder``, which then holds nothing else."""
+        """Replace the content of ``folder`` with the detections in the benchmark's format."""
 
     def judge(self, frame: Frame, found: FrameDetections, score: float, title: str) -> Panel:
-        """Detections of at least ``score`` and missed labels of a frame, by the benchmark's own matching.
+        """The outcomes of detections that score at least ``score`` and of labels, by the benchmark's matching.
 
-        Raises DataError where the frame has no labels to judge by, ConfigError where the scorer knows no matching.
+        Raises DataError if the frame has no labels, ConfigError if the scorer cannot judge single frames.
         """
-        raise ConfigError(f"'evaluate.scorer': {type(self).__name__} judges no single frame; name another scorer")
+        raise ConfigError(f"'evaluate.scorer': {type(self).__name__} cannot judge single frames; name another scorer")
 
 
 def make_scorer(dataset: Dataset, config: Config) -> Scorer:
-    """The scorer of a detector with these settings in a data set. Raises ConfigError where they do not fit."""
+    """The scorer for a detector with these settings in a data set. Raises ConfigError if they do not fit."""
     return scorer_of(config).of(dataset, config)
 
 
 def scorer_of(config: Config) -> type[Scorer]:
-    """The scorer that the configuration names, or else its data set. Raises ConfigError for an unknown name."""
+    """The scorer that the configuration names, else that of its data set. Raises ConfigError for an unknown name."""
     return SCORERS[scorer_name(config)]
 
 
 def scorer_name(config: Config) -> str:
-    """The name of the scorer that the configuration names, or else its data set."""
+    """The name of the scorer that the configuration names, else that of its data set."""
     return config.evaluate.scorer or DATASETS[config.data.kind].scorer
 
 
 def headline(config: Config) -> dict[str, str]:
-    """The figures that sum up a run with these settings, and what people call them."""
+    """The figures that sum up a run with these settings, and their titles."""
     return scorer_of(config).headline
 
 
