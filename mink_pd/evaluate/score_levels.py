@@ -7,7 +7,7 @@ import numpy as np
 
 from mink_pd.data.frame import Frame
 from mink_pd.detect.predict import FrameDetections
-from mink_pd.evaluate.best_first import Fits, Ranking, best_first, match_best_first
+from mink_pd.evaluate.best_first import PossibleMatches, Ranking, best_first, match_best_first
 from mink_pd.evaluate.overlaps import OVERLAPS, pair_boxes
 
 
@@ -26,7 +26,7 @@ def rank_boxes(frames: Sequence[Frame], found: Sequence[FrameDetections], name: 
     overlap = pairs.overlap[OVERLAPS.index("bev")]
     fits = overlap >= min_iou
     turns = best_first(scores)
-    chosen = Fits(pairs.label[fits], pairs.detection[fits], overlap[fits])
+    chosen = PossibleMatches(pairs.label[fits], pairs.detection[fits], overlap[fits])
     match = match_best_first(chosen, turns, np.ones(len(truth), dtype=bool))
     return Ranking(scores[turns], match[turns] >= 0, len(truth))
 
