@@ -25,10 +25,16 @@ def main(options: argparse.Namespace) -> None:
     for name in options.methods or METHODS:
         config = load_config(options.config, [*options.overrides, f"distill.methods=[{name}]"])
         set_threads(config.train)
-        data = open_dataset(config.data, config.data.train_split)
-        loader = make_loader(data, config.data, batch_size=config.train.batch_size, training=True, seed=config.seed)
         torch.manual_seed(config.seed)
         distiller = Distiller(build_detector(config), teacher, config).train()
+        loader = make_loader(
+            open_dataset(config.data, config.data.train_split),
+            config.data,
+            batch_size=config.train.batch_size,
+            training=True,
+            seed=config.seed,
+            teacher=distiller.teacher_data,
+        )
         share, loss = gradient_share(distiller, islice(loader.epoch(0), options.batches))
         weight = getattr(config.distill, name).weight
         wanted = f"{weight * options.share / share:.3g}" if share else "-"

@@ -29,6 +29,16 @@ class BeamsConfig(Section):
     keep: Annotated[tuple[Kept, Kept], AfterValidator(check_span)] = (0.25, 1.0)
 
 
+class FewerBeamsConfig(Section):
+    """Every frame as a LiDAR with fewer beams sees it, in training and in validation.
+
+    sensor: as in ``BeamsConfig``; keep: number of its beams that are kept, evenly spread from the highest one down.
+    """
+
+    sensor: str
+    keep: Count
+
+
 class AugmentConfig(Section):
     """Augmentation of training frames; ``enabled: false`` disables all of it."""
 
@@ -64,6 +74,7 @@ class DataConfig(PointsConfig):
     cache_mb: float = Field(
         1000, ge=0
     )  # [MB] for decoded training frames over all workers; 0: read frames again each epoch
+    beams: FewerBeamsConfig | None = None
     augment: AugmentConfig = AugmentConfig()
 
     @field_validator("classes")

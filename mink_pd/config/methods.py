@@ -56,6 +56,9 @@ class DistillConfig(Section):
     labels: Literal["ground_truth", "teacher"] = (
         "ground_truth"  # teacher: its detections are added to the labelled objects
     )
+    # What the teacher sees where data.beams or data.augment.beams leave the student fewer points. all: the points of
+    # all its own beams; student: the student's.
+    teacher_points: Literal["all", "student"] = "all"
     label_score: float = Field(0.6, ge=0, le=1)  # of the teacher's detections that count as objects
     unlabelled: UnlabelledConfig = Field(default_factory=UnlabelledConfig)
 

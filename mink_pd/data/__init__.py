@@ -1,5 +1,5 @@
 """Data sets: each yields frames of points and boxes in the LiDAR frame."""
 
-from mink_pd.data.dataset import Dataset, View, open_dataset, view_of
+from mink_pd.data.dataset import Dataset, View, open_dataset, view_of, whole_frames
 
-__all__ = ["Dataset", "View", "open_dataset", "view_of"]
+__all__ = ["Dataset", "View", "open_dataset", "view_of", "whole_frames"]

@@ -9,28 +9,36 @@ import numpy as np
 from mink_pd.boxes.geometry import pairs_in_boxes, wrap_angle
 from mink_pd.boxes.iou import first_free, prepare
 from mink_pd.config.data import AugmentConfig, ObjectNoise
-from mink_pd.data.beams import drop_beams
+from mink_pd.data.beams import Thinning
 from mink_pd.data.frame import Frame
 from mink_pd.data.sampling import BEV, Database
 
 _TRIES = 10  # positions drawn for an object before it stays where it is
 
 
-def augment(frame: Frame, config: AugmentConfig, rng: np.random.Generator, database: Database | None = None) -> Frame:
+def augment(
+    frame: Frame,
+    config: AugmentConfig,
+    rng: np.random.Generator,
+    database: Database | None = None,
+    thinning: Thinning | None = None,
+) -> Frame:
     """A new frame, changed at random as ``config`` says; ``frame`` itself is left as it is.
 
-    database: objects to paste; None pastes none. What belongs to the picture (objects, dont_care,
-    calibration, image_size) becomes None: it no longer fits the points.
+    database: objects to paste; None pastes none. thinning: which points are seen; None: all but those of
+    ``config.beams``. Beams are told apart while each point is where it was measured. What belongs to the picture
+    (objects, dont_care, calibration, image_size) becomes None: it no longer fits the points.
     """
+    if thinning is None:
+        thinning = Thinning(dropped=config.beams if config.enabled else None)
     if not config.enabled:
-        return frame
+        return thinning(frame, rng)
     frame = replace(frame, objects=None, dont_care=None, calibration=None, image_size=None)
     if database is not None:
         frame = database.paste(frame, config.ground_truth_sampling, config.sampling_min_points, rng)
+    frame = thinning(frame, rng)
     if config.object_noise is not None:
         frame = move_objects(frame, config.object_noise, rng)
-    if config.beams is not None:
-        frame = drop_beams(frame, config.beams, rng)
     if rng.random() < config.flip:
         frame = mirror(frame)
     if config.flip_x and rng.random() < config.flip_x:

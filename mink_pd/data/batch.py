@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mink_pd.data.beams import as_seen
 from mink_pd.data.frame import Frame
 
 
@@ -16,7 +17,8 @@ class Batch:
     where the data set has none; frames keep ids and calibration. weight: of the mean over these frames, where several
     processes have batches of different sizes and average their losses. scores (B_i,): of boxes that a detector found,
     inf of labelled ones; None where all are labelled. ignored (I_i, 7) and ignored_labels (I_i,) int64: boxes that may
-    or may not be objects, so that a loss leaves out what lies there; None where there are none."""
+    or may not be objects, so that a loss leaves out what lies there; None where there are none.
+    teacher: the same frames with the points that only a teacher sees; None: it sees the same."""
 
     points: Tensor
     frame: Tensor
@@ -28,6 +30,7 @@ class Batch:
     scores: list[Tensor] | None = None
     ignored: list[Tensor] | None = None
     ignored_labels: list[Tensor] | None = None
+    teacher: "Batch | None" = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -48,11 +51,19 @@ class Batch:
             scores=moved(self.scores),
             ignored=moved(self.ignored),
             ignored_labels=moved(self.ignored_labels),
+            teacher=None if self.teacher is None else self.teacher.to(device),
         )
 
 
 def collate(frames: list[Frame], classes: list[str]) -> Batch:
     """Join frames, if any; boxes of classes that are not in ``classes`` are left out."""
+    batch = _join([as_seen(frame) for frame in frames], classes)
+    if any(frame.seen is not None for frame in frames):
+        batch.teacher = _join(frames, classes)
+    return batch
+
+
+def _join(frames: list[Frame], classes: list[str]) -> Batch:
     index = {name: i for i, name in enumerate(classes)}
     boxes, labels, velocities, scores = [], [], [], []
     for frame in frames:

@@ -3,13 +3,15 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mink_pd.config import DataConfig
+from mink_pd.config.data import FewerBeamsConfig
+from mink_pd.data.beams import in_beams, kept_beams
 from mink_pd.data.frame import Frame
 from mink_pd.registry import DATASETS
 
@@ -82,12 +84,59 @@ class Dataset(ABC):
         return ("\n".join(names.tolist()).encode() for names in self.frame_names())
 
 
+class FewerBeams(Dataset):
+    """The frames of another data set, ``whole``, as a sensor with fewer beams sees them. What this class does not
+    define is the other's.
+
+    Raises ConfigError for a sensor file that cannot be read or has too few beams.
+    """
+
+    def __init__(self, whole: Dataset, beams: FewerBeamsConfig) -> None:
+        kept_beams(beams)
+        self.whole, self.beams = whole, beams
+        self.root, self.ids = whole.root, whole.ids
+
+    @classmethod
+    def open(cls, config: Any, split: str, max_frames: int | None) -> Dataset:
+        return open_dataset(config, split)
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __getitem__(self, index: int, /) -> Frame:
+        frame = self.whole[index]
+        return replace(frame, points=frame.points[in_beams(frame.points, self.beams)])
+
+    def paths(self, index: int, /) -> list[Path]:
+        return self.whole.paths(index)
+
+    def frame_names(self) -> list[np.ndarray]:
+        return self.whole.frame_names()
+
+    def fingerprint(self) -> str:
+        return f"{self.whole.fingerprint()} {self.beams}"
+
+    def label_bytes(self) -> Iterator[bytes]:
+        return self.whole.label_bytes()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "whole":  # before __init__, as when it is unpickled
+            raise AttributeError(name)
+        return getattr(self.whole, name)
+
+
+def whole_frames(dataset: Dataset) -> Dataset:
+    """The data set with all beams of its frames."""
+    return dataset.whole if isinstance(dataset, FewerBeams) else dataset
+
+
 def open_dataset(config: DataConfig, split: str) -> Dataset:
     """The split of the configured data set; of ``config.train_split`` the first ``config.max_frames`` frames.
 
     Raises DataError when files are missing, ConfigError for a class that the data set lacks.
     """
-    return DATASETS[config.kind].open(config, split, config.max_frames if split == config.train_split else None)
+    dataset = DATASETS[config.kind].open(config, split, config.max_frames if split == config.train_split else None)
+    return dataset if config.beams is None else FewerBeams(dataset, config.beams)
 
 
 def view_of(config: DataConfig) -> View:

@@ -11,11 +11,11 @@ from torch.utils.data import Dataset as TorchDataset
 
 from mink_pd.boxes.geometry import pairs_in_boxes
 from mink_pd.config import DataConfig
-from mink_pd.data import Dataset
+from mink_pd.data import Dataset, whole_frames
 from mink_pd.data.augment import augment
 from mink_pd.data.balance import Balance, occurrences
 from mink_pd.data.batch import Batch, collate
-from mink_pd.data.beams import sensor_of
+from mink_pd.data.beams import Thinning, as_seen
 from mink_pd.data.cache import CachedFrames
 from mink_pd.data.frame import Frame, Frames
 from mink_pd.data.labels import CLASSES
@@ -67,19 +67,25 @@ def make_loader(
     world: int = 1,
     unlabelled: UnlabelledFrames | None = None,
     share: tuple[int, int] = (1, 0),
+    teacher: DataConfig | None = None,
 ) -> Loader:
     """Join data set, augmentation and batching.
 
-    Points outside ``config.range`` are left out. In training, frames are augmented, and boxes whose centre
-    lies outside the range seen from above, or that hold no point, are left out. The randomness of a frame
-    depends on seed, epoch, index and how often it has come in the epoch: with ``config.class_balanced`` frames come
-    repeatedly (:class:`mink_pd.data.balance.Balance`). Builds the ground-truth database if the configuration wants it.
+    Points outside ``config.range`` and, with ``config.beams``, on other beams are left out. In training, frames are
+    augmented, and boxes whose centre lies outside the range seen from above, or that hold no point, are left out.
+    ``teacher``: the settings of one that sees the points of more beams; training batches then hold these too
+    (``Batch.teacher``). The randomness of a frame depends on seed, epoch, index and how often it has come in the epoch:
+    with ``config.class_balanced`` frames come repeatedly (:class:`mink_pd.data.balance.Balance`). Builds the
+    ground-truth database if the configuration wants it.
 
     unlabelled: frames without labels, mixed into the batches of training; share: the labelled and unlabelled frames of
     a batch (:class:`mink_pd.data.unlabelled.Mix`). dataset: None where all training frames are unlabelled.
 
-    Raises ConfigError when objects of an unknown class are to be pasted, or a sensor file cannot be read.
+    Raises ConfigError when objects of an unknown class are to be pasted, a sensor file cannot be read, or the student
+    is to see beams that its teacher does not see.
     """
+    thinning = Thinning.of(config, teacher) if training else Thinning(config.beams)
+    dataset = None if dataset is None else whole_frames(dataset)
     balance = Balance(dataset.frame_names(), config.classes) if config.class_balanced and training and dataset else None
     labelled = 0 if dataset is None else len(dataset)
     mix = None
@@ -96,8 +102,6 @@ def make_loader(
                 f" ({', '.join(config.classes)})"
             )
         database = load_database(dataset, config)
-    if training and config.augment.enabled and config.augment.beams is not None:
-        sensor_of(config.augment.beams.sensor)  # a file that cannot be read is found here, not in a worker
     frames: Frames | CachedFrames
     if unlabelled is not None:
         frames = JoinedFrames(dataset, unlabelled)
@@ -107,7 +111,7 @@ def make_loader(
     if training and config.cache_mb:  # all workers together
         frames = CachedFrames(frames, config.cache_mb / max(1, config.workers))
     loader: DataLoader = DataLoader(
-        _Frames(frames, config, training, seed, database),
+        _Frames(frames, config, training, seed, database, thinning),
         batch_sampler=order,  # type: ignore[arg-type]  # its keys are triples
         num_workers=config.workers,
         collate_fn=partial(_collate, classes=config.classes),
@@ -164,10 +168,16 @@ class _Frames(TorchDataset):
     """
 
     def __init__(
-        self, frames: Frames | CachedFrames, config: DataConfig, training: bool, seed: int, database: Database | None
+        self,
+        frames: Frames | CachedFrames,
+        config: DataConfig,
+        training: bool,
+        seed: int,
+        database: Database | None,
+        thinning: Thinning,
     ) -> None:
         self._frames, self._config, self._training = frames, config, training
-        self._seed, self._database = seed, database
+        self._seed, self._database, self._thinning = seed, database, thinning
 
     def __getitem__(self, key: Key) -> Frame | DataError:
         epoch, index, occurrence = key
@@ -175,10 +185,10 @@ class _Frames(TorchDataset):
             frame = self._frames[index]
         except DataError as error:
             return error
-        if not self._training:
-            return crop_points(frame, self._config.range)
         rng = _generator(self._seed, _AUGMENTATION, epoch, index, *([occurrence] if occurrence else []))
-        frame = augment(frame, self._config.augment, rng, self._database)
+        if not self._training:
+            return crop_points(self._thinning(frame, rng), self._config.range)
+        frame = augment(frame, self._config.augment, rng, self._database, self._thinning)
         return keep_boxes(crop_points(frame, self._config.range), self._config.range)
 
 
@@ -188,15 +198,17 @@ def crop_points(frame: Frame, range: tuple[float, ...]) -> Frame:
     for axis, low, high in zip((0, 1, 2), range[:3], range[3:], strict=True):
         values = frame.points[:, axis]
         inside &= (values >= np.float32(low)) & (values < np.float32(high))
-    return replace(frame, points=frame.points.take(np.flatnonzero(inside), axis=0))  # four times as fast as by mask
+    rows = np.flatnonzero(inside)  # four times as fast as the mask
+    seen = None if frame.seen is None else frame.seen[rows]
+    return replace(frame, points=frame.points.take(rows, axis=0), seen=seen)
 
 
 def keep_boxes(frame: Frame, range: tuple[float, ...]) -> Frame:
-    """The frame with only the boxes that hold a point and whose centre is in ``range`` as seen from above."""
+    """The frame with only the boxes that hold a point that is seen, and whose centre is in ``range`` from above."""
     low, high = np.array(range[:2], np.float32), np.array(range[3:5], np.float32)
     centre = frame.boxes[:, :2]
     keep = ((centre >= low) & (centre < high)).all(axis=1)
-    keep &= np.bincount(pairs_in_boxes(frame.points, frame.boxes)[0], minlength=len(keep)) > 0
+    keep &= np.bincount(pairs_in_boxes(as_seen(frame).points, frame.boxes)[0], minlength=len(keep)) > 0
     velocities = None if frame.velocities is None else frame.velocities[keep]
     objects = None if frame.objects is None else frame.objects[keep]
     scores = None if frame.scores is None else frame.scores[keep]

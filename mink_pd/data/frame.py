@@ -22,6 +22,7 @@ class Frame:
     objects: the label rows that the boxes come from, row i for box i; None once augmentation has moved them.
     dont_care: rows of regions without labels (image box only), kept apart.
     dropped: points of the file that were left out: NaN, infinite, at the origin, or on the own vehicle.
+    seen: bool (P,), the points that the student sees, where there are others for its teacher; None: all of them.
     labelled: whether somebody has looked for objects. Else the boxes, if any, are a detector's or objects pasted in,
     and nothing is known of the rest of the frame.
     scores: (B,) of a detector's boxes, inf for labelled ones; None where all are labelled.
@@ -37,6 +38,7 @@ class Frame:
     objects: Objects | None = None
     dont_care: Objects | None = None
     dropped: int = 0
+    seen: np.ndarray | None = None
     labelled: bool = True
     scores: np.ndarray | None = None
 

@@ -102,7 +102,7 @@ def _free(boxes: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 # Settings of the data that frames do not depend on as the data set gives them, or that the fingerprint holds.
-_WITHOUT_EFFECT = {"root", "range", "workers", "cache_mb", "augment", "class_balanced", "val_split"}
+_WITHOUT_EFFECT = {"root", "range", "workers", "cache_mb", "augment", "beams", "class_balanced", "val_split"}
 
 
 def load_database(dataset: Dataset, config: DataConfig | None = None) -> Database:

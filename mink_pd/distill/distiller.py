@@ -1,11 +1,14 @@
-"""Teacher and student on one coordinate manager: the methods' losses are added to the detection loss."""
+"""Teacher and student on the same frames: the methods' losses are added to the detection loss.
+
+They share one coordinate manager, unless the teacher sees points that the student does not see (``data.beams``).
+"""
 
 from operator import attrgetter
 
 import torch
 from torch import Tensor, nn
 
-from mink_pd.config import Config
+from mink_pd.config import Config, DataConfig
 from mink_pd.data.batch import Batch
 from mink_pd.distill.controls import averaged, shuffled
 from mink_pd.distill.initialise import inherit_weights
@@ -23,8 +26,9 @@ class Distiller(nn.Module):
     """What is trained in distillation: the student and the methods' adapters, with the frozen teacher beside them.
 
     The teacher always stays in eval mode and out of ``state_dict``; only ``detector``, the student, is exported.
-    Raises ConfigError for an unknown method and DistillError for taps or geometry that teacher and student do not
-    share.
+    teacher_data: the teacher's settings of the data where it sees more points than the student; None: both see the
+    same. Raises ConfigError for an unknown method and DistillError for taps or geometry that teacher and student do
+    not share, or where the student's rows could not be found among the teacher's.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class Distiller(nn.Module):
         """``pseudo_labels``: what labels the unlabelled frames of a batch; None: all frames are labelled."""
         super().__init__()
         check_geometry(student, teacher)
+        self.teacher_data = sees_more(student, teacher, config)
         self.detector = student
         self.control = config.distill.control
         self._outside = [teacher.eval().requires_grad_(False)]  # a list keeps modules out of state_dict
@@ -72,8 +77,11 @@ class Distiller(nn.Module):
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss terms, whose sum is the loss, and values to log."""
         shared = self.detector.shared_input(batch)
+        whole, of_whole = batch, shared
+        if batch.teacher is not None:
+            whole, of_whole = batch.teacher, self.detector.shared_input(batch.teacher)
         with torch.no_grad():
-            guide, *others = (module(batch, shared) for module in self._outside)
+            guide, *others = (module(whole, of_whole) for module in self._outside)
         student: Prediction = self.detector(batch, shared)
         teacher = others[0] if others else guide
         logs: dict[str, Tensor] = {}
@@ -114,6 +122,21 @@ def check_ignores(student: Detector) -> None:
             f"distill.unlabelled: the loss of {student.config.model.name} cannot ignore doubtful boxes; leave"
             f" distill.unlabelled.paths empty, or choose one of {able}"
         )
+
+
+def sees_more(student: Detector, teacher: Detector, config: Config) -> DataConfig | None:
+    """The teacher's settings of the data where it is to see more points than the student. Raises DistillError for a
+    detector whose rows are no sites: those of fewer points are not among those of more."""
+    data = config.data
+    at_random = data.augment.enabled and data.augment.beams is not None
+    if config.distill.teacher_points == "student" or (not at_random and data.beams == teacher.config.data.beams):
+        return None
+    if not student.rows_are_sites:
+        raise DistillError(
+            f"{config.model.name} samples its points, so its rows in a thinned cloud are not the teacher's in the whole"
+            " one; set distill.teacher_points=student, or distil a detector with pillars or voxels"
+        )
+    return teacher.config.data
 
 
 def check_heads(student: Detector, teacher: Detector) -> BoxLayout | None:

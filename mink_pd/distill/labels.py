@@ -3,17 +3,24 @@
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
+from mink_pd.boxes.offsets import box_offsets
 from mink_pd.data.batch import Batch
 from mink_pd.models import Detections
 
 
 def with_teacher_labels(batch: Batch, found: list[Detections], least: float) -> Batch:
     """The batch with the teacher's detections of a score of ``least`` or more among its objects, before the labelled
-    ones; velocities that the teacher does not predict are unknown."""
+    ones; velocities that the teacher does not predict are unknown.
+
+    Detections without a point that the student sees are left out: so are labelled objects.
+    """
     boxes, labels, velocities = [], [], []
     for index, frame in enumerate(found):
         sure = frame.scores >= least
+        if batch.teacher is not None:
+            sure &= hold_a_point(frame.boxes, batch.points[batch.frame == index])
         boxes.append(torch.cat([frame.boxes[sure].to(batch.boxes[index].dtype), batch.boxes[index]]))
         labels.append(torch.cat([frame.labels[sure], batch.labels[index]]))
         if batch.velocities is not None:
@@ -23,3 +30,11 @@ def with_teacher_labels(batch: Batch, found: list[Detections], least: float) -> 
             )
             velocities.append(torch.cat([said.to(known.dtype), known]))
     return replace(batch, boxes=boxes, labels=labels, velocities=None if batch.velocities is None else velocities)
+
+
+def hold_a_point(boxes: Tensor, points: Tensor) -> Tensor:
+    """Which boxes (B, 7) hold any of the points (P, 3 or more): bool (B,)."""
+    along, across = box_offsets(points[:, None], boxes)  # (P, B) each
+    above = (points[:, None, 2] - boxes[:, 2]).abs()
+    inside = (along <= boxes[:, 3] / 2) & (across <= boxes[:, 4] / 2) & (above <= boxes[:, 5] / 2)
+    return inside.any(dim=0)

@@ -72,12 +72,14 @@ class Detector(nn.Module, ABC, Generic[S, P]):
     """A LiDAR 3D detector. It knows nothing of distillation beyond naming its taps.
 
     geometry: the settings that two networks must agree in to see the same voxels or points. ignores: whether the loss
-    leaves out what lies at a batch's ignored boxes.
+    leaves out what lies at a batch's ignored boxes. rows_are_sites: whether the taps' rows are
+    places in a grid, so that a part of the points gives a part of the rows.
     """
 
     Settings: ClassVar[type[DetectorConfig]]
     geometry: ClassVar[tuple[str, ...]] = ("model.voxel_size",)
     ignores: ClassVar[bool] = False
+    rows_are_sites: ClassVar[bool] = True
 
     def __init__(self, config: Config) -> None:
         super().__init__()

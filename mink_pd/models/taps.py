@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mink_pd.points import PointSample
 from mink_pd.sparse.minkowski import ME
-from mink_pd.sparse.voxels import Voxels, encode_cells
+from mink_pd.sparse.voxels import Voxels, encode_cells, find_codes, find_sites
 
 GROUND = -1.6  # z of a site without points, about the road's height below KITTI's LiDAR [m]
 
@@ -45,6 +45,14 @@ class Tap(ABC):
     @abstractmethod
     def shares_rows(self, other: "Tap") -> bool:
         """Whether row i is the same place in both."""
+
+    @abstractmethod
+    def rows_at(self, other: "Tap") -> Tensor | None:
+        """The row of this tap at the place of each row of ``other``: int64 (M',), -1 where there is none.
+
+        A lookup, without interpolation, for networks that see different points of the same frames. None where the
+        places of the two cannot be compared.
+        """
 
     @abstractmethod
     def order(self) -> Tensor:
@@ -115,6 +123,11 @@ class SiteTap(Tap):
             return False
         return self.key == other.key and self.tensor.coordinate_manager is other.tensor.coordinate_manager
 
+    def rows_at(self, other: Tap) -> Tensor | None:
+        if not isinstance(other, SiteTap) or self.tensor.tensor_stride != other.tensor.tensor_stride:
+            return None
+        return find_sites(self.coordinates, other.coordinates)
+
     def order(self) -> Tensor:
         return _cell_codes(self.coordinates, 1).argsort()
 
@@ -184,6 +197,17 @@ class LevelsTap(Tap):
             return False
         return all(ours.shares_rows(theirs) for ours, theirs in zip(self.levels, other.levels, strict=True))
 
+    def rows_at(self, other: Tap) -> Tensor | None:
+        if not isinstance(other, LevelsTap) or len(other.levels) != len(self.levels):
+            return None
+        found = []
+        for own, level, start in zip(self.levels, other.levels, self._starts(), strict=True):
+            rows = own.rows_at(level)
+            if rows is None:
+                return None
+            found.append(torch.where(rows < 0, rows, rows + start))
+        return torch.cat(found)
+
     def order(self) -> Tensor:
         order = torch.cat([
             level.order() + start for level, start in zip(self.levels, self._starts(), strict=True)
@@ -251,6 +275,9 @@ class PointTap(Tap):
     def shares_rows(self, other: Tap) -> bool:
         return isinstance(other, PointTap) and self.sample is other.sample
 
+    def rows_at(self, other: Tap) -> Tensor | None:
+        return None  # each network draws a sample of its own
+
     def order(self) -> Tensor:
         return torch.arange(len(self.values), device=self.values.device)
 
@@ -269,6 +296,72 @@ class PointTap(Tap):
         return self.centres[rows]
 
 
+class RowsTap(Tap):
+    """Some rows of a tap, as a tap."""
+
+    def __init__(self, tap: Tap, rows: Tensor) -> None:
+        """rows: int64 (n,), each at most once"""
+        self._tap, self.rows, self._features = tap, rows, tap.features[rows]
+
+    @property
+    def features(self) -> Tensor:
+        return self._features
+
+    @property
+    def frame(self) -> Tensor:
+        return self._tap.frame[self.rows]
+
+    @property
+    def frames(self) -> int:
+        return self._tap.frames
+
+    @property
+    def centres(self) -> Tensor:
+        return self._tap.centres[self.rows]
+
+    @property
+    def points(self) -> Tensor:
+        return self._tap.points
+
+    def __str__(self) -> str:
+        return f"{len(self.rows)} rows of {self._tap}"
+
+    def shares_rows(self, other: Tap) -> bool:
+        return isinstance(other, RowsTap) and self._tap.shares_rows(other._tap) and torch.equal(self.rows, other.rows)
+
+    def rows_at(self, other: Tap) -> Tensor | None:
+        rows = self._tap.rows_at(other)
+        if rows is None:
+            return None
+        return torch.where(rows < 0, rows, self._places()[rows])
+
+    def order(self) -> Tensor:
+        order = self._places()[self._tap.order()]  # (M,)
+        return order[order >= 0]
+
+    def counts(self) -> Tensor:
+        return self._tap.counts()[self.rows]
+
+    def carry(self, values: Tensor, target: Tap) -> Tensor:
+        return self._tap.carry(self._spread(values), target)
+
+    def on_points(self, values: Tensor) -> Tensor:
+        return self._tap.on_points(self._spread(values))
+
+    def places(self, rows: Tensor) -> Tensor:
+        return self._tap.places(self.rows[rows])
+
+    def _places(self) -> Tensor:
+        """Which of these rows each row of the whole tap is: int64 (M,), -1 where it is none."""
+        places = self.rows.new_full((len(self._tap.features),), -1)
+        places[self.rows] = torch.arange(len(self.rows), device=self.rows.device)
+        return places
+
+    def _spread(self, values: Tensor) -> Tensor:
+        """Values (n,) of these rows as values (M,) of the whole tap's, 0 for the others."""
+        return values.new_zeros(len(self._tap.features)).index_copy(0, self.rows, values)
+
+
 def pool(values: Tensor, source: Tensor, source_stride: int, target: Tensor, target_stride: int, how: str) -> Tensor:
     """Carry values (S,) at sites ``source`` (S, 1 + D) to sites ``target`` (M, 1 + D) of another stride.
 
@@ -278,9 +371,8 @@ def pool(values: Tensor, source: Tensor, source_stride: int, target: Tensor, tar
     codes = _cell_codes(torch.cat([source, target]), stride)
     have, group = torch.unique(codes[: len(source)], return_inverse=True)
     joined = values.new_zeros(len(have)).scatter_reduce(0, group, values, how, include_self=False)
-    wanted = codes[len(source) :]
-    place = torch.searchsorted(have, wanted).clamp(max=len(have) - 1)
-    return torch.where(have[place] == wanted, joined[place], 0)
+    place = find_codes(have, codes[len(source) :])
+    return torch.where(place >= 0, joined[place], 0)
 
 
 def _cell_codes(coordinates: Tensor, stride: int) -> Tensor:

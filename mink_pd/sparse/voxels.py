@@ -202,6 +202,24 @@ def unique_sites(coordinates: Tensor) -> tuple[Tensor, Tensor]:
     return decode_cells(code, sizes).to(coordinates.dtype), rows
 
 
+def find_sites(sites: Tensor, places: Tensor) -> Tensor:
+    """The row of unique sites (S, 1 + D) that equals each of the places (P, 1 + D): int64 (P,), -1 where none does."""
+    if not len(sites) or not len(places):
+        return torch.full((len(places),), -1, dtype=torch.int64, device=places.device)
+    both = torch.cat([sites, places]).long()
+    both -= both.amin(dim=0)
+    code = encode_cells(both, (both.amax(dim=0) + 1).tolist())
+    have, row = code[: len(sites)].sort()
+    place = find_codes(have, code[len(sites) :])
+    return torch.where(place < 0, place, row[place])
+
+
+def find_codes(have: Tensor, wanted: Tensor) -> Tensor:
+    """Where each of the numbers ``wanted`` (P,) stands in ``have`` (S,), sorted, S > 0: int64 (P,), -1 if nowhere."""
+    place = torch.searchsorted(have, wanted).clamp(max=len(have) - 1)
+    return torch.where(have[place] == wanted, place, -1)
+
+
 def encode_cells(coordinates: Tensor, sizes: Sequence[int]) -> Tensor:
     """One number int64 (M,) for each row of coordinates (M, n), in the same order; column i is below ``sizes[i]``."""
     code = coordinates[:, 0].long()

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from mink_pd.config import DataConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.detector import Detector
 
@@ -13,9 +14,12 @@ class Objective(Protocol):
     """Maps a batch to loss terms. An ``nn.Module`` with an attribute ``detector`` satisfies the protocol.
 
     detector: the network that is validated and exported. Other parameters (adapters) are used only in training.
+    teacher_data: settings of the data for a teacher that sees points of the training frames which the detector does not
+    see; None where there is none.
     """
 
     detector: Detector
+    teacher_data: DataConfig | None
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss terms, already weighted (their sum is the loss), and other scalars that are only logged.
@@ -39,6 +43,7 @@ class DetectionObjective(nn.Module):
     def __init__(self, detector: Detector) -> None:
         super().__init__()
         self.detector = detector
+        self.teacher_data: DataConfig | None = None
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The detection loss terms; no other logs."""

@@ -88,6 +88,7 @@ def train(
             world=fabric.world_size,
             unlabelled=None if unlabelled is None else unlabelled.frames,
             share=(config.train.batch_size, 0) if unlabelled is None else unlabelled.share,
+            teacher=objective.teacher_data,
         )
     validation = lay_out(judged, config.data, fabric.global_rank, fabric.world_size)
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from mink_pd.config import Config, DataConfig
 from mink_pd.config.unlabelled import UnlabelledConfig
-from mink_pd.data import Dataset, open_dataset
+from mink_pd.data import Dataset, open_dataset, whole_frames
 from mink_pd.data.cloud_description import DESCRIPTION
+from mink_pd.data.dataset import FewerBeams
 from mink_pd.data.epochs import crop_points
 from mink_pd.data.frame import Frame, Frames
 from mink_pd.data.kitti_raw import open_raw
@@ -113,12 +114,18 @@ class Unlabelled:
         return PseudoLabels([levels[name] for name in names], from_files)
 
     def _chosen(self, teacher: Detector) -> dict[str, Levels]:
-        dataset = self.held_out()
+        dataset = self._as_taught(teacher)
         count = min(len(dataset), self.settings.held_out_frames)
         rows = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
         frames = [crop_points(dataset[row], self.config.data.range) for row in rows]
         self.notes.append(self._origin(teacher, dataset, count))
         return choose_levels(frames, self._boxes_in(teacher, frames), self.config.data.classes, self.settings)
+
+    def _as_taught(self, teacher: Detector) -> Dataset:
+        """The held-out frames as the teacher sees those of training."""
+        whole, own = whole_frames(self.held_out()), self.config.distill.teacher_points == "all"
+        beams = (teacher.config if own else self.config).data.beams
+        return whole if beams is None else FewerBeams(whole, beams)
 
     def _boxes_in(self, teacher: Detector, frames: list[Frame]) -> list[FrameDetections]:
         if self.settings.boxes is None:

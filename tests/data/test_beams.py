@@ -8,7 +8,7 @@ import pytest
 from mink_pd.config.data import AugmentConfig, BeamsConfig
 from mink_pd.config.sensor import SensorConfig, load_sensor
 from mink_pd.data.augment import augment
-from mink_pd.data.beams import beam_of, drop_beams
+from mink_pd.data.beams import Thinning, beam_of
 from mink_pd.data.frame import Frame
 from mink_pd.errors import ConfigError
 from mink_pd.simulator.recorded_drives import DriveSettings, Turn, drive_turns, parse_classes
@@ -44,7 +44,7 @@ def frame() -> Frame:
 def test_whole_beams_go_and_others_stay_whole(frame: Frame) -> None:
     shares = []
     for seed in range(40):
-        thin = drop_beams(frame, BeamsConfig(sensor="hdl64e", keep=(0.25, 0.75)), np.random.default_rng(seed))
+        thin = Thinning(dropped=BeamsConfig(sensor="hdl64e", keep=(0.25, 0.75)))(frame, np.random.default_rng(seed))
         per_beam = np.bincount(thin.points[:, 3].astype(int), minlength=64)
         whole = per_beam > 50
         assert (per_beam[whole] > 90).all()  # but for points between two beams of the two blocks
@@ -56,9 +56,9 @@ def test_whole_beams_go_and_others_stay_whole(frame: Frame) -> None:
 
 
 def test_a_fixed_share_and_one_beam_at_least(frame: Frame) -> None:
-    half = drop_beams(frame, BeamsConfig(sensor="hdl64e", keep=(0.5, 0.5)), np.random.default_rng(1))
+    half = Thinning(dropped=BeamsConfig(sensor="hdl64e", keep=(0.5, 0.5)))(frame, np.random.default_rng(1))
     assert len(half.points) == pytest.approx(3200, abs=60)
-    one = drop_beams(frame, BeamsConfig(sensor="hdl64e", keep=(0.001, 0.001)), np.random.default_rng(1))
+    one = Thinning(dropped=BeamsConfig(sensor="hdl64e", keep=(0.001, 0.001)))(frame, np.random.default_rng(1))
     assert 90 < len(one.points) < 110
 
 
@@ -74,4 +74,4 @@ def test_augmentation_drops_beams_where_it_is_told_to(frame: Frame) -> None:
 
 def test_a_sensor_that_is_not_there_is_one_line(frame: Frame, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no shipped configuration of this name"):
-        drop_beams(frame, BeamsConfig(sensor=str(tmp_path / "mine.yaml")), np.random.default_rng(0))
+        Thinning(dropped=BeamsConfig(sensor=str(tmp_path / "mine.yaml")))(frame, np.random.default_rng(0))

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mink_pd.distill.importance import tap_of
 from mink_pd.distill.methods.base import Channels, Method
 from mink_pd.distill.pairs import TapPair
 from mink_pd.errors import DistillError
@@ -46,7 +45,7 @@ class BoxMethod(HeadMethod):
 
     def box_scores(self, pair: TapPair, rows: Tensor) -> Tensor:
         """The teacher's highest class score (n, A) of each box at ``rows`` (n,) of its head."""
-        return self.layout.box_scores(torch.sigmoid(tap_of("scores", pair.guide).features[rows]))
+        return self.layout.box_scores(torch.sigmoid(pair.scores()[rows]))
 
 
 def relative(weights: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from pydantic import Field
 from torch import Tensor
 
 from mink_pd.config.methods import MethodConfig
-from mink_pd.distill.importance import tap_of
 from mink_pd.distill.methods.heads import HeadMethod
 from mink_pd.distill.pairs import TapPair
 from mink_pd.processes import shared_count
@@ -39,5 +38,5 @@ class Logits(HeadMethod):
         p = theirs.sigmoid()
         each = p * (F.logsigmoid(theirs) - F.logsigmoid(ours))
         each = each + (1 - p) * (F.logsigmoid(-theirs) - F.logsigmoid(-ours))
-        expected = tap_of("scores", pair.guide).features.sigmoid().amax(dim=1).sum()
+        expected = pair.scores().sigmoid().amax(dim=1).sum()
         return temperature**2 * each.sum() / shared_count(expected), {}

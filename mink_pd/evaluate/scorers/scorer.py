@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mink_pd.config import Config
-from mink_pd.data import Dataset
+from mink_pd.data import Dataset, whole_frames
 from mink_pd.data.frame import Frame
 from mink_pd.detect.predict import FrameDetections
 from mink_pd.errors import ConfigError
@@ -80,7 +80,7 @@ class Scorer(ABC):
 
 def make_scorer(dataset: Dataset, config: Config) -> Scorer:
     """The scorer for a detector with these settings in a data set. Raises ConfigError if they do not fit."""
-    return scorer_of(config).of(dataset, config)
+    return scorer_of(config).of(whole_frames(dataset), config)
 
 
 def scorer_of(config: Config) -> type[Scorer]:

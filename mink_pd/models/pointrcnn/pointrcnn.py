@@ -46,6 +46,7 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
     """
 
     geometry = ("model.geometry",)
+    rows_are_sites = False
 
     Settings = PointRCNNConfig
 
