@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.console import Console
 from rich.progress import track
 from scipy.spatial.transform import Rotation
@@ -78,6 +78,15 @@ class NuScenesConfig(DataConfig):
     kind: Literal["nuscenes"] = "nuscenes"
     version: str = "v1.0-trainval"  # folder of the tables
     sweeps: int = Field(10, ge=1)  # turns of the LiDAR joined per frame, the keyframe's own included
+
+    @model_validator(mode="after")
+    def _beams_are_of_one_turn(self) -> "NuScenesConfig":
+        if self.beams is not None and self.sweeps > 1:
+            raise ValueError(
+                "data.beams tells beams apart by the elevation of their points, which the turns before the keyframe do"
+                " not keep; set data.sweeps=1"
+            )
+        return self
 
     @property
     def point_features(self) -> int:

@@ -27,7 +27,8 @@ FREE = (
     "data.cache_mb",
     "data.augment",
 )
-CHOICES = ("model.nms", "train.precision")  # may be set on the command line, key by key, and are then told
+# May be set on the command line, key by key, and are then told.
+CHOICES = ("model.nms", "train.precision", "data.beams")
 
 
 def positional(given: str | None, overrides: list[str]) -> tuple[str | None, list[str]]:
@@ -56,10 +57,14 @@ def check_agrees(checkpoint: Path, own: Config, given: Config, chosen: list[str]
 
     chosen: settings, as ``key=value``, that may differ.
     """
-    keys = {text.partition("=")[0] for text in chosen}
-    before, now = ({key: v for key, v in flat(config).items() if not _is_free(key)} for config in (own, given))
+    keys = tuple(text.partition("=")[0] for text in chosen)
+    kept = ("data.beams",) if any(_is_below(key, ("data.beams",)) for key in keys) else ()  # a section or null
+    before, now = (
+        {key: v for key, v in flat(config).items() if not (_is_free(key) or _is_below(key, (*keys, *kept)))}
+        for config in (own, given)
+    )
     for key in [*before, *(key for key in now if key not in before)]:
-        if before.get(key) != now.get(key) and key not in keys:
+        if before.get(key) != now.get(key):
             raise CheckpointError(
                 f"{checkpoint}: was trained with {_text(key, before)}, and {_text(key, now)} was given;"
                 f" leave {key} out, the checkpoint knows it"

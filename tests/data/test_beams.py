@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mink_pd.config.data import AugmentConfig, BeamsConfig
+from mink_pd.config.data import AugmentConfig, BeamsConfig, FewerBeamsConfig
 from mink_pd.config.sensor import SensorConfig, load_sensor
 from mink_pd.data.augment import augment
-from mink_pd.data.beams import Thinning, beam_of
+from mink_pd.data.beams import Thinning, as_seen, beam_of, in_beams, kept_beams
 from mink_pd.data.frame import Frame
 from mink_pd.errors import ConfigError
 from mink_pd.simulator.recorded_drives import DriveSettings, Turn, drive_turns, parse_classes
@@ -75,3 +75,42 @@ def test_augmentation_drops_beams_where_it_is_told_to(frame: Frame) -> None:
 def test_a_sensor_that_is_not_there_is_one_line(frame: Frame, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no shipped configuration of this name"):
         Thinning(dropped=BeamsConfig(sensor=str(tmp_path / "mine.yaml")))(frame, np.random.default_rng(0))
+
+
+def test_every_second_and_every_fourth_beam_from_the_highest_down() -> None:
+    whole, half, quarter = (kept_beams(FewerBeamsConfig(sensor="hdl64e", keep=keep)) for keep in (64, 32, 16))
+    assert whole.all()
+    elevations = load_sensor("hdl64e").elevations()
+    down = sorted(range(64), key=lambda beam: -elevations[beam])
+    assert sorted(np.flatnonzero(half)) == sorted(down[::2])
+    assert sorted(np.flatnonzero(quarter)) == sorted(down[::4])
+    some = np.flatnonzero(kept_beams(FewerBeamsConfig(sensor="vlp32c", keep=10)))
+    assert len(some) == 10
+    assert set(np.diff(sorted(some))) == {3, 4}
+    with pytest.raises(ConfigError, match=r"'data\.beams\.keep': 33, but vlp32c has 32 beams"):
+        kept_beams(FewerBeamsConfig(sensor="vlp32c", keep=33))
+
+
+def test_the_students_points_are_marked_among_the_teachers(frame: Frame) -> None:
+    half, quarter = (FewerBeamsConfig(sensor="hdl64e", keep=keep) for keep in (32, 16))
+    rng = np.random.default_rng(0)
+    alone = Thinning(quarter)(frame, rng)
+    beams = np.flatnonzero(kept_beams(quarter))
+    expected = frame.points[np.isin(beam_of(frame.points, load_sensor("hdl64e")), beams)]
+    np.testing.assert_array_equal(alone.points, expected)
+    for theirs in (None, half):
+        both = Thinning(quarter, teacher=(theirs,))(frame, rng)
+        seen_by_teacher = frame.points if theirs is None else frame.points[in_beams(frame.points, theirs)]
+        np.testing.assert_array_equal(both.points, seen_by_teacher)
+        np.testing.assert_array_equal(as_seen(both).points, expected)
+    dropped = BeamsConfig(sensor="hdl64e", keep=(0.3, 0.3))
+    at_random = Thinning(half, dropped, (None,))(frame, np.random.default_rng(4))
+    assert len(at_random.points) == 6400
+    both = Thinning(half)(Thinning(dropped=dropped)(frame, np.random.default_rng(4)), rng)
+    np.testing.assert_array_equal(as_seen(at_random).points, both.points)
+
+
+@pytest.mark.parametrize("student", [None, FewerBeamsConfig(sensor="hdl64e", keep=24)])
+def test_beams_that_the_teacher_lacks_are_refused(student: FewerBeamsConfig | None) -> None:
+    with pytest.raises(ConfigError, match=r"'data\.beams': the student sees .* 32 of hdl64e that its teacher sees"):
+        Thinning(student, teacher=(FewerBeamsConfig(sensor="hdl64e", keep=32),))

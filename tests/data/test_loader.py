@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from mink_pd.config.data import AugmentConfig, ObjectNoise
+from mink_pd.config.data import AugmentConfig, FewerBeamsConfig, ObjectNoise
 from mink_pd.data import open_dataset
 from mink_pd.data.batch import Batch
+from mink_pd.data.beams import in_beams
 from mink_pd.data.epochs import EpochOrder, Loader, crop_points, keep_boxes, make_loader
 from mink_pd.data.frame import Frame
 from mink_pd.data.kitti import KittiConfig
@@ -147,3 +148,53 @@ def test_an_unknown_class_to_paste_is_named(kitti_root: Path) -> None:
     config = KittiConfig(root=kitti_root, augment=augment)
     with pytest.raises(ConfigError, match="ground_truth_sampling: unknown class 'Carr'"):
         make_loader(open_dataset(config, "train"), config, batch_size=2, training=True, seed=0)
+
+
+THIN = {"sensor": "hdl64e", "keep": 16}
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_student_and_teacher_see_what_each_would_see_alone(kitti_root: Path, enabled: bool) -> None:
+    """With pasted objects and all of augmentation: beams are told apart before anything moves."""
+    augment = AugmentConfig(enabled=enabled, ground_truth_sampling={"Car": 4}, object_noise=ObjectNoise())
+    whole = KittiConfig(root=kitti_root, workers=0, augment=augment)
+    thin = KittiConfig.model_validate(whole.model_dump() | {"beams": THIN})
+
+    def batches(config: KittiConfig, teacher: KittiConfig | None = None) -> list[Batch]:
+        dataset = open_dataset(config, "train")
+        load = make_loader(dataset, config, batch_size=2, training=True, seed=3, teacher=teacher)
+        return list(chain(load.epoch(0), load.epoch(1)))
+
+    alone, teachers, distilled = batches(thin), batches(whole), batches(thin, whole)
+    assert same(alone, distilled)
+    assert all(batch.teacher is None for batch in alone + teachers)
+    for batch, theirs in zip(distilled, teachers, strict=True):
+        assert batch.teacher is not None
+        assert torch.equal(batch.teacher.points, theirs.points)
+        assert torch.equal(batch.teacher.frame, theirs.frame)
+        assert len(batch.points) < len(batch.teacher.points)
+        for frame in batch.frames:
+            assert len(keep_boxes(frame, whole.range).boxes) == len(frame.boxes)  # each holds a point that is seen
+    moved = batch.to("meta")
+    assert moved.teacher is not None
+    assert moved.teacher.points.is_meta
+
+
+def test_validation_sees_the_same_beams(kitti_root: Path) -> None:
+    whole = KittiConfig(root=kitti_root, workers=0)
+    thin = KittiConfig.model_validate(whole.model_dump() | {"beams": THIN})
+    dataset, original = open_dataset(thin, "val"), open_dataset(whole, "val")
+    assert dataset.fingerprint() != original.fingerprint()
+    assert dataset.identity() != original.identity()
+    assert dataset.paths(0) == original.paths(0)
+    for frame, all_points, batch in zip(
+        (dataset[index] for index in range(len(dataset))),
+        (original[index] for index in range(len(original))),
+        make_loader(dataset, thin, batch_size=1, training=False, seed=0).epoch(0),
+        strict=True,
+    ):
+        expected = all_points.points[in_beams(all_points.points, FewerBeamsConfig(**THIN))]
+        np.testing.assert_array_equal(frame.points, expected)
+        assert torch.equal(batch.points, torch.from_numpy(crop_points(frame, thin.range).points))
+        assert frame.objects is not None
+        assert batch.teacher is None

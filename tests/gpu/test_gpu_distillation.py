@@ -1,5 +1,7 @@
 """Steps of distillation on the GPU: the losses and gradients are the CPU's, and those of the published formula."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from gpu_device import REAL, TOLERANCE, gpu, on_both, plain_layers
@@ -8,7 +10,7 @@ from models.frames import batch, nuscenes, nuscenes_batch, pointpillars, second
 from benchmarks.distillation import Compared
 from benchmarks.inputs import Inputs, Sizes
 from mink_pd.config import Config
-from mink_pd.data.batch import Batch
+from mink_pd.data.batch import Batch, collate
 from mink_pd.distill import Distiller
 from mink_pd.distill.inspect import inspect_importance
 from mink_pd.models import build_detector
@@ -67,6 +69,13 @@ def test_the_other_methods(control: str) -> None:
 
 def test_a_pyramid_with_velocities() -> None:
     compare(settings(nuscenes, ["pointdistiller", *OTHERS]), nuscenes_batch(300, 200))
+
+
+def test_a_teacher_that_sees_more_points() -> None:
+    random, whole = np.random.default_rng(1), batch(300, 0, 200).frames
+    marked = [replace(frame, seen=random.random(len(frame.points)) < 0.5) for frame in whole]
+    config = settings(methods=["pointdistiller", *OTHERS])
+    compare(config, collate(marked, config.data.classes))
 
 
 def test_the_loss_is_that_of_the_published_formula() -> None:

@@ -42,6 +42,7 @@ CONTRADICTIONS = {
     "data.classes": "[Pedestrian, Car, Cyclist]",
     "data.range": "[0, -40, -3, 70.4, 40, 1]",
     "data.camera_view": "false",
+    "data.intensity": "255",
 }
 
 
@@ -77,6 +78,25 @@ def test_decoding_and_precision_may_be_chosen_and_are_told(weights: Path, tmp_pa
     (tmp_path / "c.yaml").write_text(dump_config(other))
     with pytest.raises(CheckpointError, match=r"model\.nms\.iou"):  # in a file it may be an oversight
         evaluated_config(weights, tmp_path / "c.yaml", [])
+
+
+@pytest.mark.parametrize(
+    "choice", [["data.beams=null"], ["data.beams.keep=16"], ["data.beams={sensor: vlp32c, keep: 8}"]], ids=str
+)
+@pytest.mark.parametrize("thinned", [True, False])
+def test_beams_may_be_chosen_as_a_section_or_by_key(weights: Path, thinned: bool, choice: list[str]) -> None:
+    config = own()
+    config.data = type(config.data).model_validate({"beams": {"sensor": "hdl64e", "keep": 32} if thinned else None})
+    save_weights(weights, build_detector(config).state_dict(), config, epoch=1)
+    if choice == ["data.beams.keep=16"] and not thinned:
+        choice = ["data.beams.sensor=hdl64e", *choice]
+    evaluated, chosen = evaluated_config(weights, None, choice)
+    assert chosen == choice
+    expected = {"data.beams=null": None, "data.beams.keep=16": ("hdl64e", 16)}.get(choice[-1], ("vlp32c", 8))
+    beams = evaluated.data.beams
+    assert (None if beams is None else (beams.sensor, beams.keep)) == expected
+    with pytest.raises(CheckpointError, match=r"model\.compression"):
+        evaluated_config(weights, None, [*choice, "model.compression=4"])
 
 
 def test_the_order_of_shared_anchors_counts(tmp_path: Path) -> None:
