@@ -254,5 +254,5 @@ def test_versions_with_other_boxes_are_refused(tmp_path: Path, more: dict, words
 
 def test_numbers_that_find_nothing_are_refused_at_import(tmp_path: Path) -> None:
     torch.save({"state_dict": {"w": torch.tensor([1.0, float("nan")])}}, tmp_path / "x.pth")
-    with pytest.raises(CheckpointError, match=r"x\.pth: 'w' holds NaN or infinite numbers"):
+    with pytest.raises(CheckpointError, match=r"x\.pth: 'w' has NaN or infinite numbers"):
         read_tensors(tmp_path / "x.pth", "state_dict")

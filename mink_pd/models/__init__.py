@@ -1,4 +1,4 @@
-"""Detectors: one readable file each, from points to boxes."""
+"""Detectors from points to boxes, one file each."""
 
 from mink_pd.config import Config
 from mink_pd.models.detector import AnchorPrediction, Detections, Detector, Prediction

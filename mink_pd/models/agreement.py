@@ -1,4 +1,4 @@
-"""A checkpoint knows the configuration of its detector. What contradicts it is an error that names the key."""
+"""Agreement of a configuration with that in a checkpoint. A contradiction is an error that names the key."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from mink_pd.config import Config, flat, load_config, override
 from mink_pd.errors import CheckpointError
 from mink_pd.models.checkpoint import read_config
 
-# What a trained detector's output on a frame does not depend on; everything else must be as it was in training.
+# Settings that do not affect a trained detector's output on a frame. All others must be the same as in training.
 FREE = (
     "name",
     "runs",
@@ -27,23 +27,23 @@ FREE = (
     "data.cache_mb",
     "data.augment",
 )
-# May be set on the command line, key by key, and are then told.
+# May differ if set on the command line; the user is then told.
 CHOICES = ("model.nms", "train.precision", "data.beams")
 
 
 def positional(given: str | None, overrides: list[str]) -> tuple[str | None, list[str]]:
-    """What a command line means by ``[CONFIG] [key=value ...]``."""
+    """Split the arguments ``[CONFIG] [key=value ...]`` into configuration and overrides."""
     if given is not None and "=" in given and not Path(given).exists():
         return None, [given, *overrides]
     return given, overrides
 
 
 def evaluated_config(checkpoint: Path, given: str | Path | None, overrides: list[str]) -> tuple[Config, list[str]]:
-    """The configuration to evaluate the detector in ``checkpoint`` (a file) with, and which choices were made.
+    """The configuration with which to evaluate the detector in ``checkpoint`` (a file), and overrides to report.
 
-    given: a configuration for everything that the detector does not depend on; None: that of the checkpoint. Among
-    ``overrides`` may be those of CHOICES; they are returned, for the user to be told.
-    Raises CheckpointError naming the first key that contradicts the checkpoint, and ConfigError.
+    given: a configuration for everything that does not affect the detector; None: the checkpoint's.
+    overrides: ``key=value``. Those of CHOICES are returned, so that the user can be told.
+    Raises CheckpointError that names the first key that contradicts the checkpoint, and ConfigError.
     """
     own = read_config(checkpoint)
     chosen = [text for text in overrides if _is_below(text.partition("=")[0], CHOICES)]
@@ -53,9 +53,9 @@ def evaluated_config(checkpoint: Path, given: str | Path | None, overrides: list
 
 
 def check_agrees(checkpoint: Path, own: Config, given: Config, chosen: list[str]) -> None:
-    """Raise CheckpointError naming the first key in which ``given`` does not describe the detector of ``own``.
+    """Raise CheckpointError that names the first key in which ``given`` does not describe the detector of ``own``.
 
-    chosen: settings, as ``key=value``, that may differ.
+    chosen: settings ``key=value`` that may differ.
     """
     keys = tuple(text.partition("=")[0] for text in chosen)
     kept = ("data.beams",) if any(_is_below(key, ("data.beams",)) for key in keys) else ()  # a section or null
@@ -66,12 +66,12 @@ def check_agrees(checkpoint: Path, own: Config, given: Config, chosen: list[str]
     for key in [*before, *(key for key in now if key not in before)]:
         if before.get(key) != now.get(key):
             raise CheckpointError(
-                f"{checkpoint}: was trained with {_text(key, before)}, and {_text(key, now)} was given;"
-                f" leave {key} out, the checkpoint knows it"
+                f"{checkpoint}: was trained with {_text(key, before)}, but {_text(key, now)} was given;"
+                f" leave {key} out, as the checkpoint contains it"
             )
-    if list(before) != list(now):  # anchors of a head for any class follow the order of their names
+    if list(before) != list(now):  # the anchors of a head for any class have the order of their names
         key = next(one for one, other in zip(before, now, strict=True) if one != other)
-        raise CheckpointError(f"{checkpoint}: was trained with {key} in another place; keep the order of its section")
+        raise CheckpointError(f"{checkpoint}: was trained with {key} elsewhere; keep the order of its section")
 
 
 def _is_free(key: str) -> bool:

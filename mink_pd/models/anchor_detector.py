@@ -1,4 +1,4 @@
-"""Detectors with anchors: what PointPillars and SECOND share."""
+"""The base class of detectors with anchors, PointPillars and SECOND."""
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from mink_pd.sparse import Voxels
 
 
 class AnchorDetector(BevDetector[AnchorPrediction]):
-    """A detector that ends in an anchor head."""
+    """A detector with an anchor head."""
 
     settings: AnchorDetectorConfig
     ignores = True
@@ -35,7 +35,7 @@ class AnchorDetector(BevDetector[AnchorPrediction]):
         return super().tap_channels() | self.head.tap_channels()
 
     def box_layout(self) -> BoxLayout:
-        """Residuals of each anchor, which are small numbers; its classes one after the other."""
+        """One box per anchor, coded by small residuals; the classes of an anchor are consecutive channels."""
         owner = torch.arange(self.head.anchors).repeat_interleave(len(self.classes))
         return BoxLayout(tuple(owner.tolist()), middle=(0.0,) * 7, spread=(1.0,) * 7, angle=6)
 
@@ -47,7 +47,7 @@ class AnchorDetector(BevDetector[AnchorPrediction]):
         return self.head(features.levels, voxels, torch.cat(anchors))
 
     def anchors_at(self, coordinates: Tensor, stride: int, level: int, voxels: Voxels) -> Tensor:
-        """Anchors (S, A, 7) at coordinates (S, 3) of a tensor stride, of the neck's level counted from 0."""
+        """Anchors (S, A, 7) at coordinates (S, 3) of a tensor stride; ``level`` of the neck is counted from 0."""
         head = self.settings.head
         places = anchor_places(coordinates, stride, voxels, self.config.data.range, head)  # (S, 2)
         return place_anchors(places, self._anchors, head.headings, head.scales[min(level, len(head.scales) - 1)])

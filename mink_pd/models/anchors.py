@@ -1,4 +1,4 @@
-"""Anchors, the box coder, and which anchor answers for which object (SECOND, Yan et al. 2018, section 3.2)."""
+"""Anchors, the box coder, and the assignment of anchors to objects (SECOND, Yan et al. 2018, section 3.2)."""
 
 import math
 
@@ -15,9 +15,10 @@ LARGEST = math.log(50)  # of log sizes: an untrained network must not give infin
 def anchor_places(
     coordinates: Tensor, stride: int, voxels: Voxels, bounds: tuple[float, ...], settings: HeadConfig
 ) -> Tensor:
-    """Where the anchors of sites stand: (S, 2) [m] for coordinates (S, 3) of a tensor stride in a range [m].
+    """Positions (S, 2) [m] of the anchors at coordinates (S, 3) of a tensor stride in a range [m].
 
-    At the cells' centres; or, for weights that were trained so, spread evenly over the range with both ends included.
+    Anchors are at the centres of the cells or, for weights that were trained this way, spaced evenly over the range
+    including both ends.
     """
     if settings.places == "centres":
         return voxels.centres(coordinates, stride)
@@ -32,9 +33,9 @@ def place_anchors(
     headings: tuple[float, float] = HeadConfig().headings,
     scale: float = 1.0,
 ) -> Tensor:
-    """Anchors (S, 2 * len(anchors), 7) at places (S, 2) [m]: of each setting in order its two headings [rad].
+    """Anchors (S, 2 * len(anchors), 7) at positions (S, 2) [m]: for each setting in order, one per heading [rad].
 
-    ``scale`` enlarges them in all directions; their bottoms stay where they are.
+    scale: factor on length, width and height; the height of the bottoms does not change.
     """
     sizes = [(a.z + (scale - 1) * a.size[2] / 2, *(scale * edge for edge in a.size)) for a in anchors]
     kinds = centres.new_tensor([[0, 0, *z_lwh, yaw] for z_lwh in sizes for yaw in headings])  # (A, 7)
@@ -42,7 +43,7 @@ def place_anchors(
 
 
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Residuals (..., 7) of boxes to anchors: offsets over the anchor's diagonal and height, log sizes, angle."""
+    """Residuals (..., 7) of boxes to anchors: offsets divided by the anchor's diagonal and height, log sizes, angle."""
     diagonal = anchors[..., 3:5].norm(dim=-1, keepdim=True)
     return torch.cat([
         (boxes[..., :2] - anchors[..., :2]) / diagonal,
@@ -53,7 +54,7 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decode(residuals: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes (..., 7) from residuals; the inverse of :func:`encode` for sizes within 50 times the anchor's."""
+    """Boxes (..., 7) from residuals; the inverse of :func:`encode` for sizes up to 50 times the anchor's."""
     diagonal = anchors[..., 3:5].norm(dim=-1, keepdim=True)
     return torch.cat([
         residuals[..., :2] * diagonal + anchors[..., :2],
@@ -64,17 +65,17 @@ def decode(residuals: Tensor, anchors: Tensor) -> Tensor:
 
 
 def direction_class(yaw: Tensor, offset: float) -> Tensor:
-    """0 or 1 (int64): the half turn, counted from ``offset`` [rad], that a heading [rad] lies in."""
+    """0 or 1 (int64): the half turn, counted from ``offset`` [rad], that contains a heading [rad]."""
     return torch.remainder(yaw - offset, 2 * math.pi).div(math.pi, rounding_mode="floor").long().clamp(0, 1)
 
 
 def with_direction(yaw: Tensor, direction: Tensor, offset: float) -> Tensor:
-    """The heading [rad] equal to ``yaw`` or half a turn from it that lies in the half turn ``direction``."""
+    """``yaw`` [rad], turned by half a turn if that is needed to be in the half turn ``direction``."""
     return torch.remainder(yaw - offset, math.pi) + offset + math.pi * direction
 
 
 def aligned_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU (N,) in the bird's-eye view of boxes a, b (N, 7) turned to the nearest axis, as SECOND matches anchors."""
+    """Bird's-eye-view IoU (N,) of boxes a, b (N, 7) turned to the nearest axis, by which SECOND matches anchors."""
     a_size, b_size = _aligned_size(a), _aligned_size(b)
     low = torch.maximum(a[:, :2] - a_size / 2, b[:, :2] - b_size / 2)  # (N, 2)
     high = torch.minimum(a[:, :2] + a_size / 2, b[:, :2] + b_size / 2)
@@ -97,12 +98,12 @@ def match(
     settings: list[AnchorConfig],
     any_class: bool = False,
 ) -> Tensor:
-    """For each anchor (S, A, 7) the row of its object among boxes (B, 7), -1 for background, -2 to ignore.
+    """For each anchor (S, A, 7) the row of its object among boxes (B, 7); -1: background, -2: ignored.
 
-    Objects compete for the anchors of their own class (with ``any_class``: for all) in their own frame; ``frame`` (S,),
-    ``box_frame`` (B,) and ``labels`` (B,) say which. Positive from IoU ``matched``, and the best anchors of each object
-    in any case; background below ``unmatched``. Of several objects with an equal claim the last has the anchor. Only
-    pairs near enough to touch are compared: some hundred sites an object.
+    Objects compete for the anchors of their class (with ``any_class`` for all) in their frame, given by ``frame`` (S,),
+    ``box_frame`` (B,) and ``labels`` (B,). An anchor is positive if its IoU is at least ``matched``, or if it is one of
+    the best anchors of an object; it is background if its IoU is below ``unmatched``. Among objects of equal IoU the
+    last takes the anchor. Only pairs close enough to touch are compared, a few hundred sites per object.
     """
     sites, kinds, _ = anchors.shape
     result = torch.full((sites * kinds,), -1, dtype=torch.int64, device=anchors.device)
@@ -116,7 +117,7 @@ def match(
     for axis in range(2):
         near &= (anchors[:, 0, axis, None] - boxes[:, axis]).abs() < reach
     site, box = torch.nonzero(near, as_tuple=True)
-    own = torch.arange(kinds if any_class else 2, device=flat.device)  # of an object: all, or both headings of a class
+    own = torch.arange(kinds if any_class else 2, device=flat.device)  # per site: all, or both headings of its class
     first = site * kinds + (0 if any_class else 2 * labels[box])
     anchor, box = (first[:, None] + own).flatten(), box.repeat_interleave(len(own))  # (N,) each
     overlap = aligned_iou(flat[anchor], boxes[box])  # (N,)

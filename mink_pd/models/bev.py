@@ -1,9 +1,9 @@
-"""Backbone and neck in the bird's-eye view, sparse and dense, as PointPillars and SECOND share them.
+"""Backbone and neck in bird's-eye view, sparse and dense, for PointPillars, SECOND and CenterPoint.
 
-Both forms take features on sites and give features on the same coordinate maps, so that either can teach the other:
-the sparse form computes at these sites only, the dense one (as published) on the whole grid, of which it then reads
-the rows at these sites. The other cells of a dense map hold what padding and biases make of nothing: no point is
-near them, and a row there would have no counterpart in a sparse network.
+Both forms take features on sites and return features on the same coordinate maps, so that either can teach the other.
+The sparse form computes at these sites only. The dense form (as published) computes on the whole grid and then reads
+the rows at these sites. The other cells of a dense map contain only the effect of padding and biases: no point is near
+them, and a row there would have no counterpart in a sparse network.
 """
 
 from abc import ABC, abstractmethod
@@ -20,31 +20,26 @@ from mink_pd.sparse import ME, ConvBlock, Voxels, on_sites, reached_sites, strid
 
 @dataclass
 class Level:
-    """Features of the neck at one resolution.
+    """Features of the neck at one resolution."""
 
-    neck: on shared sites, for distillation; cells: (S, C), where the head predicts, at coordinates int32 (S, 3) of a
-    tensor stride; rows: which of the cells the neck's sites are, (N,) or a slice; image: the same cells as a map
-    (B, C, y, x), None in a sparse network.
-    """
-
-    neck: "ME.SparseTensor"
-    cells: Tensor
-    coordinates: Tensor
-    stride: int
-    rows: Tensor | slice
-    image: Tensor | None = None
+    neck: "ME.SparseTensor"  # (N, C) on shared sites, for distillation
+    cells: Tensor  # (S, C) at which the head predicts
+    coordinates: Tensor  # (S, 3) int32, of the cells
+    stride: int  # tensor stride of the coordinates
+    rows: Tensor | slice  # (N,) or a slice: the cells that are the neck's sites
+    image: Tensor | None = None  # the cells as a map (B, C, y, x); None in a sparse network
 
 
 @dataclass
 class BevFeatures:
-    """stages: features on shared sites; levels: of the neck, the finest first."""
+    """The outputs of backbone and neck."""
 
-    stages: list["ME.SparseTensor"]
-    levels: list[Level]
+    stages: list["ME.SparseTensor"]  # of the backbone, on shared sites
+    levels: list[Level]  # of the neck, finest first
 
 
 class BevNetwork(nn.Module, ABC):
-    """Stages of convolutions, and a neck that joins them at the resolution of one, or (``fpn``) at each one's."""
+    """Stages of convolutions, and a neck that joins them at the resolution of one stage or (``fpn``) of each."""
 
     def __init__(self, strides: list[int], fpn: bool, neck_stage: int) -> None:
         """``neck_stage``: counted from 1."""
@@ -58,8 +53,8 @@ class BevNetwork(nn.Module, ABC):
     ) -> tuple[list["ME.CoordinateMapKey"], list["ME.CoordinateMapKey"]]:
         """Coordinate map keys of the stages and of the neck's levels.
 
-        An object's centre is often an empty cell: a level has every cell of its resolution that lies in a site of the
-        last stage.
+        A level has all cells of its resolution inside the sites of the last stage, because the cell at an object's
+        centre is often empty.
         """
         keys, key = [], x.coordinate_map_key
         for stride in self.strides:
@@ -73,11 +68,11 @@ class BevNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: "ME.SparseTensor", voxels: Voxels) -> BevFeatures:
-        """x: (M, C) on sites of two dimensions that ``voxels`` hold."""
+        """x: (M, C) on the two-dimensional sites of ``voxels``."""
 
 
 class SparseBev(BevNetwork):
-    """All at occupied sites only, the neck on its grown sites."""
+    """Sparse convolutions: the stages at occupied sites, the neck at the cells described in ``sites``."""
 
     def __init__(
         self,
@@ -88,8 +83,12 @@ class SparseBev(BevNetwork):
         fpn: bool = False,
         neck_stage: int = 1,
     ) -> None:
-        """``channels``: of the input and of each stage; ``layers``: convolutions a stage after the strided one;
-        ``out``: channels that each stage brings into the neck, or of each level of the FPN."""
+        """Build the layers.
+
+        channels: of the input and of each stage.
+        layers: convolutions per stage after the strided one.
+        out: channels that each stage contributes to the neck, or of each level of the FPN.
+        """
         super().__init__(strides, fpn, neck_stage)
         self.backbone = nn.ModuleList(
             nn.Sequential(ConvBlock(c_in, c_out, stride=stride), *(ConvBlock(c_out, c_out) for _ in range(more)))
@@ -110,7 +109,7 @@ class SparseBev(BevNetwork):
 
 
 class DenseBev(BevNetwork):
-    """As published: convolutions on the whole grid."""
+    """Convolutions on the whole grid, as published."""
 
     def __init__(
         self,
@@ -122,7 +121,10 @@ class DenseBev(BevNetwork):
         fpn: bool = False,
         neck_stage: int = 1,
     ) -> None:
-        """As :class:`SparseBev`; ``grid``: cells along x and y of the input, made up to whole strides."""
+        """Build the layers as :class:`SparseBev` does.
+
+        grid: cells of the input along x and y, padded to whole strides.
+        """
         super().__init__(strides, fpn, neck_stage)
         whole = self.factors[-1] * strides[0]
         self.grid = tuple(-(-cells // whole) * whole for cells in grid)

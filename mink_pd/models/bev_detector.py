@@ -1,4 +1,4 @@
-"""What detectors with a backbone in the bird's-eye view share, whatever their head is."""
+"""The base class of detectors with a backbone in bird's-eye view."""
 
 from abc import abstractmethod
 from typing import TypeVar
@@ -19,13 +19,13 @@ from mink_pd.sparse.voxels import grid_shape, in_grid
 
 P = TypeVar("P", bound=Prediction)
 
-_FIRST_POINTS = 1024  # tested together; nearly always one of the first block is in range
+_FIRST_POINTS = 1024  # size of the block tested first; it nearly always has a point in range
 
 
 class BevDetector(Detector[Voxels, P]):
-    """Points -> voxels -> encoder -> backbone and neck in the bird's-eye view -> head.
+    """Points -> voxels -> encoder -> backbone and neck in bird's-eye view -> head.
 
-    A subclass adds the head: what it predicts from the neck's features, the loss and the boxes.
+    A subclass adds the head: its prediction from the neck's features, the loss and the boxes.
     """
 
     settings: BevDetectorConfig
@@ -43,7 +43,7 @@ class BevDetector(Detector[Voxels, P]):
         cells_x, cells_y, _ = grid_shape(config.data.range, model.voxel_size)
         grid = (-(-cells_x // encoder.stride), -(-cells_y // encoder.stride))
         self.bev: BevNetwork = SparseBev(*shape, *join) if model.bev == "sparse" else DenseBev(*shape, grid, *join)
-        self.neck_channels = neck if fpn else len(stages) * neck  # of the features that the head gets
+        self.neck_channels = neck if fpn else len(stages) * neck  # input of the head
         self._levels = len(stages) if fpn else 1
         self._stage_channels = {f"bev{i + 1}": channels for i, channels in enumerate(stages)}
 
@@ -58,12 +58,12 @@ class BevDetector(Detector[Voxels, P]):
         return any(bool(in_grid(block, size, bounds).any()) for block in blocks if len(block))
 
     def tap_channels(self) -> dict[str, int]:
-        """Of the encoder's output, the stages and the neck's levels; a subclass adds those of its head."""
+        """The taps of encoder, stages and neck; a subclass adds those of its head."""
         first = {} if self.encoder.tap is None else {self.encoder.tap: self.encoder.channels_out}
         return first | self._stage_channels | dict.fromkeys(neck_names(self._levels), self.neck_channels)
 
     def input_groups(self) -> dict[str, Tensor]:
-        """Of the first convolution of the backbone, where the encoder stacks several layers of height."""
+        """Groups of the first convolution of the backbone, if the encoder stacks several height levels."""
         groups = self.encoder.groups()
         kind = "weight" if self.settings.bev == "dense" else "kernel"
         return {} if groups is None else {f"bev.backbone.0.0.convolution.{kind}": groups}
@@ -79,7 +79,7 @@ class BevDetector(Detector[Voxels, P]):
         return prediction
 
     def predict(self, x: "ME.SparseTensor", voxels: Voxels) -> P:
-        """From features (S, C) on sites of two dimensions to the prediction, with the taps of stages, neck and head."""
+        """The prediction from features (S, C) on two-dimensional sites, with the taps of stages, neck and head."""
         features = self.bev(x, voxels)
         prediction = self.read(features, voxels)
         prediction.taps |= {f"bev{i + 1}": SiteTap(stage, voxels) for i, stage in enumerate(features.stages)}
@@ -89,13 +89,13 @@ class BevDetector(Detector[Voxels, P]):
 
     @abstractmethod
     def read(self, features: BevFeatures, voxels: Voxels) -> P:
-        """What the head says of the neck's features, with the head's taps."""
+        """The head's prediction from the neck's features, with the head's taps."""
 
     @abstractmethod
     def nothing(self, frames: int, device: torch.device) -> P:
-        """The prediction for a batch without any point in range; its loss is 0 and has a gradient."""
+        """The prediction for a batch without a point in range. Its loss is 0 and can be differentiated."""
 
 
 def neck_names(levels: int) -> list[str]:
-    """Taps of the neck's levels: neck, and of coarser ones neck2, neck3."""
+    """Names of the taps of the neck's levels, finest first: neck, neck2, neck3."""
     return ["neck", *(f"neck{number}" for number in range(2, levels + 1))]

@@ -1,4 +1,4 @@
-"""How to read the taps ``scores`` and ``boxes`` of a head, for methods that compare them."""
+"""The layout of a head's taps ``scores`` and ``boxes``, for methods that compare them."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class BoxLayout:
-    """A row of ``boxes`` holds A boxes of ``code`` numbers each; a row of ``scores`` says how likely they are.
+    """A row of ``boxes`` contains A boxes of ``code`` numbers each; a row of ``scores`` contains their scores."""
 
-    owner: for each channel of ``scores``, which of the A boxes it speaks for. angle: the place in a code of an angle
-    [rad] of which half a turn costs nothing in the detection loss; None where there is none. middle, spread: (code,),
-    a number of a good box lies within about middle - spread to middle + spread.
-    """
-
-    owner: tuple[int, ...]
-    middle: tuple[float, ...]
-    spread: tuple[float, ...]
-    angle: int | None = None
+    owner: tuple[int, ...]  # for each channel of ``scores`` the number of its box, from 0 to A - 1
+    middle: tuple[float, ...]  # (code,); the numbers of a good box are mostly from middle - spread
+    spread: tuple[float, ...]  # (code,); to middle + spread
+    angle: int | None = None  # index in a code of an angle [rad] whose detection loss ignores half turns; None: none
 
     @property
     def boxes(self) -> int:
@@ -39,11 +34,11 @@ class BoxLayout:
         return lowest.scatter_reduce(1, owner, scores, "amax")
 
     def normal(self, codes: Tensor) -> Tensor:
-        """Codes (..., code) with each number brought to about -1..1."""
+        """Codes (..., code) with each number scaled to about -1..1."""
         return (codes - codes.new_tensor(self.middle)) / codes.new_tensor(self.spread)
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """L1 distance (...) of codes (..., code), of an angle that of its sine."""
+        """L1 distance (...) of codes (..., code). For an angle it uses the sine of the difference."""
         difference = a - b
         if self.angle is not None:
             angle = torch.zeros(self.code, dtype=torch.bool, device=a.device)

@@ -1,4 +1,4 @@
-"""From a centre head's prediction to detections: the best class of each site, then suppression within each task."""
+"""Decoding of a centre head's prediction: the best class of each site, then suppression within each task."""
 
 import numpy as np
 import torch
@@ -15,7 +15,10 @@ from mink_pd.models.detector import Detections
 def detect(
     prediction: CenterPrediction, tasks: list[list[int]], settings: CenterNMSConfig, head: CenterHeadConfig
 ) -> list[Detections]:
-    """Detections of each frame, best first, at most ``settings.after``; ``tasks``: the classes of each, by number."""
+    """Detections of each frame, best first, at most ``settings.after``.
+
+    tasks: the class numbers of each task.
+    """
     found = []
     for frame in range(prediction.frames):
         here = torch.nonzero(prediction.frame == frame)[:, 0]
@@ -32,7 +35,7 @@ def _of_task(
     settings: CenterNMSConfig,
     head: CenterHeadConfig,
 ) -> Detections:
-    """Detections of one task at the sites ``here`` (n,)."""
+    """Detections of one task at the sites with rows ``here`` (n,)."""
     highest = torch.sigmoid(prediction.scores[here][:, classes]).max(dim=1)  # (n,)
     scores = highest.values
     if prediction.ious is not None:

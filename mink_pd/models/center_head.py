@@ -1,4 +1,4 @@
-"""The centre head (CenterPoint, Yin et al., CVPR 2021, section 4.1): a heatmap for each class and one box a site."""
+"""The centre head (CenterPoint, Yin et al., CVPR 2021, section 4.1): per site a score per class and a box per task."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,23 +20,17 @@ CODE = sum(BOX.values())  # offset x, y [cells], z [m], log of l, w, h, sine and
 
 @dataclass(kw_only=True)
 class CenterPrediction(Prediction):
-    """Outputs of a centre head at S sites, before decoding; T tasks.
+    """Outputs of a centre head with T tasks at S sites, before decoding."""
 
-    scores: (S, classes) logits of the heatmaps, in the order of the configured classes; boxes: (S, T, CODE);
-    velocities: (S, T, 2) [m/s] and ious: (S, T), twice the IoU less 1, of heads that predict them; coordinates: int32
-    (S, 3) of a tensor ``stride``; corners: (S, 2) [m], the lower corners of the sites' cells; cell: (2,) [m], their
-    edges; frame: int64 (S,).
-    """
-
-    scores: Tensor
-    boxes: Tensor
-    velocities: Tensor | None
-    ious: Tensor | None
-    coordinates: Tensor
-    stride: int
-    corners: Tensor
-    cell: Tensor
-    frame: Tensor
+    scores: Tensor  # (S, classes) logits of the heatmaps, in the order of the configured classes
+    boxes: Tensor  # (S, T, CODE)
+    velocities: Tensor | None  # (S, T, 2) [m/s]; None if the head does not predict them
+    ious: Tensor | None  # (S, T), 2 IoU - 1, likewise
+    coordinates: Tensor  # (S, 3) int32
+    stride: int  # tensor stride of the coordinates
+    corners: Tensor  # (S, 2) lower corners of the sites' cells [m]
+    cell: Tensor  # (2,) edges of the cells [m]
+    frame: Tensor  # (S,) int64
 
 
 class SparseOutput(nn.Module):
@@ -52,7 +46,7 @@ class SparseOutput(nn.Module):
 
 
 class DenseOutput(nn.Module):
-    """As :class:`SparseOutput`, on a map."""
+    """:class:`SparseOutput` for dense maps."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -68,8 +62,8 @@ class DenseOutput(nn.Module):
 
 
 class CenterHead(nn.Module):
-    """A shared convolution, then for each task branches of two convolutions: heatmap, offset, height, size, yaw and,
-    where they are wanted, velocity and iou."""
+    """A shared convolution, then for each task branches of two convolutions each: heatmap, offset, height, size, yaw
+    and, if configured, velocity and iou."""
 
     def __init__(
         self,
@@ -80,7 +74,11 @@ class CenterHead(nn.Module):
         velocity: bool = False,
         iou: bool = False,
     ) -> None:
-        """``tasks``: the classes of each, by their numbers; ``dense``: for maps, else for sites."""
+        """Build the layers.
+
+        tasks: the class numbers of each task.
+        dense: for dense maps, else for sites.
+        """
         super().__init__()
         self.tasks, self.dense, self.velocity, self.iou = tasks, dense, velocity, iou
         block: Any = DenseBlock if dense else ConvBlock
@@ -96,8 +94,8 @@ class CenterHead(nn.Module):
             for classes in tasks
         )  # fmt: skip
         order = [label for classes in tasks for label in classes]
-        self.place: Tensor  # of each class among the heatmaps, task by task
-        self.register_buffer("place", torch.tensor(order).argsort(), persistent=False)
+        self.channel: Tensor  # (classes,) of each class among the heatmaps of all tasks
+        self.register_buffer("channel", torch.tensor(order).argsort(), persistent=False)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -116,15 +114,15 @@ class CenterHead(nn.Module):
 
     @property
     def classes(self) -> int:
-        return len(self.place)
+        return len(self.channel)
 
     def tap_channels(self) -> dict[str, int]:
-        """Of the outputs that are taps."""
+        """Channels of the outputs that are taps."""
         taps = {"scores": self.classes, "boxes": CODE * len(self.tasks)}
         return taps | ({"velocities": 2 * len(self.tasks)} if self.velocity else {})
 
     def forward(self, level: Level, voxels: Voxels) -> CenterPrediction:
-        """What each cell of the neck's level says, with the taps at the neck's sites."""
+        """The prediction at each cell of the neck's level, with the taps at the neck's sites."""
         x = self.shared(level.image if self.dense else level.neck)
         parts = [{name: _rows(branch(x)) for name, branch in branches.items()} for branches in self._branches()]
         edges = voxels.size[:2] * level.stride
@@ -137,8 +135,8 @@ class CenterHead(nn.Module):
         return prediction
 
     def nothing(self, frames: int, device: torch.device) -> CenterPrediction:
-        """The prediction for a batch without any point in range."""
-        empty = next(self.parameters()).flatten()[:0]  # a slice of a weight: a loss of it has a gradient
+        """The prediction for a batch without a point in range."""
+        empty = next(self.parameters()).flatten()[:0]  # a slice of a weight, so that a loss can be differentiated
         parts = [
             {name: empty.view(0, branch[1].convolution.bias.numel()) for name, branch in branches.items()}
             for branches in self._branches()
@@ -158,7 +156,7 @@ class CenterHead(nn.Module):
         frame: Tensor,
     ) -> CenterPrediction:
         """The branches' outputs (S, C) of each task as one prediction."""
-        scores = torch.cat([part["heatmap"] for part in parts], dim=1)[:, self.place]  # (S, classes)
+        scores = torch.cat([part["heatmap"] for part in parts], dim=1)[:, self.channel]  # (S, classes)
         return CenterPrediction(
             frames=frames,
             scores=scores,

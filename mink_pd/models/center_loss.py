@@ -9,12 +9,14 @@ from mink_pd.data.batch import Batch
 from mink_pd.models.center_head import CenterPrediction
 from mink_pd.models.center_targets import CenterTargets, center_targets, decode, encode
 
-_MARGIN = 1e-4  # probabilities stay so far from 0 and 1, as published
+_MARGIN = 1e-4  # probabilities are clipped to this distance from 0 and 1, as published
 
 
 def gaussian_focal_loss(logits: Tensor, heatmap: Tensor) -> Tensor:
-    """Focal loss of every logit (CornerNet, Law & Deng 2018, equation 1): alpha 2, beta 4; positive where the heatmap
-    is 1."""
+    """Focal loss of every logit (CornerNet, Law & Deng 2018, equation 1) with alpha 2 and beta 4.
+
+    A target is positive if the heatmap is 1.
+    """
     p = torch.sigmoid(logits).clamp(_MARGIN, 1 - _MARGIN)
     positive = -(1 - p).square() * p.log()
     negative = -p.square() * (1 - heatmap) ** 4 * (1 - p).log()
@@ -28,11 +30,12 @@ def center_loss(
     bounds: tuple[float, ...],
     settings: CenterLossConfig,
 ) -> dict[str, Tensor]:
-    """Weighted terms ``heatmap``, ``box`` and, where they are predicted, ``velocity`` and ``iou``.
+    """Weighted terms ``heatmap``, ``box`` and, if they are predicted, ``velocity`` and ``iou``.
 
-    Per frame and task over its objects, summed over the tasks (``task_of``: of each class, (classes,)), then the mean
-    over the frames. Published: over all objects of the batch together, which depends on how the frames are dealt out
+    Each term is normalised by the number of objects per frame and task, summed over the tasks, and averaged over the
+    frames. The published loss normalises by all objects of the batch, which would depend on the distribution of frames
     to processes.
+    task_of: (classes,), the task of each class.
     """
     targets = center_targets(prediction, batch, bounds, settings)
     task = task_of[targets.label]  # (N,)
@@ -59,7 +62,7 @@ def center_loss(
 
 @torch.no_grad()
 def iou_targets(prediction: CenterPrediction, targets: CenterTargets, code: Tensor) -> Tensor:
-    """Twice the IoU less 1 (N,) of what the sites say (N, CODE) with their objects."""
+    """2 IoU - 1 (N,) of the sites' predicted boxes (N, CODE) with their objects."""
     boxes = decode(code, prediction.corners[targets.site], prediction.cell)
     overlap = iou_3d(*(each.double().cpu().numpy() for each in (boxes, targets.boxes))).diagonal()
     return 2 * torch.from_numpy(overlap.copy()).to(code) - 1

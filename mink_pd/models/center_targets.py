@@ -1,5 +1,5 @@
-"""What a centre head must say: Gaussians around the objects' centres, and the box at one site of each object
-(CenterPoint, Yin et al. 2021, section 3; radius and shape of a Gaussian: CornerNet, Law & Deng 2018, section 3.2)."""
+"""Targets of a centre head: Gaussians around the objects' centres, and the box at one site per object (CenterPoint, Yin
+et al. 2021, section 3; radius and shape of a Gaussian: CornerNet, Law & Deng 2018, section 3.2)."""
 
 from dataclasses import dataclass
 
@@ -15,15 +15,14 @@ from mink_pd.models.losses import frames_of
 
 @dataclass
 class CenterTargets:
-    """heatmap: (S, classes) 0..1; ignored: (S, classes) bool, scores that teach nothing. Of the N objects that have a
-    site: site (N,) and label (N,) int64, boxes (N, 7) and velocities (N, 2) [m/s], nan where unknown."""
+    """The targets at S sites, with N objects that have a site."""
 
-    heatmap: Tensor
-    ignored: Tensor
-    site: Tensor
-    label: Tensor
-    boxes: Tensor
-    velocities: Tensor
+    heatmap: Tensor  # (S, classes) 0..1
+    ignored: Tensor  # (S, classes) bool, scores that do not enter the loss
+    site: Tensor  # (N,) int64, each object's site
+    label: Tensor  # (N,) int64
+    boxes: Tensor  # (N, 7)
+    velocities: Tensor  # (N, 2) [m/s]; nan where unknown
 
 
 def center_targets(
@@ -31,9 +30,10 @@ def center_targets(
 ) -> CenterTargets:
     """The targets of a batch at the sites of a prediction, whose range is ``bounds``.
 
-    An object stands at the site in whose cell its centre lies; where there is none, at the nearest site of its frame
-    that it reaches, as in VoxelNeXt (Chen et al. 2023, section 3.3). An object without any, or whose centre is outside
-    the range, teaches nothing. Within the Gaussians of the batch's ignored boxes only the peaks of objects teach.
+    An object belongs to the site whose cell contains its centre. If there is none, it belongs to the nearest site of
+    its frame within its reach, as in VoxelNeXt (Chen et al. 2023, section 3.3). Objects without a site or with a centre
+    outside the range have no target. Inside the Gaussians of the batch's ignored boxes, all scores except the peaks of
+    objects are ignored.
     """
     boxes, labels = torch.cat(batch.boxes), torch.cat(batch.labels)  # (B, 7), (B,)
     velocities = torch.full_like(boxes[:, :2], torch.nan) if batch.velocities is None else torch.cat(batch.velocities)
@@ -56,7 +56,7 @@ def _drawn(
     boxes, labels = torch.cat(frames_boxes), torch.cat(frames_labels)  # (B, 7), (B,)
     low, high = (boxes.new_tensor(bounds[at : at + 2]) for at in (0, 3))  # (2,)
     inside = ((boxes[:, :2] >= low) & (boxes[:, :2] < high) & (boxes[:, 3:5] > 0)).all(dim=1)
-    site = _own_site(prediction, boxes, frames_of(frames_boxes))  # (B,), -1 where there is none
+    site = _own_site(prediction, boxes, frames_of(frames_boxes))  # (B,), -1: none
     kept = torch.nonzero(inside & (site >= 0))[:, 0]
     sizes = boxes[kept, 3:5] / prediction.cell
     radius = gaussian_radius(sizes, settings.overlap).long().clamp(min=settings.min_radius)
@@ -64,7 +64,7 @@ def _drawn(
 
 
 def _own_site(prediction: CenterPrediction, boxes: Tensor, frame: Tensor) -> Tensor:
-    """The site (B,) int64 of each object, -1 where it reaches none."""
+    """The site (B,) int64 of each object; -1: none within reach."""
     sites = len(prediction.frame)
     site = torch.full((len(boxes),), -1, dtype=torch.int64, device=boxes.device)
     if sites == 0 or len(boxes) == 0:
@@ -78,17 +78,17 @@ def _own_site(prediction: CenterPrediction, boxes: Tensor, frame: Tensor) -> Ten
             continue
         offset = (boxes[own, None, :2] - centres[here]).abs()  # (b, s, 2)
         holds = (offset <= half).all(dim=2)
-        distance = offset.norm(dim=2).masked_fill(holds, -1.0)  # the cell that holds the centre comes first
+        distance = offset.norm(dim=2).masked_fill(holds, -1.0)  # the cell that contains the centre comes first
         nearest = distance.min(dim=1)
         site[own] = torch.where(nearest.values <= reach[own], here[nearest.indices], -1)
     return site
 
 
 def gaussian_radius(size: Tensor, overlap: float) -> Tensor:
-    """How far [cells] the corners of an object of ``size`` (N, 2) [cells] may move until the IoU falls to ``overlap``:
-    the least over both moving inwards, both outwards, and one of each, in the published form.
+    """Radius (N,) [cells]: how far the corners of objects of ``size`` (N, 2) [cells] can move until IoU = ``overlap``.
 
-    That form takes (b + sqrt(b^2 - 4ac)) / 2 for the root in all three cases; published weights are trained with it.
+    It is the smallest of three cases: both corners move inwards, both outwards, or one each. The published form takes
+    (b + sqrt(b^2 - 4ac)) / 2 for the root in all three. Published weights were trained with it, so it is used here.
     """
     total, area = size.sum(dim=1), size.prod(dim=1)
     cases = (
@@ -101,8 +101,11 @@ def gaussian_radius(size: Tensor, overlap: float) -> Tensor:
 
 
 def draw(prediction: CenterPrediction, site: Tensor, label: Tensor, radius: Tensor) -> Tensor:
-    """Heatmap (S, classes) with a Gaussian around the site (N,) of each object, of sigma (2 r + 1) / 6 cells within r
-    = ``radius`` (N,) cells; the largest where several meet."""
+    """Heatmap (S, classes) with a Gaussian around the site (N,) of each object.
+
+    A Gaussian has sigma (2 r + 1) / 6 and extends r cells with r = ``radius`` (N,). Where several overlap, the maximum
+    counts.
+    """
     heatmap = torch.zeros_like(prediction.scores)
     if len(site) == 0:
         return heatmap
@@ -116,7 +119,7 @@ def draw(prediction: CenterPrediction, site: Tensor, label: Tensor, radius: Tens
 
 
 def _windows(prediction: CenterPrediction, site: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs (n,), (n,) of a site and an object whose window of 2 r + 1 cells around its own site has the site."""
+    """Pairs (n,), (n,) of a site and an object whose window of 2 r + 1 cells around its own site contains the site."""
     cells = torch.div(prediction.coordinates.long(), prediction.stride, rounding_mode="floor")
     cells[:, 0] = prediction.frame
     most = int(radius.max())

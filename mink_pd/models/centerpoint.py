@@ -22,7 +22,7 @@ from mink_pd.sparse import Voxels
 
 
 class CenterDetector(BevDetector[CenterPrediction]):
-    """A detector that ends in a centre head."""
+    """A detector with a centre head."""
 
     settings: CenterDetectorConfig
     ignores = True
@@ -50,7 +50,7 @@ class CenterDetector(BevDetector[CenterPrediction]):
         return super().tap_channels() | self.head.tap_channels()
 
     def box_layout(self) -> BoxLayout:
-        """A box for each task: offset within the cell, height within the range, sizes of 0.4 to 8 m."""
+        """One box per task: offsets within the cell, heights within the range, sizes from 0.4 to 8 m."""
         low, high = self.config.data.range[2], self.config.data.range[5]
         middle = (0.5, 0.5, (low + high) / 2, 0.6, 0.6, 0.6, 0.0, 0.0)
         spread = (0.5, 0.5, (high - low) / 2, 1.5, 1.5, 1.5, 1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Checkpoints: a detector's weights (safetensors, configuration inside) and a training's state."""
+"""Checkpoints: a detector's weights in a safetensors file that also contains its configuration."""
 
 import json
 import math
@@ -20,13 +20,13 @@ from mink_pd.models.detector import Detector
 
 FORMAT = "mink_pd detector 1"
 WEIGHTS = "checkpoints/{}.safetensors"  # inside a run folder, by Which
-HEADER = 4_000_000  # bytes of a safetensors header
-SLACK = 4_000_000  # numbers that a detector may hold beside its weights
+HEADER = 4_000_000  # largest safetensors header [bytes]
+SLACK = 4_000_000  # numbers that a detector may allocate in addition to its weights
 Which = Literal["last", "best"]
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], config: Config, epoch: int) -> None:
-    """Write a detector's tensors, with the configuration in the metadata so that the file can stand alone."""
+    """Write a detector's tensors. The metadata contain the configuration, so that the file is self-contained."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     metadata = {"format": FORMAT, "epoch": str(epoch), "config": config.model_dump_json()}
     with whole_file(path, "wb") as file:
@@ -40,7 +40,7 @@ def read_config(path: Path) -> Config:
     """
     metadata, _ = _read_header(path)
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: holds no mink_pd configuration; give a checkpoint that mink-pd train wrote")
+        raise CheckpointError(f"{path}: lacks a mink_pd configuration; give a checkpoint that mink-pd train wrote")
     try:
         with reading(path, CheckpointError, "train it again"):
             tree = json.loads(metadata["config"])
@@ -52,7 +52,7 @@ def read_config(path: Path) -> Config:
 
 
 def read_epoch(path: Path) -> int:
-    """How many epochs the weights in a file were trained for. Raises CheckpointError."""
+    """The number of epochs for which the weights in a file were trained. Raises CheckpointError."""
     with reading(path, CheckpointError, "train it again"):
         return int(_read_header(path)[0]["epoch"])
 
@@ -60,7 +60,7 @@ def read_epoch(path: Path) -> int:
 def _read_header(path: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
     """The metadata of a safetensors file, and the shape of each tensor. No tensor is read.
 
-    Raises CheckpointError if the file is missing or damaged, or its header claims more than the file holds.
+    Raises CheckpointError if the file is missing or damaged, or if its header claims more than the file contains.
     """
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint; give a run folder or a .safetensors file")
@@ -69,7 +69,7 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if not 0 < length <= min(HEADER, path.stat().st_size - 8):
-                raise ValueError("no safetensors file")
+                raise ValueError("not a safetensors file")
         with safe_open(path, "pt") as opened:  # checks that the tensors fill the file, and no more
             shapes = {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
             return opened.metadata() or {}, shapes
@@ -78,7 +78,7 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
 def load_weights(path: Path, detector: nn.Module, config: Config) -> None:
     """Load a weights file into ``detector``, which ``config`` describes.
 
-    Raises CheckpointError naming the first tensor that is missing, in excess, of another shape, or not finite.
+    Raises CheckpointError that names the first tensor that is missing, superfluous, of another shape, or not finite.
     """
     own = read_config(path)
     with reading(path, CheckpointError, "copy or train it again"):
@@ -97,31 +97,31 @@ def load_weights(path: Path, detector: nn.Module, config: Config) -> None:
 
 
 def check_weights(path: Path, tensors: dict[str, Tensor], wanted: dict[str, Tensor] | None = None) -> None:
-    """Raise CheckpointError naming the first tensor that no detector can work with: it would find nothing, silently.
+    """Raise CheckpointError that names the first unusable tensor, with which a detector would silently find nothing.
 
-    That is a number that is NaN, infinite or too large for float32, a negative variance, or another kind of number
-    than in ``wanted``.
+    A tensor is unusable if it contains a number that is NaN, infinite or too large for float32, or a negative variance,
+    or if it has another type than in ``wanted``.
     """
     for name, tensor in tensors.items():
         what = None
         if wanted is not None and tensor.is_floating_point() != wanted[name].is_floating_point():
-            what = f"holds numbers of type {tensor.dtype}"
+            what = f"has numbers of type {tensor.dtype}"
         elif tensor.is_floating_point() and not tensor.float().isfinite().all():
-            what = "holds NaN or infinite numbers"
+            what = "has NaN or infinite numbers"
         elif name.endswith("running_var") and (tensor < 0).any():
-            what = "holds negative variances"
+            what = "has negative variances"
         if what is not None:
             raise CheckpointError(
-                f"{path}: '{name}' {what}; the training diverged or the file is damaged, take another"
+                f"{path}: '{name}' {what}; the training diverged or the file is damaged; use another checkpoint"
             )
 
 
 def _remedy(in_file: DetectorConfig, configured: DetectorConfig) -> str:
-    """What to do about two model sections, in the words of the configuration."""
+    """What the user can do if two model sections differ."""
     for key, value in in_file.model_dump(mode="json").items():  # the detector's name comes first
         other = configured.model_dump(mode="json").get(key)
         if value != other and not isinstance(value, dict):
-            return f"model.{key} is {value} in the file, {other} here: set model.{key}={json.dumps(value)}"
+            return f"model.{key} is {value} in the file and {other} here; set model.{key}={json.dumps(value)}"
     return "give the configuration that it was trained with"
 
 
@@ -141,8 +141,8 @@ def checkpoint_file(path: Path, which: Which = "last") -> Path:
 def load_detector(path: Path, config: Config | None = None, which: Which = "last") -> tuple[Detector, Config]:
     """A trained detector in evaluation mode on the CPU, and the configuration that describes it.
 
-    path: run folder or ``.safetensors`` file. config: the detector that it must be; None: the one that the
-    file says it is. Neither depends on where the run folder or the data were at the time of training.
+    path: run folder or ``.safetensors`` file. It may have been moved since the training, and so may the data.
+    config: the configuration that the file must agree with; None: the configuration in the file.
     Raises CheckpointError if the file is missing, damaged, or of another architecture.
     """
     file = checkpoint_file(path, which)
@@ -154,8 +154,8 @@ def load_detector(path: Path, config: Config | None = None, which: Which = "last
 
 
 class _Bounded(TorchDispatchMode):
-    """Building within the size of a file: more numbers or tensors than it could fill are refused before they are
-    allocated, and random initial values, which the file's replace, are not drawn."""
+    """Limits the building of a network to the size of a weights file: an allocation of more numbers or tensors than the
+    file can fill raises an error, and random initial values, which the file's replace, are not drawn."""
 
     def __init__(self, path: Path, shapes: dict[str, list[int]]) -> None:
         super().__init__()
@@ -173,13 +173,13 @@ class _Bounded(TorchDispatchMode):
             self.tensors -= 1
             if self.numbers < 0 or self.tensors < 0:
                 raise CheckpointError(
-                    f"{self.path}: its configuration describes a larger network than its tensors fill; it is damaged,"
+                    f"{self.path}: its configuration describes a larger network than its tensors; it is damaged,"
                     " copy or train it again"
                 )
         return func(*args, **(kwargs or {}))
 
 
 def _build_bounded(path: Path, config: Config) -> Detector:
-    """The detector of ``config``, without weights yet. Raises CheckpointError where the file cannot hold them."""
+    """The detector of ``config`` before its weights are loaded. Raises CheckpointError if the file is too small."""
     with _Bounded(path, _read_header(path)[1]):
         return build_detector(config)

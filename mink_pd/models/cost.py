@@ -1,4 +1,4 @@
-"""What a detector costs: parameters, multiply-adds on a given batch, milliseconds."""
+"""The cost of a detector: parameters, multiply-adds on a given batch, and time."""
 
 import time
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from mink_pd.sparse import ConvBlock
 
 @dataclass
 class Cost:
-    """parameters; multiply_adds and milliseconds a frame (points to boxes, the median of several runs)."""
+    """The cost of a detector."""
 
     parameters: int
-    multiply_adds: int
-    milliseconds: float
+    multiply_adds: int  # per frame
+    milliseconds: float  # per frame, from points to boxes; the median of several runs
 
 
 def measure(detector: Detector, batches: list[Batch], repeats: int = 3) -> Cost:
-    """Cost of a detector in eval mode, over batches that are on its device; one warm-up run of each comes first."""
+    """The cost of a detector in eval mode over batches on its device, after a warm-up run of each batch."""
     detector.eval()
     frames = sum(len(batch) for batch in batches)
     multiply_adds = sum(count_multiply_adds(detector, batch) for batch in batches) // frames
@@ -41,20 +41,20 @@ def measure(detector: Detector, batches: list[Batch], repeats: int = 3) -> Cost:
 def count_multiply_adds(detector: Detector, batch: Batch) -> int:
     """Multiply-adds of all linear maps and convolutions, sparse and dense, for a batch.
 
-    A sparse convolution is counted from its kernel map: it multiplies once for each pair of input and output site that
-    a kernel offset joins. A dense one multiplies at every output cell, whether any point is near or not.
+    A sparse convolution is counted by its kernel map: once for each pair of input and output site that a kernel offset
+    connects. A dense convolution is counted at every output cell.
     """
-    # A second stage belongs to detection.
+    # Detection includes a second stage.
     return count_in(detector, lambda: detector.detect(detector(batch)))
 
 
 def count_in(network: nn.Module, run: Callable[[], object]) -> int:
-    """Multiply-adds of all linear maps and convolutions of ``network`` while ``run`` runs it."""
+    """Multiply-adds of all linear maps and convolutions of ``network`` during a call of ``run``."""
     total = 0
 
     def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal total
-        own = getattr(module, "multiply_adds", None)  # of modules that are more than one linear map of rows
+        own = getattr(module, "multiply_adds", None)  # of modules that are not a single linear map of rows
         total += own(*inputs) if own else _multiply_adds(module, inputs[0], output)
 
     kinds = (nn.Linear, ConvBlock, SparseOutput)
@@ -70,7 +70,7 @@ def count_in(network: nn.Module, run: Callable[[], object]) -> int:
 
 
 def _multiply_adds(module: nn.Module, x: Any, y: Any) -> int:
-    """Of one call of a layer with input x and output y."""
+    """Multiply-adds of one call of a layer with input x and output y."""
     if isinstance(module, nn.Linear):
         return x.shape[:-1].numel() * module.in_features * module.out_features
     assert isinstance(module, ConvBlock | SparseOutput)
@@ -79,7 +79,7 @@ def _multiply_adds(module: nn.Module, x: Any, y: Any) -> int:
 
 
 def _pairs(layer: Any, x: Any, y: Any) -> int:
-    """Pairs of input and output sites that the kernel of a sparse layer joins."""
+    """Number of pairs of input and output sites that the kernel of a sparse layer connects."""
     generator = layer.kernel_generator
     maps = x.coordinate_manager.kernel_map(
         x.coordinate_map_key,

@@ -1,4 +1,4 @@
-"""From a prediction to detections: decode, then non-maximum suppression by class."""
+"""Decoding of an anchor head's prediction, and non-maximum suppression per class."""
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ def detect(prediction: AnchorPrediction, settings: NMSConfig, direction_offset: 
 
 
 def best(found: list[Detections], most: int) -> Detections:
-    """The detections of all classes together, best first, at most so many."""
+    """The detections of all classes together, best first, at most ``most``."""
     boxes, labels, scores = (torch.cat([getattr(one, key) for one in found]) for key in ("boxes", "labels", "scores"))
     velocities = [one.velocities for one in found if one.velocities is not None]
     order = scores.argsort(descending=True, stable=True)[:most]
@@ -35,7 +35,7 @@ def best(found: list[Detections], most: int) -> Detections:
 def _of_class(
     prediction: AnchorPrediction, scores: Tensor, here: Tensor, label: int, settings: NMSConfig, direction_offset: float
 ) -> Detections:
-    """Detections of one class in the sites ``here`` (S,)."""
+    """Detections of one class at the sites with rows ``here`` (S,)."""
     site, anchor = torch.nonzero((scores[..., label] >= settings.score) & here[:, None], as_tuple=True)
     score = scores[site, anchor, label]
     if len(score) > settings.before:
@@ -54,7 +54,7 @@ def _of_class(
 
 
 def suppress(boxes: Tensor, scores: Tensor, iou: float, limit: int | None = None) -> Tensor:
-    """Rows int64 of boxes (B, 7) that rotated NMS keeps, best first, at most ``limit``."""
+    """Rows int64 of the boxes (B, 7) that rotated NMS keeps, best first, at most ``limit``."""
     kept = nms(boxes.detach().cpu().double().numpy(), scores.detach().cpu().double().numpy(), iou, limit)
     return torch.from_numpy(np.asarray(kept, dtype=np.int64)).to(boxes.device)
 

@@ -1,4 +1,4 @@
-"""What every detector is: a module from a batch to a prediction, with taps for distillation."""
+"""The base class of detectors: modules from a batch to a prediction, with taps for distillation."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -16,13 +16,12 @@ from mink_pd.models.taps import Tap
 
 @dataclass
 class Detections:
-    """Of one frame, best first: boxes (B, 7) in the LiDAR frame, labels (B,) int64, scores (B,); velocities (B, 2),
-    x and y [m/s] over the ground, of detectors that predict them."""
+    """The detections in one frame, best first."""
 
-    boxes: Tensor
-    labels: Tensor
-    scores: Tensor
-    velocities: Tensor | None = None
+    boxes: Tensor  # (B, 7) in the LiDAR frame
+    labels: Tensor  # (B,) int64
+    scores: Tensor  # (B,)
+    velocities: Tensor | None = None  # (B, 2), x and y [m/s] over ground; None if the detector does not predict them
 
     @classmethod
     def none(cls, device: torch.device) -> "Detections":
@@ -33,33 +32,26 @@ class Detections:
 
 @dataclass(kw_only=True)
 class Prediction:
-    """What any detector predicts: frames, how many the batch has, and taps, what can be distilled.
+    """A detector's prediction. Only the detector itself turns it into a loss or into boxes."""
 
-    The rest is the detector's own affair: it alone turns a prediction into a loss or into boxes.
-    """
-
-    frames: int
-    taps: dict[str, Tap] = field(default_factory=dict)
+    frames: int  # of the batch
+    taps: dict[str, Tap] = field(default_factory=dict)  # features for distillation, by name
 
 
 @dataclass(kw_only=True)
 class AnchorPrediction(Prediction):
-    """Outputs of an anchor head at S sites with A anchors each, before decoding.
+    """Outputs of an anchor head at S sites with A anchors each, before decoding."""
 
-    scores: (S, A, classes) logits; boxes: (S, A, 7) residuals; directions: (S, A, 2) logits; velocities: (S, A, 2)
-    [m/s], of heads that predict them; anchors: (S, A, 7); frame: int64 (S,), the frame of each site.
-    """
-
-    scores: Tensor
-    boxes: Tensor
-    directions: Tensor
-    anchors: Tensor
-    frame: Tensor
-    velocities: Tensor | None = None
+    scores: Tensor  # (S, A, classes) logits
+    boxes: Tensor  # (S, A, 7) residuals
+    directions: Tensor  # (S, A, 2) logits
+    anchors: Tensor  # (S, A, 7)
+    frame: Tensor  # (S,) int64
+    velocities: Tensor | None = None  # (S, A, 2) [m/s]; None if the head does not predict them
 
 
 class Shared(Protocol):
-    """What teacher and student share of a batch: voxels on a coordinate map, or sampled points."""
+    """The input that teacher and student share: voxels on a coordinate map, or sampled points."""
 
     def __len__(self) -> int: ...
 
@@ -69,11 +61,11 @@ P = TypeVar("P", bound=Prediction)
 
 
 class Detector(nn.Module, ABC, Generic[S, P]):
-    """A LiDAR 3D detector. It knows nothing of distillation beyond naming its taps.
+    """A LiDAR 3D detector. All it does for distillation is to name its taps.
 
-    geometry: the settings that two networks must agree in to see the same voxels or points. ignores: whether the loss
-    leaves out what lies at a batch's ignored boxes. rows_are_sites: whether the taps' rows are
-    places in a grid, so that a part of the points gives a part of the rows.
+    geometry: the settings that must be equal for two networks to see the same voxels or points.
+    ignores: whether the loss excludes predictions at a batch's ignored boxes.
+    rows_are_sites: whether the taps' rows are cells of a grid, so that a part of the points gives a part of the rows.
     """
 
     Settings: ClassVar[type[DetectorConfig]]
@@ -88,37 +80,40 @@ class Detector(nn.Module, ABC, Generic[S, P]):
 
     @abstractmethod
     def shared_input(self, batch: Batch) -> S:
-        """The batch's points on a coordinate map, or a sample of them: what several detectors of one geometry share."""
+        """The batch's points on a coordinate map, or a sample of them; detectors of equal geometry share it."""
 
     def sees(self, batch: Batch) -> bool:
-        """Whether any point of the batch reaches the network; without one there is nothing to learn."""
+        """Whether any point of the batch reaches the network. Otherwise there is nothing to learn."""
         return len(batch.points) > 0
 
     @abstractmethod
     def tap_channels(self) -> dict[str, int]:
-        """Names of the taps and how many channels each has."""
+        """Names of the taps and their numbers of channels."""
 
     def input_groups(self) -> dict[str, Tensor]:
-        """Of weights whose inputs are not channels of one layer alone: which of them belong together, by numbers int64
-        (C_in,) along dimension 1. A network with fewer channels has the same groups, each with fewer members."""
+        """Group numbers int64 (C_in,) of the input channels of weights that stack several kinds of inputs, by the name
+        of the weight. They are along dimension 1. A narrower network has the same groups with fewer members each."""
         return {}
 
     def box_layout(self) -> BoxLayout | None:
-        """How to read the taps ``scores`` and ``boxes``; None where ``boxes`` are no plain codes of boxes."""
+        """The layout of the taps ``scores`` and ``boxes``; None if ``boxes`` are not plain codes of boxes."""
         return None
 
     @abstractmethod
     def forward(self, batch: Batch, shared: S | None = None) -> P:
-        """Predict; ``shared``, where given, is the ``shared_input`` of another detector of the same geometry."""
+        """The prediction for a batch.
+
+        shared: the ``shared_input`` of another detector of equal geometry; None: it is computed.
+        """
 
     @abstractmethod
     def loss(self, prediction: P, batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms; their sum is the detection loss.
 
-        With several processes, the mean of a term over them is the term of all their frames: means over frames take
-        ``batch.weight``, means over rows :func:`mink_pd.processes.shared_count`.
+        With several processes, the mean of a term over the processes must equal the term of all their frames together.
+        So means over frames use ``batch.weight``, and means over rows :func:`mink_pd.processes.shared_count`.
         """
 
     @abstractmethod
     def detect(self, prediction: P) -> list[Detections]:
-        """Decoded boxes after non-maximum suppression, one entry a frame."""
+        """Decoded boxes after non-maximum suppression, one entry per frame."""

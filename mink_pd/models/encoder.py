@@ -1,4 +1,4 @@
-"""What stands before the backbone: from voxels to features on sites seen from above."""
+"""The base class of encoders: from voxels to features on bird's-eye-view sites, the input of the backbone."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -9,10 +9,12 @@ from mink_pd.sparse import ME, Voxels
 
 
 class BevEncoder(nn.Module, ABC):
-    """Features of voxels or pillars, on sites of two dimensions.
+    """Features of voxels or pillars on two-dimensional sites.
 
-    dimensions: of the voxels, 3, or 2 for pillars; first_cell: the coordinates of the cell at the range's lower corner;
-    stride: tensor stride of the sites that ``encode`` gives; tap: the name of its output as a tap, None if it is none.
+    dimensions: 3 for voxels, 2 for pillars.
+    first_cell: coordinates of the cell at the range's lower corner.
+    stride: tensor stride of the sites that ``encode`` returns.
+    tap: name of the output as a tap; None if it is not one.
     """
 
     dimensions: ClassVar[int]
@@ -23,14 +25,14 @@ class BevEncoder(nn.Module, ABC):
     @property
     @abstractmethod
     def channels_out(self) -> int:
-        """Channels of the features that ``encode`` gives."""
+        """Channels of the features that ``encode`` returns."""
 
     @abstractmethod
     def encode(self, voxels: Voxels) -> tuple["ME.SparseTensor", Voxels]:
-        """Features (S, channels_out) on sites of two dimensions, and the columns of the voxels that hold these sites:
-        the voxels themselves where they are pillars."""
+        """Features (S, channels_out) on two-dimensional sites, and the voxels projected to two dimensions, to which the
+        sites belong. Pillars are their own projection."""
 
     def groups(self) -> Tensor | None:
-        """Which of the output channels belong together, int64 (channels_out,), where they come from several places
-        stacked; see ``Detector.input_groups``."""
+        """Group numbers int64 (channels_out,) of the output channels if they stack several levels of height, else
+        None; see ``Detector.input_groups``."""
         return None

@@ -1,4 +1,4 @@
-"""Anchor head: class, box and direction for every anchor of every site."""
+"""The anchor head: class, box and direction for every anchor at every site."""
 
 import math
 
@@ -15,10 +15,10 @@ PRIOR = 0.01  # score of every anchor before training (RetinaNet, Lin et al. 201
 
 
 class AnchorHead(nn.Module):
-    """Linear maps on the features of each site or cell, the same at all levels; a 1 x 1 convolution is no more."""
+    """Linear maps of the features of each site or cell, i.e. 1 x 1 convolutions, with equal weights at all levels."""
 
     def __init__(self, channels: int, anchors: int, classes: int, velocity: bool = False) -> None:
-        """``velocity``: predict one for each anchor, as published ones do in columns 7 and 8 of the box."""
+        """velocity: predict one for each anchor; published heads do so in columns 7 and 8 of the box."""
         super().__init__()
         self.anchors, self.classes = anchors, classes
         self.score = nn.Linear(channels, anchors * classes)
@@ -31,12 +31,12 @@ class AnchorHead(nn.Module):
         nn.init.constant_(self.score.bias, -math.log((1 - PRIOR) / PRIOR))
 
     def tap_channels(self) -> dict[str, int]:
-        """Of the outputs that are taps."""
+        """Channels of the outputs that are taps."""
         taps = {"scores": self.score, "boxes": self.box} | ({"velocities": self.velocity} if self.velocity else {})
         return {name: layer.out_features for name, layer in taps.items()}
 
     def forward(self, levels: list[Level], voxels: Voxels, anchors: Tensor) -> AnchorPrediction:
-        """levels: cells (S_i, C) each; anchors: (S, A, 7) of all levels' cells, level by level."""
+        """The prediction at the cells (S_i, C) of all levels; anchors (S, A, 7) are ordered by level."""
         x = levels[0].cells if len(levels) == 1 else torch.cat([level.cells for level in levels])  # (S, C)
         frame = torch.cat([level.coordinates[:, 0] for level in levels]).long()  # (S,)
         prediction = self.predict(x, anchors, frame, voxels.frames)
@@ -50,14 +50,14 @@ class AnchorHead(nn.Module):
         return prediction
 
     def layers(self) -> list[nn.Linear]:
-        """The maps, in the order of ``outputs``."""
+        """The linear maps in the order of ``outputs``."""
         return [layer for layer in (self.score, self.box, self.direction, self.velocity) if layer is not None]
 
     def outputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        """scores, boxes, directions and, where they are predicted, velocities (S, A * (classes, 7, 2, 2)) of x (S, C).
+        """Scores, boxes, directions and, if predicted, velocities (S, A * (classes, 7, 2, 2)) of x (S, C).
 
-        In one product: each map has few channels, and three narrow products take up to twice the time of a wide one.
-        Never in half precision: a box 40 m away would move by centimetres.
+        All maps are one matrix product: each has few channels, and three narrow products take up to twice the time of a
+        wide one. It is never in half precision, in which a box 40 m away would move by centimetres.
         """
         layers = self.layers()
         weight, bias = (torch.cat(parts) for parts in zip(*((x.weight, x.bias) for x in layers), strict=True))
@@ -70,13 +70,13 @@ class AnchorHead(nn.Module):
         return sum(level.cells.numel() for level in levels) * sum(layer.out_features for layer in self.layers())
 
     def nothing(self, frames: int, device: torch.device) -> AnchorPrediction:
-        """The prediction for a batch without any point in range."""
+        """The prediction for a batch without a point in range."""
         empty = torch.zeros(0, self.score.in_features, device=device)
         frame = torch.zeros(0, dtype=torch.int64, device=device)
         return self.predict(empty, torch.zeros(0, self.anchors, 7, device=device), frame, frames)
 
     def predict(self, x: Tensor, anchors: Tensor, frame: Tensor, frames: int) -> AnchorPrediction:
-        """From features (S, C) at places with anchors (S, A, 7), in frame (S,) of ``frames``; without taps."""
+        """The prediction, without taps, from features (S, C) with anchors (S, A, 7) in frame (S,) of ``frames``."""
         sites, kinds = len(x), self.anchors
         scores, boxes, directions, *velocities = self.outputs(x)
         return AnchorPrediction(

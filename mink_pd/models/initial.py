@@ -1,4 +1,4 @@
-"""Starting weights of a training: what another detector's checkpoint has that fits."""
+"""Initial weights of a training: the tensors of another detector's checkpoint that fit."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,15 +18,15 @@ HEAD = "head"  # modules of this name predict classes and their boxes
 
 @dataclass
 class Taken:
-    """Which tensors of a detector came from ``path``, and why each other one starts fresh."""
+    """The tensors of a detector that were taken from ``path``, and the others."""
 
     path: Path
     taken: list[str] = field(default_factory=list)
-    fresh: dict[str, str] = field(default_factory=dict)
+    fresh: dict[str, str] = field(default_factory=dict)  # tensors that keep random values, and why
     unused: list[str] = field(default_factory=list)  # tensors of the file that the detector lacks
 
     def lines(self) -> list[str]:
-        """What to tell the user, module by module."""
+        """Lines for the user, by module."""
         modules = Counter(_module(name) for name in self.taken)
         listed = ", ".join(f"{module} ({count})" for module, count in modules.items())
         result = [f"{self.path}: {len(self.taken)} of {len(self.taken) + len(self.fresh)} tensors taken: {listed}"]
@@ -40,8 +40,8 @@ class Taken:
 def take_weights(detector: Detector, path: Path) -> Taken:
     """Copy into ``detector`` every tensor of a weights file that has the same name and shape.
 
-    The heads of a detector of other classes, or of the same ones in another order, start fresh: their channels would
-    mean something else. Raises CheckpointError where the file is damaged or holds nothing that fits.
+    If the classes or their order differ, the heads keep their random values, because their channels have another
+    meaning. Raises CheckpointError if the file is damaged or no tensor fits.
     """
     own = read_config(path)
     with reading(path, CheckpointError, "copy or train it again"):
@@ -60,16 +60,16 @@ def take_weights(detector: Detector, path: Path) -> Taken:
     if not any(wanted[name].is_floating_point() for name in result.taken):
         name, why = next(iter(result.fresh.items()))
         raise CheckpointError(
-            f"{path}: holds no tensor that fits ({own.model.name} in the file, {detector.config.model.name} here;"
+            f"{path}: no tensor fits ({own.model.name} in the file, {detector.config.model.name} here;"
             f" '{name}' is {why}); choose another train.initial, or unset it"
         )
     return result
 
 
 def _why_fresh(name: str, tensor: Tensor, found: dict[str, Tensor], same_classes: bool) -> str | None:
-    """Why a tensor is not taken; None where it is."""
+    """Why a tensor is not taken; None if it is."""
     if name not in found:
-        return "absent in the file"
+        return "missing in the file"
     if found[name].shape != tensor.shape:
         return f"{tuple(found[name].shape)} in the file and {tuple(tensor.shape)} here"
     if found[name].is_floating_point() != tensor.is_floating_point():
@@ -78,5 +78,5 @@ def _why_fresh(name: str, tensor: Tensor, found: dict[str, Tensor], same_classes
 
 
 def _module(name: str) -> str:
-    """The part of a detector that a tensor belongs to: its first two names."""
+    """The module of a tensor: the first two parts of its name."""
     return ".".join(name.split(".")[:2])

@@ -11,27 +11,27 @@ from mink_pd.data.batch import Batch
 from mink_pd.models.anchors import direction_class, encode, match
 from mink_pd.models.detector import AnchorPrediction
 
-BETA = 1 / 9  # where the smooth L1 of residuals turns from square to linear, as published
+BETA = 1 / 9  # residual at which the smooth L1 loss changes from quadratic to linear, as published
 
 
 @dataclass
 class Targets:
-    """labels (S, A) int64: class, -1 background, -2 ignored; site, anchor (N,) int64: the positive anchors; boxes
-    (N, 7) and velocities (N, 2) [m/s], nan where unknown: of their objects."""
+    """The targets of S sites with A anchors, N of them positive."""
 
-    labels: Tensor
-    site: Tensor
-    anchor: Tensor
-    boxes: Tensor
-    velocities: Tensor
+    labels: Tensor  # (S, A) int64: class, -1 background, -2 ignored
+    site: Tensor  # (N,) int64, sites of the positive anchors
+    anchor: Tensor  # (N,) int64, numbers of the positive anchors at their sites
+    boxes: Tensor  # (N, 7), their objects
+    velocities: Tensor  # (N, 2) [m/s]; nan where unknown
 
 
 def assign_targets(
     prediction: AnchorPrediction, batch: Batch, anchors: list[AnchorConfig], any_class: bool = False
 ) -> Targets:
-    """Match the anchors of each class (or all anchors) with the objects of that class (of all) in the same frame.
+    """Match the anchors of each class with the objects of that class in the same frame.
 
-    Anchors that answer for none are ignored if they would not be background, were the batch's ignored boxes objects.
+    An anchor without an object is ignored if it would not be background with the batch's ignored boxes as objects.
+    any_class: match all anchors with objects of all classes.
     """
     boxes, classes = torch.cat(batch.boxes), torch.cat(batch.labels)  # (B, 7), (B,)
     velocities = torch.full_like(boxes[:, :2], torch.nan) if batch.velocities is None else torch.cat(batch.velocities)
@@ -66,7 +66,7 @@ def focal_loss(logits: Tensor, positive: Tensor, alpha: float, gamma: float) -> 
 
 
 def box_loss(residuals: Tensor, targets: Tensor) -> Tensor:
-    """Smooth L1 with the sine of the angle's difference (SECOND, section 3.3.2): half a turn costs nothing."""
+    """Smooth L1 loss with the sine of the angle difference, which ignores half turns (SECOND, section 3.3.2)."""
     angle, wanted = residuals[:, 6:], targets[:, 6:]
     ours = torch.cat([residuals[:, :6], torch.sin(angle) * torch.cos(wanted)], dim=1)
     theirs = torch.cat([targets[:, :6], torch.cos(angle) * torch.sin(wanted)], dim=1)
@@ -74,7 +74,7 @@ def box_loss(residuals: Tensor, targets: Tensor) -> Tensor:
 
 
 def velocity_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """Smooth L1 (N,) of velocities (N, 2) [m/s]; 0 where ``wanted`` is nan."""
+    """Smooth L1 loss (N,) of velocities (N, 2) [m/s]; 0 where ``wanted`` is nan."""
     each = F.smooth_l1_loss(predicted, wanted.nan_to_num(), beta=BETA, reduction="none")
     return each.masked_fill(wanted.isnan(), 0).sum(dim=1)
 
@@ -86,8 +86,10 @@ def detection_loss(
     settings: LossConfig,
     head: HeadConfig,
 ) -> dict[str, Tensor]:
-    """Weighted terms ``classification``, ``box``, ``direction`` and, where they are predicted, ``velocity``: per frame
-    over its positive anchors, then the mean."""
+    """Weighted terms ``classification``, ``box``, ``direction`` and, if predicted, ``velocity``.
+
+    Each term is divided by the number of positive anchors per frame, and then averaged over the frames.
+    """
     targets = assign_targets(prediction, batch, anchors, head.any_class)
     positive = targets.labels >= 0  # (S, A)
     per_frame = torch.zeros(prediction.frames, device=positive.device)

@@ -1,4 +1,4 @@
-"""Dense maps in the bird's-eye view, (B, C, y, x): their blocks, and what they share with sparse sites."""
+"""Dense bird's-eye-view maps (B, C, y, x): their layers, and conversion between maps and sparse sites."""
 
 from math import prod
 
@@ -13,8 +13,10 @@ from mink_pd.sparse.norm import BatchNorm
 
 
 class DenseBlock(nn.Module):
-    """Convolution without bias (of ``kernel``, or transposed with kernel = stride), batch norm, ReLU; at inference the
-    norm is folded into the convolution."""
+    """Convolution without bias, batch norm and ReLU. At inference the norm is folded into the convolution.
+
+    The convolution has the size ``kernel``, or is transposed with kernel = stride.
+    """
 
     def __init__(
         self, channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3, *, transposed: bool = False
@@ -24,7 +26,7 @@ class DenseBlock(nn.Module):
         if transposed:
             self.convolution = nn.ConvTranspose2d(channels_in, channels_out, stride, stride, bias=False)
         else:
-            padding = kernel // 2 if kernel % 2 else 0  # an even kernel covers the cells of its stride
+            padding = kernel // 2 if kernel % 2 else 0  # an even kernel covers exactly the cells of its stride
             self.convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=padding, bias=False)
         self.norm = BatchNorm(channels_out, eps=EPSILON, momentum=MOMENTUM)
         nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
@@ -32,7 +34,7 @@ class DenseBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training and not torch.is_grad_enabled():
             return self._folded(x).relu_()
-        y = self.convolution(x).permute(0, 2, 3, 1)  # (B, y, x, C), as it lies in memory
+        y = self.convolution(x).permute(0, 2, 3, 1)  # (B, y, x, C), the order in memory
         rows = self.norm(y.flatten(0, 2)).relu_()  # (B * y * x, C)
         return rows.view(y.shape).permute(0, 3, 1, 2)
 
@@ -48,28 +50,30 @@ class DenseBlock(nn.Module):
         return functional.conv2d(x, weight, bias, layer.stride, padding=layer.padding)
 
     def multiply_adds(self, x: Tensor) -> int:
-        """Of ``forward``: a convolution multiplies at every output cell, a transposed one at every input cell."""
+        """Multiply-adds: a convolution multiplies at every output cell, a transposed one at every input cell."""
         strides = (1, 1) if isinstance(self.convolution, nn.ConvTranspose2d) else self.convolution.stride
         cells = [-(-edge // step) for edge, step in zip(x.shape[2:], strides, strict=True)]
         return len(x) * prod(cells) * self.convolution.weight.numel()
 
 
 def spread(x: "ME.SparseTensor", frames: int, grid: tuple[int, ...]) -> Tensor:
-    """Sparse features (M, C) as a map (B, C, y, x) of ``grid`` cells along x and y, zero where no site is."""
+    """Sparse features (M, C) as a map (B, C, y, x) of ``grid`` cells along x and y, zero in cells without a site."""
     stride, channels = x.tensor_stride[0], x.F.shape[1]
     frame, column, row = x.C.long().t()
     place = (frame * grid[1] + row // stride) * grid[0] + column // stride  # (M,)
     cells = x.F.new_zeros(frames * grid[1] * grid[0], channels).index_copy(0, place, x.F)
-    return cells.view(frames, grid[1], grid[0], channels).permute(0, 3, 1, 2)  # channels last in memory, as it is fast
+    return cells.view(frames, grid[1], grid[0], channels).permute(
+        0, 3, 1, 2
+    )  # channels last in memory, which is faster
 
 
 def read(maps: Tensor, rows: Tensor) -> Tensor:
-    """Features (M, C) of a map (B, C, y, x) at ``rows`` (M,) of its cells, counted frame, y, x."""
+    """Features (M, C) of a map (B, C, y, x) at the cells ``rows`` (M,), numbered in the order frame, y, x."""
     return maps.permute(0, 2, 3, 1).flatten(0, 2)[rows]
 
 
 def rows_of(maps: Tensor, key: "ME.CoordinateMapKey", voxels: Voxels) -> Tensor:
-    """Which cells (M,) of a map (B, C, y, x), counted frame, y, x, the sites of a key are."""
+    """Cells (M,) of a map (B, C, y, x), numbered in the order frame, y, x, at the sites of a key."""
     stride = key.get_tensor_stride()[0]
     frame, column, row = voxels.manager.get_coordinates(key).long().t()
     return (frame * maps.shape[2] + row // stride) * maps.shape[3] + column // stride

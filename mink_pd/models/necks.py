@@ -1,4 +1,4 @@
-"""Necks: what joins the stages of a backbone, SECOND's and the feature pyramid, each sparse and dense."""
+"""Necks, which join the stages of a backbone: SECOND's and the feature pyramid, each sparse and dense."""
 
 import torch
 from torch import Tensor, nn
@@ -11,31 +11,39 @@ Keys = list["ME.CoordinateMapKey"]
 
 
 def _steps(factors: list[int], stage: int) -> list[tuple[int, bool]]:
-    """How many times finer or coarser each stage must get to have the stride of one of them (counted from 1), and
-    whether finer; ``factors`` are the strides over the first one's."""
+    """For each stage the factor by which it is resampled to the stride of ``stage``, and whether it becomes finer.
+
+    factors: strides of the stages divided by that of the first.
+    stage: counted from 1.
+    """
     goal = factors[stage - 1]
     return [(max(factor // goal, goal // factor), factor > goal) for factor in factors]
 
 
 class SparseSecondNeck(nn.ModuleList):
-    """The stages brought to the resolution of one of them, side by side (SECOND, Yan et al. 2018, section 3.1.3)."""
+    """Resamples all stages to the resolution of one and concatenates them (SECOND, Yan et al. 2018, section 3.1.3)."""
 
     def __init__(self, channels: list[int], out: int, factors: list[int], stage: int = 1) -> None:
-        """``channels``: of the stages, whose strides are ``factors`` times the first one's; ``stage``: whose
-        resolution it is, counted from 1."""
+        """Build the layers.
+
+        channels: of the stages.
+        out: channels that each stage contributes.
+        factors: strides of the stages divided by that of the first.
+        stage: the stage whose resolution the neck has, counted from 1.
+        """
         super().__init__(
             ConvBlock(c, out, kernel=step, stride=step, transposed=finer) if step > 1 else ConvBlock(c, out)
             for c, (step, finer) in zip(channels, _steps(factors, stage), strict=True)
         )
 
     def forward(self, stages: list["ME.SparseTensor"], sites: Keys, voxels: Voxels) -> list["ME.SparseTensor"]:
-        """One level (N, stages * out) on the sites."""
+        """One level (N, stages * out) on ``sites[0]``."""
         parts = [block(stage, sites[0]).F for block, stage in zip(self, stages, strict=True)]  # (N, out) each
         return [on_sites(torch.cat(parts, dim=1), sites[0], voxels)]
 
 
 class DenseSecondNeck(nn.ModuleList):
-    """As :class:`SparseSecondNeck`, as published."""
+    """:class:`SparseSecondNeck` on dense maps, as published."""
 
     def __init__(self, channels: list[int], out: int, factors: list[int], stage: int = 1) -> None:
         super().__init__(
@@ -49,27 +57,27 @@ class DenseSecondNeck(nn.ModuleList):
 
 
 class SparseFpn(nn.Module):
-    """Feature pyramid (Lin et al., CVPR 2017, section 3): a lateral map of each stage to one width, the coarser level
-    added from above, a convolution of the sum.
+    """Feature pyramid (Lin et al., CVPR 2017, section 3): a lateral map of each stage to a common width, addition of
+    the next coarser level, and a convolution of the sum.
 
-    A level has more sites than its stage; where it has none of the stage's, it holds what the coarser level brings.
+    A level has more sites than its stage. At the additional sites it only has the features of the coarser level.
     """
 
     def __init__(self, channels: list[int], out: int) -> None:
-        """``channels``: of the stages."""
+        """channels: of the stages; out: of all levels."""
         super().__init__()
         self.laterals = nn.ModuleList(ConvBlock(c, out, kernel=1) for c in channels)
         self.outputs = nn.ModuleList(ConvBlock(out, out) for _ in channels)
 
     def forward(self, stages: list["ME.SparseTensor"], sites: Keys, voxels: Voxels) -> list["ME.SparseTensor"]:
-        """A level (N_i, out) for each stage."""
+        """One level (N_i, out) per stage."""
         levels: list[ME.SparseTensor] = []
         above: ME.SparseTensor | None = None
         for stage, key, lateral, output in reversed(list(zip(stages, sites, self.laterals, self.outputs, strict=True))):
             own = lateral(stage)  # (M_i, out)
             if above is None:
                 features = own.F.new_zeros(voxels.manager.size(key), own.F.shape[1])
-            else:  # nearest: each place takes the cell it lies in
+            else:  # nearest neighbour: each site takes the coarse cell that contains it
                 features = above.F.index_select(0, holding(voxels, above.coordinate_map_key, key))
             features = features.index_add(0, holding(voxels, key, own.coordinate_map_key), own.F)  # (N_i, out)
             above = on_sites(features, key, voxels)
@@ -78,7 +86,7 @@ class SparseFpn(nn.Module):
 
 
 class DenseFpn(nn.Module):
-    """As :class:`SparseFpn`, as published."""
+    """:class:`SparseFpn` on dense maps, as published."""
 
     def __init__(self, channels: list[int], out: int) -> None:
         super().__init__()
@@ -86,7 +94,7 @@ class DenseFpn(nn.Module):
         self.outputs = nn.ModuleList(DenseBlock(out, out) for _ in channels)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """A level (B, out, y_i, x_i) for each stage."""
+        """One level (B, out, y_i, x_i) per stage."""
         levels: list[Tensor] = []
         above: Tensor | None = None
         for stage, lateral, output in reversed(list(zip(maps, self.laterals, self.outputs, strict=True))):

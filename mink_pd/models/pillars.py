@@ -1,4 +1,4 @@
-"""Dynamic pillar feature net."""
+"""The dynamic pillar feature net."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,18 +16,18 @@ from mink_pd.sparse import ME, Voxels, segment_linear_max, segment_max, segment_
 from mink_pd.sparse.layers import EPSILON, MOMENTUM
 from mink_pd.sparse.norm import BatchNorm
 
-_ROWS_A_SUM = 1024  # of a product of moments, in float32
+_ROWS_PER_SUM = 1024  # number of rows whose products are summed in float32
 
 
 class PillarFeatureNet(BevEncoder):
-    """Points of each pillar -> one feature (PointPillars, Lang et al. 2019, section 2.1).
+    """From the points of each pillar to one feature per pillar (PointPillars, Lang et al. 2019, section 2.1).
 
-    Dynamic (Zhou et al. 2019): every point counts, none is padded or dropped. A point is described by x, y, z,
-    intensity (and what else the data set gives), its offset to the mean of its pillar's points and its offset to the
-    pillar's centre. Layers before the last one are :class:`PointLayer`.
+    It is dynamic (Zhou et al. 2019): all points are used, without padding. A point is described by x, y, z, intensity
+    (and the data set's further columns), its offset to the mean of its pillar's points, and its offset to the pillar's
+    centre. Layers before the last are :class:`PointLayer`.
 
-    Published networks hold a pillar in ``max_points`` slots: more points are dropped, and with ``empty_slots`` the
-    zeros in the slots of a pillar with fewer take part in the maximum. Weights that were trained so need it.
+    Published networks store a pillar in ``max_points`` slots. Further points are dropped, and with ``empty_slots`` the
+    zeros of unused slots take part in the maximum. Weights that were trained this way need both.
     """
 
     dimensions = 2
@@ -45,9 +45,14 @@ class PillarFeatureNet(BevEncoder):
         intensity: bool = True,
         centre_height: bool = True,
     ) -> None:
-        """``height``: z of the pillars' centre [m]; ``point_features``: columns of a point in the data set; ``layers``:
-        channels of those before the last; ``intensity``: whether column 3 is seen; ``centre_height``: whether the
-        offset to the pillar's centre has a z."""
+        """Build the layers.
+
+        height: z of the pillars' centres [m].
+        point_features: columns of a point in the data set.
+        layers: channels of the layers before the last.
+        intensity: whether column 3 is used.
+        centre_height: whether the offset to the pillar's centre includes z.
+        """
         super().__init__()
         self.height, self.max_points, self.empty_slots = height, max_points, empty_slots
         self.columns = tuple(column for column in range(point_features) if intensity or column != 3)
@@ -90,11 +95,11 @@ class PillarFeatureNet(BevEncoder):
         described, rows, counts = self.describe(voxels), voxels.rows, voxels.counts  # (P, F), (P,), (M,)
         if slots is None or not self.empty_slots:
             return self._largest(described, rows, counts)
-        if self.hidden:  # what an empty slot says depends on its pillar: one slot for each pillar that has any
+        if self.hidden:  # the features of an empty slot depend on its pillar, so each such pillar gets one
             some = torch.nonzero(counts < slots)[:, 0]
             described = torch.cat([described, described.new_zeros(len(some), described.shape[1])])
             return self._largest(described, torch.cat([rows, some]), counts + (counts < slots))
-        described = torch.cat([described, torch.zeros_like(described[:1])])  # an empty slot, as a pillar of its own
+        described = torch.cat([described, torch.zeros_like(described[:1])])  # an empty slot as an additional pillar
         rows, more = (torch.cat([x, x.new_tensor([last])]) for x, last in ((rows, len(voxels)), (counts, 1)))
         features = self.linear(described, self.norm, rows, more)  # (M + 1, C)
         largest, empty = features[:-1], features[-1]
@@ -107,7 +112,7 @@ class PillarFeatureNet(BevEncoder):
         return self.linear(x, self.norm, rows, counts)
 
     def describe(self, voxels: Voxels) -> Tensor:
-        """What is known of each point (P, F), F = 10 for KITTI's; the same tensor for all networks on these voxels."""
+        """The description (P, F) of each point, F = 10 for KITTI; all networks on these voxels get the same tensor."""
         name = ("points of pillars", self.height, self.columns, self.centre_axes)
         if name not in voxels.derived:
             voxels.derived[name] = self._describe(voxels)
@@ -129,24 +134,24 @@ class PillarFeatureNet(BevEncoder):
 
 
 class PointLayer(nn.Module):
-    """Linear map without bias, batch norm, ReLU of each point, beside the maximum over its pillar (the VFE layer of
-    VoxelNet, Zhou & Tuzel 2018, section 2.1.1)."""
+    """Linear map without bias, batch norm and ReLU of each point, concatenated with the maximum over its pillar (the
+    VFE layer of VoxelNet, Zhou & Tuzel 2018, section 2.1.1)."""
 
     def __init__(self, features: int, channels: int) -> None:
-        """``channels``: of the result, half of them the pillar's."""
+        """channels: of the output; half of them are the maximum over the pillar."""
         super().__init__()
         self.linear = nn.Linear(features, channels // 2, bias=False)
         self.norm = BatchNorm(channels // 2, eps=EPSILON, momentum=MOMENTUM)
 
     def forward(self, x: Tensor, rows: Tensor, count: int) -> Tensor:
-        """x (P, F) in pillars ``rows`` (P,), of which there are ``count`` -> (P, C)."""
+        """x (P, F) in pillars ``rows`` (P,) of ``count`` -> (P, C)."""
         own = self.norm(self.linear(x)).relu()  # (P, C / 2)
         return torch.cat([own, segment_max(own, rows, count).index_select(0, rows)], dim=1)
 
 
 class LargestNormalised(nn.Linear):
-    """A linear map without bias, batch norm and ReLU of rows, and the maximum over groups of rows; none of it is held
-    for all rows."""
+    """A linear map without bias, batch norm and ReLU of rows, then the maximum over groups of rows. Intermediate
+    results are never stored for all rows."""
 
     def __init__(self, features: int, channels: int) -> None:
         super().__init__(features, channels, bias=False)
@@ -154,14 +159,14 @@ class LargestNormalised(nn.Linear):
     def forward(self, x: Tensor, norm: BatchNorm, rows: Tensor, counts: Tensor) -> Tensor:  # type: ignore[override]
         """x (P, F) in groups ``rows`` (P,) of ``counts`` (M,) -> (M, C)."""
         weight, bias = self.folded(norm, x)  # (C, F), (C,)
-        # Not in place: the maxima may be kept for their gradient.
+        # Not in place, because the maxima may be needed for the gradient.
         return segment_linear_max(x, weight, bias, rows, counts).relu()
 
     def folded(self, norm: BatchNorm, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight (C, F) and bias (C,) of the one linear map that does what this one and the norm do to x.
+        """Weight (C, F) and bias (C,) of the single linear map that equals this one followed by the norm.
 
         In training the statistics of W x follow from those of x: mean W E[x], variance diag(W Cov[x] W^T). Gradients
-        reach W through these small products, and the running statistics move as ``norm`` would move them.
+        reach W through these small products, and the running statistics are updated as ``norm`` would update them.
         """
         layer: Any = norm
         with torch.autocast(x.device.type, enabled=False):
@@ -179,13 +184,16 @@ class LargestNormalised(nn.Linear):
 
 
 def _moments(x: Tensor, synchronised: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Number (), mean (F,) and biased covariance (F, F) of rows x (P, F), float64, or of those of all processes."""
+    """Number (), mean (F,) and biased covariance (F, F), float64, of rows x (P, F).
+
+    synchronised: of the rows of all processes.
+    """
     count = torch.full((1,), len(x), dtype=torch.float64, device=x.device)
     some = count.clamp(min=1)
     mean = x.sum(dim=0, dtype=torch.float64) / some
-    centred = x - mean.to(x.dtype)  # squares about zero would cancel
-    rest = centred.sum(dim=0, dtype=torch.float64) / some  # what rounding the mean has left
-    blocks = centred.split(_ROWS_A_SUM)  # float32 products of short blocks, added up in float64
+    centred = x - mean.to(x.dtype)  # squares of uncentred values would cancel
+    rest = centred.sum(dim=0, dtype=torch.float64) / some  # remainder of rounding the mean
+    blocks = centred.split(_ROWS_PER_SUM)  # float32 products of short blocks, summed in float64
     square = torch.stack([block.t() @ block for block in blocks]).sum(dim=0, dtype=torch.float64) / some
     covariance = square - torch.outer(rest, rest)
     if not synchronised:

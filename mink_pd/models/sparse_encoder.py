@@ -1,4 +1,4 @@
-"""The sparse 3D encoder of SECOND (Yan et al., Sensors 2018): from voxels to features seen from above."""
+"""The sparse 3D encoder of SECOND (Yan et al., Sensors 2018), from voxels to bird's-eye-view features."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,14 +14,14 @@ from mink_pd.models.encoder import BevEncoder
 from mink_pd.sparse import ME, Bounds, ConvBlock, Voxels, reached_sites, seen_from_above, segment_mean, with_features
 from mink_pd.sparse.voxels import grid_shape
 
-# The published encoder pads its last two halvings of z by nothing and the earlier ones by one cell: the kernels of
-# the last two stages are centred half a stride higher. On a grid that begins four cells below the range all of them
-# are centred on multiples of their stride, as MinkowskiEngine's are.
+# The published encoder halves z several times. It pads the first halvings by one cell and the last two by none, so that
+# the kernels of the last two are centred half a stride higher. On a grid that begins four cells below the range all
+# kernels are centred on multiples of their stride, as MinkowskiEngine requires.
 LIFT = 4
 
 
 def mean_features(voxels: Voxels, limit: int | None, columns: int = 4) -> Tensor:
-    """Mean x, y, z, intensity (M, columns) of each voxel's points, of its first ``limit`` ones if that is given."""
+    """Mean x, y, z, intensity (M, columns) of each voxel's points, or of its first ``limit`` points."""
     voxels = voxels if limit is None else voxels.limited(limit)
     return segment_mean(voxels.points[:, :columns], voxels.rows, voxels.counts)
 
@@ -29,8 +29,8 @@ def mean_features(voxels: Voxels, limit: int | None, columns: int = 4) -> Tensor
 class SparseEncoder(BevEncoder):
     """Four stages at strides 1, 2, 4, 8 and a last halving of z, with the sites of the published encoder.
 
-    A strided convolution writes to every place of the grid that any input reaches (spconv's SparseConv3d); the others
-    keep their input's sites (submanifold, Graham et al. 2018).
+    A strided convolution writes to every cell of the grid that any input reaches (spconv's SparseConv3d). The other
+    convolutions keep the sites of their input (submanifold, Graham et al. 2018).
     """
 
     dimensions = 3
@@ -45,9 +45,13 @@ class SparseEncoder(BevEncoder):
         max_points: int | None = None,
         residual: bool = False,
     ) -> None:
-        """``channels``: of the four stages and of the output; ``cells``: of the grid along x, y, z; ``max_points``: of
-        a voxel that count, None: all; ``residual``: two residual blocks a stage, as CenterPoint has them, in place of
-        SECOND's convolutions of stride 1."""
+        """Build the layers.
+
+        channels: of the four stages and of the output.
+        cells: of the grid along x, y, z.
+        max_points: number of points per voxel that are used; None: all.
+        residual: use two residual blocks per stage, as CenterPoint does, instead of SECOND's stride-1 convolutions.
+        """
         super().__init__()
         self.point_features, self.max_points, self.residual = point_features, max_points, residual
         block = partial(ConvBlock, dimension=3)
@@ -61,8 +65,8 @@ class SparseEncoder(BevEncoder):
         self.same = nn.ModuleList(nn.Sequential(*same(c)) for c in channels[1:-1])
         self.height = block(last, out, kernel=(1, 1, 3), stride=(1, 1, 2))
         self.cells = cells
-        # Levels that the last convolution leaves: 41 layers (one more than cells) -> 21 -> 11 -> 5 -> 2. Other
-        # heights are made up with empty layers until the unpadded halvings come out even.
+        # Levels after the last convolution: 41 layers (one more than cells) -> 21 -> 11 -> 5 -> 2. Other heights are
+        # padded with empty layers until the unpadded halvings are exact.
         self.levels = max(1, -(-(cells[2] // 4 + 1 - 3) // 4))
 
     @classmethod
@@ -79,18 +83,18 @@ class SparseEncoder(BevEncoder):
         return self.levels * self.out
 
     def groups(self) -> Tensor:
-        """The levels: channel c of level l is output c * levels + l."""
+        """The levels of height as groups: channel c of level l is output c * levels + l."""
         return torch.arange(self.channels_out) % self.levels
 
     def encode(self, voxels: Voxels) -> tuple["ME.SparseTensor", Voxels]:
-        """Mean of each voxel -> stages -> the levels of height stacked: (S, levels * out) at stride 8."""
+        """Mean of each voxel -> stages -> stacked levels of height (S, levels * out) at stride 8."""
         x = voxels.tensor(mean_features(voxels, self.max_points, self.point_features))  # (M, 4)
         encoded = self(x, voxels)[-1]  # (E, 128), stride 8, 16 along z
         columns = voxels.columns()
         return seen_from_above(encoded, columns, self.levels, lowest=16), columns  # (S, 256), stride 8
 
     def forward(self, x: "ME.SparseTensor", voxels: Voxels) -> list["ME.SparseTensor"]:
-        """x: (M, 4); the outputs of the four stages and the last one, (E, 128) at stride 8, 16 along z."""
+        """The outputs of the four stages and of the last layer, (E, 128) at stride 8 and 16 along z, from x (M, 4)."""
         x = self.first(x)  # (M, 16), the voxels' own sites
         outputs = [x]
         for stride, down, same in zip((2, 4, 8), self.down, self.same, strict=True):
@@ -101,12 +105,12 @@ class SparseEncoder(BevEncoder):
     def sites(
         self, x: "ME.SparseTensor", voxels: Voxels, kernel: tuple[int, ...], stride: tuple[int, ...]
     ) -> "ME.CoordinateMapKey":
-        """The places of a stride within the grid that a kernel reaches from the sites of x."""
+        """The cells of a stride within the grid that a kernel reaches from the sites of x."""
         return reached_sites(voxels, x.coordinate_map_key, kernel, stride, self.bounds(stride))
 
     def bounds(self, stride: tuple[int, ...]) -> Bounds:
-        """Lowest and highest coordinates of the published grid at a stride: cells / stride, rounded up, along x and y;
-        along z from the first to the last place whose kernel lies within the layers."""
+        """Lowest and highest coordinates of the published grid at a stride. Along x and y there are cells / stride
+        cells, rounded up; along z those whose kernels are entirely within the layers."""
         low = (0, 0, max(LIFT, stride[2]))
         high = tuple((-(-n // step) - 1) * step for n, step in zip(self.cells[:2], stride[:2], strict=True))
         return low, (*high, 16 * (self.levels + 1) - stride[2])

@@ -11,11 +11,11 @@ from mink_pd.points import PointSample
 from mink_pd.sparse.minkowski import ME
 from mink_pd.sparse.voxels import Voxels, encode_cells, find_codes, find_sites
 
-GROUND = -1.6  # z of a site without points, about the road's height below KITTI's LiDAR [m]
+GROUND = -1.6  # z at which a site without points is shown, about the height of the road below KITTI's LiDAR [m]
 
 
 class Tap(ABC):
-    """Features with a place for each row. What distillation knows of a detector: sites of a map, or points."""
+    """Features whose rows have positions: the sites of a coordinate map, or points. Distillation sees only taps."""
 
     @property
     @abstractmethod
@@ -30,7 +30,7 @@ class Tap(ABC):
     @property
     @abstractmethod
     def frames(self) -> int:
-        """How many frames the batch has, empty ones included."""
+        """Number of frames in the batch, including empty ones."""
 
     @property
     @abstractmethod
@@ -44,7 +44,7 @@ class Tap(ABC):
 
     @abstractmethod
     def shares_rows(self, other: "Tap") -> bool:
-        """Whether row i is the same place in both."""
+        """Whether row i is at the same position in both."""
 
     @abstractmethod
     def rows_at(self, other: "Tap") -> Tensor | None:
@@ -56,15 +56,16 @@ class Tap(ABC):
 
     @abstractmethod
     def order(self) -> Tensor:
-        """int64 (M,), the rows in an order that is a frame's own, whatever other frames the batch has"""
+        """int64 (M,), the rows in an order that within a frame does not depend on the batch's other frames"""
 
     @abstractmethod
     def counts(self) -> Tensor:
-        """(M,), how many points lie at each row's place"""
+        """(M,), number of points of each row"""
 
     @abstractmethod
     def carry(self, values: Tensor, target: "Tap") -> Tensor:
-        """Values (M,) of these rows at the places of another tap of the network; the largest where several meet."""
+        """Values (M,) of these rows, carried to the rows of another tap of the network. If several values meet, the
+        largest counts."""
 
     @abstractmethod
     def on_points(self, values: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ class Tap(ABC):
 
     @abstractmethod
     def places(self, rows: Tensor) -> Tensor:
-        """(n, 3) [m], where to show rows (n,)"""
+        """Positions (n, 3) [m] at which to show rows (n,)"""
 
 
 @dataclass
@@ -149,7 +150,7 @@ class SiteTap(Tap):
         return cells[self.voxels.rows]
 
     def places(self, rows: Tensor) -> Tensor:
-        """Centres; a pillar's height is that of its highest point."""
+        """Centres of the cells. A pillar is shown at the height of its highest point."""
         centres = self.centres[rows]
         if centres.shape[1] == 3:
             return centres
@@ -162,7 +163,7 @@ class SiteTap(Tap):
 
 @dataclass
 class LevelsTap(Tap):
-    """Features of several resolutions as one tap, the rows of one level after those of another."""
+    """Features of several resolutions as one tap; the rows of the levels follow one another."""
 
     levels: list[SiteTap]
 
@@ -218,7 +219,7 @@ class LevelsTap(Tap):
         return torch.cat([level.counts() for level in self.levels])
 
     def carry(self, values: Tensor, target: Tap) -> Tensor:
-        """A row of the same levels keeps its own value."""
+        """Rows of a tap with the same levels keep their values."""
         if self.shares_rows(target):
             return values
         return torch.stack([level.carry(part, target) for level, part in self._parts(values)]).amax(dim=0)
@@ -238,7 +239,7 @@ class LevelsTap(Tap):
         return list(zip(self.levels, parts, strict=True))
 
     def _starts(self) -> list[int]:
-        """Where each level's rows begin."""
+        """The first row of each level."""
         return list(accumulate((len(level.features) for level in self.levels[:-1]), initial=0))
 
 
@@ -365,7 +366,7 @@ class RowsTap(Tap):
 def pool(values: Tensor, source: Tensor, source_stride: int, target: Tensor, target_stride: int, how: str) -> Tensor:
     """Carry values (S,) at sites ``source`` (S, 1 + D) to sites ``target`` (M, 1 + D) of another stride.
 
-    Values that share the coarser of the two cells are joined by ``how`` (sum, amax); a target without any gets 0.
+    Values in the same cell of the coarser stride are reduced by ``how`` (sum, amax). A target without a value gets 0.
     """
     stride = max(source_stride, target_stride)
     codes = _cell_codes(torch.cat([source, target]), stride)
@@ -376,7 +377,7 @@ def pool(values: Tensor, source: Tensor, source_stride: int, target: Tensor, tar
 
 
 def _cell_codes(coordinates: Tensor, stride: int) -> Tensor:
-    """One number (M,) int64 for the cell of edge ``stride`` that each coordinate (M, 1 + D) >= 0 lies in."""
+    """One number (M,) int64 for the cell of edge ``stride`` that contains each coordinate (M, 1 + D) >= 0."""
     cells = coordinates.long()
     cells[:, 1:] = torch.div(cells[:, 1:], stride, rounding_mode="floor")
     return encode_cells(cells, (cells.amax(dim=0) + 1).tolist() if len(cells) else [1] * cells.shape[1])

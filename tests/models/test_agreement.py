@@ -106,5 +106,5 @@ def test_the_order_of_shared_anchors_counts(tmp_path: Path) -> None:
     save_weights(tmp_path / "x.safetensors", build_detector(config).state_dict(), config, epoch=1)
     turned = own(anchors=dict(reversed(shapes.items())), head={"any_class": True})
     (tmp_path / "c.yaml").write_text(dump_config(turned))
-    with pytest.raises(CheckpointError, match=r"model\.anchors\.low.* in another place"):
+    with pytest.raises(CheckpointError, match=r"model\.anchors\.low.* elsewhere"):
         evaluated_config(tmp_path / "x.safetensors", tmp_path / "c.yaml", [])

@@ -1,4 +1,4 @@
-"""PointRCNN (Shi, Wang, Li; CVPR 2019): boxes proposed from every point, then refined from the points within them."""
+"""PointRCNN (Shi, Wang, Li; CVPR 2019): every point proposes a box, and the points inside a proposal refine it."""
 
 from mink_pd.models.pointrcnn.pointrcnn import PointRCNN
 

@@ -1,4 +1,4 @@
-"""PointNet++ (Qi et al., NeurIPS 2017) with multi-scale grouping: down to few points, and back to all of them."""
+"""PointNet++ (Qi et al., NeurIPS 2017) with multi-scale grouping, down to a few points and back to all points."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ Width = Callable[[int], int]
 
 
 class SetAbstraction(nn.Module):
-    """Around each kept point, one grouped MLP a radius; their outputs are concatenated."""
+    """One grouped MLP per radius around each sampled point; their outputs are concatenated."""
 
     def __init__(self, channels: int, stage: SetAbstractionConfig, width: Width, epsilon: float = 1e-5) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class SetAbstraction(nn.Module):
 
 
 class FeaturePropagation(nn.Module):
-    """Features of a level interpolated to the points above it, joined with those that they have."""
+    """Interpolates features to the points of the next finer level and concatenates them with those points' features."""
 
     def __init__(self, coarse: int, skip: int, channels: list[int]) -> None:
         super().__init__()
@@ -42,14 +42,14 @@ class FeaturePropagation(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Set abstractions to the coarsest level, feature propagations back to all points."""
+    """Set abstractions down to the coarsest level, then feature propagations back to all points."""
 
     def __init__(
         self, stages: list[SetAbstractionConfig], propagation: list[list[int]], width: Width, epsilon: float
     ) -> None:
-        """``epsilon``: of the set abstractions' batch norms."""
+        """epsilon: of the set abstractions' batch norms."""
         super().__init__()
-        channels = [1]  # of each level's features, from the points (their intensity) to the coarsest
+        channels = [1]  # per level, from all points, whose feature is the intensity, to the coarsest level
         self.down = nn.ModuleList()
         for stage in stages:
             abstraction = SetAbstraction(channels[-1], stage, width, epsilon)
@@ -76,10 +76,10 @@ class Backbone(nn.Module):
 
 
 class PointHead(nn.Module):
-    """Two MLPs on rows: class scores and a box code."""
+    """Two MLPs on rows, for class scores and for a box code."""
 
     def __init__(self, channels: int, hidden: list[int], classes: int, code: int, prior: float) -> None:
-        """``prior``: every score before training."""
+        """prior: score of every class before training."""
         super().__init__()
         score = _last(hidden[-1], classes, 0.01)
         nn.init.constant_(score.bias, torch.tensor(prior).logit().item())

@@ -1,7 +1,8 @@
-"""Box coders: what the two heads regress, how it becomes a box, and its loss.
+"""Box coders: the codes that the two heads regress, their boxes, and their losses.
 
-Both stages see a box from somewhere: a point of the cloud with its class's mean size, or a region in whose frame it is
-at the origin with heading 0. A coder of the second stage takes headings as half turns apart alike.
+The first stage codes a box relative to a point and the mean size of its class. The second stage codes it relative to a
+region, in whose frame the region is at the origin with heading 0; it treats headings that differ by half a turn as
+equal.
 """
 
 import math
@@ -15,14 +16,15 @@ from torch import Tensor
 from mink_pd.config.pointrcnn import BinConfig
 from mink_pd.models.anchors import LARGEST
 
-QUARTER = math.pi / 4  # headings of the second stage lie this near to the region's
-_SMALLEST = -0.9  # size residual: an untrained network must not give boxes turned inside out
+QUARTER = math.pi / 4  # largest difference of heading to the region in the second stage
+_SMALLEST = -0.9  # smallest size residual, so that an untrained network gives no negative sizes
 
 
 class BoxCoder(ABC):
-    """Codes (n, channels) for boxes (n, 7) seen from centres (n, 3), against sizes (n, 3).
+    """Codes (n, channels) of boxes (n, 7) relative to centres (n, 3) and sizes (n, 3).
 
-    channels: numbers a code. mean_sizes: in the second stage sizes are those of the class, not of the region.
+    channels: numbers per code.
+    mean_sizes: whether the second stage uses the mean sizes of the classes instead of the regions' sizes.
     """
 
     channels: int
@@ -38,24 +40,24 @@ class BoxCoder(ABC):
 
 
 def half_turn(yaw: Tensor) -> Tensor:
-    """The angle [-pi / 2, pi / 2) that is a whole number of half turns from ``yaw``."""
+    """The angle in [-pi / 2, pi / 2) that differs from ``yaw`` by a multiple of half a turn."""
     return torch.remainder(yaw + math.pi / 2, math.pi) - math.pi / 2
 
 
 @dataclass
 class BinTargets:
-    """bins int64 (n, 3): of x, y, heading; residuals (n, 7): x, y, heading within the bin, z, l, w, h."""
+    """The target codes of n boxes."""
 
-    bins: Tensor
-    residuals: Tensor
+    bins: Tensor  # (n, 3) int64, of x, y, heading
+    residuals: Tensor  # (n, 7): x, y, heading within the bin, z, l, w, h
 
 
 class BinCoder(BoxCoder):
     """Bins and residuals (PointRCNN, section 3.2, equations 1 to 3).
 
-    Along x and y, 2 S / delta bins of width delta; the heading in n bins, of the full turn or of the 90 degrees around
-    the region's. Within a bin the residual counts in bins (heading: half bins) from its middle. z is the offset itself,
-    l, w, h are relative to ``sizes``.
+    x and y each have 2 S / delta bins of width delta. The heading has n bins, over the full turn or over 90 degrees
+    around the region's heading. A residual is measured from the middle of its bin in units of a bin (heading: half a
+    bin). z is the plain offset; l, w, h are relative to ``sizes``.
     """
 
     mean_sizes = True
@@ -65,7 +67,7 @@ class BinCoder(BoxCoder):
         self.beta = bins.beta
         self.steps = round(2 * bins.search / bins.size)
         self.headings = bins.headings
-        self.heading = (2 * math.pi if full_turn else 2 * QUARTER) / bins.headings  # of a bin [rad]
+        self.heading = (2 * math.pi if full_turn else 2 * QUARTER) / bins.headings  # width of a bin [rad]
         self.channels = 4 * self.steps + 2 * self.headings + 4
 
     def split(self, code: Tensor) -> list[Tensor]:
@@ -74,10 +76,10 @@ class BinCoder(BoxCoder):
         return list(code.split(widths, dim=1))
 
     def encode(self, boxes: Tensor, centres: Tensor, sizes: Tensor) -> BinTargets:
-        """What the code should say."""
+        """The target code of boxes (n, 7)."""
         offset = boxes[:, :3] - centres
         flat = (offset[:, :2] + self.search) / self.size  # (n, 2), in bins
-        if self.full_turn:  # the first bin lies around heading 0
+        if self.full_turn:  # the first bin is centred on heading 0
             turn = torch.remainder(boxes[:, 6] + self.heading / 2, 2 * math.pi) / self.heading
         else:
             turn = (half_turn(boxes[:, 6]) + QUARTER) / self.heading
@@ -109,8 +111,8 @@ class BinCoder(BoxCoder):
 
 
 class ResidualCoder(BoxCoder):
-    """Residuals of OpenPCDet and MMDetection3D: offsets over the diagonal and height of ``sizes``, log sizes, then the
-    heading's cosine and sine (first stage) or its difference to the region's (second stage)."""
+    """Residuals of OpenPCDet and MMDetection3D: offsets divided by the diagonal and height of ``sizes``, log sizes, and
+    the heading's cosine and sine (first stage) or its difference to the region's heading (second stage)."""
 
     mean_sizes = False
 

@@ -1,4 +1,4 @@
-"""The first stage's targets and losses: every point says whether it lies in an object, and in which box."""
+"""Targets and losses of the first stage, in which every point predicts whether it is in an object, and its box."""
 
 from dataclasses import dataclass
 
@@ -17,14 +17,14 @@ from mink_pd.processes import shared_count
 
 @dataclass
 class PointTargets:
-    """labels (S,) int64: class, -1 background, -2 ignored; boxes (S, 7): the object of each foreground point."""
+    """The targets of S points."""
 
-    labels: Tensor
-    boxes: Tensor
+    labels: Tensor  # (S,) int64: class, -1 background, -2 ignored
+    boxes: Tensor  # (S, 7), the object of each foreground point
 
 
 def assign_points(sample: PointSample, batch: Batch, margin: float) -> PointTargets:
-    """A point within a box is foreground, one within the box enlarged by ``margin`` [m] on all sides is ignored."""
+    """A point inside a box is foreground. One inside a box enlarged by ``margin`` [m] on all sides is ignored."""
     labels, targets = [], []
     for points, frame in zip(sample.points, sample.present.tolist(), strict=True):
         boxes, classes = batch.boxes[frame].cpu().numpy(), batch.labels[frame].cpu().numpy()  # (B, 7), (B,)
@@ -48,9 +48,12 @@ def point_loss(
     logits: Tensor, codes: Tensor, xyz: Tensor, targets: PointTargets, coder: BoxCoder, sizes: Tensor,
     settings: PointLossConfig,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """Focal loss of all points over the number of foreground points; box loss, the mean over foreground points.
+    """Focal loss of all points divided by the number of foreground points, and mean box loss of foreground points.
 
-    logits (S, classes), codes (S, C), xyz (S, 3); sizes (classes, 3): mean sizes.
+    logits: (S, classes).
+    codes: (S, C).
+    xyz: (S, 3) [m].
+    sizes: (classes, 3), mean sizes [m].
     """
     labels = targets.labels
     foreground = torch.nonzero(labels >= 0)[:, 0]  # (n,)

@@ -1,7 +1,6 @@
 """Shared MLPs on rows: grouped, interpolated, or plain.
 
-All are linear before the norm, so features are projected once, row by row, and gathered afterwards: a row is a member
-of many groups.
+All are linear before the norm, so each row is projected once and gathered afterwards, as a row belongs to many groups.
 """
 
 from itertools import pairwise
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from mink_pd.points import Interpolation
 from mink_pd.sparse.norm import BatchNorm
 
-_ROWS = 1 << 14  # of grouped rows at a time without gradients: they stay in the cache
+_ROWS = 1 << 14  # grouped rows at a time without gradients, few enough to stay in the cache
 
 
 class MLPLayer(nn.Linear):
@@ -29,7 +28,7 @@ class MLPLayer(nn.Linear):
         return self.finish(F.linear(x, weight, shift))
 
     def folded(self) -> tuple[Tensor, Tensor | None]:
-        """Weight (C', C) and shift (C',) before the ReLU: in evaluation the norm is one more linear map."""
+        """Weight (C', C) and shift (C',) before the ReLU. In evaluation the norm is folded in."""
         if self.norm is None:
             return self.weight, self.bias
         if self.norm.training:
@@ -40,27 +39,27 @@ class MLPLayer(nn.Linear):
         return self.weight * scale[:, None], self.norm.bias - self.norm.running_mean * scale
 
     def finish(self, x: Tensor) -> Tensor:
-        """What follows the linear map: batch norm where it is not folded, ReLU."""
+        """The steps after the linear map: batch norm unless it is folded, and ReLU."""
         if self.norm is not None and self.norm.training:
             x = self.norm(x)
         return x.relu_()
 
 
 class GroupedLayer(MLPLayer):
-    """W [x_j - c ; f_j] for the rows j of groups around centres c; offsets come first."""
+    """W [x_j - c ; f_j] for the rows j of groups around centres c."""
 
     def input_groups(self) -> Tensor:
-        """x, y, z, features."""
+        """Groups of the inputs: x, y, z, features."""
         return torch.arange(self.in_features).clamp(max=3)
 
     def forward(self, x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """Rows x = [xyz ; f] (S, 3 + C) and centres (G, 3), both through the linear map: (S, C'), (G, C')."""
+        """Projections (S, C') of rows x = [xyz ; f] (S, 3 + C), and (G, C') of centres (G, 3)."""
         weight, shift = self.folded()
         own = centres @ weight[:, :3].t()
         return x @ weight.t(), own if shift is None else own - shift
 
     def gather(self, near: Tensor, own: Tensor, rows: Tensor) -> Tensor:
-        """The layer's output (G * K, C') for the rows (G, K) of groups, from what ``forward`` gave."""
+        """The layer's output (G * K, C') for the rows (G, K) of groups, from the projections of ``forward``."""
         grouped = near.index_select(0, rows.reshape(-1)).view(*rows.shape, -1)  # (G, K, C')
         return self.finish((grouped - own[:, None]).view(-1, near.shape[1]))
 
@@ -70,7 +69,7 @@ class GroupedLayer(MLPLayer):
 
 
 class InterpolatedLayer(MLPLayer):
-    """W [interpolated ; skip]: the coarse features are projected before they are interpolated."""
+    """W [interpolated ; skip]. The coarse features are projected before they are interpolated."""
 
     def __init__(self, coarse: int, skip: int, out: int) -> None:
         super().__init__(coarse + skip, out)
@@ -94,11 +93,11 @@ class InterpolatedLayer(MLPLayer):
 
 
 class GroupedMLP(nn.Module):
-    """Offsets and features of each group's rows through a shared MLP, then the largest of each channel
-    (PointNet++, section 3.2)."""
+    """A shared MLP on the offsets and features of each group's rows, then the maximum per channel (PointNet++, section
+    3.2)."""
 
     def __init__(self, channels: list[int], epsilon: float = 1e-5) -> None:
-        """``channels``: of a row's features, then of each layer."""
+        """channels: of a row's features, then of each layer."""
         super().__init__()
         self.first = GroupedLayer(3 + channels[0], channels[1], epsilon=epsilon)
         self.rest = mlp(channels[1:], epsilon=epsilon)
@@ -107,7 +106,7 @@ class GroupedMLP(nn.Module):
         """x = [xyz ; f] (S, 3 + C), centres (G, 3), rows (G, K) -> (G, C')"""
         near, own = self.first(x, centres)
         groups, size = rows.shape
-        # The batch's own statistics need all rows, and gradients all results.
+        # Batch statistics need all rows, and gradients need all results.
         whole = torch.is_grad_enabled() or (self.first.norm is not None and self.first.norm.training)
         step = groups if whole else max(1, _ROWS // size)
         parts = []
@@ -118,5 +117,5 @@ class GroupedMLP(nn.Module):
 
 
 def mlp(channels: list[int], norm: bool = True, epsilon: float = 1e-5) -> nn.Sequential:
-    """Layers from each of ``channels`` to the next."""
+    """One layer from each of ``channels`` to the next."""
     return nn.Sequential(*(MLPLayer(a, b, norm, epsilon) for a, b in pairwise(channels)))

@@ -26,23 +26,20 @@ from mink_pd.registry import DETECTORS
 
 @dataclass(kw_only=True)
 class PointPrediction(Prediction):
-    """The first stage: what every point says.
+    """The outputs of the first stage for N points of F frames."""
 
-    sample: the points (F * N); features: (F * N, C); scores: (F * N, classes) logits; codes: (F * N, code).
-    """
-
-    sample: PointSample
-    features: Tensor
-    scores: Tensor
-    codes: Tensor
+    sample: PointSample  # the points
+    features: Tensor  # (F * N, C)
+    scores: Tensor  # (F * N, classes) logits
+    codes: Tensor  # (F * N, code)
 
 
 @DETECTORS.register("pointrcnn")
 class PointRCNN(Detector[PointSample, PointPrediction]):
     """Points -> PointNet++ -> a score and a box from every point -> regions -> their points -> refined boxes.
 
-    ``forward`` is the first stage. The second one needs regions, and training takes others than detection: it runs in
-    ``loss`` and in ``detect``, so that a teacher whose first stage is distilled does not pay for it.
+    ``forward`` is the first stage. The second stage needs regions, and training chooses other regions than detection,
+    so it runs in ``loss`` and in ``detect``. A teacher whose first stage is distilled does not run it.
     """
 
     geometry = ("model.geometry",)
@@ -74,7 +71,7 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
         return {f"{name}.weight": layer.input_groups() for name, layer in layers}
 
     def shared_input(self, batch: Batch) -> PointSample:
-        """The sampled points with all groups; in evaluation the same ones for the same cloud, whatever its name."""
+        """The sampled points with all groups. In evaluation the sample depends only on the cloud, not on its name."""
         settings = self.settings
         by_content = not self.training
         sample = choose_points(
@@ -111,7 +108,7 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
         )
 
     def nothing(self, sample: PointSample) -> PointPrediction:
-        """The prediction for a batch without any point in range."""
+        """The prediction for a batch without a point in range."""
         features, scores, codes = (
             sample.points.new_zeros(0, c) for c in (self.backbone.out, len(self.classes), self.coder.channels)
         )
@@ -129,7 +126,7 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
         return propose(points, xyz.norm(dim=1), frames, self.settings.proposals, self.training)
 
     def refine(self, prediction: PointPrediction, regions: Regions) -> tuple[Tensor, Tensor, Tensor]:
-        """The second stage: logits (R,), box codes (R, code), and the sizes (R, 3) that these count from."""
+        """The second stage: logits (R,), box codes (R, code), and the sizes (R, 3) to which these are relative."""
         scores = torch.sigmoid(prediction.scores.detach()).amax(dim=1)
         points = pool(prediction.sample, scores, prediction.features.detach(), regions, self.settings.roi)
         sizes = self.sizes[regions.labels] if self.refiner.mean_sizes else regions.boxes[:, 3:6]
@@ -165,7 +162,7 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
         return found
 
     def best(self, regions: Regions) -> Detections:
-        """Detections of one frame: regions above the lowest score after NMS by class, best first."""
+        """Detections of one frame: regions above the lowest score after NMS per class, best first."""
         settings = self.settings.nms
         regions = regions[torch.nonzero(regions.scores >= settings.score)[:, 0]]
         kept = []

@@ -1,4 +1,4 @@
-"""Regions of interest: proposals of the first stage, and those that the second stage is trained on."""
+"""Regions of interest: the proposals of the first stage, and the regions on which the second stage is trained."""
 
 import math
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from mink_pd.boxes.iou import iou_3d
 from mink_pd.config.pointrcnn import ProposalConfig, RoIConfig
 from mink_pd.models.decode import suppress
 
-# Largest random move of a region in training; PointRCNN names the augmentation and leaves its size open.
+# Largest random change of a region in training; PointRCNN mentions the augmentation but not its size.
 _SHIFT, _TURN, _GROWTH = 0.5, math.pi / 12, 0.15  # [m], [rad], share of the size
 
 
 @dataclass
 class Regions:
-    """boxes (R, 7), labels int64 (R,), scores (R,) [0..1], frame int64 (R,): which of the sample's frames."""
+    """R regions of interest."""
 
-    boxes: Tensor
-    labels: Tensor
-    scores: Tensor
-    frame: Tensor
+    boxes: Tensor  # (R, 7)
+    labels: Tensor  # (R,) int64
+    scores: Tensor  # (R,) [0..1]
+    frame: Tensor  # (R,) int64, number of the frame in the sample
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -32,16 +32,17 @@ class Regions:
 
     @classmethod
     def join(cls, parts: list["Regions"]) -> "Regions":
-        """All of them, in order."""
+        """The regions of all parts, in order."""
         names = ("boxes", "labels", "scores", "frame")
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 @torch.no_grad()
 def propose(points: Regions, distance: Tensor, frames: int, settings: ProposalConfig, training: bool) -> Regions:
-    """Of each frame the best boxes of its points after rotated NMS, near ones and far ones by their shares.
+    """The best boxes of each frame after rotated NMS, near and far ones in their shares (PointRCNN, section 4.1).
 
-    points: the box of every point; distance (S,): the points' own [m] (PointRCNN, section 4.1).
+    points: the box of every point.
+    distance: (S,) of the points from the sensor [m].
     """
     after = settings.train if training else settings.test
     iou = settings.train_iou if training else settings.test_iou
@@ -58,11 +59,11 @@ def propose(points: Regions, distance: Tensor, frames: int, settings: ProposalCo
 
 @dataclass
 class RegionTargets:
-    """scores (R,): 1 the object, 0 not, -1 undecided; boxes (R, 7): the object's; regressed bool (R,): near enough."""
+    """The targets of R regions."""
 
-    scores: Tensor
-    boxes: Tensor
-    regressed: Tensor
+    scores: Tensor  # (R,): 1 positive, 0 negative, -1 ignored
+    boxes: Tensor  # (R, 7), the object of each region
+    regressed: Tensor  # (R,) bool: overlaps its object enough for box regression
 
 
 @torch.no_grad()
@@ -71,9 +72,11 @@ def sample_regions(
 ) -> tuple[Regions, RegionTargets]:
     """``settings.sampled`` regions of each frame and their targets (PointRCNN, section 4.1).
 
-    boxes (B_f, 7), labels (B_f,): the objects of each of the sample's frames. An object answers for regions of its own
-    class. Positives, and hard and easy negatives, in their shares; drawn with repetition where there are too few.
-    Positives are moved at random as far as their overlap allows. Draws from torch's generator.
+    boxes: (B_f, 7), objects of each frame of the sample.
+    labels: (B_f,), their classes.
+    Regions are matched with objects of their class. Positives, hard negatives and easy negatives are drawn in their
+    shares, with repetition if there are too few. Positives are then moved at random as far as their overlap allows. The
+    draws use torch's generator.
     """
     chosen, targets = [], []
     for frame, (objects, classes) in enumerate(zip(boxes, labels, strict=True)):
@@ -99,7 +102,7 @@ def sample_regions(
 
 
 def best_overlap(regions: Regions, objects: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest 3D IoU (R,) of each region with an object (B, 7) of its class, and that object's row (R,)."""
+    """Largest 3D IoU (R,) of each region with an object (B, 7) of its class, and the row (R,) of that object."""
     if len(objects) == 0:
         return torch.zeros_like(regions.scores), torch.zeros_like(regions.labels)
     iou = torch.from_numpy(iou_3d(regions.boxes.cpu().numpy(), objects.cpu().numpy())).to(regions.scores)  # (R, B)
@@ -108,14 +111,14 @@ def best_overlap(regions: Regions, objects: Tensor, classes: Tensor) -> tuple[Te
 
 
 def draw(overlap: Tensor, settings: RoIConfig) -> Tensor:
-    """Rows (sampled,) of regions by their overlap (R,): positives first, then hard, then easy negatives."""
+    """Rows (sampled,) of regions, drawn by their overlap (R,): positives, then hard negatives, then easy negatives."""
     positive = torch.nonzero(overlap >= min(settings.regressed, settings.foreground))[:, 0]
     hard = torch.nonzero((overlap < settings.background) & (overlap >= settings.easy))[:, 0]
     easy = torch.nonzero(overlap < settings.easy)[:, 0]
     negatives = len(hard) + len(easy)
     count = settings.sampled
     wanted = min(len(positive), round(settings.foreground_share * count)) if negatives else count
-    if len(positive) == 0 and negatives == 0:  # all lie in between: nothing is learnt from them
+    if len(positive) == 0 and negatives == 0:  # all overlaps are between the limits, so there is no target
         return torch.arange(count, device=overlap.device) % len(overlap)
     parts = [_pick(positive, wanted)] if len(positive) else []
     rest = count - sum(map(len, parts))
@@ -125,16 +128,17 @@ def draw(overlap: Tensor, settings: RoIConfig) -> Tensor:
 
 
 def _pick(rows: Tensor, count: int) -> Tensor:
-    """``count`` of the rows, each once if there are enough, else with repetition."""
+    """``count`` random rows, without repetition if there are enough."""
     if count <= len(rows):
         return rows[torch.randperm(len(rows))[:count].to(rows.device)]
     return rows[torch.randint(len(rows), (count,)).to(rows.device)]
 
 
 def jitter(boxes: Tensor, objects: Tensor, overlap: Tensor, settings: RoIConfig) -> tuple[Tensor, Tensor]:
-    """Boxes (R, 7) moved at random, and their overlap (R,) with their objects (R, 7) afterwards.
+    """Randomly moved boxes (R, 7), and their overlap (R,) with their objects (R, 7).
 
-    A positive takes the first of ``settings.jitter`` moves that leaves it a positive, or stays; others take any.
+    A positive takes the first of ``settings.jitter`` random moves after which it is still positive; if there is none,
+    it is not moved. Other regions take the first move.
     """
     tries, lowest = settings.jitter, min(settings.regressed, settings.foreground)
     if tries == 0:

@@ -1,4 +1,4 @@
-"""The second stage: the points of each region, in the region's own frame, refine its box."""
+"""The second stage, which refines each region's box from its points in the region's frame."""
 
 from dataclasses import dataclass
 
@@ -17,19 +17,19 @@ from mink_pd.processes import shared_count
 
 @dataclass
 class RegionPoints:
-    """xyz (R, P, 3) in each region's frame; extra (R, P, 2): foreground score and depth; features (R, P, C). All zero
-    in an empty region."""
+    """P points of each of R regions; all zero in an empty region."""
 
-    xyz: Tensor
-    extra: Tensor
-    features: Tensor
+    xyz: Tensor  # (R, P, 3) in the region's frame [m]
+    extra: Tensor  # (R, P, 2), foreground score and scaled depth
+    features: Tensor  # (R, P, C) of the first stage
 
 
 @torch.no_grad()
 def pool(sample: PointSample, scores: Tensor, features: Tensor, regions: Regions, settings: RoIConfig) -> RegionPoints:
-    """The first ``settings.points`` points within each region enlarged by the margin (PointRCNN, section 3.3).
+    """The first ``settings.points`` points inside each region, enlarged by the margin (PointRCNN, section 3.3).
 
-    scores (F * N,) [0..1] and features (F * N, C) of the sample's points; no gradient goes back to them.
+    scores: (F * N,) [0..1], of the sample's points.
+    features: (F * N, C), of the sample's points. No gradient flows back to scores and features.
     """
     enlarged = regions.boxes.clone()
     enlarged[:, 3:6] += 2 * settings.margin
@@ -47,19 +47,19 @@ def pool(sample: PointSample, scores: Tensor, features: Tensor, regions: Regions
 
 
 def to_frame(xyz: Tensor, regions: Tensor) -> Tensor:
-    """Places (R, P, 3) as seen from regions (R, 7): x along the heading (the canonical transformation)."""
+    """Positions (R, P, 3) in the frames of regions (R, 7), with x along the heading (canonical transformation)."""
     return turn(xyz - regions[:, None, :3], -regions[:, 6, None])
 
 
 def turn(xyz: Tensor, angle: Tensor) -> Tensor:
-    """Places (..., 3) turned by angles (...) [rad] about z."""
+    """Positions (..., 3) rotated by angles (...) [rad] about z."""
     cos, sin = angle.cos(), angle.sin()
     x, y, z = xyz.unbind(dim=-1)
     return torch.stack([x * cos - y * sin, x * sin + y * cos, z], dim=-1)
 
 
 def boxes_to_frame(boxes: Tensor, regions: Tensor) -> Tensor:
-    """Boxes (R, 7) as seen from regions (R, 7)."""
+    """Boxes (R, 7) in the frames of regions (R, 7)."""
     centre = to_frame(boxes[:, None, :3], regions)[:, 0]
     return torch.cat([centre, boxes[:, 3:6], boxes[:, 6:] - regions[:, 6:]], dim=1)
 
@@ -71,7 +71,7 @@ def boxes_from_frame(boxes: Tensor, regions: Tensor) -> Tensor:
 
 
 class RegionHead(nn.Module):
-    """Local coordinates lifted by an MLP and merged with the first stage's features, set abstractions, two heads."""
+    """An MLP on local coordinates, merged with the first stage's features; then set abstractions and two heads."""
 
     def __init__(self, channels: int, settings: RoIConfig, code: int, width: Width) -> None:
         super().__init__()
@@ -103,9 +103,11 @@ def region_loss(
     logits: Tensor, codes: Tensor, regions: Regions, targets: RegionTargets, coder: BoxCoder, sizes: Tensor,
     settings: PointLossConfig,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """Cross entropy of decided regions and box loss of those near an object, both as means (PointRCNN, section 3.4).
+    """Mean cross entropy of positives and negatives, and mean box loss of regressed regions (PointRCNN, section 3.4).
 
-    logits (R,), codes (R, C); sizes (R, 3): what the coder measures by.
+    logits: (R,).
+    codes: (R, C).
+    sizes: (R, 3), to which the codes are relative [m].
     """
     decided = targets.scores >= 0
     entropy = F.binary_cross_entropy_with_logits(logits, targets.scores.clamp(min=0), reduction="none")
