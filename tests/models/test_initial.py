@@ -91,8 +91,6 @@ def test_other_widths_take_what_fits(source: tuple[Path, dict[str, torch.Tensor]
 def test_a_file_that_does_not_fit_at_all_is_one_line(source: tuple[Path, dict[str, torch.Tensor]]) -> None:
     path, _ = source
     config = Config.model_validate({"model": {"name": "pointrcnn"}})
-    with pytest.raises(
-        CheckpointError, match=r"no tensor fits \(pointpillars in the file, pointrcnn here"
-    ) as error:
+    with pytest.raises(CheckpointError, match=r"no tensor fits \(pointpillars in the file, pointrcnn here") as error:
         take_weights(build_detector(config), path)
     assert "\n" not in str(error.value)
