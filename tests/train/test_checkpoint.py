@@ -145,7 +145,7 @@ def test_weights_that_find_nothing_are_refused(tmp_path: Path, name: str, value:
     state[name] = state[name].clone()
     state[name].view(-1)[-1] = value
     save_weights(tmp_path / "x.safetensors", state, small(), epoch=1)
-    with pytest.raises(CheckpointError, match=rf"x\.safetensors: '{name}' holds {words}"):
+    with pytest.raises(CheckpointError, match=rf"x\.safetensors: '{name}' has {words}"):
         load_detector(tmp_path / "x.safetensors")
 
 
