@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from mink_pd.errors import DataError
-from mink_pd.files import whole_file
+from mink_pd.files import read_json, whole_file
 
 COLUMNS = ("row", "ours", "peer", "ratio", "spread", "target", "")
 WIDTHS = (24, 10, 10, 8, 7, 7, 7)
@@ -113,10 +113,7 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
 
 def read(path: Path) -> dict[str, Any]:
     """Raises DataError naming a file that is missing or no such JSON."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); give what --json or --scaling has written") from None
+    content = read_json(path, remedy="give what --json or --scaling has written")
     if not isinstance(content, dict) or "machine" not in content or not content.keys() & {"rows", "curves"}:
         raise DataError(f"{path}: holds no rows or curves; give what --json or --scaling has written")
     return content

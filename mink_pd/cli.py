@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mink_pd.errors import ConfigError, DataError, MinkPDError
+from mink_pd.errors import ConfigError, DataError, LostProcessError, MinkPDError
 from mink_pd.files import reason
 from mink_pd.registry import load_plugin
 
@@ -81,7 +81,7 @@ def run(
     except Exception as error:
         if options.debug:
             raise
-        told = getattr(error, "told", False) or not (first or isinstance(error, DataError))
+        told = getattr(error, "told", False) or not (first or isinstance(error, DataError | LostProcessError))
         if not told:
             print_error(error)
         if isinstance(error, OSError) and error.filename is None:

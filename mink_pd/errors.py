@@ -7,6 +7,10 @@ class MinkPDError(Exception):
     told = False  # by another process, which met the same error
 
 
+class LostProcessError(MinkPDError):
+    """Another process of a training has ended; each of those that are left says so."""
+
+
 class ConfigError(MinkPDError):
     """A configuration key is unknown or has a wrong value."""
 

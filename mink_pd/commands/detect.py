@@ -65,6 +65,7 @@ def main(options: argparse.Namespace) -> None:
         earlier = f", {before} of them found earlier" if before and world == 1 else ""
         console.print(f"{options.out}: {bulk.objects()} objects in {len(frames)} point clouds{earlier}", soft_wrap=True)
         report_dropped(options.out, bulk.dropped)
+        report_view(options.out, bulk)
 
 
 def report_dropped(out: Path, dropped: int) -> None:
@@ -72,6 +73,14 @@ def report_dropped(out: Path, dropped: int) -> None:
     if dropped:
         left_out = "points were left out: NaN, infinite, at the origin or on the own vehicle"
         console.print(f"{out}: {dropped} {left_out}", soft_wrap=True)
+
+
+def report_view(out: Path, bulk: Bulk) -> None:
+    """Say that nothing was looked for outside the camera's view: a layout of a LiDAR alone may have invented one."""
+    if bulk.cut:
+        left_out = f", {bulk.unseen} boxes outside it were left out" if bulk.unseen else ""
+        text = f"clouds were cut to the camera's view{left_out}; --all-around keeps all (into another --out)"
+        console.print(f"{out}: {text}", soft_wrap=True)
 
 
 def open_detector(options: argparse.Namespace) -> tuple[Detector, Config, str]:

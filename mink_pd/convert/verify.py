@@ -16,7 +16,8 @@ from mink_pd.convert.weights import published_detector
 from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
 from mink_pd.data.points import read_points
-from mink_pd.errors import CheckpointError, ConfigError, DataError
+from mink_pd.errors import CheckpointError, ConfigError
+from mink_pd.files import reading
 from mink_pd.models import AnchorPrediction
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.bev import BevFeatures
@@ -219,8 +220,5 @@ class _Answers:
 
 def _read_case(folder: Path) -> dict[str, np.ndarray]:
     path = folder / "expected.npz"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError):
-        raise DataError(f"{path}: no such case, or damaged; give a folder with points.bin and expected.npz") from None
+    with reading(path, remedy="give a folder with points.bin and expected.npz"), np.load(path) as file:
+        return {name: file[name] for name in file.files}

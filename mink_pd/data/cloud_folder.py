@@ -140,11 +140,14 @@ class CloudFolder(Dataset):
         """Class names of each frame's objects; an unlabelled frame has none."""
         return [self._labels_of(id).names if id in self.labels else np.zeros(0, np.str_) for id in self.ids]
 
+    def cloud_files(self) -> Iterable[Path]:
+        """The clouds of all frames."""
+        return (self.clouds[id] for id in self.ids)
+
     def label_bytes(self) -> Iterator[bytes]:
-        """dataset.yaml, the label files of all frames, and the sizes of their clouds."""
+        """dataset.yaml and the label files of all frames."""
         yield read_bytes(self.root / DESCRIPTION)
         for id in self.ids:
-            yield f"{self.clouds[id].stat().st_size}\n".encode()
             if id in self.labels:
                 yield read_bytes(self.labels[id])
 

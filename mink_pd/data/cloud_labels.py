@@ -119,9 +119,8 @@ def _from_json(path: Path, unit: str) -> Iterator[Row]:
     if isinstance(content, list):
         objects, reader = content, _sustech
     elif isinstance(content, dict) and isinstance(content.get("figures"), list):
-        titles = {
-            item.get("key"): item.get("classTitle") for item in content.get("objects", []) if isinstance(item, dict)
-        }
+        listed = [item for item in _list(content.get("objects")) if isinstance(item, dict)]
+        titles = {str(item.get("key")): item.get("classTitle") for item in listed}
         objects, reader = content["figures"], lambda item: _supervisely(item, titles)
     elif isinstance(content, dict) and isinstance(content.get("objects"), list):
         objects, reader = content["objects"], _labelcloud
@@ -133,7 +132,7 @@ def _from_json(path: Path, unit: str) -> Iterator[Row]:
         try:
             name, centre, size, angles = reader(item)
             values = [float(value) for value in (*centre, *size, *angles)]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(f"{place}: lacks a number or its class ({error}); save it again from the tool") from None
         tilt = max(abs(math.remainder(angle, full_turn)) if math.isfinite(angle) else 0.0 for angle in values[6:8])
         if tilt > _MOST_TILT * full_turn / (2 * math.pi):
@@ -141,6 +140,10 @@ def _from_json(path: Path, unit: str) -> Iterator[Row]:
                 f"{place}: leans by {tilt:g} {unit} about x or y; boxes must stand upright, mend the object"
             )
         yield Row((*values[:6], values[8]), str(name), place)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _sustech(item: Any) -> tuple[Any, ...]:
@@ -155,5 +158,5 @@ def _labelcloud(item: Any) -> tuple[Any, ...]:
 
 def _supervisely(item: Any, titles: Mapping[Any, Any]) -> tuple[Any, ...]:
     shape = item["geometry"]
-    name = titles[item["objectKey"]]
+    name = titles[str(item["objectKey"])]
     return name, *([shape[part][axis] for axis in _XYZ] for part in ("position", "dimensions", "rotation"))

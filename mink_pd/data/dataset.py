@@ -1,8 +1,9 @@
 """What every data set is: frames by index, and what the rest of the package has to know of their kind."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,9 +14,11 @@ from mink_pd.config import DataConfig
 from mink_pd.config.data import FewerBeamsConfig
 from mink_pd.data.beams import in_beams, kept_beams
 from mink_pd.data.frame import Frame
+from mink_pd.files import reading
 from mink_pd.registry import DATASETS
 
-SAMPLED = 24  # frames of a split whose clouds its identity holds
+SAMPLED = 24  # frames of a split that its identity holds whole
+PROBE = 4096  # bytes of every cloud, from its middle, that it holds: one page, the least that a disk reads
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,25 @@ class Dataset(ABC):
         """A text that changes when the frames do, or are moved: the key of what is derived from them."""
 
     def identity(self) -> str:
-        """A digest of the frames that stays when they are moved: the labels of all, and SAMPLED frames whole.
+        """A digest of the frames that stays when they are moved.
 
+        It holds the labels of all frames, of every cloud its size and PROBE bytes, and SAMPLED frames whole.
         Raises DataError when one cannot be read.
         """
         digest = hashlib.sha256("\n".join(self.ids).encode())
         for labels in self.label_bytes():
             digest.update(labels)
+        for path in self.cloud_files():
+            digest.update(_probe(path))
         for index in sorted(set(np.linspace(0, len(self) - 1, min(len(self), SAMPLED)).astype(int).tolist())):
             frame = self[index]
             for array in (frame.points, frame.boxes):
                 digest.update(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+    def cloud_files(self) -> Iterable[Path]:
+        """The point cloud files of all frames; none if a subclass does not know them."""
+        return ()
 
     def label_bytes(self) -> Iterator[bytes]:
         """What the labels of all frames say, cheaply; class names if a subclass knows no better."""
@@ -116,6 +126,9 @@ class FewerBeams(Dataset):
     def fingerprint(self) -> str:
         return f"{self.whole.fingerprint()} {self.beams}"
 
+    def cloud_files(self) -> Iterable[Path]:
+        return self.whole.cloud_files()
+
     def label_bytes(self) -> Iterator[bytes]:
         return self.whole.label_bytes()
 
@@ -128,6 +141,14 @@ class FewerBeams(Dataset):
 def whole_frames(dataset: Dataset) -> Dataset:
     """The data set with all beams of its frames."""
     return dataset.whole if isinstance(dataset, FewerBeams) else dataset
+
+
+def _probe(path: Path) -> bytes:
+    """Size and middle of a file. Raises DataError where it cannot be read."""
+    with reading(path), path.open("rb", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, (size - PROBE) // 2))
+        return f"{size}\n".encode() + file.read(PROBE)
 
 
 def open_dataset(config: DataConfig, split: str) -> Dataset:

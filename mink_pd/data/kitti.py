@@ -7,7 +7,7 @@ if present.
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -147,10 +147,13 @@ class Kitti(Dataset):
         labels = read_all_objects(paths, classes=self.classes, scores=False)
         return [objects.names[objects.names != DONT_CARE] for objects in labels]
 
+    def cloud_files(self) -> Iterable[Path]:
+        """The clouds, of the folder that is read."""
+        return (self._velodyne / f"{id}.bin" for id in self.ids)
+
     def label_bytes(self) -> Iterator[bytes]:
-        """The calib and label files of all frames, and the sizes of their clouds."""
+        """The calib and label files of all frames."""
         for id in self.ids:
-            yield f"{(self._velodyne / f'{id}.bin').stat().st_size}\n".encode()
             for folder in ("calib", "label_2")[: 1 + self.labelled]:
                 yield read_bytes(self.folder / folder / f"{id}.txt")
 

@@ -6,7 +6,7 @@ words "x forward, y left" do not hold here, and nothing depends on them.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -161,6 +161,10 @@ class NuScenes(Dataset):
     def frame_names(self) -> list[np.ndarray]:
         """Class names of each frame's objects that hold a point, without reading any cloud."""
         return [keyframe.names[keyframe.seen > 0] for keyframe in self.keyframes]
+
+    def cloud_files(self) -> Iterable[Path]:
+        """The files of all sweeps, each once."""
+        return sorted({sweep.file for keyframe in self.keyframes for sweep in keyframe.sweeps})
 
     def label_bytes(self) -> Iterator[bytes]:
         """Boxes, names and velocities of all keyframes, as the tables have them."""

@@ -38,6 +38,8 @@ class Bulk:
         self.frames, self.out, self.settings = frames, out, settings
         self.rank, self.world = rank, world
         self.dropped = 0  # points that were left out of the clouds that this process has read
+        self.cut = False  # whether a cloud was cut to the camera's view
+        self.unseen = 0  # boxes outside that view, which were not written
         self.unread: dict[int, str] = {}  # frames that cannot be read, and why
 
     def open(self, force: bool) -> None:
@@ -72,7 +74,8 @@ class Bulk:
         """
         looked = time.monotonic()
         for frame, found in detect_frames(detector, self._missing(), config):
-            write_detections(self.out, frame, found, unseen=not config.data.camera_view)
+            self.unseen += write_detections(self.out, frame, found, unseen=not config.data.camera_view)
+            self.cut |= config.data.camera_view and frame.calibration is not None
             self.dropped += frame.dropped
             if time.monotonic() - looked > LOOK_EVERY:
                 looked = time.monotonic()

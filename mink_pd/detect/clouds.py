@@ -95,15 +95,18 @@ def _read(path: Path, settings: PointsConfig) -> Cloud:
     return read_cloud(path, settings)
 
 
-def write_detections(out: Path, frame: Frame, found: FrameDetections, unseen: bool = False) -> None:
+def write_detections(out: Path, frame: Frame, found: FrameDetections, unseen: bool = False) -> int:
     """Write the detections of a frame: ID.txt (KITTI) with a calibration, else ID.json (LiDAR frame).
 
-    unseen: write also boxes that the camera does not see, with an image box of zeros; they are left out otherwise.
+    unseen: write also boxes that the camera does not see, with an image box of zeros. Returns how many boxes were
+    left out.
     """
     if frame.calibration is None:
         write_json(out / f"{frame.id}.json", found)
-    else:
-        write_objects(out / f"{frame.id}.txt", to_objects(frame, found, unseen))
+        return 0
+    rows = to_objects(frame, found, unseen)
+    write_objects(out / f"{frame.id}.txt", rows)
+    return len(found.boxes) - len(rows)
 
 
 def write_json(path: Path, found: FrameDetections) -> None:

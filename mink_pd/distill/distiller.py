@@ -67,6 +67,9 @@ class Distiller(nn.Module):
             made = method(name, settings, channels)
             made.attach(layout)
             self.methods[name] = made
+        read = {tap: name for name, taps in self._taps.items() for tap in taps}
+        for tap in {"scores", "boxes"} & read.keys():
+            check_coding(f"distill.methods: {read[tap]} compares {tap}", student, teacher)
 
     def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
         """Moves the teacher with the student (``to``, ``cuda``)."""
@@ -145,6 +148,17 @@ def check_heads(student: Detector, teacher: Detector) -> BoxLayout | None:
     if ours != theirs:
         raise DistillError("the heads of student and teacher differ; give both the same classes, and anchors or tasks")
     return theirs
+
+
+def check_coding(reason: str, student: Detector, teacher: Detector) -> None:
+    """Raise DistillError where equal numbers of the two heads would mean other boxes.
+
+    reason: why these must agree.
+    """
+    ours, theirs = student.box_coding(), teacher.box_coding()
+    for key in ours:
+        if ours[key] != theirs.get(key):
+            raise DistillError(f"{reason}, and {key} differs between student and teacher; give both the same {key}")
 
 
 def tap_channels(key: str, taps: list[str], teacher: Detector, student: Detector) -> dict[str, tuple[int, int]]:

@@ -140,7 +140,8 @@ def _names_in(paths: Sequence[Path]) -> set[str]:
 
 
 def _read(paths: Sequence[Path], ids: Sequence[str], scores: bool | None, classes: Collection[str]) -> Frames:
-    return dict(zip(ids, read_all_objects(paths, classes=classes, scores=scores), strict=True))
+    name_it = "mend it, or choose the classes to score: --classes {} ..."
+    return dict(zip(ids, read_all_objects(paths, classes=classes, scores=scores, name_it=name_it), strict=True))
 
 
 def _must_exist(folder: Path, ids: Sequence[str], advice: str) -> None:

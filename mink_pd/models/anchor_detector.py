@@ -39,6 +39,13 @@ class AnchorDetector(BevDetector[AnchorPrediction]):
         owner = torch.arange(self.head.anchors).repeat_interleave(len(self.classes))
         return BoxLayout(tuple(owner.tolist()), middle=(0.0,) * 7, spread=(1.0,) * 7, angle=6)
 
+    def box_coding(self) -> dict[str, object]:
+        """Sizes and heights of the anchors in the order of the head, and where and how they stand."""
+        head = self.settings.head
+        anchors = [(anchor.size, anchor.z) for anchor in self._anchors]
+        placed = {f"model.head.{key}": getattr(head, key) for key in ("any_class", "places", "headings", "scales")}
+        return {"model.anchors": anchors, **placed}
+
     def read(self, features: BevFeatures, voxels: Voxels) -> AnchorPrediction:
         anchors = [
             self.anchors_at(level.coordinates, level.stride, number, voxels)

@@ -99,6 +99,11 @@ class Detector(nn.Module, ABC, Generic[S, P]):
         """The layout of the taps ``scores`` and ``boxes``; None if ``boxes`` are not plain codes of boxes."""
         return None
 
+    def box_coding(self) -> dict[str, object]:
+        """What the numbers in ``scores`` and ``boxes`` count from, by setting: where two detectors differ in it, equal
+        numbers mean other boxes."""
+        return {}
+
     @abstractmethod
     def forward(self, batch: Batch, shared: S | None = None) -> P:
         """The prediction for a batch.

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from mink_pd.data.labels import write_objects
 from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
+from mink_pd.files import read_json
 from mink_pd.simulator.draws import frame_rng
 from mink_pd.simulator.drive import write_drive
 from mink_pd.simulator.kitti_labels import make_labels
@@ -112,8 +113,10 @@ def _present(out: Path, settings: Mapping[str, Any], force: bool) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        found = json.loads((out / MANIFEST).read_text())
-    except (OSError, ValueError):
+        found = read_json(out / MANIFEST)
+        if not isinstance(found, dict):
+            raise DataError(MANIFEST)
+    except DataError:
         raise DataError(f"{out}: is not a simulated data set (it lacks {MANIFEST}); name another folder") from None
     if found == settings and not force:
         return True

@@ -1,9 +1,11 @@
 """Runs one training from configuration to run folder; called by mink-pd train and mink-pd distill."""
 
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
+from lightning_fabric import Fabric
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from mink_pd.config import Config
@@ -12,19 +14,19 @@ from mink_pd.data.epochs import make_loader
 from mink_pd.detect.device import launch
 from mink_pd.distill import Distiller
 from mink_pd.distill.distiller import check_geometry, check_ignores
-from mink_pd.errors import CheckpointError, ConfigError, DataError, MinkPDError
-from mink_pd.evaluate.scorers import check_metric, make_scorer
+from mink_pd.errors import CheckpointError, ConfigError, DataError, LostProcessError
+from mink_pd.evaluate.scorers import Scorer, check_metric, make_scorer
 from mink_pd.files import reading
 from mink_pd.models import Detector, build_detector
 from mink_pd.models.checkpoint import checkpoint_file, load_detector, read_config
 from mink_pd.models.initial import take_weights
 from mink_pd.processes import is_lost_process
 from mink_pd.train.environment import describe
-from mink_pd.train.loop import Trainer
+from mink_pd.train.loop import Loader, Trainer
 from mink_pd.train.objective import DetectionObjective, Objective
 from mink_pd.train.reporter import Reporter
-from mink_pd.train.run_folder import RunFolder, identify
-from mink_pd.train.unlabelled import identify_frames, open_unlabelled
+from mink_pd.train.run_folder import Files, RunFolder, identify
+from mink_pd.train.unlabelled import Unlabelled, identify_frames, open_unlabelled
 from mink_pd.train.validate import Validation, lay_out, validate
 
 
@@ -42,43 +44,72 @@ def train(
     the teacher's checkpoint. The run folder records them; a resumed run needs the same files and frames.
     with_unlabelled: mix in the frames of ``distill.unlabelled``, if it names any.
     Raises ConfigError before anything is written if the folder is taken, if the training reads from the folder, or if
-    the settings do not fit together.
+    the settings do not fit together. Raises LostProcessError if another process of this training ends.
     """
     run = RunFolder.of(config)
     initial = _initial_weights(config)
     files = {**(files or {}), **({} if initial is None else {"initial": initial})}
+    identified, done = _admit(run, config, files, resume, force, with_unlabelled)
+    check_metric(config.train.best_metric, config)
+    if done >= config.train.epochs:
+        Reporter(run, config.train.epochs, _is_first()).say(f"{run}: all {done} epochs are done; nothing to resume")
+        return run
+    state = run.read_state() if resume else None
+    unlabelled = open_unlabelled(config) if with_unlabelled else None
+    scorer = make_scorer(open_dataset(config.data, config.data.val_split), config)
+    scorer.check()
+    fabric = launch(config.train)
+    fabric.seed_everything(config.seed, verbose=False)
+    objective = make_objective(config)
+    notes = [f"{run}: {scorer.note}"] if scorer.note else []
+    if initial is not None and state is None:
+        notes += take_weights(objective.detector, initial).lines()
+    with _survivors_say_so(run):
+        loader = _training_batches(config, unlabelled, objective, fabric)
+        validate_detector = _validation(config, scorer, fabric)
+        if fabric.is_global_zero:
+            run.prepare(config, identified, describe(fabric.device), fresh=state is None)
+        with Reporter(run, config.train.epochs, fabric.is_global_zero) as reporter:
+            for line in [*notes, *(unlabelled.notes if unlabelled is not None else [])]:
+                reporter.say(line)
+            _fit(Trainer(objective, loader, validate_detector, config, run, fabric, reporter), state)
+    return run
+
+
+def _is_first() -> bool:
+    """Whether this is rank 0, by the launcher's environment: the process group does not exist yet."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _admit(
+    run: RunFolder, config: Config, files: dict[str, Path], resume: bool, force: bool, with_unlabelled: bool
+) -> tuple[Files, int]:
+    """The files that the result depends on, and the number of epochs that are done.
+
+    Rank 0 raises ConfigError if the training must not use the run folder.
+    """
     identified = identify(files)
-    first = getattr(rank_zero_only, "rank", 0) == 0  # from torchrun's environment, before the launch
-    if first:
+    if _is_first():
         run.check(config, identified, resume, force)
     done = run.epochs_done() if resume else 0
-    if first:
+    if _is_first():
         with suppress(DataError) if done >= config.train.epochs else nullcontext():  # the data may be missing by then
             unlabelled = open_unlabelled(config) if with_unlabelled else None
             identified |= identify_frames(config, unlabelled)
             if unlabelled is not None:
                 run.check_apart({f"frame {path.name}": path for path in unlabelled.places})
             run.check(config, identified, resume, force)
-    check_metric(config.train.best_metric, config)
-    if done >= config.train.epochs:
-        Reporter(run, config.train.epochs, first).say(f"{run}: all {done} epochs are done; nothing to resume")
-        return run
-    state = run.read_state() if resume else None
-    unlabelled = open_unlabelled(config) if with_unlabelled else None
+    return identified, done
+
+
+def _training_batches(config: Config, unlabelled: Unlabelled | None, objective: Objective, fabric: Fabric) -> Loader:
+    """This process's share of the training batches."""
     labelled = None
     if unlabelled is None or unlabelled.share[0]:
         labelled = open_dataset(config.data, config.data.train_split)
-    judged = open_dataset(config.data, config.data.val_split)
-    scorer = make_scorer(judged, config)
-    scorer.check()
-    fabric = launch(config.train)
-    fabric.seed_everything(config.seed, verbose=False)
-    objective = make_objective(config)
-    taken = take_weights(objective.detector, initial) if initial is not None and state is None else None
-    with fabric.rank_zero_first(
-        local=True
-    ):  # rank 0 builds the database of objects if it is missing; the others read it
-        loader = make_loader(
+    # Rank 0 builds the database of objects if it is missing; the others read it.
+    with fabric.rank_zero_first(local=True):
+        return make_loader(
             labelled,
             config.data,
             batch_size=config.train.batch_size,
@@ -90,37 +121,40 @@ def train(
             share=(config.train.batch_size, 0) if unlabelled is None else unlabelled.share,
             teacher=objective.teacher_data,
         )
-    validation = lay_out(judged, config.data, fabric.global_rank, fabric.world_size)
 
-    def evaluate(detector: Detector) -> Validation:
-        return validate(detector, validation.epoch(0), scorer, fabric)
 
-    if fabric.is_global_zero:
-        run.prepare(config, identified, describe(fabric.device), fresh=state is None)
-    with Reporter(run, config.train.epochs, fabric.is_global_zero) as reporter:
-        if scorer.note:
-            reporter.say(f"{run}: {scorer.note}")
-        for line in [*(taken.lines() if taken is not None else ()), *(unlabelled.notes if unlabelled else ())]:
-            reporter.say(line)
-        trainer = Trainer(objective, loader, evaluate, config, run, fabric, reporter)
-        if state is not None:
-            with reading(run.state, CheckpointError, "--force starts the training again"):
-                trainer.restore(state)
-            reporter.say(f"{run}: continues after epoch {trainer.epoch}")
-        try:
-            trainer.fit()
-        except KeyboardInterrupt:
-            reporter.say(f"{run}: stopped after epoch {trainer.epoch}; --resume continues it")
+def _validation(config: Config, scorer: Scorer, fabric: Fabric) -> Callable[[Detector], Validation]:
+    """Evaluates a detector on the validation split."""
+    judged = open_dataset(config.data, config.data.val_split)
+    frames = lay_out(judged, config.data, fabric.global_rank, fabric.world_size)
+    return lambda detector: validate(detector, frames.epoch(0), scorer, fabric)
+
+
+def _fit(trainer: Trainer, state: dict[str, Any] | None) -> None:
+    """Train from ``state``, or from the start, to the last epoch."""
+    run, reporter = trainer.run, trainer.reporter
+    if state is not None:
+        with reading(run.state, CheckpointError, "--force starts the training again"):
+            trainer.restore(state)
+        reporter.say(f"{run}: continues after epoch {trainer.epoch}")
+    try:
+        trainer.fit()
+    except KeyboardInterrupt:
+        reporter.say(f"{run}: stopped after epoch {trainer.epoch}; --resume continues it")
+        raise
+    reporter.say(f"{run}: done")
+
+
+@contextmanager
+def _survivors_say_so(run: RunFolder) -> Iterator[None]:
+    """Raise LostProcessError where a collective operation fails because another process has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_lost_process(error):
             raise
-        except RuntimeError as error:
-            if not is_lost_process(error):
-                raise
-            text = f"{run}: another process of this training has ended; --resume continues after epoch {trainer.epoch}"
-            lost = MinkPDError(text)
-            lost.told = not fabric.is_global_zero
-            raise lost from error
-        reporter.say(f"{run}: done")
-    return run
+        text = f"{run}: another process of this training has ended; --resume continues after the last finished epoch"
+        raise LostProcessError(text) from error
 
 
 def _initial_weights(config: Config) -> Path | None:

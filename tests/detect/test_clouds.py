@@ -81,9 +81,9 @@ def test_boxes_all_around_are_written_where_the_view_is_not_cut(kitti: Path, tmp
     frame = PointFiles([kitti], None, camera_view=False)[0]
     boxes = np.array([[15, 1, -1, 4, 2, 1.5, 0.3], [-15, 1, -1, 4, 2, 1.5, 0.3]], np.float32)
     found = FrameDetections(boxes, np.array(["Car", "Car"]), np.array([0.9, 0.8], np.float32))
-    write_detections(tmp_path, frame, found)
+    assert write_detections(tmp_path, frame, found) == 1  # is left out
     assert len(read_objects(tmp_path / "000000.txt")) == 1
-    write_detections(tmp_path, frame, found, unseen=True)
+    assert write_detections(tmp_path, frame, found, unseen=True) == 0
     rows = read_objects(tmp_path / "000000.txt")
     assert rows.location[:, 2].round(3).tolist() == [15, -15]
     assert rows.bbox[1].tolist() == [0, 0, 0, 0]

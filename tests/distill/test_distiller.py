@@ -7,6 +7,7 @@ from tiny_pillars import tiny_config, tiny_networks
 
 from mink_pd.distill import Distiller
 from mink_pd.errors import ConfigError, DistillError
+from mink_pd.models import build_detector
 from mink_pd.registry import METHODS
 
 
@@ -64,6 +65,31 @@ def test_importance_without_its_tap_is_refused_before_training(name: str) -> Non
     teacher.tap_channels = lambda: channels  # type: ignore[method-assign]
     with pytest.raises(DistillError, match=rf"distill\.{name}\.importance: no tap 'scores'"):
         Distiller(student, teacher, config)
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("model.anchors", {"anchors": {"Car": {"size": (4.5, 1.6, 1.56), "z": -1, "matched": 0.6, "unmatched": 0.45}}}),
+        ("model.anchors", {"anchors": {"Car": {"size": (3.9, 1.6, 1.56), "z": 0, "matched": 0.6, "unmatched": 0.45}}}),
+        ("model.head.headings", {"head": {"headings": (0.0, 0.8)}}),
+        ("model.head.places", {"head": {"places": "ends"}}),
+    ],
+)
+def test_heads_whose_numbers_mean_other_boxes_are_not_compared(key: str, change: dict) -> None:
+    """Of equal numbers the loss is 0, and they are other boxes; methods that read features alone do not care."""
+    for methods, tap in ((["logits"], "scores"), (["sparsekd"], "scores|boxes"), (["fitnets"], None)):
+        config = tiny_config(methods=methods)
+        teacher, student = tiny_networks(config)
+        tree = teacher.config.model_dump()
+        for section, values in change.items():
+            tree["model"][section] |= values
+        other = build_detector(type(config).model_validate(tree))
+        if tap is None:
+            Distiller(student, other, config)
+            continue
+        with pytest.raises(DistillError, match=rf"{methods[0]} compares ({tap}), and {key} differs"):
+            Distiller(student, other, config)
 
 
 def test_methods_combine() -> None:

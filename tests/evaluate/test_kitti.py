@@ -333,7 +333,7 @@ def test_files_of_own_classes(folders: tuple[Path, Path]) -> None:
     for folder in folders:
         for path in folder.iterdir():
             path.write_text(path.read_text().replace("Car", "Forklift"))
-    with pytest.raises(DataError, match=r"000000\.txt:1: unknown class 'Forklift'; .*--classes"):
+    with pytest.raises(DataError, match=r"000000\.txt:1: unknown class 'Forklift'; .*: --classes Forklift"):
         load_folders(*folders)
     labels, found = load_folders(*folders, classes=["Forklift"])
     assert evaluate_kitti(labels, found, {"Forklift": 0.5})["Forklift"]["3d"]["R40"] == pytest.approx([100] * 3)

@@ -24,7 +24,9 @@ from pathlib import Path
 import mink_pd  # noqa: F401  # isort: skip  # before torch: it decides how threads wait
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
+from described import described
 from readers import Seed, seeds
 
 from mink_pd.errors import MinkPDError
@@ -104,7 +106,7 @@ class Result:
 
 def work(seed: Seed, folder: Path, numbers: range, progress: mmap.mmap, report: int) -> None:
     """Read the mutants in this (forked) process; tell the parent which one is under way and what happened."""
-    path = folder / seed.name
+    path = seed.place(folder)
     read = refused = 0
     for number in numbers:
         progress[:8] = number.to_bytes(8, "little")
@@ -178,10 +180,11 @@ def fuzz(inputs: int, seconds: float, only: str | None = None, first: int = 0) -
     result, counts, end = Result(), Counter[str](), time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        chosen = [seed for seed in seeds(folder) if only in (None, seed.name)]
+        chosen = [seed for seed in (*seeds(folder), *described(folder)) if only in (None, seed.name)]
         for seed in chosen:  # imports and compiles what the readers need, before the fork
-            (folder / seed.name).write_bytes(seed.content)
-            seed.read(folder / seed.name)
+            path = seed.place(folder)
+            path.write_bytes(seed.content)
+            seed.read(path)
         each = -(-inputs // len(chosen))
         for start in range(first, first + each, BATCH):
             for seed in chosen:

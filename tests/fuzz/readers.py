@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -31,11 +31,20 @@ MATRIX = "1 0 0 0 0 1 0 0 0 0 1 0"
 
 @dataclass(frozen=True)
 class Seed:
-    """A valid file to mutate: its name, its bytes, and the reader."""
+    """A valid file to mutate: its name, its bytes, the reader, and what lies beside it unchanged."""
 
     name: str
     content: bytes
     read: Callable[[Path], object]
+    beside: dict[str, bytes] = field(default_factory=dict)
+
+    def place(self, folder: Path) -> Path:
+        """The path of the file in a folder of its own, in which what lies beside it is written."""
+        path = folder / f"of_{self.name}" / self.name
+        path.parent.mkdir(exist_ok=True)
+        for name, content in self.beside.items():
+            (path.parent / name).write_bytes(content)
+        return path
 
 
 def cloud(count: int = 40) -> np.ndarray:

@@ -224,6 +224,16 @@ def test_a_bad_cloud_is_named_and_the_others_are_done(teacher: Path, data: Path,
     assert [file.stem for file in (tmp_path / "out").glob("00*")] == ["000000"]
 
 
+def test_a_cut_to_the_cameras_view_is_told(teacher: Path, data: Path, tool: Tool, tmp_path: Path) -> None:
+    """Whoever has no camera, but calib files that claim one, would miss what lies behind the sensor."""
+    cloud = data / "training" / "velodyne" / "000000.bin"
+    told = "clouds were cut to the camera's view"
+    assert f"{tmp_path / 'view'}: {told}" in tool("detect.py", teacher, cloud, "--out", tmp_path / "view").stdout
+    (tmp_path / "lone.bin").write_bytes(cloud.read_bytes())
+    for name, words in {"all": (cloud, "--all-around"), "lone": (tmp_path / "lone.bin",)}.items():
+        assert told not in tool("detect.py", teacher, *words, "--out", tmp_path / name).stdout
+
+
 def test_detecting_in_a_lone_cloud_with_a_score(teacher: Path, data: Path, tool: Tool, tmp_path: Path) -> None:
     (tmp_path / "one.bin").write_bytes((data / "training" / "velodyne" / "000004.bin").read_bytes())
     counts = {}

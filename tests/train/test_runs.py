@@ -1,15 +1,19 @@
 """Run folders: what may be resumed or replaced, what is written, moving a run elsewhere."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from stand_in import make_trainer
 from tiny_kitti import write_data
 
 from mink_pd.config import Config, load_config
+from mink_pd.data import open_dataset
+from mink_pd.data.dataset import SAMPLED
 from mink_pd.data.kitti import KittiConfig
 from mink_pd.errors import CheckpointError, ConfigError, DataError
 from mink_pd.models import build_detector
@@ -247,6 +251,26 @@ def test_other_frames_under_another_root_are_noticed(tmp_path: Path) -> None:
         other = before.model_copy(update={"data": KittiConfig(root=root)})
         with pytest.raises(ConfigError, match=rf"started with another data \(from {tmp_path / 'a'}\)"):
             run.check(other, identify_data(other.data), resume=True, force=False)
+
+
+def test_a_change_in_any_cloud_is_noticed(tmp_path: Path) -> None:
+    """Also in one that is not read whole, where neither its size nor its time says so."""
+    ids = [f"{number:06d}" for number in range(2 * SAMPLED)]
+    write_data(tmp_path, ids, ids[:1])
+    data = KittiConfig(root=tmp_path)
+    before = open_dataset(data, "train").identity()
+    assert open_dataset(data, "train").identity() == before
+    path = tmp_path / "training" / "velodyne" / f"{ids[1]}.bin"
+    cloud, times = path.read_bytes(), path.stat()
+    points = np.frombuffer(cloud, np.float32).reshape(-1, 4).copy()
+    points[:, 3] *= 0.5
+    path.write_bytes(points.tobytes())
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert open_dataset(data, "train").identity() != before
+    path.write_bytes(cloud[:-16])
+    assert open_dataset(data, "train").identity() != before
+    path.write_bytes(cloud)
+    assert open_dataset(data, "train").identity() == before
 
 
 def test_checkpoints_of_a_run_folder(tmp_path: Path) -> None:

@@ -66,6 +66,12 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
     def tap_channels(self) -> dict[str, int]:
         return {"neck": self.backbone.out, "scores": len(self.classes), "boxes": self.coder.channels}
 
+    def box_coding(self) -> dict[str, object]:
+        """The first stage's coder, its bins and the sizes that it counts from."""
+        settings = self.settings
+        bins = {} if settings.box_coder == "residual" else settings.bins.model_dump(exclude={"beta"})
+        return {"model.box_coder": settings.box_coder, "model.bins": bins, "model.sizes": self.sizes.tolist()}
+
     def input_groups(self) -> dict[str, Tensor]:
         layers = ((name, m) for name, m in self.named_modules() if isinstance(m, GroupedLayer | InterpolatedLayer))
         return {f"{name}.weight": layer.input_groups() for name, layer in layers}
