@@ -41,6 +41,8 @@ class DatasetFile(PointsConfig):
     @classmethod
     def _aliases(cls, value: Any) -> Any:
         if isinstance(value, list):
+            if any(isinstance(name, dict | list) for name in value):
+                raise ValueError("must be names, such as [Car, Truck], or class: [names in the labels]")
             return {name: [] for name in value}
         if isinstance(value, dict):
             return {name: [one] if isinstance(one, str) else one or [] for name, one in value.items()}

@@ -173,6 +173,7 @@ def test_axes(tmp_path: Path) -> None:
         ({"intensity": None}, "lacks 'intensity'; write the sensor's full scale"),
         ({"axes": None}, "lacks 'axes'; write x_forward"),
         ({"classes": None}, "lacks 'classes'"),
+        ({"classes": [{"Car": ["auto"]}]}, "'classes': must be names, such as"),
         ({"intensitty": 1}, "unknown key 'intensitty'; did you mean 'intensity'?"),
         ({"axes": "forward"}, "'axes"),
         ({"axes": [[1, 0, 0, 0]] * 4}, "must be x_forward, y_forward or a 4x4 matrix"),
