@@ -17,12 +17,12 @@ def main() -> None:
     def dump(*_, **__) -> None:  # type: ignore[no-untyped-def]
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def write(*arguments, **options) -> None:  # type: ignore[no-untyped-def]
+    def write(*arguments, **options) -> int:  # type: ignore[no-untyped-def]
         nonlocal left
         left -= 1
         if left == 0:  # half-way through the file
             clouds.json.dump = clouds.write_objects = dump
-        clouds.write_detections(*arguments, **options)
+        return clouds.write_detections(*arguments, **options)
 
     bulk.write_detections = write
     sys.argv[0] = str(ROOT / "tools" / "detect.py")
