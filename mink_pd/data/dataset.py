@@ -78,7 +78,7 @@ class Dataset(ABC):
         for labels in self.label_bytes():
             digest.update(labels)
         for path in self.cloud_files():
-            digest.update(_probe(path))
+            digest.update(probe(path))
         for index in sorted(set(np.linspace(0, len(self) - 1, min(len(self), SAMPLED)).astype(int).tolist())):
             frame = self[index]
             for array in (frame.points, frame.boxes):
@@ -143,7 +143,7 @@ def whole_frames(dataset: Dataset) -> Dataset:
     return dataset.whole if isinstance(dataset, FewerBeams) else dataset
 
 
-def _probe(path: Path) -> bytes:
+def probe(path: Path) -> bytes:
     """Size and middle of a file. Raises DataError where it cannot be read."""
     with reading(path), path.open("rb", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)

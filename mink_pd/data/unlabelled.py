@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from mink_pd.boxes.camera import camera_to_lidar
-from mink_pd.data.dataset import SAMPLED, Dataset
+from mink_pd.data.dataset import SAMPLED, Dataset, probe
 from mink_pd.data.frame import Frame, Frames
 from mink_pd.data.objects import Objects
 from mink_pd.data.points import with_columns
@@ -83,10 +83,12 @@ class UnlabelledFrames:
         return source.paths(place)
 
     def identity(self) -> str:
-        """A digest of the frames that stays when they are moved: names, sizes, SAMPLED clouds, and all boxes."""
+        """A digest of the frames that stays when they are moved: names, sizes and middles of all files, SAMPLED clouds,
+        and all boxes."""
         digest = hashlib.sha256("\n".join(self.ids).encode())
-        for index in range(len(self)):
-            digest.update(f"{self.paths(index)[0].stat().st_size}\n".encode())
+        for path in dict.fromkeys(self.paths(index)[0] for index in range(len(self))):  # a recording has many frames
+            for file in sorted(path.iterdir()) if path.is_dir() else (path,):  # a bag of ROS 2 is a folder
+                digest.update(probe(file))
         for index in sorted(set(np.linspace(0, len(self) - 1, min(len(self), SAMPLED)).astype(int).tolist())):
             points = self[index].points
             digest.update(f"{points.shape}".encode() + np.ascontiguousarray(points).tobytes())
