@@ -27,6 +27,11 @@ OTHERS = (
     "model.compression=4", f"distill.methods=[{','.join(name for name in METHODS if name != 'pointdistiller')}]",
     "train.epochs=2", "data.beams={sensor: hdl64e, keep: 32}",  # the teacher sees 64
 )  # fmt: skip
+UNLABELLED = (
+    "model.compression=4", "distill.unlabelled.paths=[':more']", "train.epochs=2",
+    "distill.unlabelled.upper={Car: 0.025, Pedestrian: 0.025, Cyclist: 0.025}",
+    "distill.unlabelled.lower={Car: 0.015, Pedestrian: 0.015, Cyclist: 0.015}",
+)  # fmt: skip
 SINGLE = ("train.precision=32-true", "train.epochs=1", "train.sync_norm=false", "train.ema=null")
 # The range ends 0.15 m behind the last voxel, and one of two frames has all its points there.
 BETWEEN = (
@@ -95,6 +100,7 @@ def main(options) -> None:  # type: ignore[no-untyped-def]
         teacher = checkpoint_file(path.parent / "runs" / "teacher")
         distil(load_config(path, [*TWO, "name=two_distilled", "model.compression=4"]), teacher)
         distil(load_config(path, [*TWO, *OTHERS, "name=two_methods"]), teacher)
+        distil(load_config(path, [*TWO, *UNLABELLED, "name=two_unlabelled"]), teacher)
         train_detector(load_config(path, [*TWO, *BETWEEN, "name=between"]))
         train_detector(load_config(path, [*TWO, *BETWEEN, "name=between_own", "train.sync_norm=false"]))
         train_detector(load_config(path, [*TWO, "name=halfway"]), resume=True)  # begun by one process

@@ -15,6 +15,7 @@ from mink_pd.boxes.iou import bev_iou
 from mink_pd.data.batch import Batch
 from mink_pd.distill.labels import with_teacher_labels
 from mink_pd.models import Detections
+from mink_pd.processes import shared_count
 
 BEV = [0, 1, 3, 4, 6]  # columns of a box: x, y, l, w, yaw
 _SAME = 0.1  # IoU from above from which a box is taken for a labelled object
@@ -57,9 +58,9 @@ class PseudoLabels:
             boxes = brought[index] if self.from_files else found[index]
             objects[index], ignored[index] = self._sort(boxes, labelled.boxes[index])
         logs = {}
+        frames = shared_count(len(unlabelled)) * batch.weight
         for name, boxes_of in (("kept", objects), ("ignored", ignored)):
-            count = sum(len(each.scores) for each in boxes_of)
-            logs[f"unlabelled/{name}"] = torch.tensor(count / max(1, len(unlabelled)))
+            logs[f"unlabelled/{name}"] = torch.as_tensor(sum(len(each.scores) for each in boxes_of) / frames)
         result = with_teacher_labels(labelled, objects, -math.inf)
         result.ignored = [each.boxes for each in ignored]
         result.ignored_labels = [each.labels for each in ignored]

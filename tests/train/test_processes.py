@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from processes_worker import BETWEEN, OTHERS, ROWS, SINGLE, normalise, rows_of, without_validation
+from processes_worker import BETWEEN, OTHERS, ROWS, SINGLE, UNLABELLED, normalise, rows_of, without_validation
 from safetensors.torch import load_file
 from tiny_kitti import settings, write_data, write_frame
 from torch import Tensor
@@ -27,6 +27,7 @@ from mink_pd.models.checkpoint import checkpoint_file, load_detector
 from mink_pd.processes import sum_over_processes
 from mink_pd.sparse.norm import BatchNorm, synchronise
 from mink_pd.train.loop import Trainer
+from mink_pd.train.reporter import read_metrics
 from mink_pd.train.run_folder import RunFolder
 from mink_pd.train.start import distil, train_detector
 from mink_pd.train.validate import validate
@@ -63,6 +64,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
     write_frame(folder / "kitti" / "training", "000099")
     between.astype(np.float32).tofile(folder / "kitti" / "training" / "velodyne" / "000099.bin")
     (folder / "kitti" / "ImageSets" / "between.txt").write_text("000000\n000099\n")
+    for frame in ("000097", "000098"):
+        write_frame(folder / "kitti" / "training", frame)
+    (folder / "kitti" / "ImageSets" / "more.txt").write_text("000097\n000098\n")
     tree = settings(folder / "kitti", folder / "runs")
     tree["data"]["augment"] = {"ground_truth_sampling": {"Car": 3}}
     tree["train"] |= {"epochs": 7, "sync_norm": True, "ema": 0.9, "validate_every": 0, "precision": "64-true"}
@@ -75,6 +79,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
         teacher = checkpoint_file(folder / "runs" / "teacher")
         distil(load_config(path, [one, "name=distilled", "model.compression=4"]), teacher)
         distil(load_config(path, [one, *OTHERS, "name=methods"]), teacher)
+        distil(load_config(path, [one, *UNLABELLED, "name=unlabelled"]), teacher)
         train_detector(load_config(path, [one, *BETWEEN, "name=alone_between"]))
         stop_halfway(path, one)
     result = torchrun(WORKER, path, folder)
@@ -167,6 +172,15 @@ def test_two_processes_distil_the_weights_of_one(both: Both) -> None:
 def test_every_other_method_distils_the_same_in_two_processes(both: Both) -> None:
     """Their means are over the rows and frames of both processes, not over each one's own."""
     assert_same_weights(both.runs, "methods", "two_methods")
+
+
+def test_unlabelled_frames_over_two_processes_are_those_of_one(both: Both) -> None:
+    assert_same_weights(both.runs, "unlabelled", "two_unlabelled")
+    both_metrics = [read_metrics(both.runs / name / "metrics.jsonl") for name in ("unlabelled", "two_unlabelled")]
+    rows = [[row for row in metrics if row["split"] == "train"][-1] for metrics in both_metrics]
+    for key in ("unlabelled/kept", "unlabelled/ignored", "box"):
+        assert rows[0][key] == pytest.approx(rows[1][key])
+        assert rows[0][key] > 0
 
 
 def test_a_run_of_one_process_is_finished_by_two(both: Both) -> None:
