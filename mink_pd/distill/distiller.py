@@ -3,6 +3,7 @@
 They share one coordinate manager, unless the teacher sees points that the student does not see (``data.beams``).
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
 
 import torch
@@ -48,6 +49,7 @@ class Distiller(nn.Module):
             inherit_weights(student, self._outside[-1])
         layout = check_heads(student, teacher)
         self.labels, self.label_score = config.distill.labels, config.distill.label_score
+        self.rounds = config.distill.teacher_precision == "bf16"
         self.pseudo_labels = pseudo_labels
         if pseudo_labels is not None:
             check_ignores(student)
@@ -77,13 +79,16 @@ class Distiller(nn.Module):
             module._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
+    def _teacher_precision(self, batch: Batch) -> AbstractContextManager[object]:
+        return torch.autocast(batch.points.device.type, torch.bfloat16) if self.rounds else nullcontext()
+
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss terms, whose sum is the loss, and values to log."""
         shared = self.detector.shared_input(batch)
         whole, of_whole = batch, shared
         if batch.teacher is not None:
             whole, of_whole = batch.teacher, self.detector.shared_input(batch.teacher)
-        with torch.no_grad():
+        with torch.no_grad(), self._teacher_precision(batch):
             guide, *others = (module(whole, of_whole) for module in self._outside)
         student: Prediction = self.detector(batch, shared)
         teacher = others[0] if others else guide

@@ -107,6 +107,27 @@ def test_methods_combine() -> None:
     assert all(torch.equal(single[key], losses[key]) for key in single)
 
 
+def test_a_teacher_in_bfloat16_changes_its_own_features_and_nothing_of_the_student() -> None:
+    """Whether the processor multiplies bfloat16 or not, linear layers round."""
+    losses, gradients = [], []
+    for precision in ("full", "bf16"):
+        config = tiny_config(methods=["fitnets"], teacher_precision=precision)
+        teacher, student = tiny_networks(config)
+        terms, _ = Distiller(student, teacher, config)(random_batch(200, 100))
+        losses.append({name: value.item() for name, value in terms.items()})
+        sum(terms.values()).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in student.parameters() if p.grad is not None]))
+    full, rounded = losses
+    own = [name for name in full if name.startswith("fitnets")]
+    assert {name: value for name, value in full.items() if name not in own} == {
+        name: value for name, value in rounded.items() if name not in own
+    }
+    assert any(rounded[name] != full[name] for name in own)
+    assert all(rounded[name] == pytest.approx(full[name], rel=0.02) for name in own)
+    assert float((gradients[1] - gradients[0]).norm() / gradients[0].norm()) < 0.02
+    assert gradients[1].dtype == torch.float32
+
+
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
     config = tiny_config(methods=["control"])  # a key of the section, but no method
     with pytest.raises(ConfigError, match=r"unknown name 'control'; choose from .*fitnets, .*sparsekd"):
