@@ -8,9 +8,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mink_pd.boxes.geometry import pairs_in_boxes
 from mink_pd.boxes.iou import bev_iou
 from mink_pd.data.batch import Batch
 from mink_pd.distill.labels import with_teacher_labels
@@ -47,7 +49,8 @@ class PseudoLabels:
         """The batch with objects and ignored boxes in its unlabelled frames, and what to log.
 
         found: what the teacher finds in each frame. Labelled objects of an unlabelled frame, which were pasted in,
-        stay, and a box that lies on one is left out. Logs: ``unlabelled/kept`` and ``unlabelled/ignored``, boxes per
+        stay, and a box that lies on one is left out. So is one without a point that the student sees, where the teacher
+        sees more, as a labelled object is. Logs: ``unlabelled/kept`` and ``unlabelled/ignored``, boxes per
         unlabelled frame.
         """
         labelled, brought = _split(batch)
@@ -55,7 +58,7 @@ class PseudoLabels:
         objects, ignored = [nothing] * len(batch), [nothing] * len(batch)
         unlabelled = [index for index, frame in enumerate(batch.frames) if not frame.labelled]
         for index in unlabelled:
-            boxes = brought[index] if self.from_files else found[index]
+            boxes = brought[index] if self.from_files else _seen(found[index], batch, index)
             objects[index], ignored[index] = self._sort(boxes, labelled.boxes[index])
         logs = {}
         frames = shared_count(len(unlabelled)) * batch.weight
@@ -92,6 +95,15 @@ def _level(value: float) -> str:
 def _rows(found: Detections, chosen: Tensor) -> Detections:
     velocities = None if found.velocities is None else found.velocities[chosen]
     return Detections(found.boxes[chosen], found.labels[chosen], found.scores[chosen], velocities)
+
+
+def _seen(found: Detections, batch: Batch, index: int) -> Detections:
+    """The teacher's boxes that hold a point of the student's frame, where the teacher sees more points."""
+    if batch.teacher is None or not len(found.scores):
+        return found
+    points, boxes = (each.detach().cpu().numpy() for each in (batch.points[batch.frame == index], found.boxes))
+    counts = np.bincount(pairs_in_boxes(points, boxes)[0], minlength=len(boxes))
+    return _rows(found, torch.from_numpy(counts > 0).to(found.labels.device))
 
 
 def _split(batch: Batch) -> tuple[Batch, list[Detections]]:

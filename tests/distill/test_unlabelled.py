@@ -77,6 +77,17 @@ def test_boxes_of_files_come_with_the_frames() -> None:
     assert teachers.boxes[1][:, 0].tolist() == [30]
 
 
+def test_boxes_that_only_the_teacher_sees_are_left_out() -> None:
+    inputs = unlabelled(50, 50)
+    inputs.points = torch.tensor([[place, 0.1, -0.9, 0.5] for place in (0.0, 2.0, 5.1, 20.0)])
+    inputs.frame = torch.tensor([1, 1, 1, 0])
+    inputs.teacher = unlabelled(50, 50)
+    result, _ = PseudoLabels(LEVELS)(inputs, [NONE, found()])
+    assert result.ignored is not None
+    assert result.boxes[1][:, 0].tolist() == [0, 5]
+    assert result.ignored[1][:, 0].tolist() == [2]
+
+
 def test_velocities_of_the_teacher_are_taken_over() -> None:
     inputs = unlabelled(50, 50)
     inputs.velocities = [torch.ones(2, 2), torch.zeros(0, 2)]
