@@ -98,7 +98,8 @@ def build_wheel(python: Path, state: dict[str, Any], target: Target, version: st
             fresh = ["--no-cache-dir", "--no-build-isolation", "--no-deps"]
             command = [*pip(python, "wheel"), "-v", *fresh, *options, *pip_args, "-w", temporary]
             own = target.environment(state, Path(temporary))
-            environment = {**os.environ, "PATH": path, "MAX_JOBS": str(jobs), **own}
+            # PIP_USE_PEP517: before 25.3, pip hands the options to setup.py only so; later versions ignore it.
+            environment = {**os.environ, "PATH": path, "MAX_JOBS": str(jobs), "PIP_USE_PEP517": "1", **own}
             command.append(f"MinkowskiEngine=={version}")
             run_logged(command, log, "the build of MinkowskiEngine", follow, environment)
             built = find_wheel(Path(temporary), version)

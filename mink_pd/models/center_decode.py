@@ -8,7 +8,7 @@ from mink_pd.boxes.nms import circle_nms
 from mink_pd.config.centerpoint import CenterHeadConfig, CenterNMSConfig
 from mink_pd.models.center_head import CenterPrediction
 from mink_pd.models.center_targets import decode
-from mink_pd.models.decode import best, suppress
+from mink_pd.models.decode import best, lowest_logit, suppress
 from mink_pd.models.detector import Detections
 
 
@@ -36,15 +36,18 @@ def _of_task(
     head: CenterHeadConfig,
 ) -> Detections:
     """Detections of one task at the sites with rows ``here`` (n,)."""
-    highest = torch.sigmoid(prediction.scores[here][:, classes]).max(dim=1)  # (n,)
-    scores = highest.values
-    if prediction.ious is not None:
+    highest = prediction.scores[here][:, classes].max(dim=1)  # (n,)
+    if prediction.ious is None:
+        near = torch.nonzero(highest.values >= lowest_logit(settings.score))[:, 0]  # (m,)
+        site, kind, scores = here[near], highest.indices[near], torch.sigmoid(highest.values[near])
+    else:
         iou = ((prediction.ious[here, task] + 1) / 2).clamp(0, 1)
-        scores = scores ** (1 - head.rectifier) * iou**head.rectifier
+        scores = torch.sigmoid(highest.values) ** (1 - head.rectifier) * iou**head.rectifier
+        site, kind = here, highest.indices
     rows = torch.nonzero(scores >= settings.score)[:, 0]
     rows = rows[scores[rows].topk(min(settings.before, len(rows))).indices]
-    site, scores = here[rows], scores[rows]
-    labels = torch.tensor(classes, device=site.device)[highest.indices[rows]]
+    site, scores = site[rows], scores[rows]
+    labels = torch.tensor(classes, device=site.device)[kind[rows]]
     boxes = decode(prediction.boxes[site, task], prediction.corners[site], prediction.cell)
     if settings.kind == "circle":
         radius = settings.radius[min(task, len(settings.radius) - 1)]

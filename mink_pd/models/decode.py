@@ -1,5 +1,8 @@
 """Decoding of an anchor head's prediction, and non-maximum suppression per class."""
 
+import itertools
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,19 +12,34 @@ from mink_pd.config.models import NMSConfig
 from mink_pd.models.anchors import decode, with_direction
 from mink_pd.models.detector import AnchorPrediction, Detections
 
+MARGIN = 0.01  # of a logit below the threshold: more than rounding moves one whose sigmoid is at most ``MOST``
+MOST = 1 - 1e-4
+
 
 def detect(prediction: AnchorPrediction, settings: NMSConfig, direction_offset: float) -> list[Detections]:
     """Detections of each frame, best first, at most ``settings.after``."""
-    scores = torch.sigmoid(prediction.scores)  # (S, A, classes)
+    logits = prediction.scores  # (S, A, classes)
+    site, anchor, label = torch.nonzero(logits >= lowest_logit(settings.score), as_tuple=True)  # (n,) each
+    score = torch.sigmoid(logits[site, anchor, label])
+    frame, passed = prediction.frame[site], score >= settings.score
     result = []
-    for frame in range(prediction.frames):
-        here = prediction.frame == frame
-        found = [
-            _of_class(prediction, scores, here, label, settings, direction_offset)
-            for label in range(prediction.scores.shape[2])
-        ]
-        result.append(best(found, settings.after))
+    for number in range(prediction.frames):
+        here = passed & (frame == number)
+        rows = [best_rows(score, here & (label == kind), settings.before) for kind in range(logits.shape[2])]
+        chosen = torch.cat(rows)
+        candidates = _decoded(prediction, site[chosen], anchor[chosen], score[chosen], label[chosen], direction_offset)
+        kept = _suppress_each(candidates, [len(some) for some in rows], settings.iou)
+        result.append(best([take(candidates, kept)], settings.after))
     return result
+
+
+def lowest_logit(score: float) -> float:
+    """A logit below all those whose sigmoid may reach ``score`` in [0, 1]: what is lower needs no sigmoid.
+
+    Few of a prediction's logits come near the threshold, so that one comparison leaves little to compute.
+    """
+    score = min(score, MOST)
+    return -math.inf if score <= 0 else math.log(score) - math.log1p(-score) - MARGIN
 
 
 def best(found: list[Detections], most: int) -> Detections:
@@ -32,25 +50,37 @@ def best(found: list[Detections], most: int) -> Detections:
     return Detections(boxes[order], labels[order], scores[order], torch.cat(velocities)[order] if velocities else None)
 
 
-def _of_class(
-    prediction: AnchorPrediction, scores: Tensor, here: Tensor, label: int, settings: NMSConfig, direction_offset: float
+def best_rows(score: Tensor, among: Tensor, most: int) -> Tensor:
+    """Rows int64 of the highest of scores (n,) among those that are marked (n,), at most so many."""
+    rows = torch.nonzero(among)[:, 0]
+    return rows if len(rows) <= most else rows[score[rows].topk(most).indices]
+
+
+def take(detections: Detections, rows: Tensor) -> Detections:
+    """Some of the detections, in the order of the rows."""
+    velocities = None if detections.velocities is None else detections.velocities[rows]
+    return Detections(detections.boxes[rows], detections.labels[rows], detections.scores[rows], velocities)
+
+
+def _decoded(
+    prediction: AnchorPrediction, site: Tensor, anchor: Tensor, score: Tensor, label: Tensor, direction_offset: float
 ) -> Detections:
-    """Detections of one class at the sites with rows ``here`` (S,)."""
-    site, anchor = torch.nonzero((scores[..., label] >= settings.score) & here[:, None], as_tuple=True)
-    score = scores[site, anchor, label]
-    if len(score) > settings.before:
-        best = score.topk(settings.before).indices
-        site, anchor, score = site[best], anchor[best], score[best]
-    boxes = decoded_boxes(
-        prediction.boxes[site, anchor],
-        prediction.directions[site, anchor],
-        prediction.anchors[site, anchor],
-        direction_offset,
+    """What the anchors at these sites predict, all arguments (n,)."""
+    residuals, directions, anchors = (
+        x[site, anchor] for x in (prediction.boxes, prediction.directions, prediction.anchors)
     )
-    rows = suppress(boxes, score, settings.iou)
-    moving = prediction.velocities
-    velocities = None if moving is None else moving[site[rows], anchor[rows]]
-    return Detections(boxes[rows], torch.full_like(rows, label), score[rows], velocities)
+    boxes = decoded_boxes(residuals, directions, anchors, direction_offset)  # (n, 7)
+    velocities = None if prediction.velocities is None else prediction.velocities[site, anchor]
+    return Detections(boxes, label, score, velocities)
+
+
+def _suppress_each(candidates: Detections, counts: list[int], iou: float) -> Tensor:
+    """Rows int64 that rotated NMS keeps of each class; the candidates are in the order of their classes, so many of
+    each."""
+    boxes, scores = candidates.boxes.split(counts), candidates.scores.split(counts)
+    begins = itertools.accumulate(counts, initial=0)
+    kept = [suppress(some, score, iou) + begin for some, score, begin in zip(boxes, scores, begins, strict=False)]
+    return torch.cat(kept)
 
 
 def suppress(boxes: Tensor, scores: Tensor, iou: float, limit: int | None = None) -> Tensor:
