@@ -1,5 +1,6 @@
 """Dropped beams against the rings that the simulated sensor wrote, and against counting by hand."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,23 @@ def test_augmentation_drops_beams_where_it_is_told_to(frame: Frame) -> None:
 def test_a_sensor_that_is_not_there_is_one_line(frame: Frame, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no shipped configuration of this name"):
         Thinning(dropped=BeamsConfig(sensor=str(tmp_path / "mine.yaml")))(frame, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("frame", ["000000", "000002"])
+def test_beams_of_a_real_sensor_are_its_rings(shared: Callable[[str], Path], frame: str) -> None:
+    """KITTI's files run ring by ring, from the highest one down; each begins ahead and goes round to the left."""
+    path = shared("kitti_real") / "training" / "velodyne" / f"{frame}.bin"
+    points = np.fromfile(path, np.float32).reshape(-1, 4)
+    azimuth = np.mod(np.arctan2(points[:, 1], points[:, 0]), 2 * np.pi)
+    ring = np.concatenate([[0], np.cumsum(np.abs(np.diff(azimuth)) > 3)])
+    beam = beam_of(points, load_sensor("hdl64e"))
+    counts = [np.bincount(beam[ring == number], minlength=64) for number in range(ring.max() + 1)]
+    counts = [each for each in counts if each.sum() > 200]
+    assert len(counts) == 64
+    assert np.mean([each.max() / each.sum() for each in counts]) > 0.97
+    assert len({int(each.argmax()) for each in counts}) > 60
+    kept = in_beams(points, FewerBeamsConfig(sensor="hdl64e", keep=32))
+    assert kept.mean() == pytest.approx(0.5, abs=0.03)
 
 
 def test_every_second_and_every_fourth_beam_from_the_highest_down() -> None:
