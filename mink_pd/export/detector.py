@@ -11,7 +11,7 @@ from mink_pd.errors import ConfigError
 from mink_pd.export.card import CARD, Card, Runtime, read_card
 from mink_pd.export.graph import OnnxSession, OpenVinoSession, Session
 from mink_pd.export.heads import head_maps
-from mink_pd.export.runner import Maps, prediction_of, session_runner, two_graphs
+from mink_pd.export.runner import Maps, Runner, prediction_of, session_runner, two_graphs
 from mink_pd.models import build_detector
 from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.checkpoint import load_weights
@@ -22,36 +22,19 @@ ENCODER, NETWORK, WHOLE = "pillar_encoder", "backbone_neck_head", "detector"
 WEIGHTS = "encoder.safetensors"  # of a detector whose encoder stays sparse
 
 
-class ExportedDetector(Detector[Voxels, Prediction]):
-    """The graphs of an export folder between this package's own pre- and post-processing. It cannot be trained."""
+class GraphDetector(Detector[Voxels, Prediction]):
+    """The graphs of a detector in a runtime, between this package's own pre- and post-processing. It cannot be trained.
 
-    def __init__(self, folder: Path, runtime: Runtime | None = None) -> None:
-        """``runtime``: None: the one that the folder was made for.
+    inner: the detector whose voxels, encoder (where no graph has it) and decoding are used. slots, most: points per row
+    and rows of the graph of pillars.
+    """
 
-        Raises DataError if the folder is none, or has a missing or changed file.
-        """
-        self.card = read_card(folder)
-        if self.card.target not in ("onnx", "openvino"):
-            raise ConfigError(f"{folder}: is for {self.card.target}'s own program; export --to onnx to detect with it")
-        super().__init__(exported_config(self.card, str(folder / CARD)))
-        inner = build_detector(self.config)
-        assert isinstance(inner, BevDetector)
-        if (folder / WEIGHTS).is_file():
-            load_weights(folder / WEIGHTS, inner, self.config)
+    def __init__(self, inner: BevDetector, runner: Runner, slots: int, most: int | None) -> None:
+        super().__init__(inner.config)
         head = head_maps(inner)
         assert head is not None
-        self.inner, self._head = inner.eval(), head
-        self.runtime = runtime = runtime or ("openvino" if self.card.target == "openvino" else "onnxruntime")
-        if self.card.target == "openvino" and runtime != "openvino":
-            raise ConfigError(f"{folder}: holds OpenVINO's files, which {runtime} cannot run; leave --runtime out")
-        sessions: dict[str, Session] = {
-            name: load_session(folder / graph.file, runtime)
-            for name, graph in self.card.graphs.items()
-            if name in (ENCODER, NETWORK)
-        }
-        pillars = self.card.pillars
-        self._slots, self._most = (pillars.slots, pillars.most) if pillars else (1, None)
-        self._runner = session_runner(runtime, sessions.get(ENCODER), sessions[NETWORK], self._most)
+        self.inner, self._head, self._runner, self._slots, self._most = inner, head, runner, slots, most
+        self.eval()
 
     def shared_input(self, batch: Batch) -> Voxels:
         return self.inner.shared_input(batch)
@@ -77,6 +60,34 @@ class ExportedDetector(Detector[Voxels, Prediction]):
 
     def detect(self, prediction: Prediction) -> list[Detections]:
         return self.inner.detect(prediction)
+
+
+class ExportedDetector(GraphDetector):
+    """The graphs of an export folder."""
+
+    def __init__(self, folder: Path, runtime: Runtime | None = None) -> None:
+        """``runtime``: None: the one that the folder was made for.
+
+        Raises DataError if the folder is none, or has a missing or changed file.
+        """
+        card = read_card(folder)
+        if card.target not in ("onnx", "openvino"):
+            raise ConfigError(f"{folder}: is for {card.target}'s own program; export --to onnx to detect with it")
+        inner = build_detector(exported_config(card, str(folder / CARD)))
+        assert isinstance(inner, BevDetector)
+        if (folder / WEIGHTS).is_file():
+            load_weights(folder / WEIGHTS, inner, inner.config)
+        runtime = runtime or ("openvino" if card.target == "openvino" else "onnxruntime")
+        if card.target == "openvino" and runtime != "openvino":
+            raise ConfigError(f"{folder}: holds OpenVINO's files, which {runtime} cannot run; leave --runtime out")
+        sessions: dict[str, Session] = {
+            name: load_session(folder / graph.file, runtime)
+            for name, graph in card.graphs.items()
+            if name in (ENCODER, NETWORK)
+        }
+        slots, most = (card.pillars.slots, card.pillars.most) if card.pillars else (1, None)
+        super().__init__(inner, session_runner(runtime, sessions.get(ENCODER), sessions[NETWORK], most), slots, most)
+        self.card, self.runtime = card, runtime
 
 
 def load_session(path: Path, runtime: Runtime) -> Session:

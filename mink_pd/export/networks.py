@@ -7,7 +7,7 @@ import torch
 
 from mink_pd.config import Config
 from mink_pd.export.card import Target
-from mink_pd.export.detector import ENCODER, NETWORK, WHOLE, ExportedDetector
+from mink_pd.export.detector import ENCODER, NETWORK, WHOLE, ExportedDetector, GraphDetector, Runtime, load_session
 from mink_pd.export.graph import OnnxSession, OpenVinoSession, keep_outputs, openvino_core, require, write_onnx
 from mink_pd.export.heads import head_maps
 from mink_pd.export.network import DenseNetwork, PillarEncoder, WholeNetwork
@@ -37,6 +37,7 @@ class Networks:
     """The dense networks of a detector, and the shapes of what they take. A target may write them in its own way."""
 
     default_opset = 17
+    runtime: Runtime = "onnxruntime"  # that the files are for
 
     def __init__(self, detector: BevDetector, settings: Settings) -> None:
         self.detector, self.grid = detector, canvas_grid(detector)
@@ -87,6 +88,12 @@ class Networks:
             result["1 graph"] = self._whole(folder / f"{WHOLE}.onnx")
         return result
 
+    def loaded(self, folder: Path, network: Path) -> GraphDetector:
+        """The detector with the first graph of a folder and ``network`` as the second, before :meth:`finish`."""
+        first = load_session(folder / f"{ENCODER}.onnx", self.runtime) if self.encoder is not None else None
+        runner = session_runner(self.runtime, first, load_session(network, self.runtime), self.most)
+        return GraphDetector(self.detector, runner, self.slots, self.most)
+
     def finish(self, folder: Path) -> None:
         """Turn the graphs, once compared, into what the target loads."""
 
@@ -121,6 +128,8 @@ class Networks:
 
 class OpenVinoNetworks(Networks):
     """The same graphs as OpenVINO's .xml and .bin."""
+
+    runtime: Runtime = "openvino"
 
     def finish(self, folder: Path) -> None:
         openvino = require("openvino")

@@ -1,18 +1,20 @@
 """Quantisation of the second network to int8 after training, with the layers that suffer most left in float.
 
-NNCF chooses the ranges by minimum and maximum over calibration canvases, activations per tensor, weights per channel.
-Never by entropy: a canvas is mostly zeros, and clipping by entropy ruins the boxes (LiDAR-PTQ, Zhou et al., ICLR 2024).
-Of the two quantisers at hand it is the better one: on a 4x PointPillars the error of the outputs was a tenth of what
-ONNX Runtime's quantiser left, which also rounds each convolution's result before the ReLU.
+NNCF chooses the ranges: of activations, per tensor, the mean over the calibration canvases of each one's minimum and
+of its maximum; of weights, per channel, the largest value. Never by entropy: a canvas is mostly zeros, and clipping
+by entropy ruins the boxes (LiDAR-PTQ, Zhou et al., ICLR 2024). Of the two quantisers at hand it is the better one: on
+a 4x PointPillars the error of the outputs was a tenth of what ONNX Runtime's quantiser left, which also rounds each
+convolution's result before the ReLU.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
+from rich.table import Column, Table
 
 from mink_pd.errors import ExportError
 from mink_pd.export.graph import OnnxSession, require, save_onnx
@@ -20,42 +22,86 @@ from mink_pd.export.graph import OnnxSession, require, save_onnx
 FLOAT_ABOVE = 5e-4  # a layer whose own error is larger stays in float
 MOST_FLOAT = 0.25  # of the layers
 RUINED = 0.05  # error of the outputs from which the export is refused
+TOLERABLE = 0.5  # AP lost, in percent points, beyond which a user is warned
 PROBES = 2  # canvases on which the layers are compared one by one
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
+Figures = dict[str, float]  # AP by name, in percent
+Measure = Callable[[str, Path], Figures]  # of a graph, which is called so
+
+
 @dataclass
 class Layer:
-    """A convolution. error: of the outputs if it alone is int8, see :func:`output_error`."""
+    """A convolution. error: of the outputs if it alone is int8, see :func:`output_error`; left_out: AP if it alone is
+    in float, empty if not measured."""
 
     name: str
     error: float
     float32: bool
+    left_out: Figures = field(default_factory=dict)
+
+
+@dataclass
+class Accuracy:
+    """AP of the graph in float32, with all layers in int8, and as written."""
+
+    float32: Figures
+    all_int8: Figures
+    written: Figures
+
+    def losses(self) -> Figures:
+        """What the graph as written has lost."""
+        return lost(self.float32, self.written)
 
 
 @dataclass
 class Quantised:
-    """layers: in the order of the network; all_int8, error: of the outputs with all layers in int8, and as written."""
+    """layers: in the order of the network; all_int8, error: of the outputs with all layers in int8, and as written;
+    accuracy: None if not measured."""
 
     layers: list[Layer]
     all_int8: float
     error: float
+    accuracy: Accuracy | None = None
 
     def table(self) -> Table:
-        """A row a layer, with the rule."""
-        title = f"error of the outputs over their variance; above {FLOAT_ABOVE:.0e} alone: float32, a quarter at most"
-        result = Table("layer", "alone in int8", "written as", title=title, box=None, padding=(0, 2, 0, 0))
+        """A row per layer, with the rule."""
+        title = (
+            f"error of the outputs, over their variance; a layer above {FLOAT_ABOVE:.0e} alone is float32, a quarter at"
+            " most"
+        )
+        if self.accuracy is not None:
+            title += "; AP lost with all layers in int8 but this one"
+        first = Column("layer", overflow="fold")
+        result = Table(first, "alone in int8", "written as", title=title, box=None, padding=(0, 2, 0, 0))
+        float32 = self.accuracy.float32 if self.accuracy else {}
+        for name in float32:
+            result.add_column(f"{name} lost", justify="right")
+
+        def row(name: str, error: str, written: str, figures: Figures) -> None:
+            result.add_row(name, error, written, *(f"{loss:+.2f}" for loss in lost(float32, figures).values()))
+
         for layer in self.layers:
-            result.add_row(layer.name, f"{layer.error:.1e}", "float32" if layer.float32 else "int8")
-        result.add_row("all in int8", f"{self.all_int8:.1e}", "")
-        result.add_row("as written", f"{self.error:.1e}", "")
+            row(layer.name, f"{layer.error:.1e}", "float32" if layer.float32 else "int8", layer.left_out)
+        row("all in int8", f"{self.all_int8:.1e}", "", self.accuracy.all_int8 if self.accuracy else {})
+        row("as written", f"{self.error:.1e}", "", self.accuracy.written if self.accuracy else {})
+        if self.accuracy is not None:
+            for name, figures in (("AP in float32", float32), ("AP as written", self.accuracy.written)):
+                result.add_row(name, "", "", *(f"{value:.2f}" for value in figures.values()))
         return result
 
 
-def quantise(path: Path, canvases: list[np.ndarray], scratch: Path) -> Quantised:
+def lost(before: Figures, after: Figures) -> Figures:
+    """How much lower the figures are; nothing where ``after`` has not been measured."""
+    return {name: before[name] - value for name, value in after.items()}
+
+
+def quantise(path: Path, canvases: list[np.ndarray], scratch: Path, measure: Measure | None = None) -> Quantised:
     """Replace the graph at ``path`` by its int8 form, calibrated on canvases (1, C, y, x).
 
-    Raises ExportError if its outputs differ from the float ones by more than RUINED of their variance.
+    ``measure``: gives the AP of a graph; all layers in float32, in int8, and each left in float32 alone are measured
+    with it. Raises ExportError if the outputs differ from the float ones by more than RUINED of their variance.
     """
     original = require("onnx").load(path)
     full = quantised_model(original, canvases)
@@ -74,6 +120,15 @@ def quantise(path: Path, canvases: list[np.ndarray], scratch: Path) -> Quantised
         raise ExportError(
             f"{path.name}: int8 changes the outputs by {result.error:.2f} of their variance; leave out --int8"
         )
+    if measure is not None:
+
+        def figures(name: str, float32: set[str]) -> Figures:
+            return measure(name, _probe(with_float(full, original, float32), scratch))
+
+        before, all_int8 = measure("float32", path), figures("int8", set())
+        for layer in result.layers:
+            layer.left_out = figures(f"int8 but {layer.name}", {layer.name})
+        result.accuracy = Accuracy(before, all_int8, figures("as written", chosen) if chosen else all_int8)
     save_onnx(path, with_float(full, original, chosen))
     return result
 
@@ -165,8 +220,12 @@ def _sort(model: Any) -> None:
     model.graph.node.extend(ordered)
 
 
-def _run(model: Any, canvases: list[np.ndarray], scratch: Path) -> list[list[np.ndarray]]:
+def _probe(model: Any, scratch: Path) -> Path:
     path = scratch / "probe.onnx"
     save_onnx(path, model)
-    session = OnnxSession(path)
+    return path
+
+
+def _run(model: Any, canvases: list[np.ndarray], scratch: Path) -> list[list[np.ndarray]]:
+    session = OnnxSession(_probe(model, scratch))
     return [list(session.run({"canvas": canvas}).values()) for canvas in canvases]

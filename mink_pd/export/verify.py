@@ -15,6 +15,7 @@ from mink_pd.errors import DataError, ExportError
 from mink_pd.export.compare import BOX, SCORE, Agreement, compare_detections
 from mink_pd.export.heads import HeadMaps
 from mink_pd.export.network import level_name
+from mink_pd.export.quantise import Quantised
 from mink_pd.export.runner import Maps, prediction_of
 from mink_pd.models.bev import BevFeatures
 from mink_pd.models.bev_detector import BevDetector
@@ -56,12 +57,13 @@ class Stage:
 
 @dataclass
 class Report:
-    """What was compared: frames, stages by name, and the detections by runner."""
+    """What was compared: frames, stages by name, and the detections by runner; and what int8 has changed."""
 
     frames: int = 0
     detections: int = 0
     stages: dict[str, Stage] = field(default_factory=dict)
     agreements: dict[str, Agreement] = field(default_factory=dict)
+    quantised: Quantised | None = None
 
     def failures(self) -> list[str]:
         """Stages and runners that differ by more than they may."""

@@ -3,6 +3,7 @@
 import io
 import platform
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from mink_pd.export.graph import check_opset, require, shapes
 from mink_pd.export.heads import EMPTY_LOGIT, head_maps
 from mink_pd.export.network import MARK
 from mink_pd.export.networks import Networks, OpenVinoNetworks, Settings
-from mink_pd.export.quantise import Quantised, quantise
+from mink_pd.export.quantise import Figures, Quantised, quantise
 from mink_pd.export.runner import make_canvas, torch_runner
 from mink_pd.export.verify import Report, verify
 from mink_pd.files import read_bytes, replacing_folder, write_text
@@ -40,6 +41,7 @@ TARGETS: dict[Target, type[Networks]] = {
     "autoware": Autoware,
     "cuda-pointpillars": CudaPointPillars,
 }
+Score = Callable[[str, Detector], Figures]  # of a detector, which is called so
 TABLE = "verification.txt"
 CALIBRATION = 128  # clouds at most
 POINT = ("x", "y", "z", "intensity", "time lag")  # columns of a point
@@ -54,9 +56,17 @@ class Source:
 
 
 def export(
-    detector: Detector, source: Source, settings: Settings, frames: Frames, out: Path, console: Console
+    detector: Detector,
+    source: Source,
+    settings: Settings,
+    frames: Frames,
+    out: Path,
+    console: Console,
+    score: Score | None = None,
 ) -> Report:
     """Write the folder ``out`` after comparing on ``frames``, and print the comparison.
+
+    ``score``: gives the AP of a detector; what int8 costs is measured with it, see :func:`quantise`.
 
     Raises ConfigError for a detector or settings that cannot be exported, ExportError if anything differs from the
     detector; nothing is written then.
@@ -68,7 +78,7 @@ def export(
         everything = Path(scratch) / "everything.onnx"
         networks.write(folder, everything)
         candidates = networks.candidates(folder, everything)
-        quantised = quantise_folder(networks, frames, folder, Path(scratch)) if settings.int8 else None
+        quantised = quantise_folder(networks, frames, folder, Path(scratch), score) if settings.int8 else None
         networks.finish(folder)
         if networks.encoder is None:
             (folder / WEIGHTS).write_bytes(read_bytes(source.weights))
@@ -76,6 +86,7 @@ def export(
         write_card(folder, card)
         saved = networks.saved(folder)  # of int8 only that it can be loaded: it computes something else
         report = verify(detector, candidates if settings.int8 else candidates | saved, frames)
+        report.quantised = quantised
         tables = [report.table()] if quantised is None else [report.table(), quantised.table()]
         for table in tables:
             console.print(table)
@@ -85,7 +96,7 @@ def export(
     return report
 
 
-def quantise_folder(networks: Networks, frames: Frames, folder: Path, scratch: Path) -> Quantised:
+def quantise_folder(networks: Networks, frames: Frames, folder: Path, scratch: Path, score: Score | None) -> Quantised:
     """Quantise the second graph of a folder, calibrated on at most CALIBRATION of the frames; the one graph goes."""
     runner, canvases = torch_runner(networks.encoder, networks.network), []
     for frame in (frames[index] for index in range(min(len(frames), CALIBRATION))):
@@ -96,7 +107,8 @@ def quantise_folder(networks: Networks, frames: Frames, folder: Path, scratch: P
     if not canvases:
         raise DataError("--frames: no cloud has a point in the detector's range; give clouds of its sensor")
     (folder / f"{WHOLE}.onnx").unlink(missing_ok=True)
-    return quantise(folder / f"{NETWORK}.onnx", canvases, scratch)
+    measure = None if score is None else lambda name, path: score(name, networks.loaded(folder, path))
+    return quantise(folder / f"{NETWORK}.onnx", canvases, scratch, measure)
 
 
 def write_tables(path: Path, tables: list[Table]) -> None:

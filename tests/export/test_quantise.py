@@ -86,6 +86,54 @@ def test_the_worst_layers_stay_in_float(
     assert all(layer.name in result_text(result) for layer in result.layers)
 
 
+def test_what_int8_costs(graph: tuple[Path, list[np.ndarray]], tmp_path: Path) -> None:
+    """The AP of a graph, here a stand-in for it, with all layers in float, in int8, and each in float alone."""
+    names = {node.name for node in convolutions(onnx.load(graph[0]))}
+    wanted = [outputs(graph[0], canvas) for canvas in graph[1]]
+    seen: dict[str, set[str]] = {}
+
+    def measure(name: str, path: Path) -> dict[str, float]:
+        seen[name] = names - int8_weights(onnx.load(path))
+        found = [outputs(path, canvas) for canvas in graph[1]]
+        return {"AP": 60 - 1e4 * output_error(found, wanted)}
+
+    path = copied(graph, tmp_path)
+    result = quantise(path, graph[1], tmp_path, measure)
+    assert seen.pop("as written", set()) == {layer.name for layer in result.layers if layer.float32}
+    assert seen == {"float32": names, "int8": set()} | {f"int8 but {name}": {name} for name in names}
+    assert result.accuracy is not None
+    assert result.accuracy.float32 == {"AP": 60}
+    assert result.accuracy.written == measure("as written", path)
+    loss = result.accuracy.losses()["AP"]
+    assert 0 < loss <= 60 - result.accuracy.all_int8["AP"]
+    assert max(layer.left_out["AP"] for layer in result.layers) > result.accuracy.all_int8["AP"]
+    text = result_text(result)
+    for layer in result.layers:
+        assert f"{60 - layer.left_out['AP']:+.2f}" in text
+    assert f"{loss:+.2f}" in text.split("as written")[1]
+    assert f"{60 - loss:.2f}" in text.split("AP as written")[1]
+
+
+def test_ranges_are_not_chosen_by_entropy() -> None:
+    """One large value among zeros: entropy would clip it. The range is the mean of the canvases' largest values."""
+    canvases = [np.zeros((1, 2, 8, 8), np.float32) for _ in range(3)]
+    for canvas, largest in zip(canvases, (1.0, 2.0, 30.0), strict=True):
+        canvas[0, :, 3, 3] = largest, 0.5
+    values = [onnx.helper.make_tensor_value_info(name, 1, [1, 2, 8, 8]) for name in ("canvas", "maps")]
+    weights = onnx.helper.make_tensor("weights", 1, [2, 2, 3, 3], np.linspace(-1, 1, 36))
+    node = onnx.helper.make_node("Conv", ["canvas", "weights"], ["maps"], name="layer", pads=[1, 1, 1, 1])
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "graph", values[:1], values[1:], [weights]),
+        opset_imports=[onnx.helper.make_opsetid("", 17)],
+        ir_version=9,
+    )
+    quantised = module.quantised_model(model, canvases)
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in quantised.graph.initializer}
+    (node,) = [node for node in quantised.graph.node if node.op_type == "QuantizeLinear"]
+    assert node.input[0] == "canvas"
+    assert float(constants[node.input[1]]) == pytest.approx((1 + 2 + 30) / 3 / 255)
+
+
 def result_text(result: module.Quantised) -> str:
     from rich.console import Console
 

@@ -68,6 +68,27 @@ def test_the_export_scores_as_the_checkpoint_does(
     np.testing.assert_allclose(figures[1], figures[0], atol=0.05)
 
 
+def test_int8_says_what_it_costs(teacher: Path, data: Path, tool: Tool, tmp_path: Path) -> None:
+    pytest.importorskip("nncf", reason="optional dependency: pip install 'mink_pd[export]'")
+    options = ("--int8", "--split", "train", "--split-frames", "4", "--data", data, "--out", tmp_path / "out")
+    result = tool("export.py", teacher, "--to", "openvino", *options, "--frames", data / "training" / "velodyne")
+    assert result.returncode == 0, result.stderr
+    table = (tmp_path / "out" / "verification.txt").read_text()
+    bev, in_3d = map(float, re.search(r"AP in float32 +([\d.]+) +([\d.]+)", table).groups())  # type: ignore[union-attr]
+    assert bev >= in_3d > 0
+    assert len(re.findall(r"Conv\S* .*int8 +[+-]\d+\.\d\d +[+-]\d+\.\d\d", table)) > 5  # a row per layer
+    ids = (data / "ImageSets" / "train.txt").read_text().split()[:4]
+    few = tmp_path / "few.txt"
+    few.write_text("\n".join(ids))
+    found = tool("detect.py", teacher, "--split", "train", "--data", data, "--out", tmp_path / "found")
+    assert found.returncode == 0, found.stderr
+    files = ("--labels", data / "training" / "label_2", "--detections", tmp_path / "found", "--frames", few)
+    result = tool("eval_kitti.py", *files)
+    assert result.returncode == 0, result.stderr
+    assert f"bev {bev:.2f}" in result.stdout
+    assert f"3d {in_3d:.2f}" in result.stdout
+
+
 def test_what_cannot_be(teacher: Path, exported: Path, data: Path, tool: Tool, tmp_path: Path) -> None:
     cloud = data / "training" / "velodyne" / "000000.bin"
     for arguments, text in (
@@ -75,6 +96,12 @@ def test_what_cannot_be(teacher: Path, exported: Path, data: Path, tool: Tool, t
         (("export.py", teacher, "--out", data), "exists and is not an export"),
         (("export.py", teacher, "--out", tmp_path / "x", "--opset", "9"), "--opset 9 cannot be written; choose"),
         (("export.py", exported, "--out", tmp_path / "x"), "no such checkpoint"),
+        (("export.py", teacher, "--out", tmp_path / "x", "--split", "val"), "--split measures the AP that int8 costs"),
+        (("export.py", teacher, "--out", tmp_path / "x", "--int8", "--split-frames", "4"), "--split-frames goes with"),
+        (
+            ("export.py", teacher, "--out", tmp_path / "x", "--int8", "--split", "no", "--data", data),
+            "no list for split 'no'",
+        ),
         (("detect.py", teacher, cloud, "--out", tmp_path / "x", "--runtime", "openvino"), "--runtime is for a folder"),
         (("detect.py", exported, cloud, "--out", tmp_path / "x", "--bf16"), "leave it out for an export"),
     ):  # fmt: skip

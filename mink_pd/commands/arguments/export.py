@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from mink_pd.commands.arguments.options import add_checkpoint, add_which
+from mink_pd.commands.arguments.options import add_checkpoint, add_data, add_which
 from mink_pd.commands.arguments.values import positive
 from mink_pd.export.card import Target
 
@@ -32,5 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="points per row of a pillar; a pillar with more points takes several rows",
     )
     add("--int8", action="store_true", help="quantise backbone, neck and head; the clouds calibrate their ranges")
+    split = "with --int8: measure the AP in float32, in int8 and with each layer left in float32 on this split of the"
+    add("--split", metavar="NAME", help=f"{split} run's data set, which must have labels")
+    add("--split-frames", type=positive, metavar="N", help="with --split: its first N frames; if not given, all")
+    add_data(parser, "the run's", "with --split: ")
     add("--force", action="store_true", help="replace an earlier export")
     add_which(parser)
