@@ -1,4 +1,4 @@
-"""Data sets: each yields frames of points and boxes in the LiDAR frame."""
+"""Data sets, which yield frames of points and boxes in the LiDAR frame."""
 
 from mink_pd.data.dataset import Dataset, View, open_dataset, view_of, whole_frames
 

@@ -1,6 +1,6 @@
-"""Augmentation of training frames, as SECOND (Yan et al., Sensors 2018, "Data Augmentation") does it, after
-VoxelNet (Zhou, Tuzel, CVPR 2018, section 3.2): pasted objects, noise on single objects, mirroring, rotation,
-scaling; and beams dropped, as LiDAR Distillation does it."""
+"""Augmentation of training frames as in SECOND (Yan et al., Sensors 2018, "Data Augmentation") and VoxelNet (Zhou,
+Tuzel, CVPR 2018, section 3.2): pasted objects, noise on single objects, mirroring, rotation and scaling; and dropped
+beams as in LiDAR Distillation."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from mink_pd.data.beams import Thinning
 from mink_pd.data.frame import Frame
 from mink_pd.data.sampling import BEV, Database
 
-_TRIES = 10  # positions drawn for an object before it stays where it is
+_TRIES = 10  # positions tried for an object before it stays where it is
 
 
 def augment(
@@ -23,11 +23,12 @@ def augment(
     database: Database | None = None,
     thinning: Thinning | None = None,
 ) -> Frame:
-    """A new frame, changed at random as ``config`` says; ``frame`` itself is left as it is.
+    """A new frame with random changes according to ``config``; ``frame`` itself does not change.
 
-    database: objects to paste; None pastes none. thinning: which points are seen; None: all but those of
-    ``config.beams``. Beams are told apart while each point is where it was measured. What belongs to the picture
-    (objects, dont_care, calibration, image_size) becomes None: it no longer fits the points.
+    database: objects to paste; None: paste none.
+    thinning: which points are seen; None: all except the beams that ``config.beams`` drops. It comes first, because
+    beams can be told apart only while all points are where they were measured.
+    The camera's fields (objects, dont_care, calibration, image_size) become None because they no longer fit the points.
     """
     if thinning is None:
         thinning = Thinning(dropped=config.beams if config.enabled else None)
@@ -48,17 +49,17 @@ def augment(
 
 
 def mirror(frame: Frame) -> Frame:
-    """The frame with left and right exchanged: y -> -y, yaw -> -yaw."""
+    """The frame mirrored left to right: y -> -y, yaw -> -yaw."""
     return _mirror(frame, axis=1, yaw=-frame.boxes[:, 6])
 
 
 def mirror_ahead(frame: Frame) -> Frame:
-    """The frame with front and back exchanged: x -> -x, yaw -> pi - yaw."""
+    """The frame mirrored front to back: x -> -x, yaw -> pi - yaw."""
     return _mirror(frame, axis=0, yaw=np.pi - frame.boxes[:, 6])
 
 
 def rotate(frame: Frame, angle: float) -> Frame:
-    """The frame turned by ``angle`` [rad] about the LiDAR's z axis."""
+    """The frame rotated by ``angle`` [rad] about the LiDAR's z axis."""
     frame = _copied(frame)
     for rows in _vectors(frame):
         rows[:, :2] = turned(rows[:, :2], angle)
@@ -67,17 +68,17 @@ def rotate(frame: Frame, angle: float) -> Frame:
 
 
 def scale(frame: Frame, factor: float) -> Frame:
-    """The frame enlarged by ``factor`` about the LiDAR's origin: in the same time objects go as much further."""
+    """The frame scaled by ``factor`` about the LiDAR's origin; velocities are scaled as well."""
     frame = _copied(frame)
     frame.boxes[:, 3:6] *= np.float32(factor)
     for rows in _vectors(frame):
-        for axis in range(min(3, rows.shape[1])):  # a column at a time: three times as fast as rows of three
+        for axis in range(min(3, rows.shape[1])):  # column by column, which is three times as fast as rows of three
             rows[:, axis] *= np.float32(factor)
     return frame
 
 
 def turned(vectors: np.ndarray, angle: np.ndarray | float) -> np.ndarray:
-    """Vectors (N, 2) turned counter-clockwise by an angle [rad], or each by its own (N,)."""
+    """Vectors (N, 2) rotated counter-clockwise by one angle [rad], or by an angle each (N,)."""
     x, y = vectors.T
     cos, sin = (np.asarray(part, vectors.dtype) for part in (np.cos(angle), np.sin(angle)))
     return np.stack([cos * x - sin * y, sin * x + cos * y], axis=1)
@@ -92,21 +93,21 @@ def _mirror(frame: Frame, axis: int, yaw: np.ndarray) -> Frame:
 
 
 def _copied(frame: Frame) -> Frame:
-    """The frame with arrays of its own."""
+    """The frame with copies of its arrays."""
     velocities = None if frame.velocities is None else frame.velocities.copy()
     return replace(frame, points=frame.points.copy(), boxes=frame.boxes.copy(), velocities=velocities)
 
 
 def _vectors(frame: Frame) -> list[np.ndarray]:
-    """What of a frame begins with x and y: points, boxes and, where there are any, velocities (which end there)."""
+    """The arrays of a frame whose first columns are x and y: points, boxes and, if present, velocities."""
     return [rows for rows in (frame.points, frame.boxes, frame.velocities) if rows is not None]
 
 
 def move_objects(frame: Frame, noise: ObjectNoise, rng: np.random.Generator) -> Frame:
-    """Shift and turn each box, with the points in it, by its own random amount.
+    """Shift and rotate each box, with the points inside it, by a random amount of its own.
 
-    A position whose BEV overlaps another box is drawn anew, up to ten times; then the object stays where it
-    is. A point in several boxes goes with the first.
+    A position that overlaps another box in bird's-eye view is drawn again, up to ten times; after that the object stays
+    where it is. A point inside several boxes moves with the first.
     """
     count = len(frame.boxes)
     shift = rng.normal(0, noise.shift, (count, _TRIES, 3))
@@ -128,9 +129,10 @@ def move_objects(frame: Frame, noise: ObjectNoise, rng: np.random.Generator) -> 
 
 
 def _carry(points: np.ndarray, before: np.ndarray, after: np.ndarray, angles: np.ndarray) -> np.ndarray:
-    """Move the points (P, 4+) inside ``before`` (B, 7) along with their boxes, turned by ``angles`` (B,) [rad]."""
+    """Move the points (P, 4+) inside the boxes ``before`` (B, 7) to the boxes ``after``, rotated by ``angles`` (B,)
+    [rad]."""
     box, point = pairs_in_boxes(points, before)  # (N,) each
-    rows, first = np.unique(point, return_index=True)  # pairs are sorted by box: the first has the last word
+    rows, first = np.unique(point, return_index=True)  # pairs are sorted by box, so this is the first box of each point
     owner = box[first]
     offset = (points[rows, :3] - before[owner, :3]).astype(np.float64)  # (R, 3)
     offset[:, :2] = turned(offset[:, :2], angles[owner])

@@ -1,4 +1,4 @@
-"""Several frames as tensors: what a detector takes."""
+"""Batches: several frames as tensors, the input of detectors."""
 
 from dataclasses import dataclass, replace
 
@@ -12,25 +12,19 @@ from mink_pd.data.frame import Frame
 
 @dataclass
 class Batch:
-    """points (P, 4 or more) of all frames; frame (P,) int64, the frame each point belongs to; per frame boxes (B_i, 7),
-    labels (B_i,) int64, index into the configured classes, and velocities (B_i, 2) [m/s], nan where unknown, or None
-    where the data set has none; frames keep ids and calibration. weight: of the mean over these frames, where several
-    processes have batches of different sizes and average their losses. scores (B_i,): of boxes that a detector found,
-    inf of labelled ones; None where all are labelled. ignored (I_i, 7) and ignored_labels (I_i,) int64: boxes that may
-    or may not be objects, so that a loss leaves out what lies there; None where there are none.
-    teacher: the same frames with the points that only a teacher sees; None: it sees the same."""
+    """The points and labels of several frames; lists have one entry per frame."""
 
-    points: Tensor
-    frame: Tensor
-    boxes: list[Tensor]
-    labels: list[Tensor]
-    frames: list[Frame]
-    weight: float = 1.0
-    velocities: list[Tensor] | None = None
-    scores: list[Tensor] | None = None
-    ignored: list[Tensor] | None = None
-    ignored_labels: list[Tensor] | None = None
-    teacher: "Batch | None" = None
+    points: Tensor  # (P, 4 or more) of all frames
+    frame: Tensor  # (P,) int64, frame of each point
+    boxes: list[Tensor]  # (B_i, 7)
+    labels: list[Tensor]  # (B_i,) int64, index into the configured classes
+    frames: list[Frame]  # for ids and calibration
+    weight: float = 1.0  # of means over these frames, if processes have batches of different sizes
+    velocities: list[Tensor] | None = None  # (B_i, 2) [m/s], nan where unknown; None: the data set has none
+    scores: list[Tensor] | None = None  # (B_i,) of a detector's boxes, inf for labelled ones; None: all are labelled
+    ignored: list[Tensor] | None = None  # (I_i, 7) boxes that may be objects, excluded from losses; None: no such box
+    ignored_labels: list[Tensor] | None = None  # (I_i,) int64, of the ignored boxes
+    teacher: "Batch | None" = None  # the same frames with the points that the teacher sees; None: it sees the same ones
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -56,7 +50,7 @@ class Batch:
 
 
 def collate(frames: list[Frame], classes: list[str]) -> Batch:
-    """Join frames, if any; boxes of classes that are not in ``classes`` are left out."""
+    """The batch of any number of frames. Boxes of classes that are not in ``classes`` are omitted."""
     batch = _join([as_seen(frame) for frame in frames], classes)
     if any(frame.seen is not None for frame in frames):
         batch.teacher = _join(frames, classes)

@@ -1,4 +1,4 @@
-"""Thinning a cloud as if the LiDAR had fewer beams (LiDAR Distillation, Wei et al., ECCV 2022)."""
+"""Augmentation that simulates a LiDAR with fewer beams (LiDAR Distillation, Wei et al., ECCV 2022)."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -102,15 +102,15 @@ def kept_beams(config: FewerBeamsConfig) -> np.ndarray:
 
 @cache
 def sensor_of(name: str) -> SensorConfig:
-    """The sensor of a file or of that name, read once. Raises ConfigError."""
+    """The sensor in a file or of a shipped name, read only once. Raises ConfigError."""
     return load_sensor(name)
 
 
 def beam_of(points: np.ndarray, sensor: SensorConfig) -> np.ndarray:
-    """The beam that each point (P, 3 or more) of the LiDAR frame came from: int64 (P,), the sensor's numbering.
+    """The beam int64 (P,) of each point (P, 3 or more) in the LiDAR frame, in the sensor's numbering.
 
-    It is the one whose elevation is closest to the point's, seen from that beam's laser: a turn about z, a mirror image
-    and, but for the lasers' height, a scale leave it the same.
+    It is the beam whose elevation is closest to that of the point, seen from the beam's laser. Rotation about z,
+    mirroring and, apart from the lasers' height, scaling do not change it.
     """
     elevations, origins = sensor.elevations(), sensor.origins()
     level = np.hypot(points[:, 0], points[:, 1])

@@ -1,4 +1,4 @@
-"""Frames kept in memory once they are decoded."""
+"""A cache of decoded frames in memory."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
@@ -10,10 +10,10 @@ from mink_pd.data.frame import Frame, Frames
 
 
 class CachedFrames:
-    """Frames that are read once, as long as they fit into ``megabytes`` of memory in this process.
+    """Frames that are read only once, as long as they fit into ``megabytes`` of memory in this process.
 
-    The first frames stay and none makes way for another: where every epoch reads all frames once, in an order of its
-    own, nothing else hits more often. The arrays are shared and read-only; each reader gets a frame of its own.
+    The first frames stay in the cache and are never replaced. If every epoch reads all frames once in a random order,
+    no other strategy has more hits. The arrays are shared and read-only; each reader gets a new frame on them.
     """
 
     def __init__(self, source: Frames, megabytes: float) -> None:
@@ -24,7 +24,7 @@ class CachedFrames:
         return len(self._source)
 
     def __getitem__(self, index: int, /) -> Frame:
-        """Frame ``index``. Raises DataError when it cannot be read."""
+        """Frame ``index``. Raises DataError if it cannot be read."""
         frame = self._frames.get(index)
         if frame is None:
             frame = self._source[index]
@@ -40,7 +40,7 @@ class CachedFrames:
 
 
 def _arrays(value: Any) -> Iterator[np.ndarray]:
-    """All arrays of a frame and of what it holds."""
+    """All arrays of a frame and its parts."""
     for field in fields(value):
         part = getattr(value, field.name)
         if isinstance(part, np.ndarray):
@@ -50,6 +50,6 @@ def _arrays(value: Any) -> Iterator[np.ndarray]:
 
 
 def _copy(value: Any) -> Any:
-    """Another frame, down to its parts, on the same arrays."""
+    """A copy of a frame and its parts with the same arrays."""
     parts = {field.name: getattr(value, field.name) for field in fields(value)}
     return replace(value, **{name: _copy(part) for name, part in parts.items() if is_dataclass(part)})

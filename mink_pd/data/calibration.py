@@ -1,4 +1,4 @@
-"""Calibration between LiDAR and camera, and KITTI's files of it."""
+"""Calibration of LiDAR and camera, and KITTI's calib files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,32 +14,28 @@ _P2 = ("P2", "P_rect_02")
 _R0 = ("R0_rect", "R_rect", "R_rect_00")
 _TR = ("Tr_velo_to_cam", "Tr_velo_cam")
 _ODOMETRY = "Tr"  # LiDAR -> rectified camera frame, in files without a rectifying rotation
-_ORTHOGONAL = 1e-2  # by which R R' may differ from 1; files have six digits or more
-_FARTHEST = 100.0  # of LiDAR and camera from each other [m]
-_LARGEST = 1e6  # of an entry of P2 [px]
-_SHORTEST_FOCUS = 10.0  # [px]; a projection of fewer is a placeholder, such as the identity
+_ORTHOGONAL = 1e-2  # largest difference of R R' from the identity; files have six digits or more
+_FARTHEST = 100.0  # largest distance of LiDAR and camera [m]
+_LARGEST = 1e6  # largest entry of P2 [px]
+_SHORTEST_FOCUS = 10.0  # smallest focal length [px]; below it a projection is a placeholder, such as the identity
 
 
 @dataclass
 class Calibration:
-    """Matrices of one KITTI calib file, float64.
+    """Matrices of one KITTI calib file, float64."""
 
-    p2: (3, 4) projection of the left colour camera, rectified camera frame -> pixels.
-    r0_rect: (3, 3) rectifying rotation. velo_to_cam: (3, 4) LiDAR -> unrectified camera 0.
-    """
-
-    p2: np.ndarray
-    r0_rect: np.ndarray
-    velo_to_cam: np.ndarray
+    p2: np.ndarray  # (3, 4) projection of the left colour camera, rectified camera frame -> pixels
+    r0_rect: np.ndarray  # (3, 3) rectifying rotation
+    velo_to_cam: np.ndarray  # (3, 4) LiDAR -> unrectified camera 0
 
     @property
     def has_camera(self) -> bool:
-        """Whether p2 is that of a camera; layouts of a LiDAR alone fill it with the identity or the like."""
+        """Whether p2 belongs to a camera. Data without a camera have a placeholder, such as the identity."""
         return bool(min(abs(self.p2[0, 0]), abs(self.p2[1, 1])) >= _SHORTEST_FOCUS)
 
     @property
     def camera_from_lidar(self) -> np.ndarray:
-        """(4, 4) LiDAR -> rectified camera frame."""
+        """Transform (4, 4) from the LiDAR frame to the rectified camera frame."""
         tr, rect = np.eye(4), np.eye(4)
         tr[:3] = self.velo_to_cam
         rect[:3, :3] = self.r0_rect
@@ -64,8 +60,8 @@ class Calibration:
 def read_calibration(path: str | Path) -> Calibration:
     """Read a calib file of KITTI's object, tracking or odometry benchmark.
 
-    Matrices may stand on one line or on several. Raises DataError naming the file and the key that is missing,
-    malformed, or no projection or rigid transform.
+    A matrix may take one line or several. Raises DataError that names the file and the key that is missing, malformed,
+    or not a projection or rigid transform.
     """
     path = Path(path)
     entries = read_entries(path)
@@ -79,14 +75,14 @@ def read_calibration(path: str | Path) -> Calibration:
 
 
 def check_calibration(path: Path, calibration: Calibration) -> None:
-    """Raise DataError where a matrix is not what its name says."""
+    """Raise DataError if a matrix is not a projection or rigid transform, as its key demands."""
     p2 = calibration.p2
     if np.abs(p2).max() > _LARGEST or abs(np.linalg.det(p2[:, :3])) < 1e-9:
         raise DataError(f"{path}: P2 projects nothing (singular, or entries above {_LARGEST:g}); copy the file again")
     for key, rotation in (("R0_rect", calibration.r0_rect), ("Tr_velo_to_cam", calibration.velo_to_cam[:, :3])):
         off = np.abs(rotation @ rotation.T - np.eye(3)).max() if np.abs(rotation).max() < 2 else np.inf
         if off > _ORTHOGONAL or np.linalg.det(rotation) < 0:
-            raise DataError(f"{path}: '{key}' does not hold a rotation; copy the file again")
+            raise DataError(f"{path}: '{key}' is not a rotation; copy the file again")
     distance = np.linalg.norm(calibration.velo_to_cam[:, 3])
     if distance > _FARTHEST:
         raise DataError(
@@ -95,7 +91,7 @@ def check_calibration(path: Path, calibration: Calibration) -> None:
 
 
 def read_entries(path: Path) -> dict[str, list[str]]:
-    """The words after each key of a calib file. A line that begins with a number continues the key before it."""
+    """The words after each key of a calib file. A line that begins with a number continues the previous key."""
     entries: dict[str, list[str]] = {}
     key = ""
     for line in read_text(path, remedy=_REMEDY).splitlines():
@@ -113,17 +109,17 @@ def read_entries(path: Path) -> dict[str, list[str]]:
 
 
 def matrix(path: Path, entries: dict[str, list[str]], keys: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
-    """The matrix under the first of the keys that there is. Raises DataError naming it."""
+    """The matrix of the first of the keys that exists. Raises DataError that names it."""
     key = next((key for key in keys if key in entries), None)
     count = int(np.prod(shape))
     if key is None:
-        raise DataError(f"{path}: no key '{keys[0]}'; add its {count} numbers or copy the file again")
+        raise DataError(f"{path}: lacks key '{keys[0]}'; add its {count} numbers or copy the file again")
     try:
         values = np.array(entries[key], dtype=np.float64)
     except ValueError:
-        raise DataError(f"{path}: '{key}' holds something that is not a number; mend the line") from None
+        raise DataError(f"{path}: '{key}' has a value that is not a number; correct the line") from None
     if values.size != count or not np.isfinite(values).all():
-        raise DataError(f"{path}: '{key}' must hold {count} finite numbers, not {values.size}; mend the line")
+        raise DataError(f"{path}: '{key}' must have {count} finite numbers, not {values.size}; correct the line")
     return values.reshape(shape)
 
 
@@ -136,9 +132,9 @@ def _is_number(word: str) -> bool:
 
 
 def write_calibration(path: str | Path, calibration: Calibration) -> None:
-    """Write a calib file with all the benchmark's keys, in its order and to its twelve digits.
+    """Write a calib file with all keys of the benchmark, in its order and with its twelve digits.
 
-    Only camera 2 is known: the other cameras repeat it, because widespread readers find P2 by counting lines.
+    Only camera 2 is known. The other cameras repeat it because common readers find P2 by counting lines.
     """
     entries = {f"P{camera}": calibration.p2 for camera in range(4)}
     entries |= {"R0_rect": calibration.r0_rect, "Tr_velo_to_cam": calibration.velo_to_cam}

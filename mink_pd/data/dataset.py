@@ -1,4 +1,4 @@
-"""What every data set is: frames by index, and what the rest of the package has to know of their kind."""
+"""The base class of data sets: frames by index, and the properties of their kind that other packages need."""
 
 import hashlib
 import os
@@ -17,8 +17,8 @@ from mink_pd.data.frame import Frame
 from mink_pd.files import reading
 from mink_pd.registry import DATASETS
 
-SAMPLED = 24  # frames of a split that its identity holds whole
-PROBE = 4096  # bytes of every cloud, from its middle, that it holds: one page, the least that a disk reads
+SAMPLED = 24  # number of a split's frames that enter its identity completely
+PROBE = 4096  # bytes from the middle of every cloud that enter it: one page, the least that a disk reads
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class View:
 
 
 class Dataset(ABC):
-    """The frames of one split. One file per kind of data set defines a subclass, its settings and its registration.
+    """The frames of one split. Each kind of data set is one file with a subclass, its settings and its registration.
 
-    ``ids`` are the frames' names, in order. The number of point columns stands in the settings.
+    ``ids`` are the names of the frames, in order. The settings give the number of point columns.
     """
 
     Settings: ClassVar[type[DataConfig]]
@@ -44,9 +44,9 @@ class Dataset(ABC):
     @classmethod
     @abstractmethod
     def open(cls, config: Any, split: str, max_frames: int | None) -> "Dataset":
-        """The first ``max_frames`` frames of a split (None: all), as ``config``, a ``Settings``, describes them.
+        """The first ``max_frames`` frames of a split (None: all) with the settings ``config``, a ``Settings``.
 
-        Raises DataError when files are missing, ConfigError for settings that the data do not support.
+        Raises DataError if files are missing, ConfigError for settings that the data do not support.
         """
 
     @abstractmethod
@@ -54,25 +54,25 @@ class Dataset(ABC):
 
     @abstractmethod
     def __getitem__(self, index: int, /) -> Frame:
-        """Read frame ``index``. Raises DataError naming the file when one is malformed."""
+        """Read frame ``index``. Raises DataError that names a malformed file."""
 
     def paths(self, index: int, /) -> list[Path]:
-        """The files that frame ``index`` is read from, if a subclass knows them."""
+        """The files of frame ``index``, if a subclass knows them."""
         return []
 
     @abstractmethod
     def frame_names(self) -> list[np.ndarray]:
-        """Class names of each frame's objects, without reading any cloud."""
+        """Class names of each frame's objects, found without reading a cloud."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A text that changes when the frames do, or are moved: the key of what is derived from them."""
+        """A text that changes if the frames change or are moved, as the key of data derived from them."""
 
     def identity(self) -> str:
-        """A digest of the frames that stays when they are moved.
+        """A digest of the frames that does not change if they are moved.
 
-        It holds the labels of all frames, of every cloud its size and PROBE bytes, and SAMPLED frames whole.
-        Raises DataError when one cannot be read.
+        It covers the labels of all frames, the size and PROBE bytes of every cloud, and SAMPLED complete frames.
+        Raises DataError if a frame cannot be read.
         """
         digest = hashlib.sha256("\n".join(self.ids).encode())
         for labels in self.label_bytes():
@@ -86,11 +86,11 @@ class Dataset(ABC):
         return digest.hexdigest()
 
     def cloud_files(self) -> Iterable[Path]:
-        """The point cloud files of all frames; none if a subclass does not know them."""
+        """The point cloud files of all frames; empty if a subclass does not know them."""
         return ()
 
     def label_bytes(self) -> Iterator[bytes]:
-        """What the labels of all frames say, cheaply; class names if a subclass knows no better."""
+        """Bytes that depend on the labels of all frames and are quick to read; the class names unless overridden."""
         return ("\n".join(names.tolist()).encode() for names in self.frame_names())
 
 
@@ -144,7 +144,7 @@ def whole_frames(dataset: Dataset) -> Dataset:
 
 
 def probe(path: Path) -> bytes:
-    """Size and middle of a file. Raises DataError where it cannot be read."""
+    """The size and the middle of a file. Raises DataError if it cannot be read."""
     with reading(path), path.open("rb", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, (size - PROBE) // 2))
@@ -152,9 +152,9 @@ def probe(path: Path) -> bytes:
 
 
 def open_dataset(config: DataConfig, split: str) -> Dataset:
-    """The split of the configured data set; of ``config.train_split`` the first ``config.max_frames`` frames.
+    """A split of the configured data set; for ``config.train_split`` only its first ``config.max_frames`` frames.
 
-    Raises DataError when files are missing, ConfigError for a class that the data set lacks.
+    Raises DataError if files are missing, ConfigError for a class that the data set lacks.
     """
     dataset = DATASETS[config.kind].open(config, split, config.max_frames if split == config.train_split else None)
     return dataset if config.beams is None else FewerBeams(dataset, config.beams)

@@ -1,4 +1,4 @@
-"""nuscenes-devkit, which is an optional extra, behind errors that say what to do."""
+"""Access to nuscenes-devkit, an optional package, with errors that say what to do."""
 
 import json
 from functools import lru_cache
@@ -9,7 +9,7 @@ from typing import Any
 
 from mink_pd.errors import DataError
 
-# Every table of a version folder, and which of its columns name records of which other table.
+# Every table of a version folder, and its columns that refer to records of other tables.
 REFERENCES: dict[str, dict[str, str]] = {
     "category": {},
     "attribute": {},
@@ -41,18 +41,18 @@ REFERENCES: dict[str, dict[str, str]] = {
         "next": "sample_annotation",
     },
 }
-# The devkit scores a split only where the version's name ends so.
+# The devkit scores a split only if the version's name ends like this.
 _VERSION_OF_SPLIT = {"mini_train": "mini", "mini_val": "mini", "test": "test"}
 _VERSION_OF_SPLIT |= dict.fromkeys(("train", "val", "train_detect", "train_track"), "trainval")
 
 
 def devkit(module: str = "nuscenes") -> ModuleType:
-    """A module of the devkit. Raises DataError where it is not installed."""
+    """A module of the devkit. Raises DataError if the devkit is not installed."""
     try:
         return import_module(module)
     except ImportError as error:
         raise DataError(
-            f"nuScenes is read and scored with its devkit, which is not installed ({error}); run make setup, or"
+            f"nuscenes-devkit, which reads and scores nuScenes, is not installed ({error}); run make setup, or"
             " pip install -e .[nuscenes]"
         ) from None
 
@@ -63,29 +63,29 @@ def split_scenes(split: str) -> list[str]:
 
 
 def open_tables(root: Path, version: str) -> Any:
-    """The devkit's ``NuScenes`` of a version folder, kept until another one is opened or a table has changed.
+    """The devkit's ``NuScenes`` of a version folder, cached until another one is opened or a table changes.
 
-    Raises DataError: no devkit, no such folder, a table that is missing or damaged, a token that no record has.
+    Raises DataError if the devkit or the folder is missing, a table is missing or damaged, or a token has no record.
     """
     folder = root / version
     devkit()
     if not folder.is_dir():
         present = sorted(path.name for path in root.glob("v*") if path.is_dir()) if root.is_dir() else []
-        there = f"has {', '.join(present)}" if present else "holds no version"
+        there = f"has {', '.join(present)}" if present else "has no version"
         raise DataError(f"{folder}: no such folder; set data.root and data.version ({root} {there})")
     return _load(root, version, tuple(path.stat().st_mtime_ns for path in table_files(root, version)))
 
 
 def table_files(root: Path, version: str) -> list[Path]:
-    """The tables of a version folder. Raises DataError naming one that is missing."""
+    """The tables of a version folder. Raises DataError that names a missing one."""
     files = [root / version / f"{table}.json" for table in REFERENCES]
     missing = next((file for file in files if not file.is_file()), None)
     if missing is not None:
-        raise DataError(f"{missing}: missing, and nuScenes is not read without it; copy the version folder again")
+        raise DataError(f"{missing}: missing, but needed to read nuScenes; copy the version folder again")
     return files
 
 
-@lru_cache(maxsize=1)  # the official tables take gigabytes
+@lru_cache(maxsize=1)  # the official tables take gigabytes of memory
 def _load(root: Path, version: str, stamps: tuple[int, ...]) -> Any:
     try:
         return devkit("nuscenes.nuscenes").NuScenes(version=version, dataroot=str(root), verbose=False)
@@ -94,7 +94,7 @@ def _load(root: Path, version: str, stamps: tuple[int, ...]) -> Any:
 
 
 def explain(folder: Path, error: Exception) -> DataError:
-    """What is wrong with the tables of ``folder``, on which the devkit, or we, fell over."""
+    """An error that names the fault of the tables in ``folder`` that made the devkit, or this module, fail."""
     tables: dict[str, list[dict[str, Any]]] = {}
     for table in REFERENCES:
         try:
@@ -121,10 +121,10 @@ def explain(folder: Path, error: Exception) -> DataError:
 
 
 def scenes_of_split(tables: Any, split: str) -> set[str]:
-    """Names of the scenes of a split: the devkit's own, or one of the version folder's splits.json; or a scene's own
-    name.
+    """Names of the scenes of a split.
 
-    Raises DataError for a split that is unknown, or that this version does not hold.
+    split: one of the devkit's, one of the version folder's splits.json, or the name of a scene.
+    Raises DataError for a split that is unknown or not in this version.
     """
     folder = Path(tables.dataroot) / tables.version
     if any(scene["name"] == split for scene in tables.scene):
@@ -138,8 +138,8 @@ def scenes_of_split(tables: Any, split: str) -> set[str]:
         names = set(devkit("nuscenes.utils.splits").get_scenes_of_split(split, tables))
     except (ValueError, AssertionError, OSError):
         raise DataError(
-            f"{folder}: no split '{split}'; use {', '.join(_VERSION_OF_SPLIT)}, or list its scenes in splits.json there"
+            f"{folder}: no split '{split}'; use {', '.join(_VERSION_OF_SPLIT)}, or list its scenes in its splits.json"
         ) from None
     if not names & {scene["name"] for scene in tables.scene}:
-        raise DataError(f"{folder}: holds no scene of split '{split}'; choose another split or another data.version")
+        raise DataError(f"{folder}: has no scene of split '{split}'; choose another split or another data.version")
     return names

@@ -1,4 +1,4 @@
-"""Batches for training and validation: the same ones whatever the number of worker processes."""
+"""Batches for training and validation, which do not depend on the number of worker processes."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,18 +23,17 @@ from mink_pd.data.sampling import Database, load_database
 from mink_pd.data.unlabelled import JoinedFrames, Mix, UnlabelledFrames
 from mink_pd.errors import ConfigError, DataError
 
-# What a random generator is for, so that no two draw the same numbers.
+# The purpose of a random generator, so that no two of them draw the same numbers.
 _ORDER, _AUGMENTATION = 0, 1
 Key = tuple[int, int, int]
 
 
 class Loader:
-    """Batches of one process's share of a data set, epoch by epoch; ``len`` is the number of batches an
-    epoch.
+    """The batches of one process's share of a data set, by epoch; ``len`` is the number of batches per epoch.
 
-    Training: a new order every epoch; the n-th batches of all ranks together are the n-th batch that one process
-    of that total size would have, so a rank's last batch may be smaller than another's, or empty. Validation:
-    file order. Each frame is on one rank only.
+    In training, every epoch has a new order. The n-th batches of all ranks together are the n-th batch of a single
+    process with the total batch size, so the last batch of a rank may be smaller than that of another, or empty. In
+    validation, frames are in the order of the data set. Each frame is on one rank only.
     """
 
     def __init__(self, loader: DataLoader, order: "EpochOrder") -> None:
@@ -45,9 +44,9 @@ class Loader:
         return len(self._order)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of an epoch, counted from 0; the same ones at every call.
+        """The batches of an epoch, counted from 0; every call yields the same ones.
 
-        Raises DataError when a frame cannot be read.
+        Raises DataError if a frame cannot be read.
         """
         self._order.epoch = number
         for batch in self._loader:
@@ -108,7 +107,7 @@ def make_loader(
     else:
         assert dataset is not None
         frames = dataset
-    if training and config.cache_mb:  # all workers together
+    if training and config.cache_mb:  # of all workers together
         frames = CachedFrames(frames, config.cache_mb / max(1, config.workers))
     loader: DataLoader = DataLoader(
         _Frames(frames, config, training, seed, database, thinning),
@@ -122,8 +121,8 @@ def make_loader(
 
 
 class EpochOrder:
-    """Yields batches of keys (epoch, index, how often that index has come before in the epoch): so the epoch reaches
-    workers that live on between epochs."""
+    """Yields batches of keys (epoch, index, number of earlier occurrences in the epoch). The keys tell the epoch to
+    workers, which are kept between epochs."""
 
     def __init__(
         self,
@@ -161,10 +160,9 @@ class EpochOrder:
 
 
 class _Frames(TorchDataset):
-    """Frames as the network gets them, by key (epoch, index, occurrence).
+    """Frames in the form for the network, by key (epoch, index, occurrence).
 
-    An unreadable frame is returned as the error: raised here, torch would wrap it into a traceback of many
-    lines.
+    For an unreadable frame the error is returned, because torch would wrap a raised error into a long traceback.
     """
 
     def __init__(
@@ -193,7 +191,7 @@ class _Frames(TorchDataset):
 
 
 def crop_points(frame: Frame, range: tuple[float, ...]) -> Frame:
-    """The frame with only the points in ``range`` (x, y, z from, x, y, z to; the upper faces excluded)."""
+    """The frame with only the points in ``range`` (lower x, y, z, upper x, y, z; upper limits are exclusive)."""
     inside = np.ones(len(frame.points), dtype=bool)
     for axis, low, high in zip((0, 1, 2), range[:3], range[3:], strict=True):
         values = frame.points[:, axis]
@@ -204,7 +202,7 @@ def crop_points(frame: Frame, range: tuple[float, ...]) -> Frame:
 
 
 def keep_boxes(frame: Frame, range: tuple[float, ...]) -> Frame:
-    """The frame with only the boxes that hold a point that is seen, and whose centre is in ``range`` from above."""
+    """The frame with only the boxes that contain a seen point and whose centre is in ``range`` in x and y."""
     low, high = np.array(range[:2], np.float32), np.array(range[3:5], np.float32)
     centre = frame.boxes[:, :2]
     keep = ((centre >= low) & (centre < high)).all(axis=1)
@@ -232,7 +230,7 @@ def _collate(frames: list[Frame | DataError], classes: list[str]) -> Batch | Dat
 
 
 def _one_thread(worker: int) -> None:
-    """A worker leaves the other cores to training."""
+    """Let a worker use one thread and leave the other cores to training."""
     torch.set_num_threads(1)
 
 

@@ -1,4 +1,4 @@
-"""One frame of any data set: points, boxes, and where they come from."""
+"""One frame of any data set: points, boxes and their origin."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,35 +12,27 @@ from mink_pd.data.objects import Objects
 
 @dataclass
 class Frame:
-    """A point cloud and its labels, all in the LiDAR frame (x forward, y left, z up; nuScenes' has y
-    forward, x right).
-
-    points: float32 (P, 4 or more), x, y, z [m], intensity [0..1] and what else the data set gives.
-    boxes: float32 (B, 7), centre x, y, z, l, w, h [m], yaw [rad] counter-clockwise about +z.
-    names: (B,) class name of each box, as in the label file.
-    velocities: float32 (B, 2), x and y [m/s] over the ground, nan where unknown; None where the data set has none.
-    objects: the label rows that the boxes come from, row i for box i; None once augmentation has moved them.
-    dont_care: rows of regions without labels (image box only), kept apart.
-    dropped: points of the file that were left out: NaN, infinite, at the origin, or on the own vehicle.
-    seen: bool (P,), the points that the student sees, where there are others for its teacher; None: all of them.
-    labelled: whether somebody has looked for objects. Else the boxes, if any, are a detector's or objects pasted in,
-    and nothing is known of the rest of the frame.
-    scores: (B,) of a detector's boxes, inf for labelled ones; None where all are labelled.
-    """
+    """A point cloud and its labels in the LiDAR frame: x forward, y left, z up (nuScenes: y forward, x right)."""
 
     id: str
+    # float32 (P, 4 or more): x, y, z [m], intensity [0..1] and the data set's further columns
     points: np.ndarray
+    # float32 (B, 7): centre x, y, z, l, w, h [m], yaw [rad] counter-clockwise about +z
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 7), np.float32))
+    # (B,) class name of each box, as in the label file
     names: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="<U16"))
+    # float32 (B, 2): x and y [m/s] over ground, nan where unknown; None: the data set has none
     velocities: np.ndarray | None = None
-    calibration: Calibration | None = None
+    calibration: Calibration | None = None  # of LiDAR and camera; None: no camera
     image_size: tuple[int, int] | None = None  # width, height [px]
-    objects: Objects | None = None
-    dont_care: Objects | None = None
-    dropped: int = 0
-    seen: np.ndarray | None = None
+    objects: Objects | None = None  # label row of each box; None after augmentation has moved the boxes
+    dont_care: Objects | None = None  # label rows of regions without labels, which have only an image box
+    dropped: int = 0  # number of points left out: NaN, infinite, at the origin, or on the own vehicle
+    seen: np.ndarray | None = None  # bool (P,), points that the student sees and not only its teacher; None: all
+    # Whether all objects are labelled. Otherwise boxes, if any, come from a detector or were pasted, and the rest of
+    # the frame is unknown.
     labelled: bool = True
-    scores: np.ndarray | None = None
+    scores: np.ndarray | None = None  # (B,) of a detector's boxes, inf for labelled ones; None: all are labelled
 
 
 class Frames(Protocol):
@@ -53,6 +45,6 @@ class Frames(Protocol):
     def __getitem__(self, index: int, /) -> Frame: ...
 
     def paths(self, index: int, /) -> list[Path]:
-        """The files that a frame is read from, the cloud first, if they are known: whether they changed is known
-        without reading the frame."""
+        """The files of a frame if they are known, the cloud first. With them a change is noticed without reading the
+        frame."""
         ...

@@ -1,8 +1,8 @@
 """KITTI's 3D object benchmark (Geiger et al., CVPR 2012), in its own layout.
 
-root/training/ and root/testing/, each with velodyne/ or velodyne_reduced/ (already cut to the camera's view),
-calib/, label_2/ (training only) and, if wanted, image_2/ (only the sizes are read); root/ImageSets/<split>.txt
-if present.
+root/training/ and root/testing/ each contain velodyne/ or velodyne_reduced/ (cut to the camera's view), calib/,
+label_2/ (training only) and optionally image_2/, of which only the sizes are read. root/ImageSets/<split>.txt is
+optional.
 """
 
 import hashlib
@@ -42,14 +42,16 @@ class KittiConfig(DataConfig):
 class Kitti(Dataset):
     """The frames of one split.
 
-    split: "train", "val" or "test" (ImageSets/<split>.txt in the root, else the official lists), any other
-    file in ImageSets, "all" (every frame of training/), the path of a file with an id a line, or the ids
-    themselves. "test" is read from testing/, everything else from training/.
-    classes: names allowed in label files besides KITTI's own. camera_view: keep only the points that the
-    camera sees. max_frames: only the first so many. image_size: width and height [px] where there are no images.
+    split: "train", "val" or "test" (ImageSets/<split>.txt in the root, else the official lists), another file in
+    ImageSets, "all" (every frame of training/), the path of a file with one ID per line, or a sequence of IDs. "test"
+    is read from testing/, everything else from training/.
+    classes: names allowed in label files in addition to KITTI's.
+    camera_view: keep only the points that the camera sees.
+    max_frames: number of frames from the start; None: all.
+    image_size: width and height [px] of frames without an image.
 
-    Boxes hold every labelled object, whatever its class; DontCare regions are in ``Frame.dont_care``.
-    Raises DataError at once when the layout is not as expected or files of the split are missing.
+    Boxes include all labelled objects of any class; DontCare regions are in ``Frame.dont_care``.
+    Raises DataError on construction if the layout is not as expected or files of the split are missing.
     """
 
     Settings = KittiConfig
@@ -86,7 +88,7 @@ class Kitti(Dataset):
         self.folder = self.root / ("testing" if split == "test" else "training")
         if not self.folder.is_dir():
             raise DataError(
-                f"{self.folder}: no such folder; {self.root} must hold {self.folder.name}/velodyne,"
+                f"{self.folder}: no such folder; {self.root} must contain {self.folder.name}/velodyne,"
                 f" {self.folder.name}/calib" + (f" and {self.folder.name}/label_2" if split != "test" else "")
             )
         self.ids = self._read_split(split)[:max_frames]
@@ -100,7 +102,7 @@ class Kitti(Dataset):
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Frame:
-        """Read frame ``index``. Raises DataError naming the file when one is malformed."""
+        """Read frame ``index``. Raises DataError that names a malformed file."""
         id = self.ids[index]
         calib = self.folder / "calib" / f"{id}.txt"
         calibration = read_calibration(calib)
@@ -129,7 +131,7 @@ class Kitti(Dataset):
         return [self._velodyne / f"{id}.bin", self.folder / "calib" / f"{id}.txt", image]
 
     def _check_view(self, frame: Frame, calibration: Calibration) -> None:
-        """Raise DataError for an object whose points the cut to the camera's view has removed."""
+        """Raise DataError for an object whose points were removed by the cut to the camera's view."""
         if not self.camera_view or not len(frame.boxes):
             return
         behind = np.isnan(project_boxes(frame.boxes, calibration)).any(axis=1)  # (B,)
@@ -138,11 +140,11 @@ class Kitti(Dataset):
             x, y = frame.boxes[row, :2]
             raise DataError(
                 f"{self.folder / 'label_2' / frame.id}.txt: the {frame.names[row]} at x {x:.1f}, y {y:.1f} m is behind"
-                " the camera, to whose view data.camera_view=true cuts the points; set data.camera_view=false"
+                " the camera, but data.camera_view=true removes all points there; set data.camera_view=false"
             )
 
     def frame_names(self) -> list[np.ndarray]:
-        """Class names of each frame's labelled objects, without reading any cloud."""
+        """Class names of each frame's labelled objects, found without reading a cloud."""
         paths = [self.folder / "label_2" / f"{id}.txt" for id in self.ids]
         labels = read_all_objects(paths, classes=self.classes, scores=False)
         return [objects.names[objects.names != DONT_CARE] for objects in labels]
@@ -158,8 +160,7 @@ class Kitti(Dataset):
                 yield read_bytes(self.folder / folder / f"{id}.txt")
 
     def fingerprint(self) -> str:
-        """A digest that changes with the frames and their files (size, time): a key for what is derived from
-        them."""
+        """A digest that changes with the frames and their files (size, time), as the key of data derived from them."""
         reading = self.point_settings.model_dump_json(include=set(PointsConfig.model_fields))
         digest = hashlib.sha256(f"{self.camera_view} {self.classes} {self.image_size} {reading}".encode())
         folders = {self._velodyne: ".bin", self.folder / "calib": ".txt"}
@@ -176,18 +177,18 @@ class Kitti(Dataset):
         if not isinstance(split, str | Path):
             ids = list(split)
             if len(set(ids)) < len(ids):
-                raise DataError(f"{self.root}: the given ids name a frame twice; name each once")
+                raise DataError(f"{self.root}: the given IDs name a frame twice; name each once")
         elif split == "all":
             ids = sorted(Path(name).stem for name in _names(self.folder / "calib") if name.endswith(".txt"))
         else:
             ids = read_frame_list(_split_file(self.root, split))
         if not ids:
-            raise DataError(f"{self.root}: split {split!r} names no frame; list one id a line, like 000000")
+            raise DataError(f"{self.root}: split {split!r} names no frame; list one ID per line, such as 000000")
         return ids
 
     def _choose_velodyne(self, split: object) -> Path:
-        """velodyne_reduced, a sixth of the bytes, where only the camera's view is wanted and it holds the
-        split."""
+        """velodyne_reduced, which has a sixth of the bytes, if only the camera's view is needed and it contains the
+        split; else velodyne."""
         reduced = self.folder / "velodyne_reduced"
         wanted = {f"{id}.bin" for id in self.ids}
         full_scan = (self.folder / "velodyne").is_dir()
@@ -201,7 +202,7 @@ class Kitti(Dataset):
         present = _names(self.folder / folder)
         missing = [id for id in self.ids if f"{id}{suffix}" not in present]
         if missing:
-            which = f"split '{split}'" if isinstance(split, str | Path) else "the given ids"
+            which = f"split '{split}'" if isinstance(split, str | Path) else "the given IDs"
             raise DataError(
                 f"{self.folder / folder / missing[0]}{suffix}: missing, the first of {len(missing)} out of"
                 f" {len(self.ids)} files of {which}; complete the data, list your frames in ImageSets,"
@@ -216,12 +217,12 @@ def _split_file(root: Path, split: str | Path) -> Path:
             return place
     raise DataError(
         f"{root / 'ImageSets'}: no list for split '{split}'; use train, val, test or all, add {split}.txt"
-        " with an id a line, or give the path of such a file"
+        " with one ID per line, or give the path of such a file"
     )
 
 
 def _names(folder: Path) -> set[str]:
-    """Names in a folder, all at once: asking file by file takes seconds on a network disk."""
+    """The names in a folder, listed at once; a query per file takes seconds on a network disk."""
     try:
         return set(os.listdir(folder))
     except OSError:

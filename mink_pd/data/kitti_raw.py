@@ -22,10 +22,10 @@ _DEFAULT = PointsConfig()
 
 
 class KittiRaw:
-    """The scans of one drive as frames without boxes; ids are the scans' numbers, such as 0000000005.
+    """The scans of one drive as frames without boxes; IDs are the scans' numbers, such as 0000000005.
 
-    Scans may be missing in the middle of a drive (they are in some official ones): frames follow the scan files.
-    stamps: of each scan [ns], None without velodyne_points/timestamps.txt.
+    Scans may be missing within a drive, as in some official ones; there is one frame per scan file.
+    stamps: time stamp of each scan [ns]; None without velodyne_points/timestamps.txt.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class KittiRaw:
         camera_view: bool = True,
         point_settings: PointsConfig = _DEFAULT,
     ) -> None:
-        """camera_view: keep only the points that the left colour camera, with images of ``image_size``, sees."""
+        """camera_view: keep only the points that the left colour camera with images of ``image_size`` sees."""
         self.files, self.calibration, self.image_size = list(files), calibration, image_size
         self.ids = [file.stem for file in self.files]
         self.stamps = _stamps(self.files)
@@ -47,7 +47,7 @@ class KittiRaw:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Frame:
-        """Read scan ``index``. Raises DataError naming the file when it is malformed."""
+        """Read scan ``index``. Raises DataError that names a malformed file."""
         points, dropped = read_cloud(self.files[index], self.point_settings)  # (P, 4)
         if self.camera_view:
             points = points[in_camera_view(points, self.calibration, self.image_size)]
@@ -76,9 +76,10 @@ def open_raw(
 ) -> KittiRaw:
     """Open ``base/date/date_drive_NNNN_sync``, with the calibration from the files in ``base/date``.
 
-    Only the scans and the calibration of LiDAR and cameras are needed; positions (oxts) are not.
-    date: such as 2011_09_26. drive: its number (5, "5" or "0005") or the folder's name.
-    Raises DataError naming the folder or file that is missing or malformed.
+    Only the scans and the calibration of LiDAR and cameras are needed, not the positions (oxts).
+    date: such as 2011_09_26.
+    drive: its number (5, "5" or "0005") or the folder's name.
+    Raises DataError that names the folder or file that is missing or malformed.
     """
     number = re.fullmatch(rf"(?:{re.escape(date)}_drive_)?(\d+)(?:_sync)?", str(drive))
     if number is None:
@@ -98,7 +99,7 @@ def open_raw(
 
 
 def read_raw_calibration(day: Path) -> tuple[Calibration, Size | None]:
-    """Calibration of the left colour camera from the files of one day, and its image size where they say it."""
+    """Calibration of the left colour camera from the files of one day, and its image size if they state it."""
     cameras, lidar = read_entries(day / _CAMERA), read_entries(day / _LIDAR)
     rotation, shift = (matrix(day / _LIDAR, lidar, (key,), shape) for key, shape in (("R", (3, 3)), ("T", (3, 1))))
     calibration = Calibration(
@@ -114,14 +115,14 @@ def read_raw_calibration(day: Path) -> tuple[Calibration, Size | None]:
 
 
 def _image_of(folder: Path) -> Size | None:
-    """The size of the drive's colour images, where they are there."""
+    """The size of the drive's colour images; None if there are none."""
     images = folder / "image_02" / "data"
     first = next(iter(sorted(images.iterdir())), None) if images.is_dir() else None
     return None if first is None else size_of_image(first)
 
 
 def _stamps(files: list[Path]) -> list[int] | None:
-    """The time stamp of each scan [ns]: line N of timestamps.txt is scan N's."""
+    """The time stamp of each scan [ns]; line N of timestamps.txt belongs to scan N."""
     path = files[0].parents[1] / "timestamps.txt"
     if not path.exists():
         return None
@@ -133,7 +134,7 @@ def _stamps(files: list[Path]) -> list[int] | None:
 
 
 def _nanoseconds(text: str) -> int:
-    """Date and time in UTC as nanoseconds since 1970; KITTI's have nine decimals, more than a datetime holds."""
+    """Date and time in UTC as nanoseconds since 1970. KITTI's have nine decimals, more than a datetime supports."""
     whole, _, decimals = text.strip().partition(".")
     seconds = calendar.timegm(datetime.strptime(whole, "%Y-%m-%d %H:%M:%S").timetuple())
     return seconds * 1_000_000_000 + int(decimals[:9].ljust(9, "0"))

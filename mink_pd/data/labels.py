@@ -1,4 +1,4 @@
-"""KITTI label files (15 fields a line) and detection files (16: a score at the end)."""
+"""KITTI label files (15 fields per line) and detection files (16 fields, with a score at the end)."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -14,31 +14,29 @@ DONT_CARE = "DontCare"
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
 _FIELDS = 15  # name, truncated, occluded, alpha, bbox 4, dimensions 3, location 3, rotation_y
 _TURN = 2 * math.pi + 1e-3
-
-
-_NAME_IT = "mend it, or name it in data.classes"
+_NAME_IT = "correct it, or add it to data.classes"
 
 
 def read_objects(
     path: str | Path, *, classes: Collection[str] = (), scores: bool | None = None, name_it: str = _NAME_IT
 ) -> Objects:
-    """Read a label or detection file; an empty one gives no rows.
+    """Read a label or detection file; an empty one has no rows.
 
-    classes: names allowed besides KITTI's eight and DontCare. Case makes no difference, as in the official
-    evaluator; names are returned in their official spelling.
-    scores: True wants a score on every line, False on none, None either (all lines alike). In an empty file
-    ``score`` is then None.
+    classes: names allowed in addition to KITTI's eight and DontCare. They are compared case-insensitively, as in the
+    official evaluator, and returned in their official spelling.
+    scores: True: every line needs a score; False: no line may have one; None: either, but equal for all lines, and
+    ``score`` is None for an empty file.
     name_it: what the user can do about a class that is not allowed; {} stands for its name.
 
-    Raises DataError naming file and line: wrong number of fields, not a number, an unknown class, a size that is not
-    positive, an image box from right to left, a rotation beyond 2 pi.
+    Raises DataError that names file and line for a wrong number of fields, a field that is not a number, an unknown
+    class, a size that is not positive, an image box from right to left, or a rotation beyond 2 pi.
     """
     path = Path(path)
     spelling = {name.lower(): name for name in (*CLASSES, DONT_CARE, *classes)}
     width = {True: _FIELDS + 1, False: _FIELDS, None: 0}[scores]
     names: list[str] = []
     rows: list[list[float]] = []
-    numbers: list[int] = []  # of the lines
+    numbers: list[int] = []  # line numbers
     text = read_text(path, remedy="give a KITTI label or detection file")
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split()
@@ -52,7 +50,7 @@ def read_objects(
             rows.append([float(field) for field in fields[1:]])
         except ValueError:
             wrong = next(field for field in fields[1:] if not _is_number(field))
-            raise DataError(f"{path}:{number}: '{wrong}' is not a number; mend or remove the line") from None
+            raise DataError(f"{path}:{number}: '{wrong}' is not a number; correct or remove the line") from None
         names.append(name)
         numbers.append(number)
     table = np.array(rows, dtype=np.float64).reshape(len(rows), (width or _FIELDS) - 1)
@@ -63,14 +61,14 @@ def read_objects(
 def read_all_objects(
     paths: Sequence[Path], *, classes: Collection[str] = (), scores: bool | None = None, name_it: str = _NAME_IT
 ) -> list[Objects]:
-    """:func:`read_objects` of many files, 7,481 of the benchmark's in 0.7 s. Raises DataError for the first fault."""
+    """:func:`read_objects` for many files; the benchmark's 7,481 take 0.7 s. Raises DataError for the first fault."""
     return [read_objects(path, classes=classes, scores=scores, name_it=name_it) for path in paths]
 
 
 def _malformed(place: str, fields: list[str], width: int, spelling: dict[str, str], name_it: str) -> DataError:
     if len(fields) != width:
         wanted = width or f"{_FIELDS} (label) or {_FIELDS + 1} (detection)"
-        return DataError(f"{place}: {len(fields)} fields instead of {wanted}; mend or remove the line")
+        return DataError(f"{place}: {len(fields)} fields instead of {wanted}; correct or remove the line")
     known = ", ".join(spelling.values())
     return DataError(f"{place}: unknown class '{fields[0]}'; {name_it.format(fields[0])}; known are {known}")
 
@@ -79,11 +77,11 @@ def _check(path: Path, numbers: list[int], names: list[str], table: np.ndarray) 
     """Raise DataError for the first row of the table (N, 14 or 15) that cannot describe an object."""
     if not len(table):
         return
-    region = np.array(names) == DONT_CARE  # image box only; all else is filled with -1, -10 and -1000
-    # Detections in the image alone leave the box in space unknown in the same way.
+    region = np.array(names) == DONT_CARE  # has only an image box; other fields are -1, -10 and -1000
+    # Detections that have only an image box fill the 3D box with the same numbers.
     region |= (table[:, 7:10] == -1).all(axis=1) & (table[:, 10:13] == -1000).all(axis=1)
     faults = {
-        "holds a number that is NaN or infinite": ~np.isfinite(table).all(axis=1),
+        "contains a number that is NaN or infinite": ~np.isfinite(table).all(axis=1),
         "occluded (the third field) is not a whole number": table[:, 1] != np.round(table[:, 1]),
         "height, width or length is not above 0": (table[:, 7:10] <= 0).any(axis=1) & ~region,
         "the image box goes from right to left or from bottom to top": (table[:, 5:7] < table[:, 3:5]).any(axis=1),
@@ -91,7 +89,7 @@ def _check(path: Path, numbers: list[int], names: list[str], table: np.ndarray) 
     }
     for fault, rows in faults.items():
         if rows.any():
-            raise DataError(f"{path}:{numbers[int(rows.argmax())]}: {fault}; mend or remove the line")
+            raise DataError(f"{path}:{numbers[int(rows.argmax())]}: {fault}; correct or remove the line")
 
 
 def _objects(names: list[str], table: np.ndarray) -> Objects:
@@ -109,10 +107,11 @@ def _objects(names: list[str], table: np.ndarray) -> Objects:
 
 
 def write_objects(path: str | Path, objects: Objects) -> None:
-    """Write a label file (no score: two decimals, as the benchmark's own) or a detection file (six decimals,
-    more than float32 holds at a LiDAR's range; the score to nine digits, which is all of float32).
+    """Write a label file or, with scores, a detection file.
 
-    Official label files come back byte for byte. Raises DataError where the file cannot be written.
+    Labels have two decimals, like the benchmark's, and official label files are reproduced byte for byte. Detections
+    have six decimals, more than float32 resolves at a LiDAR's range; scores have nine digits, enough for float32.
+    Raises DataError if the file cannot be written.
     """
     with whole_file(path) as file:
         file.writelines(_format(objects, row) + "\n" for row in range(len(objects)))
@@ -139,7 +138,7 @@ def _format(objects: Objects, row: int) -> str:
         return " ".join([head, *(f"{value:.6f}" for value in values), f"{objects.score[row]:.9g}"])
     truncated = f"{objects.truncated[row]:.2f}"
     texts = [f"{value:.2f}" for value in values]
-    if objects.names[row] == DONT_CARE:  # all but the image box is filled with whole numbers
+    if objects.names[row] == DONT_CARE:  # except the image box, all fields are whole numbers
         truncated = f"{objects.truncated[row]:g}"
         texts = [text.removesuffix(".00") if i not in range(1, 5) else text for i, text in enumerate(texts)]
     return " ".join([str(objects.names[row]), truncated, str(objects.occluded[row]), *texts])

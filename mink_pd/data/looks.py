@@ -1,4 +1,4 @@
-"""What a LiDAR's cloud looks like, and what a file that does not look like one is instead."""
+"""Plausibility checks of point clouds, and guesses at the real content of files that fail them."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,22 +8,22 @@ import numpy as np
 from mink_pd.config.points import PointsConfig
 from mink_pd.errors import DataError
 
-_FAR, _NOWHERE = 200.0, 1000.0  # few points are farther than the one, hardly any than the other [m]
-_MOST_FAR, _MOST_NOWHERE = 0.5, 0.01  # share of the points
-_TINY, _HUGE = 1e-12, 1e6  # coordinates outside these bounds are bits of something else
-_MOST_ODD = 0.01  # share of such values; rounded cosines give a few tiny ones
-_FEWEST = 30  # points from which shares and spreads mean something
-_SAMPLE = 840 * 6  # values that are looked at: a whole number of rows of any width from 3 to 8
-_ROWS = 4096  # points that are looked at, spread over the whole cloud
+_FAR, _NOWHERE = 200.0, 1000.0  # few points are farther than the first distance, hardly any than the second [m]
+_MOST_FAR, _MOST_NOWHERE = 0.5, 0.01  # largest shares of such points
+_TINY, _HUGE = 1e-12, 1e6  # absolute values outside these bounds are not coordinates
+_MOST_ODD = 0.01  # largest share of such values; rounded cosines give a few tiny ones
+_FEWEST = 30  # smallest number of points for which shares and spreads are meaningful
+_SAMPLE = 840 * 6  # number of values to check, a whole number of rows of any width from 3 to 8
+_ROWS = 4096  # number of points to check, spread over the whole cloud
 _WIDTHS = range(3, 9)
 _TYPES = ("<f4", ">f4", "<f2", "<f8", ">f8", "<i2", "<i4")
-_MARGIN = 0.3  # of the mean logarithm of the spread, by which another width must fit better
-_MULTIPLE_MARGIN = 0.8  # the same for a multiple of the width, which fits a little better by chance
+_MARGIN = 0.3  # by which another width must fit better, in the mean logarithm of the spread
+_MULTIPLE_MARGIN = 0.8  # the same for a multiple of the width, which fits slightly better by chance
 _COLUMNS = ("x", "y", "z", "intensity", "ring", "time")
 
 
 def check_extent(path: str, xyz: np.ndarray) -> None:
-    """Raise DataError where the coordinates (3, P) are not those of a vehicle's surroundings in metres."""
+    """Raise DataError if the coordinates (3, P) cannot be a vehicle's surroundings in metres."""
     if xyz.shape[1] < _FEWEST:
         return
     xyz = xyz[:, :: max(1, xyz.shape[1] // _ROWS)]
@@ -42,16 +42,16 @@ def check_extent(path: str, xyz: np.ndarray) -> None:
 
 
 def check_rows(content: bytes, path: Path, settings: PointsConfig, columns: Mapping[str, np.ndarray]) -> None:
-    """Raise DataError where a file without a header looks like other columns or another type than ``settings`` say."""
+    """Raise DataError if a file without a header seems to have other columns or another type than ``settings``."""
     if len(next(iter(columns.values()))) < _FEWEST:
         return
-    with np.errstate(invalid="ignore"):  # bits of something else may be signalling NaN
+    with np.errstate(invalid="ignore"):  # other data may be signalling NaN
         xyz = np.stack([columns[name][:_ROWS].astype(np.float64) for name in "xyz"])  # (3, S)
     said = f"{len(settings.columns)} columns of {settings.dtype}"
     if _share_odd(xyz) > _MOST_ODD:
         guess = likely(content)
-        hint = f"looks like {guess}" if guess else "set data.columns and data.dtype to what it holds"
-        raise DataError(f"{path}: does not hold {said}, for its coordinates would be no numbers of metres; {hint}")
+        hint = f"looks like {guess}" if guess else "set data.columns and data.dtype to its real content"
+        raise DataError(f"{path}: does not have {said}, for its coordinates would not be in metres; {hint}")
     types = {settings.dtype} if isinstance(settings.dtype, str) else set(settings.dtype)
     if len(types) == 1:
         type = np.dtype(types.pop())
@@ -61,7 +61,7 @@ def check_rows(content: bytes, path: Path, settings: PointsConfig, columns: Mapp
 
 
 def likely(content: bytes) -> str | None:
-    """What a file without a header probably holds and how to say so in the settings; None where nothing fits."""
+    """The probable content of a file without a header, with the settings for it; None if nothing fits."""
     for name in _TYPES:
         type = np.dtype(name)
         fits = {}
@@ -75,7 +75,7 @@ def likely(content: bytes) -> str | None:
 
 
 def _narrowest(spreads: Mapping[int, float]) -> int:
-    """The smallest number of columns that fits as well as the best: its multiples always do."""
+    """The smallest number of columns that fits as well as the best; multiples of it always fit."""
     least = min(spreads.values())
     return min(width for width, spread in spreads.items() if spread <= least + _MARGIN)
 
@@ -88,7 +88,7 @@ def _describe(width: int, type: np.dtype) -> str:
 
 
 def _better_width(content: bytes, type: np.dtype, width: int) -> int | None:
-    """The number of columns that fits clearly better than ``width``; None where there is none."""
+    """The number of columns that fits clearly better than ``width``; None if there is none."""
     spreads = dict(_spreads(content, type))
     if width not in spreads:
         return None
@@ -99,10 +99,10 @@ def _better_width(content: bytes, type: np.dtype, width: int) -> int | None:
 
 
 def _spreads(content: bytes, type: np.dtype) -> Iterator[tuple[int, float]]:
-    """Of each number of columns the mean logarithm of the columns' spreads, from their first to their last decile.
+    """For each number of columns the mean logarithm of the columns' spreads, from the first to the last decile.
 
-    In the right one each column holds one quantity; in a wrong one each mixes several, and small spreads (intensity,
-    height) vanish among large ones.
+    With the right number each column is one quantity. With a wrong number each column mixes several quantities, and
+    small spreads (intensity, height) disappear among large ones.
     """
     for width in _WIDTHS:
         rows = _rows(content, type, width)
@@ -121,7 +121,7 @@ def _rows(content: bytes, type: np.dtype, width: int) -> np.ndarray:
 
 
 def _plausible(rows: np.ndarray) -> bool:
-    """Whether the first three columns may be coordinates in metres, none of them constant."""
+    """Whether the first three columns can be coordinates in metres, none of them constant."""
     xyz = rows[np.isfinite(rows[:, :3]).all(axis=1), :3]
     if len(xyz) < _FEWEST or len(xyz) < len(rows) // 10 or _share_odd(xyz) > _MOST_ODD:
         return False
@@ -130,6 +130,6 @@ def _plausible(rows: np.ndarray) -> bool:
 
 
 def _share_odd(values: np.ndarray) -> float:
-    """The share of finite values that no coordinate has."""
+    """The share of finite values that are not possible coordinates."""
     size = np.abs(values[np.isfinite(values)])
     return float(np.mean(((size < _TINY) & (size > 0)) | (size > _HUGE))) if len(size) else 0.0

@@ -1,7 +1,7 @@
-"""nuScenes (Caesar et al., CVPR 2020): keyframes with the sweeps before them, through the devkit's tables.
+"""nuScenes (Caesar et al., CVPR 2020): keyframes with earlier sweeps, read with the devkit.
 
-Points and boxes are in the LiDAR's own frame as the files have it (y forward, x right, z up), as in OpenPCDet: our
-words "x forward, y left" do not hold here, and nothing depends on them.
+Points and boxes are in the LiDAR frame of the files (y forward, x right, z up), as in OpenPCDet, and not in the usual
+frame with x forward and y left. Nothing depends on that.
 """
 
 import hashlib
@@ -39,37 +39,33 @@ CLASSES = (
     "barrier",
 )
 CHANNEL = "LIDAR_TOP"
-CLOSE = 1.0  # points with |x| and |y| below it are the car's own [m]; the devkit's default
+CLOSE = 1.0  # points with smaller |x| and |y| are on the own car [m]; the devkit's default
 _MICROSECOND = 1e-6
 _ROWS = PointsConfig(columns=["x", "y", "z", "intensity", "ring"], intensity=255)
-_PROGRESS_FROM = 2000  # keyframes from which collecting them is slow enough to show progress
+_PROGRESS_FROM = 2000  # number of keyframes above which progress is shown
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One turn of the LiDAR: its file, how long before the keyframe [s], and (4, 4) its frame -> the keyframe's."""
+    """One turn of the LiDAR."""
 
     file: Path
-    lag: float
-    to_keyframe: np.ndarray
+    lag: float  # time from the turn to the keyframe [s]
+    to_keyframe: np.ndarray  # (4, 4), from the turn's to the keyframe's LiDAR frame
 
 
 @dataclass(frozen=True)
 class Keyframe:
-    """What the tables say of a sample.
-
-    boxes float32 (B, 7), names (B,), velocities float32 (B, 2): as in Frame; seen (B,) int: LiDAR and radar points in
-    each box, counted by the annotators; global_from_lidar float64 (4, 4); stamp: of the LiDAR's turn [ns].
-    """
+    """A sample according to the tables."""
 
     token: str
     sweeps: tuple[Sweep, ...]
-    boxes: np.ndarray
-    names: np.ndarray
-    velocities: np.ndarray
-    seen: np.ndarray
-    global_from_lidar: np.ndarray
-    stamp: int
+    boxes: np.ndarray  # (B, 7) float32
+    names: np.ndarray  # (B,)
+    velocities: np.ndarray  # (B, 2) float32
+    seen: np.ndarray  # (B,) int, number of LiDAR and radar points in each box, counted by the annotators
+    global_from_lidar: np.ndarray  # (4, 4) float64
+    stamp: int  # time stamp of the LiDAR's turn [ns]
 
 
 class NuScenesConfig(DataConfig):
@@ -77,7 +73,7 @@ class NuScenesConfig(DataConfig):
 
     kind: Literal["nuscenes"] = "nuscenes"
     version: str = "v1.0-trainval"  # folder of the tables
-    sweeps: int = Field(10, ge=1)  # turns of the LiDAR joined per frame, the keyframe's own included
+    sweeps: int = Field(10, ge=1)  # turns of the LiDAR per frame, including the keyframe's own
 
     @model_validator(mode="after")
     def _beams_are_of_one_turn(self) -> "NuScenesConfig":
@@ -100,17 +96,19 @@ class NuScenesConfig(DataConfig):
 
 @DATASETS.register("nuscenes")
 class NuScenes(Dataset):
-    """The keyframes of one split, or of one scene; ids are the samples' tokens, stamps their times [ns].
+    """The keyframes of one split or one scene; IDs are the samples' tokens, stamps their times [ns].
 
-    version: the tables' folder, such as v1.0-trainval. split: one of the devkit's (train, val, mini_train, ...), or of
-    the version folder's splits.json, or a scene, such as scene-0061. sweeps: turns of the LiDAR joined a frame, the
-    keyframe's own included; fewer where a scene has just begun. max_frames: only the first so many.
+    version: the folder of the tables, such as v1.0-trainval.
+    split: one of the devkit's (train, val, mini_train, ...), one of the version folder's splits.json, or a scene, such
+    as scene-0061.
+    sweeps: turns of the LiDAR per frame, including the keyframe's own; there are fewer at the start of a scene.
+    max_frames: number of frames from the start; None: all.
 
-    A frame's points have five columns: x, y, z [m], intensity (0..1, the file's 0..255 divided by 255) and time lag
-    [s], 0 for the keyframe's own, rising with age. Boxes are those of the ten detection classes, named so; what the
-    devkit maps to none is left out. Velocities are those of the devkit's ``box_velocity``.
-    Raises DataError at once: a table or a sweep's file is missing, a token does not resolve, timestamps are not in
-    order, the split is unknown; or, without the devkit, what to install.
+    Points have five columns: x, y, z [m], intensity (0..1, the file's value divided by 255) and time lag [s], which is
+    0 for the keyframe's own points and larger for older ones. Boxes belong to the ten detection classes; annotations
+    that the devkit maps to none of them are omitted. Velocities are those of the devkit's ``box_velocity``.
+    Raises DataError on construction if a table or file is missing, a token does not resolve, timestamps are out of
+    order, the split is unknown, or the devkit is not installed.
     """
 
     Settings = NuScenesConfig
@@ -142,7 +140,7 @@ class NuScenes(Dataset):
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Frame:
-        """Read frame ``index``. Raises DataError naming the file when one is malformed."""
+        """Read frame ``index``. Raises DataError that names a malformed file."""
         keyframe = self.keyframes[index]
         clouds = [read_sweep(sweep) for sweep in keyframe.sweeps]
         return Frame(
@@ -155,11 +153,11 @@ class NuScenes(Dataset):
         )
 
     def paths(self, index: int) -> list[Path]:
-        """The turns of the LiDAR and the tables, which say how they are joined."""
+        """The turns of the LiDAR, and the tables, which describe how to join them."""
         return [*(sweep.file for sweep in self.keyframes[index].sweeps), *table_files(self.root, self.version)]
 
     def frame_names(self) -> list[np.ndarray]:
-        """Class names of each frame's objects that hold a point, without reading any cloud."""
+        """Class names of each frame's objects that contain a point, found without reading a cloud."""
         return [keyframe.names[keyframe.seen > 0] for keyframe in self.keyframes]
 
     def cloud_files(self) -> Iterable[Path]:
@@ -167,7 +165,7 @@ class NuScenes(Dataset):
         return sorted({sweep.file for keyframe in self.keyframes for sweep in keyframe.sweeps})
 
     def label_bytes(self) -> Iterator[bytes]:
-        """Boxes, names and velocities of all keyframes, as the tables have them."""
+        """Boxes, names and velocities of all keyframes according to the tables."""
         for keyframe in self.keyframes:
             yield "\n".join(keyframe.names.tolist()).encode()
             yield keyframe.boxes.tobytes() + keyframe.velocities.tobytes()
@@ -182,7 +180,8 @@ class NuScenes(Dataset):
         return digest.hexdigest()
 
     def _check_files(self) -> None:
-        """All at once, folder by folder: asking file by file takes minutes on a network disk."""
+        """Raise DataError for missing files. Folders are listed at once; a query per file takes minutes on a network
+        disk."""
         files = {sweep.file for keyframe in self.keyframes for sweep in keyframe.sweeps}
         present = {folder / name for folder in {file.parent for file in files} for name in _names(folder)}
         missing = sorted(files - present)
@@ -194,8 +193,10 @@ class NuScenes(Dataset):
 
 
 def read_sweep(sweep: Sweep) -> Cloud:
-    """Points float32 (P, 5) in the keyframe's frame: x, y, z [m], intensity [0..1], time lag [s]; the car's own points
-    left out. Raises DataError where the file is gone, truncated, or holds something else."""
+    """Points float32 (P, 5) in the keyframe's LiDAR frame: x, y, z [m], intensity [0..1], time lag [s].
+
+    Points on the own car are left out. Raises DataError if the file is missing, truncated or not a sweep.
+    """
     cloud = read_cloud(sweep.file, _ROWS)
     points = cloud.points[(np.abs(cloud.points[:, :2]) >= CLOSE).any(axis=1)]
     points = np.pad(points, ((0, 0), (0, 1)), constant_values=sweep.lag)  # (P, 5)
@@ -204,7 +205,7 @@ def read_sweep(sweep: Sweep) -> Cloud:
 
 
 def _keyframes(tables: Any, scenes: set[str], sweeps: int, most: int | None) -> Iterator[Keyframe]:
-    """In the order of the sample table, which is that of time within a scene."""
+    """The keyframes in the order of the sample table, which within a scene is the order of time."""
     wanted = {scene["token"] for scene in tables.scene if scene["name"] in scenes}
     samples = [sample for sample in tables.sample if sample["scene_token"] in wanted][:most]
     for sample in samples:
@@ -238,7 +239,7 @@ def _keyframes(tables: Any, scenes: set[str], sweeps: int, most: int | None) -> 
 
 
 def _chain(tables: Any, sample: dict[str, Any], sweeps: int) -> Iterator[dict[str, Any]]:
-    """The sample's own turn and those before it, newest first. Raises DataError where time does not run backwards."""
+    """The sample's own turn and earlier ones, newest first. Raises DataError if an earlier turn is not older."""
     if CHANNEL not in sample["data"]:
         raise DataError(
             f"{tables.table_root}/sample_data.json: sample {sample['token']} has no {CHANNEL} keyframe; copy the tables"
@@ -261,7 +262,7 @@ def _chain(tables: Any, sample: dict[str, Any], sweeps: int) -> Iterator[dict[st
 
 
 def _check_order(tables: Any, sample: dict[str, Any]) -> None:
-    """Velocities are differences between samples: raise DataError where the one before is not older."""
+    """Raise DataError if the previous sample is not older. Velocities are differences between samples."""
     earlier = tables.get("sample", sample["prev"]) if sample["prev"] else None
     if earlier is not None and earlier["timestamp"] >= sample["timestamp"]:
         raise DataError(
@@ -271,20 +272,20 @@ def _check_order(tables: Any, sample: dict[str, Any]) -> None:
 
 
 class _Poses:
-    """Where the LiDAR was, by row of sample_data."""
+    """Poses of the LiDAR by record of sample_data."""
 
     def __init__(self, tables: Any) -> None:
         self._mount = {record["token"]: _matrix(record) for record in tables.calibrated_sensor}
         self._tables = tables
 
     def global_from_lidar(self, record: dict[str, Any]) -> np.ndarray:
-        """float64 (4, 4), LiDAR frame of that turn -> the map's frame."""
+        """Transform float64 (4, 4) from the LiDAR frame of that turn to the map's frame."""
         ego = _matrix(self._tables.get("ego_pose", record["ego_pose_token"]))
         return ego @ self._mount[record["calibrated_sensor_token"]]
 
 
 def _matrix(record: dict[str, Any]) -> np.ndarray:
-    """(4, 4) of a record's rotation (w, x, y, z) and translation."""
+    """Transform (4, 4) from a record's rotation (w, x, y, z) and translation."""
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_quat(np.roll(record["rotation"], -1)).as_matrix()
     matrix[:3, 3] = record["translation"]
@@ -294,7 +295,7 @@ def _matrix(record: dict[str, Any]) -> np.ndarray:
 def _objects(
     tables: Any, known: list[tuple[dict[str, Any], str]], global_from_lidar: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """boxes (B, 7), names (B,), velocities (B, 2) and points in each box (B,) of annotations and their classes."""
+    """Boxes (B, 7), names (B,), velocities (B, 2) and numbers of points (B,) of annotations and their classes."""
     records = [record for record, _ in known]
     names = np.array([name for _, name in known], dtype="<U20")
     centre = np.array([record["translation"] for record in records], np.float64).reshape(-1, 3)
@@ -313,13 +314,16 @@ def _objects(
 
 
 def from_map(global_from_lidar: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Vectors (B, 2) over the map as those of the LiDAR's x-y plane that lie above them; :func:`to_map` is its inverse,
-    exactly, however the LiDAR leans. (To rotate in space and drop z, as is often done, agrees to second order.)"""
+    """Vectors (B, 2) in the LiDAR's x-y plane whose vertical projections onto the map are ``vectors`` (B, 2).
+
+    :func:`to_map` is the exact inverse for any tilt of the LiDAR. The common way, to rotate in 3D and drop z, agrees to
+    second order.
+    """
     return vectors @ np.linalg.inv(global_from_lidar[:2, :2]).T
 
 
 def to_map(global_from_lidar: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Vectors (B, 2) of the LiDAR's x-y plane as seen from above on the map."""
+    """Vertical projections (B, 2) onto the map of vectors (B, 2) in the LiDAR's x-y plane."""
     return vectors @ global_from_lidar[:2, :2].T
 
 

@@ -1,4 +1,4 @@
-"""Reading point clouds of any format as the sensor's settings describe them."""
+"""Reading of point clouds in any format, according to the sensor's settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,20 +14,15 @@ from mink_pd.errors import DataError
 __all__ = ["SUFFIXES", "Cloud", "make_cloud", "read_cloud", "read_points", "with_columns"]
 
 _INTENSITY = ("intensity", "intensities", "reflectance", "reflectivity", "scalar_intensity", "remission", "i")
-_MOST_ABOVE = 0.01  # share of points brighter than the full scale: single retroreflectors are
+_MOST_ABOVE = 0.01  # largest share of points brighter than the full scale; single retroreflectors may be
 _DEFAULT = PointsConfig()
 
 
 class Cloud(NamedTuple):
-    """A point cloud.
+    """A point cloud."""
 
-    points: float32 (P, 4 or more), x, y, z [m], intensity [0..1] and what else was asked for.
-    dropped: how many others were left out because a value is NaN or infinite, or because they lie at the origin (no
-    return) or on the own vehicle.
-    """
-
-    points: np.ndarray
-    dropped: int
+    points: np.ndarray  # (P, 4 or more) float32: x, y, z [m], intensity [0..1] and further columns on request
+    dropped: int  # number of points left out: NaN, infinite, at the origin (no return) or on the own vehicle
 
 
 def read_points(path: str | Path, settings: PointsConfig = _DEFAULT) -> np.ndarray:
@@ -36,11 +31,11 @@ def read_points(path: str | Path, settings: PointsConfig = _DEFAULT) -> np.ndarr
 
 
 def read_cloud(path: str | Path, settings: PointsConfig = _DEFAULT, to_lidar: np.ndarray | None = None) -> Cloud:
-    """Read one point cloud. An empty one has no points; brighter points than the full scale get 1.
+    """Read one point cloud, which may be empty. Points brighter than the full scale get the intensity 1.
 
-    to_lidar: (4, 4), the file's coordinates to x forward, y left, z up [m].
-    Raises DataError: missing or unknown file, truncated, no valid point, or something that does not look like a cloud
-    of these settings.
+    to_lidar: (4, 4), transform of the file's coordinates to x forward, y left, z up [m].
+    Raises DataError if the file is missing, truncated, of an unknown format, without a valid point, or does not look
+    like a cloud with these settings.
     """
     return make_cloud(str(path), read_columns(Path(path), settings), settings, to_lidar)
 
@@ -52,9 +47,10 @@ def make_cloud(
     to_lidar: np.ndarray | None = None,
     more: Sequence[str] = (),
 ) -> Cloud:
-    """The same from columns that something else has read; ``path`` begins each message.
+    """The point cloud from columns that were read elsewhere, as in :func:`read_cloud`.
 
-    more: names of columns that follow the intensity, unchanged.
+    path: the beginning of each message.
+    more: names of columns to append unchanged after the intensity.
     """
     missing = [name for name in "xyz" if name not in columns]
     if missing:
@@ -71,7 +67,7 @@ def make_cloud(
     if dropped:
         if dropped == len(valid):
             raise DataError(
-                f"{path}: none of its {dropped} points is left: all are NaN, infinite, at the origin or in"
+                f"{path}: none of its {dropped} points is valid: all are NaN, infinite, at the origin or in"
                 " data.own_vehicle; record it again"
             )
         table = table[:, valid]
@@ -82,14 +78,14 @@ def make_cloud(
 
 
 def _inside(xyz: np.ndarray, box: tuple[float, ...]) -> np.ndarray:
-    """Which points (3, P) lie in a box (x, y, z from, x, y, z to): bool (P,)."""
+    """Mask (P,) of the points (3, P) inside a box (lower x, y, z, upper x, y, z)."""
     low, high = np.array(box, np.float32).reshape(2, 3, 1)
     return ((xyz >= low) & (xyz <= high)).all(axis=0)
 
 
 def with_columns(points: np.ndarray, columns: int) -> np.ndarray:
-    """Points (P, 4 or more) as float32 (P, columns) for a detector that sees so many; what a cloud lacks, such as the
-    time lag of earlier sweeps, is 0."""
+    """Points (P, 4 or more) as float32 (P, columns) for a detector with that number of columns. Missing columns, such
+    as the time lag, are 0."""
     result = np.zeros((len(points), columns), np.float32)
     there = min(columns, points.shape[1])
     result[:, :there] = points[:, :there]
@@ -97,7 +93,7 @@ def with_columns(points: np.ndarray, columns: int) -> np.ndarray:
 
 
 def _listed(columns: Columns) -> str:
-    """Names of columns, which a damaged file may fill with anything, for a message."""
+    """Names of columns for a message; a damaged file may contain arbitrary names."""
     text = ", ".join(columns)[:100] or "nothing"
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
@@ -112,9 +108,9 @@ def _chosen_returns(path: str, columns: Columns, wanted: int) -> Columns:
 
 
 def _table(path: str, columns: Columns, settings: PointsConfig, to_lidar: np.ndarray | None) -> np.ndarray:
-    """float32 (4, P): coordinates in the LiDAR frame, and the intensity divided by its full scale."""
+    """Coordinates in the LiDAR frame, and the intensity divided by its full scale: float32 (4, P)."""
     table = np.zeros((4, len(columns["x"])), np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and left out
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow gives infinity, and such points are dropped
         if to_lidar is None:
             for axis, name in enumerate("xyz"):
                 table[axis] = columns[name]
@@ -131,7 +127,7 @@ def _table(path: str, columns: Columns, settings: PointsConfig, to_lidar: np.nda
 
 
 def _full_scale(path: str, values: np.ndarray, settings: PointsConfig) -> float:
-    """What the intensities are divided by. Raises DataError where neither the settings nor their type say it."""
+    """The full scale of the intensities. Raises DataError if neither the settings nor their type determine it."""
     if isinstance(settings.intensity, float):
         return settings.intensity
     if values.dtype.kind == "f":
@@ -140,7 +136,7 @@ def _full_scale(path: str, values: np.ndarray, settings: PointsConfig) -> float:
         return 255.0
     largest = int(values.max(initial=0))
     raise DataError(
-        f"{path}: its intensity is of type {values.dtype.name} (up to {largest}), which does not say the full scale;"
+        f"{path}: its intensity is of type {values.dtype.name} (up to {largest}), which does not tell the full scale;"
         f" set data.intensity={_likely_scale(largest)}, or the sensor's own"
     )
 
@@ -150,7 +146,7 @@ def _likely_scale(largest: float) -> int:
 
 
 def _check_intensity(path: str, values: np.ndarray, settings: PointsConfig) -> None:
-    """Raise DataError where many intensities (P,) are above 1, or any is below 0: they have another full scale."""
+    """Raise DataError if many intensities (P,) are above 1, or any is below 0, as they then have another full scale."""
     said = f"data.intensity={settings.intensity:g}" if isinstance(settings.intensity, float) else "floats are 0..1"
     scale = settings.intensity if isinstance(settings.intensity, float) else 1.0
     present = values[values != 0]

@@ -1,4 +1,4 @@
-"""What the camera sees of points and boxes that are given in the LiDAR frame."""
+"""Projection of points and boxes from the LiDAR frame into the camera's image."""
 
 import numpy as np
 
@@ -7,14 +7,16 @@ from mink_pd.boxes.geometry import corners, wrap_angle
 from mink_pd.data.calibration import Calibration
 from mink_pd.data.objects import Objects
 
-_NEAR = 0.1  # what is nearer to the camera's plane [m] is not projected
-# Pairs of corners (of mink_pd.boxes.geometry.corners) that an edge of the box joins.
+_NEAR = 0.1  # smallest depth that is projected [m]
+# Pairs of corners (of mink_pd.boxes.geometry.corners) that are joined by an edge of the box.
 _EDGES = np.array([[0, 1], [1, 2], [2, 3], [3, 0], [4, 5], [5, 6], [6, 7], [7, 4], [0, 4], [1, 5], [2, 6], [3, 7]])
 
 
 def in_camera_view(points: np.ndarray, calibration: Calibration, image_size: tuple[int, int]) -> np.ndarray:
-    """Which points (P, 3 or more columns) fall inside the image (width, height [px]), in front of it: bool
-    (P,)."""
+    """Mask (P,) of the points (P, 3 or more) in front of the camera that project into the image.
+
+    image_size: width, height [px].
+    """
     matrix = calibration.p2 @ calibration.camera_from_lidar  # (3, 4) LiDAR frame -> image
     image = points[:, :3] @ matrix[:, :3].T + matrix[:, 3]  # (P, 3) u * depth, v * depth, depth
     depth = image[:, 2]
@@ -23,19 +25,19 @@ def in_camera_view(points: np.ndarray, calibration: Calibration, image_size: tup
 
 
 def project_boxes(boxes: np.ndarray, calibration: Calibration) -> np.ndarray:
-    """Image boxes x1, y1, x2, y2 [px] around the projected boxes (B, 7), not clipped to the image: (B, 4).
+    """Image boxes (B, 4) x1, y1, x2, y2 [px] around the projected boxes (B, 7), not clipped to the image.
 
-    Of a box that reaches behind the camera the part before it counts; a box wholly behind gives NaN.
+    Only the part of a box in front of the camera is projected; a box entirely behind it gives NaN.
     """
     camera = calibration.lidar_to_camera(corners(boxes).reshape(-1, 3)).reshape(-1, 8, 3)  # (B, 8, 3)
     start, end = camera[:, _EDGES[:, 0]], camera[:, _EDGES[:, 1]]  # (B, 12, 3)
     z0, z1 = start[..., 2], end[..., 2]
-    crosses = (z0 < _NEAR) != (z1 < _NEAR)  # (B, 12) edges through the near plane: cut them there
+    crosses = (z0 < _NEAR) != (z1 < _NEAR)  # (B, 12) edges through the near plane, which are cut there
     share = np.divide(_NEAR - z0, z1 - z0, out=np.zeros_like(z0), where=crosses)
     cut = start + share[..., None] * (end - start)
     candidates = np.concatenate([camera, cut], axis=1)  # (B, 20, 3)
     valid = np.concatenate([camera[..., 2] >= _NEAR, crosses], axis=1)  # (B, 20)
-    candidates[~valid] = (0.0, 0.0, 1.0)  # anything before the camera: these are left out below
+    candidates[~valid] = (0.0, 0.0, 1.0)  # any point in front of the camera; they are excluded below
     pixels = calibration.project(candidates.reshape(-1, 3))[0].reshape(*valid.shape, 2)  # (B, 20, 2)
     low = np.where(valid[..., None], pixels, np.inf).min(axis=1)
     high = np.where(valid[..., None], pixels, -np.inf).max(axis=1)
@@ -45,7 +47,7 @@ def project_boxes(boxes: np.ndarray, calibration: Calibration) -> np.ndarray:
 
 
 def clip_boxes(bbox: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Image boxes (B, 4) cut to the image's pixels, 0 to width - 1 and height - 1 as in KITTI's labels."""
+    """Image boxes (B, 4) clipped to the pixels 0 to width - 1 and 0 to height - 1, as in KITTI's labels."""
     width, height = image_size
     return np.clip(bbox, 0, np.array([width - 1, height - 1, width - 1, height - 1], dtype=np.float64))
 

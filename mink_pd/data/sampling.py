@@ -1,5 +1,5 @@
-"""Ground-truth sampling: objects of other frames pasted into a frame (SECOND, Yan et al., Sensors 2018,
-"Sample Ground Truths from the Database")."""
+"""Ground-truth sampling: objects of other frames are pasted into a frame (SECOND, Yan et al., Sensors 2018, "Sample
+Ground Truths from the Database")."""
 
 import hashlib
 import logging
@@ -20,35 +20,31 @@ from mink_pd.data.frame import Frame
 from mink_pd.errors import DataError
 from mink_pd.files import cache_folders, whole_file
 
-BEV = [0, 1, 3, 4, 6]  # columns of a box that its rectangle from above consists of
-_VERSION = 3  # of the file; another one is built anew
-_GROUND, _STANDING = 0.4, 3  # height over a box's bottom [m] up to which points are ground; points that are something
-_PROGRESS_FROM = 200  # frames from which building is slow enough to show progress
+BEV = [0, 1, 3, 4, 6]  # columns of a box that describe its bird's-eye-view rectangle
+_VERSION = 3  # of the cache file; other versions are rebuilt
+_GROUND, _STANDING = 0.4, 3  # points up to this height over a box's bottom [m] are ground; so many others are a thing
+_PROGRESS_FROM = 200  # number of frames above which progress is shown
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Database:
-    """N labelled objects with their points, where they were found.
+    """N labelled objects with their points, at their original positions."""
 
-    points float32 (S, 4 or more), object i's at rows offsets[i] to offsets[i + 1]; offsets int64 (N + 1,); boxes
-    float32 (N, 7); names (N,); velocities float32 (N, 2) [m/s], nan where unknown.
-    """
-
-    points: np.ndarray
-    offsets: np.ndarray
-    boxes: np.ndarray
-    names: np.ndarray
-    velocities: np.ndarray
+    points: np.ndarray  # (S, 4 or more) float32
+    offsets: np.ndarray  # (N + 1,) int64; object i has points offsets[i] to offsets[i + 1]
+    boxes: np.ndarray  # (N, 7) float32
+    names: np.ndarray  # (N,)
+    velocities: np.ndarray  # (N, 2) float32 [m/s]; nan where unknown
 
     def paste(self, frame: Frame, wanted: Mapping[str, int], min_points: int, rng: np.random.Generator) -> Frame:
-        """Fill each class up to ``wanted`` objects with ones of at least ``min_points`` points drawn at
-        random.
+        """Paste random objects of at least ``min_points`` points until each class has ``wanted`` objects.
 
-        An object that overlaps a box of the frame (of any class) or an earlier pasted one from above is left
-        out, so a class may stay below its number. In an unlabelled frame, whose objects are not all known, so is one
-        where something stands. Points of the frame inside pasted boxes give way. Pasted boxes come last.
+        An object is not pasted if it overlaps, in bird's-eye view, a box of the frame of any class or an object pasted
+        earlier, so a class may stay below its number. In an unlabelled frame, whose objects are not all known, it is
+        also not pasted where something stands. Points of the frame inside pasted boxes are removed. Pasted boxes come
+        last.
         """
         rows = self._draw(frame.names, wanted, min_points, rng)
         if not frame.labelled:
@@ -83,7 +79,7 @@ class Database:
 
 
 def _occupied(boxes: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Which of the boxes (C, 7) hold points of something that stands on the ground: bool (C,)."""
+    """Mask (C,) of the boxes (C, 7) that contain points of something that stands on the ground."""
     above = boxes.copy()
     above[:, 2] += _GROUND / 2
     above[:, 5] -= _GROUND
@@ -91,7 +87,7 @@ def _occupied(boxes: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _free(boxes: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Which of the boxes (C, 7) can be put down one after the other without overlapping: bool (C,)."""
+    """Mask (C,) of the boxes (C, 7) that can be placed one after another without overlap."""
     hits = bev_intersection(boxes[:, BEV], np.concatenate([present, boxes])[:, BEV]) > 0  # (C, B + C)
     free = ~hits[:, : len(present)].any(axis=1)
     among = hits[:, len(present) :]
@@ -100,16 +96,16 @@ def _free(boxes: np.ndarray, present: np.ndarray) -> np.ndarray:
     return free
 
 
-# Settings of the data that frames do not depend on as the data set gives them, or that the fingerprint holds.
+# Settings of the data that do not affect the data set's frames, or that the fingerprint includes.
 _WITHOUT_EFFECT = {"root", "range", "workers", "cache_mb", "augment", "beams", "class_balanced", "val_split"}
 
 
 def load_database(dataset: Dataset, config: DataConfig | None = None) -> Database:
-    """The database of a data set's objects, from the cache file or built and cached.
+    """The database of a data set's objects, read from the cache file or built and cached.
 
-    The file lies in ``<root>/.mink_pd``, or in the user's cache folder where the root is read-only. Its name
-    changes with the split and its files, and with the settings of ``config`` that frames may depend on, such as how
-    classes are spelt. Several processes may do this at once: each writes a whole file.
+    The file is in ``<root>/.mink_pd``, or in the user's cache folder if the root is read-only. Its name changes with
+    the split and its files, and with the settings of ``config`` that may affect frames, such as the spelling of
+    classes. Several processes may call this at once, as each writes a complete file.
     """
     settings = "" if config is None else config.model_dump_json(exclude=_WITHOUT_EFFECT)
     key = f"{_VERSION} {dataset.fingerprint()} {settings}"
@@ -133,7 +129,7 @@ def load_database(dataset: Dataset, config: DataConfig | None = None) -> Databas
 
 
 def build_database(dataset: Dataset) -> Database:
-    """Collect every labelled object that contains points, frame by frame."""
+    """Collect all labelled objects that contain points."""
     points, boxes, names, velocities, sizes = [], [], [], [], [[0]]
     frames = track(
         range(len(dataset)),
@@ -162,13 +158,13 @@ def build_database(dataset: Dataset) -> Database:
 
 
 def _cache_folders(root: Path) -> list[Path]:
-    # Root may write anywhere, but a folder without write permission for anyone is meant to stay as it is.
+    # The user root can write anywhere, but a folder without any write permission is not meant to change.
     writable = os.access(root, os.W_OK) and root.stat().st_mode & 0o222
     return [root / ".mink_pd", *cache_folders()] if writable else cache_folders()
 
 
 def _read(path: Path) -> Database | None:
-    """The cached database; None where there is none or it is damaged."""
+    """The cached database; None if there is none or it is damaged."""
     try:
         with np.load(path) as file:
             return Database(**{field.name: file[field.name] for field in fields(Database)})

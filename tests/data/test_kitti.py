@@ -118,10 +118,10 @@ def test_real_calibration_files_come_back(real_root: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda line: "", "no key '{key}'"),
-        (lambda line: line.rsplit(" ", 1)[0], "'{key}' must hold"),
-        (lambda line: line.rsplit(" ", 1)[0] + " x", "'{key}' holds something that is not a number"),
-        (lambda line: line.rsplit(" ", 1)[0] + " nan", "'{key}' must hold .* finite"),
+        (lambda line: "", "lacks key '{key}'"),
+        (lambda line: line.rsplit(" ", 1)[0], "'{key}' must have"),
+        (lambda line: line.rsplit(" ", 1)[0] + " x", "'{key}' has a value that is not a number"),
+        (lambda line: line.rsplit(" ", 1)[0] + " nan", "'{key}' must have .* finite"),
     ],
 )
 def test_a_bad_calibration_key_is_named(
@@ -139,11 +139,11 @@ def test_a_bad_calibration_key_is_named(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"r0_rect": np.zeros((3, 3))}, "'R0_rect' does not hold a rotation"),
-        ({"r0_rect": np.diag([1.0, 1, -1])}, "'R0_rect' does not hold a rotation"),
-        ({"r0_rect": np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 1]])}, "'R0_rect' does not hold a rotation"),
-        ({"r0_rect": np.diag([2.0, 0.5, 1])}, "'R0_rect' does not hold a rotation"),
-        ({"velo_to_cam": np.full((3, 4), 1e30)}, "'Tr_velo_to_cam' does not hold a rotation"),
+        ({"r0_rect": np.zeros((3, 3))}, "'R0_rect' is not a rotation"),
+        ({"r0_rect": np.diag([1.0, 1, -1])}, "'R0_rect' is not a rotation"),
+        ({"r0_rect": np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 1]])}, "'R0_rect' is not a rotation"),
+        ({"r0_rect": np.diag([2.0, 0.5, 1])}, "'R0_rect' is not a rotation"),
+        ({"velo_to_cam": np.full((3, 4), 1e30)}, "'Tr_velo_to_cam' is not a rotation"),
         ({"velo_to_cam": np.eye(4)[:3] + np.eye(3, 4, 3) * 1e4}, "'Tr_velo_to_cam' puts the camera"),
         ({"p2": np.zeros((3, 4))}, "P2 projects nothing"),
         ({"p2": np.eye(4)[:3] * 1e30}, "P2 projects nothing"),
@@ -256,7 +256,7 @@ def test_another_camera_without_images_needs_a_size(kitti_root: Path, camera: Ca
     """KITTI's own size is taken for its own cameras alone."""
     for p2 in ([[900, 0, 960, 0], [0, 900, 540, 0], [0, 0, 1, 0]], np.eye(4)[:3]):
         write_calibration(kitti_root / "training" / "calib" / "000000.txt", replace(camera, p2=np.array(p2)))
-        with pytest.raises(DataError, match=r"calib/000000\.txt: the camera's image size is not known.*image_size"):
+        with pytest.raises(DataError, match=r"calib/000000\.txt: the camera's image size is unknown.*image_size"):
             Kitti(kitti_root, "train")[0]
         assert len(Kitti(kitti_root, "train", camera_view=False)[0].points) > 0
     assert Kitti(kitti_root, "train", image_size=(1920, 1080))[0].image_size == (1920, 1080)

@@ -100,7 +100,7 @@ def test_neither_oxts_nor_a_plain_path_is_needed(drive: Path, tmp_path: Path) ->
 
 def test_a_shear_is_named(drive: Path) -> None:
     write(drive / "calib_velo_to_cam.txt", {"R": [1, 0.5, 0, 0, 1, 0, 0, 0, 1], "T": [0, -0.08, -0.27]})
-    with pytest.raises(DataError, match=r"calib_velo_to_cam\.txt: .* does not hold a rotation"):
+    with pytest.raises(DataError, match=r"calib_velo_to_cam\.txt: .* is not a rotation"):
         open_raw(drive.parent, DATE, DRIVE)
 
 
@@ -114,7 +114,7 @@ def test_a_wrong_base_is_named(tmp_path: Path) -> None:
 def test_a_missing_calibration_key_is_one_line(drive: Path) -> None:
     path = drive / "calib_cam_to_cam.txt"
     path.write_text("".join(line for line in path.open() if not line.startswith("P_rect_02")))
-    with pytest.raises(DataError, match=r"calib_cam_to_cam\.txt: no key 'P_rect_02'") as error:
+    with pytest.raises(DataError, match=r"calib_cam_to_cam\.txt: lacks key 'P_rect_02'") as error:
         open_raw(drive.parent, DATE, DRIVE)
     assert "\n" not in str(error.value)
 

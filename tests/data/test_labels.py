@@ -96,7 +96,7 @@ def test_configured_classes_are_known(tmp_path: Path) -> None:
         (f"{CAR} 0.5 7", "17 fields instead of 15"),
         (f"{CAR} 0.5", "16 fields instead of 15"),  # the lines before are labels
         (CAR.replace("20.50", "2O.50"), "'2O.50' is not a number"),
-        (CAR.replace("20.50", "nan"), "holds a number that is NaN"),
+        (CAR.replace("20.50", "nan"), "contains a number that is NaN"),
         (CAR.replace(" 1 ", " 1.5 "), "occluded (the third field) is not a whole number"),
         (CAR.replace("Car", "Kar"), "unknown class 'Kar'"),
         (CAR.replace("1.60", "0.00"), "height, width or length is not above 0"),

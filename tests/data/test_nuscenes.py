@@ -292,18 +292,18 @@ def test_a_sweep_that_is_gone_or_damaged(nuscenes_root: Path, tmp_path: Path) ->
     with pytest.raises(DataError, match=rf"{file.name}: truncated, 3 bytes"):
         opened(root)[1]
     np.full((1, 5), np.nan, np.float32).tofile(file)
-    with pytest.raises(DataError, match=rf"{file.name}: none of its 1 points is left"):
+    with pytest.raises(DataError, match=rf"{file.name}: none of its 1 points is valid"):
         opened(root)[1]
 
 
 def test_unknown_versions_and_splits(nuscenes_root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"v1\.0-mini: no such folder.*has v1\.0-trainval"):
         NuScenes(nuscenes_root, "val", version="v1.0-mini")
-    with pytest.raises(DataError, match=r"no such folder.*holds no version"):
+    with pytest.raises(DataError, match=r"no such folder.*has no version"):
         NuScenes(tmp_path / "nothing", "val", version=VERSION)
     fails(nuscenes_root, "no split 'mini_val' of this version; use train or val", split="mini_val")
     fails(nuscenes_root, "no split 'mine'", "splits.json", split="mine")
-    fails(nuscenes_root, "holds no scene of split 'train_track'", split="train_track")
+    fails(nuscenes_root, "has no scene of split 'train_track'", split="train_track")
 
 
 def test_without_the_devkit_it_says_what_to_install(nuscenes_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

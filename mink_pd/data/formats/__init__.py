@@ -1,6 +1,6 @@
-"""Point cloud files: one module a format, each from bytes to named columns.
+"""Point cloud files: one module per format, each from bytes to named columns.
 
-Every reader checks what the header claims against the bytes that are there before it allocates anything.
+Every reader checks the claims of the header against the size of the file before it allocates anything.
 """
 
 from pathlib import Path
@@ -13,15 +13,15 @@ from mink_pd.errors import DataError
 from mink_pd.files import read_bytes
 
 SUFFIXES = (".bin", ".npy", ".npz", ".pcd", ".ply", ".las", ".laz")
-LARGEST = 1 << 30  # bytes of a file; a turn of a 128-beam LiDAR has about 10 MB
-Columns = dict[str, np.ndarray]  # name in lower case -> (P,), of the file's own type
+LARGEST = 1 << 30  # largest file [bytes]; a turn of a 128-beam LiDAR has about 10 MB
+Columns = dict[str, np.ndarray]  # name in lower case -> (P,) in the file's type
 
 
 def read_columns(path: Path, settings: PointsConfig) -> Columns:
-    """The columns of a point cloud file, all of one length. Raises DataError naming the file."""
+    """The columns of a point cloud file, all of equal length. Raises DataError that names the file."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise DataError(f"{path}: not a known kind of point cloud; convert it to {', '.join(SUFFIXES)}")
+        raise DataError(f"{path}: unknown format of point clouds; convert it to {', '.join(SUFFIXES)}")
     content = read_bytes(path, remedy="give the path of a point cloud", limit=LARGEST)
     match suffix:
         case ".bin":

@@ -1,4 +1,4 @@
-""".npy and .npz files of NumPy: a table of points, a structured array, or one array a column. No pickles."""
+"""NumPy's .npy and .npz files: a table of points, a structured array, or one array per column; no pickles."""
 
 import io
 import math
@@ -13,12 +13,12 @@ from mink_pd.config.points import PointsConfig
 from mink_pd.errors import DataError
 from mink_pd.files import reading
 
-_LARGEST = 1 << 28  # bytes of an unpacked array: a small archive may hold a large one
-_TABLES = ("points", "arr_0", "data", "cloud", "xyz")  # names under which a table is looked for in a .npz
+_LARGEST = 1 << 28  # largest unpacked array [bytes]; a small archive can contain a large one
+_TABLES = ("points", "arr_0", "data", "cloud", "xyz")  # possible names of the table in a .npz
 
 
 def read(content: bytes, path: Path, settings: PointsConfig) -> dict[str, np.ndarray]:
-    """Columns by the names that the file gives, else by ``settings.columns``. Raises DataError naming the file."""
+    """Columns by the names in the file, else by ``settings.columns``. Raises DataError that names the file."""
     with reading(path, remedy="write it again"):
         if path.suffix.lower() == ".npy":
             return _columns(_array(content), path, settings)
@@ -26,16 +26,16 @@ def read(content: bytes, path: Path, settings: PointsConfig) -> dict[str, np.nda
 
 
 def _array(content: bytes) -> np.ndarray:
-    """The array of a .npy file's content, checked before it is made. Raises ValueError."""
+    """The array of a .npy file's content, checked before it is created. Raises ValueError."""
     file = io.BytesIO(content)
     major, _ = npy.read_magic(file)
     header: Any = npy.read_array_header_1_0 if major == 1 else npy.read_array_header_2_0
     shape, fortran, dtype = header(file)
     if dtype.hasobject:
-        raise ValueError("it holds pickled Python objects, which are not read")
+        raise ValueError("it contains pickled Python objects, which are not read")
     left = len(content) - file.tell()
     if dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize > left:
-        raise ValueError(f"truncated, {left} bytes do not hold an array of shape {shape}")
+        raise ValueError(f"truncated, {left} bytes are too few for an array of shape {shape}")
     flat = np.frombuffer(content, dtype, math.prod(shape), file.tell())
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
 
@@ -51,7 +51,7 @@ def _archive(content: bytes, path: Path, settings: PointsConfig) -> dict[str, np
                 with archive.open(member) as file:
                     unpacked = file.read(member.file_size + 1)
                 if len(unpacked) != member.file_size:
-                    raise ValueError(f"{member.filename} has another size than the archive says")
+                    raise ValueError(f"{member.filename} has another size than the archive states")
                 arrays[member.filename.removesuffix(".npy").lower()] = _array(unpacked)
     if all(name in arrays for name in "xyz"):
         lengths = {array.shape for array in arrays.values() if array.ndim == 1}
@@ -62,7 +62,7 @@ def _archive(content: bytes, path: Path, settings: PointsConfig) -> dict[str, np
     name = next((name for name in _TABLES if name in tables), tables[0] if len(tables) == 1 else None)
     if name is None:
         found = ", ".join(arrays) or "no array"
-        raise ValueError(f"it holds {found}; name the table of points 'points', or write arrays x, y, z, intensity")
+        raise ValueError(f"it contains {found}; name the table of points 'points', or write arrays x, y, z, intensity")
     return _columns(arrays[name], path, settings)
 
 
@@ -74,7 +74,7 @@ def _columns(array: np.ndarray, path: Path, settings: PointsConfig) -> dict[str,
         raise ValueError(f"an array of shape {array.shape} and type {array.dtype} is not a table of points")
     if array.shape[1] != len(settings.columns):
         raise DataError(
-            f"{path}: has {array.shape[1]} columns, and data.columns names {len(settings.columns)}"
+            f"{path}: has {array.shape[1]} columns, but data.columns names {len(settings.columns)}"
             f" ({', '.join(settings.columns)}); set data.columns to the names of its columns"
         )
     return {name: array[:, n] for n, name in enumerate(settings.columns) if name != "_"}

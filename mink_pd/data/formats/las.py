@@ -1,6 +1,6 @@
 """LAS files (ASPRS, 1.0 to 1.4), and LAZ files, whose points lazrs unpacks.
 
-The headers are read and checked here: lazrs aborts the process, or works without end, where they lie.
+The headers are read and checked here, because lazrs aborts the process or never returns if they are wrong.
 """
 
 import io
@@ -12,19 +12,19 @@ import numpy as np
 
 from mink_pd.errors import DataError
 
-_SHORTEST_POINT = (20, 28, 26, 34, 57, 63, 30, 36, 38, 59, 67)  # bytes, by point format
-_TIME_AT = {1: 20, 3: 20, 4: 20, 5: 20, 6: 22, 7: 22, 8: 22, 9: 22, 10: 22}  # of the GPS time, by point format
-_BEST_COMPRESSION = 100  # points a byte; real files have less than one
-_LARGEST = 1 << 30  # bytes of the unpacked points
+_SHORTEST_POINT = (20, 28, 26, 34, 57, 63, 30, 36, 38, 59, 67)  # size of a point [bytes], by point format
+_TIME_AT = {1: 20, 3: 20, 4: 20, 5: 20, 6: 22, 7: 22, 8: 22, 9: 22, 10: 22}  # offset of the GPS time, by point format
+_BEST_COMPRESSION = 100  # largest number of points per byte; real files have less than one
+_LARGEST = 1 << 30  # largest size of the unpacked points [bytes]
 _COMPRESSED = 0x80  # bit of the point format
-_VLR_HEADER = 54  # bytes of a variable length record's header
+_VLR_HEADER = 54  # size of a variable length record's header [bytes]
 _LASZIP = ("laszip encoded", 22204)
-_ANY_CHUNK = 0xFFFFFFFF  # chunks of different sizes
+_ANY_CHUNK = 0xFFFFFFFF  # chunk size that means chunks of different sizes
 
 
 @dataclass(frozen=True)
 class _Header:
-    start: int  # of the points
+    start: int  # offset of the points
     records: list[tuple[str, int, bytes]]  # user, number, content
     format: int
     point_size: int
@@ -35,7 +35,7 @@ class _Header:
 
 
 def read(content: bytes, path: Path) -> dict[str, np.ndarray]:
-    """x, y, z [m], intensity, return, and time where the format has it. Raises DataError naming the file."""
+    """Columns x, y, z [m], intensity, return and, if the format has it, time. Raises DataError that names the file."""
     try:
         header = _read_header(content)
         points = _unpack(content, header) if header.compressed else content[header.start :]
@@ -81,24 +81,24 @@ def _read_header(content: bytes) -> _Header:
 
 
 def _unpack(content: bytes, header: _Header) -> bytes:
-    """The points of a LAZ file. Raises ValueError where its tables do not fit together."""
-    import lazrs  # not needed for other formats
+    """The points of a LAZ file. Raises ValueError if its tables contradict each other."""
+    import lazrs  # only this format needs it
 
     if not header.points:
         return b""
     record = next((text for *key, text in header.records if tuple(key) == _LASZIP), None)
     if record is None:
-        raise ValueError("no record says how it is compressed")
+        raise ValueError("no record describes its compression")
     total = header.points * header.point_size
     if header.points > _BEST_COMPRESSION * len(content) or total > _LARGEST:
-        raise ValueError(f"truncated, {len(content)} bytes do not hold {header.points} points")
+        raise ValueError(f"truncated, {len(content)} bytes are too few for {header.points} points")
     _check_record(record, header.point_size)
     _check_chunks(content, header, struct.unpack_from("<I", record, 12)[0])
     source, points = io.BytesIO(content), bytearray(total)
     source.seek(header.start)
     try:
         lazrs.LasZipDecompressor(source, record).decompress_many(points)
-    except BaseException as error:  # a panic of lazrs is no Exception
+    except BaseException as error:  # a panic of lazrs is not an Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         raise ValueError(f"its compressed points are damaged: {error}") from None
@@ -106,15 +106,15 @@ def _unpack(content: bytes, header: _Header) -> bytes:
 
 
 def _check_record(record: bytes, point_size: int) -> None:
-    """Raise ValueError unless the items of a compressed point make up its size."""
+    """Raise ValueError unless the sizes of a compressed point's items add up to its size."""
     (count,) = struct.unpack_from("<H", record, 32)
     items = [struct.unpack_from("<HHH", record, 34 + 6 * n) for n in range(count)]  # type, size, version
     if sum(size for _, size, _ in items) != point_size:
-        raise ValueError("its compressed points have another size than its header says")
+        raise ValueError("its compressed points have another size than its header states")
 
 
 def _check_chunks(content: bytes, header: _Header, chunk: int) -> None:
-    """Raise ValueError where the table of chunks is not in the file or names more chunks than there can be."""
+    """Raise ValueError if the table of chunks is not in the file or lists more chunks than there can be."""
     (table,) = struct.unpack_from("<q", content, header.start)
     if table == -1:
         (table,) = struct.unpack_from("<q", content, len(content) - 8)

@@ -1,11 +1,11 @@
-"""LZF decompression (Marc Lehmann's liblzf), which binary_compressed PCD files need."""
+"""LZF decompression (Marc Lehmann's liblzf) for binary_compressed PCD files."""
 
 
 def decompress(data: bytes, size: int) -> bytes:
-    """The ``size`` bytes that ``data`` holds. Raises ValueError where it holds fewer or more, or is damaged.
+    """The ``size`` bytes that ``data`` decompresses to. Raises ValueError for another size or damaged data.
 
-    A control byte below 32 introduces that many bytes plus one as they are; others copy bytes from the output: three
-    bits of length (7: one more byte follows), thirteen of distance.
+    A control byte c below 32 precedes c + 1 literal bytes. Other control bytes copy from the output, with three bits
+    of length (7: one more byte follows) and thirteen bits of distance.
     """
     out = bytearray()
     at, end = 0, len(data)
@@ -25,9 +25,9 @@ def decompress(data: bytes, size: int) -> bytes:
         if start < 0 or len(out) > size:
             raise ValueError("a copy reaches outside the data")
         piece = out[start : start + length]
-        while len(piece) < length:  # overlaps what it writes: the piece repeats itself
+        while len(piece) < length:  # the copy overlaps its own output, so the piece repeats
             piece = piece + piece
         out += piece[:length]
     if at > end or len(out) != size:
-        raise ValueError(f"holds {len(out)} bytes instead of {size}")
+        raise ValueError(f"contains {len(out)} bytes instead of {size}")
     return bytes(out)

@@ -11,16 +11,16 @@ from mink_pd.data.formats.text import read_table
 from mink_pd.errors import DataError
 
 _TYPES = {f"{kind}{size}" for kind, sizes in (("f", "248"), ("i", "1248"), ("u", "1248")) for size in sizes}
-_LONGEST_HEADER = 1 << 20  # bytes
-_LARGEST_POINT = 1 << 16  # bytes
-_BEST_COMPRESSION = 88  # LZF makes at most 264 bytes of 3
+_LONGEST_HEADER = 1 << 20  # [bytes]
+_LARGEST_POINT = 1 << 16  # [bytes]
+_BEST_COMPRESSION = 88  # largest ratio of LZF, which turns 3 bytes into at most 264
 
 
 @dataclass(frozen=True)
 class _Field:
     name: str
     type: np.dtype
-    count: int  # values of this field a point
+    count: int  # values of this field per point
 
     @property
     def size(self) -> int:
@@ -32,14 +32,14 @@ class _Header:
     fields: list[_Field]
     points: int
     encoding: str
-    body: int  # where the points begin
+    body: int  # offset of the points
 
     @property
     def point_size(self) -> int:
         return sum(field.size for field in self.fields)
 
     def wanted(self) -> list[tuple[int, int, _Field]]:
-        """Index, offset within a point [bytes] and field of those with one value and a name that is not padding."""
+        """Index, offset within a point [bytes] and field, for all fields of one value that are not padding."""
         ends = np.cumsum([field.size for field in self.fields]).tolist()
         found: dict[str, tuple[int, int, _Field]] = {}
         for index, (end, field) in enumerate(zip(ends, self.fields, strict=True)):
@@ -49,9 +49,9 @@ class _Header:
 
 
 def read(content: bytes, path: Path) -> dict[str, np.ndarray]:
-    """The fields of one value, in any order, with padding and fields of several values left out.
+    """The fields of one value; padding and fields of several values are skipped.
 
-    Raises DataError naming the file: no valid header, truncated, damaged.
+    Raises DataError that names the file if its header is invalid or it is truncated or damaged.
     """
     try:
         header = _read_header(content)
@@ -79,7 +79,7 @@ def _read_header(content: bytes) -> _Header:
         at = end + 1
         if words and not words[0].startswith("#"):
             entries[words[0].upper()] = words[1:]
-    names = entries["FIELDS"] if "FIELDS" in entries else entries["COLUMNS"]  # COLUMNS: before version 0.5
+    names = entries["FIELDS"] if "FIELDS" in entries else entries["COLUMNS"]  # COLUMNS in versions before 0.5
     sizes, kinds = entries["SIZE"], entries["TYPE"]
     counts = entries.get("COUNT", ["1"] * len(names))
     if not len(names) == len(sizes) == len(kinds) == len(counts) > 0:
@@ -128,7 +128,7 @@ def _binary(content: bytes, header: _Header, path: Path) -> dict[str, np.ndarray
 
 
 def _compressed(content: bytes, header: _Header, path: Path) -> dict[str, np.ndarray]:
-    """All values of the first field come first, then those of the second, and so on."""
+    """The decompressed data contain all values of the first field, then all values of the second, and so on."""
     total = header.points * header.point_size
     if not header.points:
         return {field.name: np.zeros(0, field.type) for *_, field in header.wanted()}
@@ -139,7 +139,7 @@ def _compressed(content: bytes, header: _Header, path: Path) -> dict[str, np.nda
     if packed > len(content) - start:
         raise DataError(f"{path}: truncated, {len(content) - start} of {packed} bytes are there; copy the file again")
     if unpacked != total or total > _BEST_COMPRESSION * packed:
-        raise DataError(f"{path}: {packed} bytes cannot hold its {header.points} points; copy or convert it again")
+        raise DataError(f"{path}: {packed} bytes are too few for its {header.points} points; copy or convert it again")
     try:
         body = decompress(content[start : start + packed], total)
     except (ValueError, IndexError) as error:

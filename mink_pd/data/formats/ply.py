@@ -14,7 +14,7 @@ _TYPES |= {"float": "f4", "double": "f8", "long": "i8", "ulong": "u8"}
 _TYPES |= {"int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"}
 _TYPES |= {"int64": "i8", "uint64": "u8", "float32": "f4", "float64": "f8"}
 _ORDERS: dict[str, Literal["<", ">", "="]] = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": "="}
-_LONGEST_HEADER = 1 << 20  # bytes
+_LONGEST_HEADER = 1 << 20  # [bytes]
 
 
 @dataclass
@@ -26,15 +26,15 @@ class _Element:
 
     @property
     def row(self) -> np.dtype:
-        """The structured type of one entry; fields are numbered, since names may repeat."""
+        """The structured type of one entry. Fields are numbered because names may repeat."""
         return np.dtype([(str(n), type) for n, (_, type) in enumerate(self.properties)])
 
 
 def read(content: bytes, path: Path) -> dict[str, np.ndarray]:
-    """The properties of the element ``vertex``; other elements are passed over.
+    """The properties of the element ``vertex``; other elements are skipped.
 
-    Raises DataError naming the file: no valid header, truncated, or list properties in or before the vertices, which
-    no LiDAR's file needs.
+    Raises DataError that names the file if its header is invalid, it is truncated, or it has list properties in or
+    before the vertices, which point clouds do not need.
     """
     try:
         elements, order, at = _read_header(content)
@@ -76,7 +76,7 @@ def _split(elements: list[_Element]) -> tuple[list[_Element], _Element]:
 
 
 def _read_header(content: bytes) -> tuple[list[_Element], Literal["<", ">", "="], int]:
-    """Elements, byte order (= for text) and where the body begins."""
+    """Elements, byte order (= for text) and offset of the body."""
     elements: list[_Element] = []
     order: Literal["<", ">", "="] | None = None
     at = 0

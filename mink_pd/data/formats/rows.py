@@ -1,4 +1,4 @@
-""".bin files: rows of numbers without a header, which only the settings describe."""
+""".bin files: rows of numbers without a header, described only by the settings."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from mink_pd.errors import DataError
 
 
 def read(content: bytes, path: Path, settings: PointsConfig) -> dict[str, np.ndarray]:
-    """Columns as ``settings`` name them. Raises DataError where the bytes look like other columns or another type."""
+    """Columns by the names in ``settings``. Raises DataError if the bytes look like other columns or another type."""
     row = settings.row
     if len(content) % row.itemsize:
         guess = likely(content)
@@ -26,5 +26,5 @@ def read(content: bytes, path: Path, settings: PointsConfig) -> dict[str, np.nda
 
 
 def dtype_text(settings: PointsConfig) -> str:
-    """The setting ``dtype`` as one writes it on a command line."""
+    """The setting ``dtype`` as written on a command line."""
     return settings.dtype if isinstance(settings.dtype, str) else f"[{', '.join(settings.dtype)}]"

@@ -1,4 +1,4 @@
-"""Tables of numbers as text, which PCD and PLY may hold."""
+"""Tables of numbers as text, in PCD and PLY files."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from mink_pd.errors import DataError
 
 
 def read_table(body: bytes, count: int, types: list[np.dtype], path: Path) -> list[np.ndarray]:
-    """The first ``count`` lines of ``body`` as columns (count,) of these types, one value a line and column.
+    """The first ``count`` lines of ``body`` as columns (count,) of these types.
 
-    Raises DataError where there are fewer lines, or something that is not such a number.
+    Raises DataError if there are fewer lines, or a value is not a number of its type.
     """
-    if count and 2 * len(types) * count > len(body) + 1:  # a digit and a separator each
-        raise DataError(f"{path}: truncated, its {len(body)} bytes of text cannot hold {count} points; copy it again")
+    if count and 2 * len(types) * count > len(body) + 1:  # a value needs a digit and a separator
+        raise DataError(f"{path}: truncated, {len(body)} bytes of text are too few for {count} points; copy it again")
     if not count:
         return [np.zeros(0, type) for type in types]
     lines = [line for line in body.splitlines() if line.strip()][:count]
@@ -30,7 +30,7 @@ def read_table(body: bytes, count: int, types: list[np.dtype], path: Path) -> li
             raise DataError(
                 f"{path}: point {whole + 1} has {len(rows[whole])} values, and its header names {len(types)}; mend it"
             )
-        raise DataError(f"{path}: holds something that is not a number among its points; mend or convert it")
+        raise DataError(f"{path}: a value of its points is not a number; correct or convert it")
     return [_as_type(table[:, n], type, path) for n, type in enumerate(types)]
 
 
@@ -39,5 +39,5 @@ def _as_type(values: np.ndarray, type: np.dtype, path: Path) -> np.ndarray:
         return values
     limits = np.iinfo(type)
     if not ((values >= limits.min) & (values <= limits.max)).all():  # False for NaN
-        raise DataError(f"{path}: a value does not fit its type {type.name}; mend or convert it")
+        raise DataError(f"{path}: a value does not fit its type {type.name}; correct or convert it")
     return values.astype(type)
