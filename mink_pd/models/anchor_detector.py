@@ -28,8 +28,8 @@ class AnchorDetector(BevDetector[AnchorPrediction]):
         super().__init__(config, encoder)
         assert isinstance(config.model, AnchorDetectorConfig)
         anchors, head = config.model.anchors, config.model.head
-        self._anchors = list(anchors.values()) if head.any_class else [anchors[name] for name in self.classes]
-        self.head = AnchorHead(self.neck_channels, 2 * len(self._anchors), len(self.classes), head.velocity)
+        self.anchor_kinds = list(anchors.values()) if head.any_class else [anchors[name] for name in self.classes]
+        self.head = AnchorHead(self.neck_channels, 2 * len(self.anchor_kinds), len(self.classes), head.velocity)
 
     def tap_channels(self) -> dict[str, int]:
         return super().tap_channels() | self.head.tap_channels()
@@ -57,13 +57,13 @@ class AnchorDetector(BevDetector[AnchorPrediction]):
         """Anchors (S, A, 7) at coordinates (S, 3) of a tensor stride; ``level`` of the neck is counted from 0."""
         head = self.settings.head
         places = anchor_places(coordinates, stride, voxels, self.config.data.range, head)  # (S, 2)
-        return place_anchors(places, self._anchors, head.headings, head.scales[min(level, len(head.scales) - 1)])
+        return place_anchors(places, self.anchor_kinds, head.headings, head.scales[min(level, len(head.scales) - 1)])
 
     def nothing(self, frames: int, device: torch.device) -> AnchorPrediction:
         return self.head.nothing(frames, device)
 
     def loss(self, prediction: AnchorPrediction, batch: Batch) -> dict[str, Tensor]:
-        return detection_loss(prediction, batch, self._anchors, self.settings.loss, self.settings.head)
+        return detection_loss(prediction, batch, self.anchor_kinds, self.settings.loss, self.settings.head)
 
     @torch.no_grad()
     def detect(self, prediction: AnchorPrediction) -> list[Detections]:

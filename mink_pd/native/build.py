@@ -108,7 +108,7 @@ def _compile(path: Path) -> None:
     if cxx is None:
         raise MinkPDError("no C++ compiler found; install g++ or set CXX")
     abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
-    includes = [f"-isystem{folder}" for folder in cpp_extension.include_paths()]
+    includes = [f"-I{SOURCES}", *(f"-isystem{folder}" for folder in cpp_extension.include_paths())]
     folders = [Path(folder) for folder in cpp_extension.library_paths()]
     # torch's own OpenMP, which may not be the system's: two thread pools in one process fight over the cores.
     openmp = [str(file) for folder in folders for file in folder.glob("libgomp*.so*")][:1] or ["-fopenmp"]
@@ -116,7 +116,8 @@ def _compile(path: Path) -> None:
     for stale in path.parent.glob("building-*"):  # left by a process that was killed; we hold the lock
         shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="building-") as scratch:
-        sources = [*sorted(SOURCES.glob("core/*.cpp")), _join_bindings(Path(scratch))]
+        plain = [*sorted(SOURCES.glob("core/*.cpp")), *sorted(SOURCES.glob("engine/*.cpp"))]
+        sources = [*plain, _join_bindings(Path(scratch))]
         objects = [f"{source.stem}.o" for source in sources]
         commands = [[cxx, *flags(), abi, *includes, "-c", str(source)] for source in sources]
         with ThreadPoolExecutor(cores()) as pool:

@@ -65,10 +65,11 @@ struct Pairs {
     int64_t count;
 };
 
-// x[source] (channels of `in`) times panels of weights (in, panel's width), for y[target - first_row] (width).
+// x[source] (channels of a row that is `stride` long) times panels of weights (in, panel's width), of which `channels`
+// rows count, for y[target - first_row], a row that is `width` long.
 struct Product {
     const float* x;
-    int64_t in, channels;
+    int64_t stride, in, channels;
     const float* w;
     int64_t panels;
     float* y;
@@ -83,7 +84,7 @@ void multiply(const int32_t* source, const int32_t* target, int64_t groups, cons
         const float* row[R];
         float* to[R];
         UNROLL for (int r = 0; r < R; ++r) {
-            row[r] = p.x + source[r] * p.in;
+            row[r] = p.x + source[r] * p.stride;
             to[r] = p.y + (target[r] - p.first_row) * p.width;
         }
         const float* w = p.w;

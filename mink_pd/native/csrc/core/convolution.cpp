@@ -14,55 +14,17 @@
 #include "bf16.h"
 #include "blocks.h"
 #include "error.h"
+#include "panels.h"
 #include "tasks.h"
 
 namespace mink_pd {
 namespace {
 
-constexpr int64_t CACHED_WEIGHTS = 4096;    // floats: 16 KB, half a first-level cache
 constexpr int64_t CACHED_SUMS = 65536;      // floats: 256 KB of a second-level cache
 constexpr int64_t RUN = 128;                // pairs of an offset that a tile should have
 constexpr int64_t PAIRS_AT_ONCE = 128;      // whose rows stay in cache while the blocks of a weight pass over them
 constexpr int64_t SHORTEST_SEGMENT = 4096;  // pairs that one task sums up
 constexpr int64_t MOST_CHANNELS = 128;      // input channels of a weight that one task computes
-
-// Weights as they are serve where one panel holds all channels.
-bool needs_packing(const Weights& weights) {
-    return weights.transposed || padded(weights.out) != weights.out || weights.out > PANEL;
-}
-
-// As panels: for each offset and panel (in, panel's width), padded.
-void pack(Pool& pool, const Weights& weights, float* to) {
-    const int64_t in = weights.in, out = weights.out, width = padded(out);
-    const int64_t in_step = weights.transposed ? 1 : out, out_step = weights.transposed ? in : 1;
-    for_each_task(pool, weights.volume, [&](int64_t k) {
-        for_each_panel(width, [&](int64_t first, int64_t vectors) {
-            const int64_t wide = vectors * LANES, filled = std::min(wide, out - first);
-            float* panel = to + (k * width + first) * in;
-            const float* source = weights.values + k * in * out + first * out_step;
-            for (int64_t c = 0; c < in; ++c, panel += wide) {
-                for (int64_t j = 0; j < filled; ++j) panel[j] = source[c * in_step + j * out_step];
-                std::fill(panel + filled, panel + wide, 0.f);
-            }
-        });
-    });
-}
-
-// y[target] += x[source] w for the pairs of one offset and tile; y points at the tile's first row. As many panels at a
-// time as the cache holds weights of; of very many input channels, some at a time.
-void add_products(Pairs pairs, const float* x, int64_t in, const float* w, float* y, int64_t width, int64_t first_row) {
-    const auto add = [&](int64_t first, int64_t vectors, int64_t panels) {
-        const int64_t wide = vectors * LANES, step = std::min(in, CACHED_WEIGHTS / wide);
-        for (int64_t c = 0; c < in; c += step) {
-            const Product product{x + c, in,       std::min(step, in - c), w + first * in + c * wide, panels, y + first,
-                                  width, first_row};
-            with_vectors(vectors, [&](auto v) { multiply_groups<v()>(pairs, product); });
-        }
-    };
-    const int64_t most = std::max<int64_t>(1, CACHED_WEIGHTS / (in * PANEL)), full = width / PANEL;
-    for (int64_t panel = 0; panel < full; panel += most) add(panel * PANEL, MAX_VECTORS, std::min(most, full - panel));
-    if (full * PANEL < width) add(full * PANEL, (width - full * PANEL) / LANES, 1);
-}
 
 // y * scale + shift, then max(y, 0), of one finished row.
 void finish_row(const Epilogue& epilogue, const float* from, float* to, int64_t channels) {
@@ -98,13 +60,13 @@ std::vector<int64_t> begins_of(int64_t threads, int64_t tiles, int64_t joined) {
     return begins;
 }
 
-// Products of pairs with float32 weights (volume, in, width) as pack makes them.
+// Products of pairs with float32 weights (volume, in, width), packed as panels.
 struct Float32 {
     const float *x, *w;
     int64_t in, width;
 
     void operator()(Pairs pairs, int64_t offset, float* y, int64_t first_row) const {
-        add_products(pairs, x, in, w + offset * in * width, y, width, first_row);
+        add_products(pairs, {x, in}, {w + offset * in * width, in, width}, {y, width}, first_row);
     }
 };
 
@@ -184,7 +146,9 @@ void products(Pool& pool, const Features& x, const Weights& weights, const Map& 
     }
 #endif
     Scratch<float> packed(needs_packing(weights) ? weights.volume * in * width : 0);
-    if (needs_packing(weights)) pack(pool, weights, packed.data());
+    if (needs_packing(weights))
+        for_each_task(pool, weights.volume,
+                      [&](int64_t k) { pack_panels(weights, k, packed.data() + k * in * width); });
     const Float32 add{x.values, needs_packing(weights) ? packed.data() : weights.values, in, width};
     accumulate(pool, map, x.rows, out, epilogue, result, [&] { return add; });
 }

@@ -1,0 +1,173 @@
+"""A trained detector as the one file that the engine loads (docs/engine.md describes the format)."""
+
+import json
+import struct
+import zlib
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+import mink_pd
+from mink_pd.config.models import AnchorDetectorConfig
+from mink_pd.errors import ConfigError
+from mink_pd.models import Detector
+from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.models.bev import SparseBev
+from mink_pd.models.bev_detector import BevDetector
+from mink_pd.models.necks import SparseSecondNeck
+from mink_pd.models.pillars import PillarFeatureNet
+from mink_pd.sparse import ConvBlock
+from mink_pd.sparse.voxels import grid_shape
+
+MAGIC = b"\x89MINKPD\n"
+VERSION = 1
+SUFFIX = ".mpd"
+COLUMNS = ("x", "y", "z", "intensity", "time lag")
+_PREAMBLE = struct.Struct("<8sIIQQ")  # magic, version, CRC-32 and number of the bytes that follow, 0
+
+Tensors = dict[str, Tensor]
+
+
+def engine_file(detector: Detector) -> bytes:
+    """The content of the file. Raises ConfigError, naming the setting, for a detector that the engine cannot run."""
+    check_supported(detector)
+    assert isinstance(detector, AnchorDetector)
+    tensors: Tensors = {}
+    with torch.no_grad():
+        description = {
+            "made_by": f"mink_pd {mink_pd.__version__}",
+            "detector": detector.config.model.name,
+            "classes": detector.classes,
+            "points": _points(detector),
+            "encoder": _encoder(detector, tensors),
+            "bev": _bev(detector, tensors),
+            "head": _anchor_head(detector, tensors),
+            "suppression": _suppression(detector),
+        }
+    plain = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
+    content = save(plain, {"mink_pd": json.dumps(description)})
+    return _PREAMBLE.pack(MAGIC, VERSION, zlib.crc32(content), len(content), 0) + content
+
+
+def check_supported(detector: Detector) -> None:
+    """Raise ConfigError, in one line that names the setting, unless the engine can run the detector."""
+    refused = why_not(detector)
+    if refused:
+        raise ConfigError(f"{refused}; the engine runs PointPillars in the sparse form, export the others --to onnx")
+
+
+def why_not(detector: Detector) -> str | None:
+    """The setting for which the engine cannot run a detector; None if it can."""
+    if not isinstance(detector, BevDetector) or not isinstance(detector, AnchorDetector):
+        return f"model.name {detector.config.model.name}: not for the engine"
+    if not isinstance(detector.bev, SparseBev):
+        return "model.bev dense: not for the engine"
+    if not isinstance(detector.bev.neck, SparseSecondNeck):
+        return f"model.neck {detector.settings.neck}: not for the engine"
+    if any(stride not in (1, 2) for stride in detector.bev.strides):
+        return f"model.strides {detector.bev.strides}: the engine knows 1 and 2"
+    if not isinstance(detector.encoder, PillarFeatureNet):
+        return f"model.name {detector.config.model.name}: not for the engine"
+    if len(detector.encoder.hidden):
+        return "model.pillar_layers: not for the engine"
+    return None
+
+
+def _points(detector: BevDetector) -> dict[str, Any]:
+    """What a point is, and the grid."""
+    data, encoder = detector.config.data, detector.encoder
+    assert isinstance(encoder, PillarFeatureNet)
+    return {
+        "columns": COLUMNS[: data.point_features],
+        "seen": encoder.columns,
+        "intensity": data.intensity,
+        "lower": data.range[:3],
+        "size": detector.settings.voxel_size,
+        "cells": grid_shape(data.range, detector.settings.voxel_size),
+        "own_vehicle": data.own_vehicle,
+        "most": detector.settings.max_points,
+    }
+
+
+def _encoder(detector: BevDetector, tensors: Tensors) -> dict[str, Any]:
+    net = detector.encoder
+    assert isinstance(net, PillarFeatureNet)
+    norm: Any = net.norm
+    scale = norm.weight.double() * torch.rsqrt(norm.running_var.double() + norm.eps)  # (C,)
+    tensors["encoder.weight"] = net.linear.weight.double() * scale[:, None]  # (C, F)
+    tensors["encoder.bias"] = norm.bias.double() - norm.running_mean.double() * scale  # (C,)
+    return {
+        "kind": "pillars",
+        "height": net.height,
+        "centre_axes": net.centre_axes,
+        "empty_slots": net.empty_slots,
+    }
+
+
+def _bev(detector: BevDetector, tensors: Tensors) -> dict[str, Any]:
+    network: Any = detector.bev
+    for number, stage in enumerate(network.backbone):
+        for layer, block in enumerate(stage):
+            _fold(block, f"stages.{number}.{layer}", tensors)
+    for number, block in enumerate(network.neck):
+        _fold(block, f"neck.{number}", tensors)
+    return {
+        "strides": network.strides,
+        "layers": [len(stage) for stage in network.backbone],
+        "neck_stage": network.neck_stages[0] + 1,
+    }
+
+
+def _fold(block: ConvBlock, name: str, tensors: Tensors) -> None:
+    """Weights (K, C_in, C_out), offsets in MinkowskiEngine's order, and bias (C_out,) of a block with its norm."""
+    norm: Any = block.norm
+    scale = norm.weight.double() * torch.rsqrt(norm.running_var.double() + norm.eps)  # (C_out,)
+    kernel = block.convolution.kernel.double()
+    tensors[f"{name}.weight"] = kernel.view(-1, *kernel.shape[-2:]) * scale
+    tensors[f"{name}.bias"] = norm.bias.double() - norm.running_mean.double() * scale
+
+
+def _anchor_head(detector: AnchorDetector, tensors: Tensors) -> dict[str, Any]:
+    head, model = detector.head, detector.config.model
+    assert isinstance(model, AnchorDetectorConfig)
+    score, *others = head.layers()
+    for name, layers in (("scores", [score]), ("others", others)):
+        tensors[f"head.{name}.weight"] = torch.cat([layer.weight for layer in layers]).t()  # (C, outputs)
+        tensors[f"head.{name}.bias"] = torch.cat([layer.bias for layer in layers])
+    scale = model.head.scales[0]
+    anchors = [
+        {"size": [scale * edge for edge in one.size], "z": one.z + (scale - 1) * one.size[2] / 2, "yaw": yaw}
+        for one in detector.anchor_kinds
+        for yaw in model.head.headings
+    ]
+    return {
+        "kind": "anchors",
+        "anchors": anchors,
+        "places": model.head.places,
+        "step": _step(detector),
+        "direction_offset": model.head.direction_offset,
+        "velocity": model.head.velocity,
+    }
+
+
+def _step(detector: BevDetector) -> list[float]:
+    """The distances [m] between places spread over the range with both ends included, along x and y, in float32."""
+    bounds, size = torch.tensor(detector.config.data.range), torch.tensor(detector.settings.voxel_size)
+    bev = detector.bev
+    edge = size[:2] * (detector.encoder.stride * bev.strides[0] * bev.factors[bev.neck_stages[0]])
+    length = bounds[3:5] - bounds[:2]
+    return (length / ((length / edge).round() - 1)).nan_to_num(posinf=0.0).tolist()
+
+
+def _suppression(detector: BevDetector) -> dict[str, Any]:
+    nms = detector.config.model.nms
+    return {
+        "score": nms.score,
+        "iou": nms.iou,
+        "radius": None,
+        "before": nms.before,
+        "after": nms.after,
+        "group_limit": False,
+    }

@@ -1,0 +1,137 @@
+#include "anchor_head.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "core/error.h"
+
+namespace mink_pd::engine {
+namespace {
+
+constexpr int64_t ROWS_AT_ONCE = 128;  // of the neck, in a task
+constexpr float PI = float(std::numbers::pi);
+const float LARGEST = float(std::log(50.0));  // of log sizes
+
+// A linear map (out, channels) and a bias (out,) as a layer of one offset on the padded rows of the neck.
+Layer linear(const ModelFile& file, const std::string& name, const BevNet& bev, int64_t out) {
+    const int64_t channels = bev.channels();
+    const Tensor& weight = file.tensor(name + ".weight", {channels, out});
+    const std::vector<float> rows = bev.spread_rows(weight.values, out);
+    return Layer(rows.data(), file.tensor(name + ".bias", {out}).values, 1, bev.width(), out, false);
+}
+
+// As torch.remainder: in 0 .. by.
+float remainder(float value, float by) {
+    const float rest = std::fmod(value, by);
+    return rest < 0 ? rest + by : rest;
+}
+
+}  // namespace
+
+AnchorHead::AnchorHead(const ModelFile& file, const BevNet& bev, const PointPlan& points, int64_t classes,
+                       int64_t stride)
+    : classes_(classes), stride_(stride), sites_(std::max<int64_t>(1, ROWS_AT_ONCE / bev.children())) {
+    const Json& head = file.description()["head"];
+    for (const Json& anchor : head["anchors"].list()) {
+        const auto size = anchor["size"].numbers(3);
+        const float length = float(size[0]), width = float(size[1]);
+        anchors_.push_back({float(anchor["z"].number()), length, width, float(size[2]), float(anchor["yaw"].number()),
+                            std::sqrt(length * length + width * width)});
+    }
+    require(!anchors_.empty() && anchors_.size() <= 1000, "its description has no anchors");
+    direction_offset_ = float(head["direction_offset"].number());
+    velocity_ = head["velocity"].boolean(), at_ends_ = head["places"].text() == "ends";
+    for (int axis = 0; axis < 2; ++axis) {
+        lower_[axis] = points.lower[axis], cell_[axis] = points.size[axis];
+        step_[axis] = float(head["step"].numbers(2)[axis]);
+    }
+    const int64_t kinds = int64_t(anchors_.size());
+    scores_ = linear(file, "head.scores", bev, kinds * classes);
+    others_ = linear(file, "head.others", bev, kinds * (velocity_ ? 11 : 9));
+}
+
+AnchorHead::Place AnchorHead::place_of(const SiteGrid& sites, int64_t site, int64_t child, int64_t edge) const {
+    const int64_t cell = sites.cells()[site];
+    const int64_t x = sites.x_of(cell) * edge + child / edge, y = sites.y_of(cell) * edge + child % edge;
+    const int64_t order = x * sites.cells_y() * edge + y;
+    if (at_ends_) return {lower_[0] + float(x) * step_[0], lower_[1] + float(y) * step_[1], order};
+    const float half = float(stride_) / 2;
+    return {lower_[0] + (float(x * stride_) + half) * cell_[0], lower_[1] + (float(y * stride_) + half) * cell_[1],
+            order};
+}
+
+void AnchorHead::run(const BevNet& bev, const BevState& state, int64_t first, int64_t count, float score,
+                     Memory& memory) const {
+    const int64_t rows = count * bev.children(), width = bev.width();
+    float* neck = memory.neck.sized(rows * width);
+    bev.neck(state, first, count, memory.slots.sized(bev.slots(count)), neck);
+    int32_t* every = memory.rows.sized(2 * rows);
+    for (int64_t row = 0; row < rows; ++row) every[row] = int32_t(row);
+    const auto apply = [&](const Layer& layer, const int32_t* from, int64_t some, Buffer<float>& to) {
+        const TargetRows y{to.sized(some * layer.width), layer.width};
+        layer.begin(y, some);
+        add_products({from, every, some}, {neck, width}, layer.panels(0), y, 0);
+    };
+    apply(scores_, every, rows, memory.scores);
+    int64_t picked = 0;
+    memory.finite &= pick_rows(rows, lowest_logit(score), memory, picked);
+    if (picked == 0) return;
+    const int32_t* wanted = every + rows;
+    apply(others_, wanted, picked, memory.others);
+    const SiteGrid& sites = state.stages.back().sites;
+    for (int64_t i = 0; i < picked; ++i) {
+        const int64_t row = wanted[i];
+        const Place place = place_of(sites, first + row / bev.children(), row % bev.children(), bev.children_edge());
+        decode(memory.scores.data() + row * scores_.width, memory.others.data() + i * others_.width, place, score,
+               memory);
+    }
+}
+
+// Lists the rows with a logit of at least so much behind the first `rows` of memory.rows; whether all are finite.
+bool AnchorHead::pick_rows(int64_t rows, float logit, Memory& memory, int64_t& picked) const {
+    int32_t* wanted = memory.rows.data() + rows;
+    Vector sums{};  // of products with 0
+    for (int64_t row = 0; row < rows; ++row) {
+        const float* scores = memory.scores.data() + row * scores_.width;
+        float highest = scores[0];
+        for (int64_t c = 1; c < scores_.out; ++c) highest = std::max(highest, scores[c]);
+        for (int64_t c = 0; c < scores_.width; c += LANES) sums += load(scores + c) * 0.f;
+        wanted[picked] = int32_t(row);
+        picked += highest >= logit;
+    }
+    bool finite = true;
+    for (int lane = 0; lane < LANES; ++lane) finite &= sums[lane] == 0;
+    return finite;
+}
+
+void AnchorHead::decode(const float* scores, const float* others, const Place& place, float score,
+                        Memory& memory) const {
+    const int64_t kinds = int64_t(anchors_.size());
+    for (int64_t kind = 0; kind < kinds; ++kind)
+        for (int64_t label = 0; label < classes_; ++label) {
+            const float own = sigmoid(scores[kind * classes_ + label]);
+            if (!(own >= score)) continue;
+            const Anchor& anchor = anchors_[kind];
+            const float *box = others + kind * 7, *direction = others + kinds * 7 + kind * 2;
+            const auto size = [&](int axis, float edge) {
+                return std::exp(std::min(std::max(box[3 + axis], -LARGEST), LARGEST)) * edge;
+            };
+            Candidate result{};
+            result.box.x = box[0] * anchor.diagonal + place.x, result.box.y = box[1] * anchor.diagonal + place.y;
+            result.box.z = box[2] * anchor.height + anchor.z;
+            result.box.length = size(0, anchor.length), result.box.width = size(1, anchor.width);
+            result.box.height = size(2, anchor.height);
+            result.box.yaw = remainder(box[6] + anchor.yaw - direction_offset_, PI) + direction_offset_ +
+                             PI * float(direction[1] > direction[0]);
+            const float* velocity = others + kinds * 9 + kind * 2;
+            result.box.velocity_x = velocity_ ? velocity[0] : NAN;
+            result.box.velocity_y = velocity_ ? velocity[1] : NAN;
+            result.box.score = own, result.box.label = int32_t(label);
+            result.group = int32_t(label), result.order = place.order * kinds + kind;
+            memory.finite &= std::isfinite(result.box.x + result.box.y + result.box.z + box[6]);
+            memory.candidates.push_back(result);
+        }
+}
+
+}  // namespace mink_pd::engine

@@ -1,0 +1,108 @@
+#include "bev_net.h"
+
+#include <algorithm>
+#include <string>
+
+#include "core/error.h"
+
+namespace mink_pd::engine {
+
+BevNet::BevNet(const ModelFile& file, int64_t in) {
+    const Json& description = file.description()["bev"];
+    const auto strides = description["strides"].integers(1, 2), layers = description["layers"].integers(1, 100);
+    require(!strides.empty() && strides.size() == layers.size() && strides.size() <= 16,
+            "its description has stages that do not fit each other");
+    const size_t neck_stage = size_t(description["neck_stage"].integer(1, int64_t(strides.size()))) - 1;
+    std::vector<int64_t> strides_so_far;
+    for (size_t stage = 0; stage < strides.size(); ++stage) {
+        whole_ *= strides[stage];
+        strides_so_far.push_back(whole_);
+        stages_.push_back({strides[stage], {}});
+        for (int64_t l = 0; l < layers[stage]; ++l) {
+            const std::string name = "stages." + std::to_string(stage) + "." + std::to_string(l);
+            stages_.back().layers.push_back(Layer::read(file, name, Kernel(3).volume(), in, true));
+            in = stages_.back().layers.back().out;
+        }
+    }
+    stride_ = strides_so_far[neck_stage], edge_ = whole_ / stride_;
+    for (size_t stage = 0; stage < strides.size(); ++stage) add_part(file, stage, strides_so_far, neck_stage);
+}
+
+void BevNet::add_part(const ModelFile& file, size_t number, const std::vector<int64_t>& strides, size_t neck_stage) {
+    const int64_t own = strides[number], goal = strides[neck_stage], step = std::max(own / goal, goal / own);
+    const Kernel kernel(step > 1 ? step : 3);
+    const std::string name = "neck." + std::to_string(number);
+    parts_.push_back(
+        {Layer::read(file, name, kernel.volume(), stages_[number].layers.back().out, true), kernel, step, own > goal});
+    width_ += parts_.back().layer.width;
+}
+
+int64_t BevNet::channels() const {
+    int64_t sum = 0;
+    for (const Part& part : parts_) sum += part.layer.out;
+    return sum;
+}
+
+std::vector<float> BevNet::spread_rows(const float* rows, int64_t out) const {
+    std::vector<float> result(width_ * out, 0.f);
+    float* to = result.data();
+    for (const Part& part : parts_) {
+        std::copy_n(rows, part.layer.out * out, to);
+        rows += part.layer.out * out, to += part.layer.width * out;
+    }
+    return result;
+}
+
+void BevNet::run(Pool& pool, const SiteGrid& sites, const float* x, BevState& state) const {
+    state.stages.resize(stages_.size());
+    const SiteGrid* finer = &sites;
+    for (size_t number = 0; number < stages_.size(); ++number) {
+        const Stage& stage = stages_[number];
+        BevState::Stage& here = state.stages[number];
+        stride_sites(*finer, stage.stride, here.sites);
+        here.down.find(pool, *finer, here.sites, Kernel(3), stage.stride);
+        if (stage.layers.size() > 1) here.same.find(pool, here.sites, here.sites, Kernel(3), 1);
+        int64_t stride = padded(stage.layers.front().in);
+        const TileMap* map = &here.down;
+        for (const Layer& layer : stage.layers) {
+            std::swap(here.features, here.spare);  // x may be what the spare one holds now
+            convolve(pool, layer, {x, stride}, *map, here.features.sized(here.sites.rows() * layer.width));
+            x = here.features.data(), stride = layer.width, map = &here.same;
+        }
+        finer = &here.sites;
+    }
+}
+
+int64_t BevNet::slots(int64_t sites) const {
+    int64_t most = 0;
+    for (const Part& part : parts_) most = std::max(most, PairSlots::size(part.kernel.volume(), sites * children()));
+    return most;
+}
+
+void BevNet::neck(const BevState& state, int64_t first, int64_t count, int32_t* memory, float* y) const {
+    const SiteGrid& sites = state.stages.back().sites;
+    const int64_t rows = count * children();
+    for (size_t number = 0; number < parts_.size(); ++number) {
+        const Part& part = parts_[number];
+        const BevState::Stage& stage = state.stages[number];
+        PairSlots pairs(memory, part.kernel.volume(), rows);
+        pairs.clear();
+        for (int64_t row = 0; row < rows; ++row) {
+            const int64_t site = sites.cells()[first + row / children()], child = row % children();
+            const int64_t at_x = sites.x_of(site) * edge_ + child / edge_,
+                          at_y = sites.y_of(site) * edge_ + child % edge_;
+            if (part.coarser) {
+                const int64_t cell = stage.sites.cell(at_x / part.step, at_y / part.step);
+                const int64_t offset = at_y % part.step * part.step + at_x % part.step;
+                pairs.add(offset, stage.sites.rank(cell), row, stage.sites.has(cell));
+            } else {
+                const int64_t step = part.kernel.first < 0 ? 1 : part.step;
+                add_pairs(stage.sites, part.kernel, at_x * step, at_y * step, row, pairs);
+            }
+        }
+        convolve(part.layer, {stage.features.data(), padded(part.layer.in)}, pairs, {y, width_}, 0, rows);
+        y += part.layer.width;
+    }
+}
+
+}  // namespace mink_pd::engine

@@ -1,0 +1,72 @@
+// Backbone and neck in the bird's-eye view at occupied sites (SparseBev and SparseSecondNeck in mink_pd/models).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "buffer.h"
+#include "core/pool.h"
+#include "layer.h"
+#include "model_file.h"
+#include "site_grid.h"
+#include "tiles.h"
+
+namespace mink_pd::engine {
+
+// What a cloud makes of a BevNet: the sites and maps of each stage, and its features.
+struct BevState {
+    struct Stage {
+        SiteGrid sites;
+        TileMap down, same;
+        Buffer<float> features, spare;  // (rows, width)
+    };
+    std::vector<Stage> stages;
+};
+
+class BevNet {
+ public:
+    // `in`: channels of the input.
+    BevNet(const ModelFile& file, int64_t in);
+
+    // Cells of the input's grid that a cell of the coarsest stage covers along an axis.
+    int64_t whole() const { return whole_; }
+    // Cells of the neck that a cell of the coarsest stage covers along an axis, and altogether.
+    int64_t children_edge() const { return edge_; }
+    int64_t children() const { return edge_ * edge_; }
+    // The stride of the neck over the input's.
+    int64_t stride() const { return stride_; }
+    // A row of the neck: the parts of all stages side by side, each padded; and its channels without what pads them.
+    int64_t width() const { return width_; }
+    int64_t channels() const;
+    // Rows (channels, out) of a head as ones for padded rows: (width, out).
+    std::vector<float> spread_rows(const float* rows, int64_t out) const;
+
+    // All stages, from x (sites, in padded).
+    void run(Pool& pool, const SiteGrid& sites, const float* x, BevState& state) const;
+    // Numbers that neck() needs for so many sites.
+    int64_t slots(int64_t sites) const;
+    // The neck at the children of sites first .. first + count - 1 of the coarsest stage: y (count * children, width).
+    // Child (i, j) along x and y is row i * edge + j of its site.
+    void neck(const BevState& state, int64_t first, int64_t count, int32_t* slots, float* y) const;
+
+ private:
+    struct Stage {
+        int64_t stride;
+        std::vector<Layer> layers;
+    };
+    // A stage's way to the neck: a convolution at the neck's stride, one from a finer stage, or a transposed one.
+    struct Part {
+        Layer layer;
+        Kernel kernel;
+        int64_t step;
+        bool coarser;
+    };
+
+    void add_part(const ModelFile& file, size_t number, const std::vector<int64_t>& strides, size_t neck_stage);
+
+    std::vector<Stage> stages_;
+    std::vector<Part> parts_;
+    int64_t whole_ = 1, edge_ = 1, stride_ = 1, width_ = 0;
+};
+
+}  // namespace mink_pd::engine

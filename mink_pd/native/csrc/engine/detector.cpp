@@ -1,0 +1,81 @@
+#include "detector.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "core/error.h"
+#include "core/tasks.h"
+
+namespace mink_pd::engine {
+namespace {
+
+std::vector<std::string> read_classes(const Json& description) {
+    std::vector<std::string> classes;
+    for (const Json& name : description["classes"].list()) classes.push_back(name.text());
+    require(!classes.empty() && classes.size() <= 1000, "its description has no classes");
+    return classes;
+}
+
+}  // namespace
+
+Detector::Detector(const ModelFile& file, int64_t threads)
+    : pool_(threads),
+      points_(PointPlan::read(file.description()["points"])),
+      classes_(read_classes(file.description())),
+      pillars_(file, points_),
+      bev_(file, pillars_.out()),
+      head_(file, bev_, points_, int64_t(classes_.size()), bev_.stride()),
+      suppression_(SuppressionPlan::read(file.description()["suppression"])) {}
+
+int64_t Detector::detect(const Cloud& cloud, minkpd_box* boxes, int64_t capacity) {
+    std::unique_ptr<Workspace> work = take_workspace();
+    run(cloud, *work);  // where it throws, its memory goes with it
+    const int64_t found = std::min<int64_t>(capacity, int64_t(work->chosen.kept.size()));
+    for (int64_t i = 0; i < found; ++i) boxes[i] = work->chosen.kept[i].box;
+    const std::lock_guard lock(idle_mutex_);
+    idle_.push_back(std::move(work));
+    return found;
+}
+
+std::unique_ptr<Detector::Workspace> Detector::take_workspace() {
+    {
+        const std::lock_guard lock(idle_mutex_);
+        if (!idle_.empty()) {
+            std::unique_ptr<Workspace> last = std::move(idle_.back());
+            idle_.pop_back();
+            return last;
+        }
+    }
+    auto fresh = std::make_unique<Workspace>();
+    fresh->threads.resize(pool_.threads());
+    return fresh;
+}
+
+void Detector::run(const Cloud& cloud, Workspace& work) {
+    work.chosen.candidates.clear(), work.chosen.kept.clear();
+    work.pillars.sort(points_, cloud, bev_.whole());
+    if (work.pillars.pillars() == 0) return;
+    float* features = work.features.sized(work.pillars.pillars() * pillars_.width());
+    pillars_.run(pool_, work.pillars, features);
+    bev_.run(pool_, work.pillars.grid(), features, work.bev);
+    run_head(work);
+    choose(suppression_, head_.groups(), work.chosen);
+}
+
+void Detector::run_head(Workspace& work) {
+    for (auto& memory : work.threads) memory.candidates.clear(), memory.finite = true;
+    const int64_t sites = work.bev.stages.back().sites.rows(), step = head_.sites_at_once();
+    std::atomic<size_t> started{0};
+    share_tasks(pool_, (sites + step - 1) / step, [&](auto& take) {
+        AnchorHead::Memory& memory = work.threads[started.fetch_add(1)];
+        for (int64_t task; (task = take()) >= 0;)
+            head_.run(bev_, work.bev, task * step, std::min(step, sites - task * step), suppression_.score, memory);
+    });
+    for (const auto& memory : work.threads) {
+        if (!memory.finite) throw NotFinite("the network computes NaN or infinity: weights or points are too large");
+        auto& all = work.chosen.candidates;
+        all.insert(all.end(), memory.candidates.begin(), memory.candidates.end());
+    }
+}
+
+}  // namespace mink_pd::engine

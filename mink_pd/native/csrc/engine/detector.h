@@ -1,0 +1,62 @@
+// A detector from points to boxes. Its weights never change; what a cloud needs is kept for the next one.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "anchor_head.h"
+#include "bev_net.h"
+#include "candidates.h"
+#include "core/error.h"
+#include "core/pool.h"
+#include "model_file.h"
+#include "pillar_net.h"
+#include "pillar_points.h"
+
+namespace mink_pd::engine {
+
+// Thrown where the network computes NaN or infinity.
+struct NotFinite : Error {
+    using Error::Error;
+};
+
+class Detector {
+ public:
+    // Throws Error with a message that goes on after the file's name.
+    Detector(const ModelFile& file, int64_t threads);
+
+    const std::vector<std::string>& columns() const { return points_.columns; }
+    const std::vector<std::string>& classes() const { return classes_; }
+    int64_t most_boxes() const { return suppression_.after; }
+    void set_score(float score) { suppression_.score = score; }
+
+    // By any number of threads at once; the boxes to `boxes`, at most `capacity`. Returns how many.
+    int64_t detect(const Cloud& cloud, minkpd_box* boxes, int64_t capacity);
+
+ private:
+    struct Workspace {
+        PillarPoints pillars;
+        Buffer<float> features;
+        BevState bev;
+        std::vector<AnchorHead::Memory> threads;
+        Chosen chosen;
+    };
+
+    std::unique_ptr<Workspace> take_workspace();
+    void run(const Cloud& cloud, Workspace& work);
+    void run_head(Workspace& work);
+
+    ThreadPool pool_;
+    PointPlan points_;
+    std::vector<std::string> classes_;
+    PillarNet pillars_;
+    BevNet bev_;
+    AnchorHead head_;
+    SuppressionPlan suppression_;
+    std::mutex idle_mutex_;
+    std::vector<std::unique_ptr<Workspace>> idle_;  // one for each call that has been running at once
+};
+
+}  // namespace mink_pd::engine

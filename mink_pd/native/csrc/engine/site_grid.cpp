@@ -1,0 +1,37 @@
+#include "site_grid.h"
+
+#include <algorithm>
+
+namespace mink_pd::engine {
+
+void SiteGrid::clear(int64_t cells_x, int64_t cells_y) {
+    cells_x_ = cells_x, cells_y_ = cells_y;
+    shift_ = 6;
+    while (cells_y + 1 > int64_t(1) << shift_) ++shift_;  // an empty cell at the end of each line at least
+    word_count_ = ((cells_x + 2) << shift_ >> 6) + 1;     // and a word for windows that reach over the end
+    uint64_t* words = words_.sized(word_count_);
+    std::fill(words, words + word_count_, 0);
+}
+
+void SiteGrid::number() {
+    int32_t* before = before_.sized(word_count_);
+    int64_t sum = 0;
+    for (int64_t w = 0; w < word_count_; ++w) {
+        before[w] = int32_t(sum);
+        sum += __builtin_popcountll(words_[w]);
+    }
+    rows_ = sum;
+    int32_t* cell = cells_.sized(sum);
+    for (int64_t w = 0; w < word_count_; ++w)
+        for (uint64_t word = words_[w]; word != 0; word &= word - 1) *cell++ = int32_t(w * 64 + __builtin_ctzll(word));
+}
+
+void stride_sites(const SiteGrid& fine, int64_t stride, SiteGrid& coarse) {
+    coarse.clear((fine.cells_x() + stride - 1) / stride, (fine.cells_y() + stride - 1) / stride);
+    const int32_t* cells = fine.cells();
+    for (int64_t row = 0; row < fine.rows(); ++row)
+        coarse.set(coarse.cell(fine.x_of(cells[row]) / stride, fine.y_of(cells[row]) / stride));
+    coarse.number();
+}
+
+}  // namespace mink_pd::engine
