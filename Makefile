@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in $(VENV)/bin/python python3.11 python3; do $$p -c '' 2
 BIN := $(VENV)/bin/python
 endif
 
-.PHONY: help setup demo test fuzz bench bench-deps sanitize core lint clean
+.PHONY: help setup demo test fuzz bench bench-deps sanitize core engine lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 17
@@ -53,6 +53,15 @@ core:  ## the core without torch, by cmake: its tests here, under sanitizers, an
 	@$(CORE) -B build/core-sanitized -DMINK_PD_SANITIZE=ON && cmake --build build/core-sanitized -j 4 && build/core-sanitized/core_tests
 	@$(CORE) -B build/core-aarch64 --toolchain $(CURDIR)/mink_pd/native/csrc/aarch64.cmake && cmake --build build/core-aarch64 -j 4
 	@ctest --test-dir build/core-aarch64 --output-on-failure
+
+## Where the system has no cmake, PyPI's.
+CMAKE = $(or $(shell command -v cmake),build/cmake/bin/cmake)
+build/cmake/bin/cmake:
+	@$(or $(PYTHON),python3) -m venv build/cmake && build/cmake/bin/pip --disable-pip-version-check install -q $(PIP_ARGS) cmake
+engine: $(if $(shell command -v cmake),,build/cmake/bin/cmake)  ## libminkpd and minkpd-detect, in build/engine; needs a C++ compiler, and no Python where cmake is
+	@mkdir -p build && $(CMAKE) -S mink_pd/native/csrc -B build/engine > build/engine.log || { cat build/engine.log; exit 1; }
+	@MAKEFLAGS=--no-print-directory $(CMAKE) --build build/engine -j 4 --target minkpd-detect
+	@ls -l build/engine/libminkpd.so build/engine/minkpd-detect
 
 lint: setup  ## ruff's rules and format, mypy, clang-format
 	@$(BIN) -m ruff check mink_pd benchmarks tools viz tests

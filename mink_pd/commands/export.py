@@ -10,6 +10,7 @@ from mink_pd.detect.predict import detect_batches
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.scorers import headline, make_scorer
 from mink_pd.export.card import CARD, is_export
+from mink_pd.export.engine import export_engine
 from mink_pd.export.frames import CALIBRATED, SIMULATED, proof_frames
 from mink_pd.export.networks import Settings
 from mink_pd.export.quantise import TOLERABLE, Accuracy, Figures
@@ -21,7 +22,9 @@ from mink_pd.train.validate import lay_out
 
 
 def main(options: argparse.Namespace) -> None:
-    """Check, write to a folder of another name, compare, and give the folder its name."""
+    """Check, write under another name, compare, and give the folder or file its name."""
+    if options.to == "engine":
+        return main_engine(options)
     check_out(options.out, options.force)
     check_split(options)
     weights = checkpoint_file(options.checkpoint, options.which)
@@ -78,6 +81,19 @@ def warn_of_losses(accuracy: Accuracy) -> None:
         if loss > TOLERABLE:
             text = f"{name}: int8 loses {loss:.2f}, more than {TOLERABLE}; calibrate on more clouds of the sensor"
             console.print(f"{text} (--frames), or leave out --int8", soft_wrap=True)
+
+
+def main_engine(options: argparse.Namespace) -> None:
+    """Write one file for the engine."""
+    for name in ("opset", "pillars", "slots", "int8", "split", "data", "split_frames"):
+        if getattr(options, name):
+            option = name.replace("_", "-")
+            raise ConfigError(f"--{option}: is for graphs of dense networks; leave it out with --to engine")
+    detector, config = load_detector(checkpoint_file(options.checkpoint, options.which))
+    set_threads(config.train)
+    report = export_engine(detector, proof_frames(options.frames, config.data), options.out, options.force)
+    same = f"{report.agreement.pairs} boxes equal to the detector's on {report.frames} clouds"
+    console.print(f"{options.out}: {report.size / 1e6:.1f} MB, {same}", soft_wrap=True)
 
 
 def check_out(out: Path, force: bool) -> None:

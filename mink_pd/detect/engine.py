@@ -40,6 +40,7 @@ class Engine:
         self._check(self._library.minkpd_load_bytes(content, len(content), threads or cores(), handle))
         self._most: int = self._library.minkpd_most_boxes(self._handle)
         self._columns: int = self._library.minkpd_columns(self._handle)
+        self._velocities = bool(self._library.minkpd_velocities(self._handle))
 
     def detect(self, points: np.ndarray) -> Detections:
         """Detections in points float32 (P, columns of the detector or more). Raises MinkPDError if they are not
@@ -53,9 +54,7 @@ class Engine:
         self._check(self._library.minkpd_detect(self._handle, *address, *into))
         numbers = torch.from_numpy(boxes["numbers"][: found.value].copy())  # (B, 10)
         labels = torch.from_numpy(boxes["label"][: found.value].astype(np.int64))
-        velocities = numbers[:, 8:10]
-        known = None if bool(velocities.isnan().all()) else velocities
-        return Detections(numbers[:, :7], labels, numbers[:, 7], known)
+        return Detections(numbers[:, :7], labels, numbers[:, 7], numbers[:, 8:] if self._velocities else None)
 
     def set_score(self, score: float) -> None:
         """Report boxes of at least this score [0..1] from now on."""
@@ -88,7 +87,7 @@ def interface_of(path: Path) -> Any:
     library.minkpd_set_score.argtypes = [pointer, ctypes.c_float]
     library.minkpd_free.argtypes = [pointer]
     library.minkpd_free.restype = None
-    for name, result in (("most_boxes", number), ("columns", ctypes.c_int32)):
+    for name, result in (("most_boxes", number), ("columns", ctypes.c_int32), ("velocities", ctypes.c_int32)):
         function = getattr(library, f"minkpd_{name}")
         function.argtypes, function.restype = [pointer], result
     library.minkpd_error.restype = ctypes.c_char_p

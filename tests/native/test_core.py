@@ -26,7 +26,7 @@ def test_the_core_builds_alone_and_agrees_with_plain_loops(tmp_path: Path) -> No
     options = [f"-DMINK_PD_TESTS={TESTS}", "-DCMAKE_BUILD_TYPE=Debug"]
     for command in (
         ["cmake", "-S", build.SOURCES, "-B", tmp_path, *options],
-        ["cmake", "--build", tmp_path, "--parallel", "2"],
+        ["cmake", "--build", tmp_path, "--parallel", "2", "--target", "core_tests"],
         [tmp_path / "core_tests"],
     ):
         done = subprocess.run(command, capture_output=True, text=True)

@@ -11,7 +11,8 @@ from mink_pd.export.card import Target
 DESCRIPTION = (
     "Export a detector as ordinary dense networks, with model.yaml, which has every number that a runtime needs."
     " Before it writes the folder, it runs the networks in ONNX Runtime and OpenVINO on real or simulated clouds and"
-    " compares every stage and the boxes with the detector's. mink-pd detect runs the folder."
+    " compares every stage and the boxes with the detector's. mink-pd detect runs the folder. With --to engine it"
+    " writes one file for libminkpd and minkpd-detect, after comparing their boxes with the detector's."
 )
 
 
@@ -19,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments and options of the command."""
     add = parser.add_argument
     add_checkpoint(parser)
-    add("--to", choices=get_args(Target), default="onnx", help="runtime that the files are for")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    target = "runtime that the files are for; engine: libminkpd, which runs points to boxes on a CPU"
+    add("--to", choices=(*get_args(Target), "engine"), default="onnx", help=target)
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to write; for the engine NAME.mpd, one file")
     frames = "clouds to compare on, files or folders; simulated ones if not given"
     add("--frames", type=Path, nargs="+", metavar="CLOUDS", help=frames)
     add("--opset", type=positive, help="opset of the ONNX graphs, 11 to 20; if not given, the target's")

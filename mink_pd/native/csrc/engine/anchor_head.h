@@ -16,6 +16,7 @@ class AnchorHead {
     AnchorHead(const ModelFile& file, const BevNet& bev, const PointPlan& points, int64_t classes, int64_t stride);
 
     int32_t groups() const { return int32_t(classes_); }
+    bool velocities() const { return velocity_; }
 
     // Memory of a thread.
     struct Memory {

@@ -103,6 +103,8 @@ const char* minkpd_class_name(const minkpd_detector* detector, int32_t label) {
     return name_of(detector->engine.classes(), label);
 }
 
+int32_t minkpd_velocities(const minkpd_detector* detector) { return detector->engine.velocities(); }
+
 minkpd_status minkpd_set_score(minkpd_detector* detector, float score) {
     if (detector == nullptr || !(score >= 0 && score <= 1)) return fail(MINKPD_ARGUMENT, "score must be 0 to 1");
     detector->engine.set_score(score);

@@ -30,6 +30,7 @@ class Detector {
     const std::vector<std::string>& columns() const { return points_.columns; }
     const std::vector<std::string>& classes() const { return classes_; }
     int64_t most_boxes() const { return suppression_.after; }
+    bool velocities() const { return head_.velocities(); }
     void set_score(float score) { suppression_.score = score; }
 
     // By any number of threads at once; the boxes to `boxes`, at most `capacity`. Returns how many.

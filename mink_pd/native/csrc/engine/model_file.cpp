@@ -61,7 +61,7 @@ void check_preamble(const Preamble& preamble, uint64_t size) {
     if (preamble.version > FILE_VERSION)
         throw Error("has version " + std::to_string(preamble.version) + ", this library reads up to " +
                     std::to_string(FILE_VERSION) + "; use a newer library, or export again with the older one");
-    require(preamble.version > 0 && preamble.bytes >= 8 && preamble.bytes <= MOST_BYTES &&
+    require(preamble.version > 0 && preamble.reserved == 0 && preamble.bytes >= 8 && preamble.bytes <= MOST_BYTES &&
                 size == sizeof preamble + preamble.bytes,
             DAMAGED);
 }
