@@ -64,7 +64,7 @@ MINKPD_API int32_t minkpd_classes(const minkpd_detector* detector);
 MINKPD_API const char* minkpd_class_name(const minkpd_detector* detector, int32_t label);
 
 /* 1 where the detector predicts velocities, else 0. */
-MINKPD_API int32_t minkpd_velocities(const minkpd_detector *detector);
+MINKPD_API int32_t minkpd_velocities(const minkpd_detector* detector);
 
 /* The lowest score of the boxes that are reported; at first that of the export. Not while another thread detects. */
 MINKPD_API minkpd_status minkpd_set_score(minkpd_detector* detector, float score);
