@@ -42,7 +42,7 @@ class AnchorDetector(BevDetector[AnchorPrediction]):
     def box_coding(self) -> dict[str, object]:
         """Sizes and heights of the anchors in the order of the head, and where and how they stand."""
         head = self.settings.head
-        anchors = [(anchor.size, anchor.z) for anchor in self._anchors]
+        anchors = [(anchor.size, anchor.z) for anchor in self.anchor_kinds]
         placed = {f"model.head.{key}": getattr(head, key) for key in ("any_class", "places", "headings", "scales")}
         return {"model.anchors": anchors, **placed}
 
