@@ -63,7 +63,10 @@ class Unlabelled:
     @property
     def places(self) -> list[Path]:
         """The files and folders that are read."""
-        folders = [Path(text.rpartition(":")[0] or text).expanduser() for text in self.settings.paths]
+        data = self.config.data
+        folders = [
+            place_of(text, data)[0] if names_split(text) else Path(text).expanduser() for text in self.settings.paths
+        ]
         return [*folders, *([self.settings.boxes] if self.settings.boxes else [])]
 
     def identity(self) -> str:
@@ -168,9 +171,9 @@ def identify_frames(config: Config, unlabelled: Unlabelled | None) -> Files:
 
 def open_source(text: str, data: DataConfig, topic: str | None = None) -> Frames:
     """The frames of one path of ``distill.unlabelled.paths``. Raises DataError naming what is missing or malformed."""
-    path = Path(text).expanduser()
-    if not path.exists() and ":" in text:
+    if names_split(text):
         return open_split(data, *place_of(text, data))
+    path = Path(text).expanduser()
     if is_recording(path):
         return Recording(path, topic, data, data.point_features)
     if (path / _SCANS).is_dir():
@@ -179,6 +182,11 @@ def open_source(text: str, data: DataConfig, topic: str | None = None) -> Frames
     if (path / DESCRIPTION).is_file():
         return open_dataset(DATASETS["clouds"].Settings(root=path), "all")
     return PointFiles([path], None, data.camera_view, data.point_features, data, data.image_size)
+
+
+def names_split(text: str) -> bool:
+    """Whether a path is ROOT:SPLIT, and no file or folder of that name."""
+    return ":" in text and not Path(text).expanduser().exists()
 
 
 def place_of(text: str, data: DataConfig) -> tuple[Path, str]:

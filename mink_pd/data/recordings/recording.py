@@ -153,7 +153,9 @@ def _choose(path: Path, topics: dict[str, Topic], wanted: str | None) -> str:
         if not clouds:
             raise DataError(f"{path}: holds no sensor_msgs/PointCloud2; {listing}")
         if len(clouds) > 1:
-            raise DataError(f"{path}: holds clouds on {len(clouds)} topics; choose one with --topic; {listing}")
+            raise DataError(
+                f"{path}: holds clouds on {len(clouds)} topics; choose one with --topic, or distill.unlabelled.topic; {listing}"
+            )
         wanted = clouds[0]
     if wanted not in topics:
         raise DataError(f"{path}: has no topic {wanted}; {listing}")
