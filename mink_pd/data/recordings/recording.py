@@ -154,7 +154,8 @@ def _choose(path: Path, topics: dict[str, Topic], wanted: str | None) -> str:
             raise DataError(f"{path}: holds no sensor_msgs/PointCloud2; {listing}")
         if len(clouds) > 1:
             raise DataError(
-                f"{path}: holds clouds on {len(clouds)} topics; choose one with --topic, or distill.unlabelled.topic; {listing}"
+                f"{path}: holds clouds on {len(clouds)} topics; choose one with --topic, or distill.unlabelled.topic;"
+                f" {listing}"
             )
         wanted = clouds[0]
     if wanted not in topics:
