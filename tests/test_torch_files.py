@@ -18,7 +18,8 @@ from torch import nn
 
 from mink_pd.convert import read_tensors
 from mink_pd.errors import CheckpointError
-from mink_pd.torch_files import Inert, TorchFile
+from mink_pd.torch_files import TorchFile
+from mink_pd.torch_pickle import Inert
 
 DTYPES = (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,

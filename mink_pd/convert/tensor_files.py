@@ -8,7 +8,8 @@ from torch import Tensor
 
 from mink_pd.errors import CheckpointError
 from mink_pd.models.checkpoint import check_weights
-from mink_pd.torch_files import LazyTensor, TorchFile
+from mink_pd.torch_files import TorchFile
+from mink_pd.torch_pickle import LazyTensor
 
 PARALLEL = "module."  # what torch's DataParallel puts before every name
 # Where a file says which version wrote it, the first one whose boxes are as in configs/published, and its name.
