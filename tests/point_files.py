@@ -1,7 +1,5 @@
 """Point cloud files as bytes, for tests."""
 
-from pathlib import Path
-
 import numpy as np
 
 POINTS = np.array([[1, 2, 3, 0.5], [4, 5, 6, 0.25], [-7.5, 8, 9, 1.0]], np.float32)
@@ -53,11 +51,6 @@ def ply(columns: list[tuple[str, str, str, np.ndarray]], data: str = "binary_lit
 
 def plain_ply(points: np.ndarray, data: str = "binary_little_endian") -> bytes:
     return ply([(name, "float", "f4", points[:, n]) for n, name in enumerate(("x", "y", "z", "intensity"))], data)
-
-
-def npy(path: Path, array: np.ndarray) -> bytes:
-    np.save(path.with_suffix(".npy"), array)
-    return path.with_suffix(".npy").read_bytes()
 
 
 def surroundings(count: int = 2000) -> np.ndarray:

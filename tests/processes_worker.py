@@ -32,6 +32,16 @@ UNLABELLED = (
     "distill.unlabelled.upper={Car: 0.025, Pedestrian: 0.025, Cyclist: 0.025}",
     "distill.unlabelled.lower={Car: 0.015, Pedestrian: 0.015, Cyclist: 0.015}",
 )  # fmt: skip
+# Other detectors than PointPillars, each in a configuration of its own: its section, and the epochs.
+DETECTORS = {
+    "second": {"voxel_size": [0.2, 0.2, 0.1], "encoder_channels": [4, 6, 8, 8, 10], "channels": [8, 12],
+               "layers": [1, 1], "neck_channels": 8},
+    "centerpoint_pillars": {"voxel_size": [0.4, 0.4, 4.0], "pillar_channels": 8, "channels": [8, 12, 16],
+                            "layers": [1, 1, 1], "neck_channels": 8, "head": {"channels": 8}},
+    "centerpoint_voxels": {"voxel_size": [0.2, 0.2, 0.1], "encoder_channels": [4, 6, 8, 8, 10], "channels": [8, 12],
+                           "layers": [1, 1], "neck_channels": 8, "head": {"channels": 8}},
+}  # fmt: skip
+EVERY_METHOD = ("model.compression=4", f"distill.methods=[{','.join(METHODS)}]")
 SINGLE = ("train.precision=32-true", "train.epochs=1", "train.sync_norm=false", "train.ema=null")
 # The range ends 0.15 m behind the last voxel, and one of two frames has all its points there.
 BETWEEN = (
@@ -89,6 +99,15 @@ class Bad(DetectionObjective):
         return terms, logs
 
 
+def train_and_distil(folder: Path, detector: str, *overrides: str) -> None:
+    """A detector, and its student by all methods; the teacher is the one that a single process has trained."""
+    path = folder / f"{detector}.yaml"
+    name = "two" if TWO[0] in overrides else "one"
+    train_detector(load_config(path, [*overrides, f"name={detector}_{name}"]))
+    teacher = checkpoint_file(folder / "runs" / f"{detector}_one")
+    distil(load_config(path, [*overrides, *EVERY_METHOD, f"name={detector}_{name}_student"]), teacher)
+
+
 def main(options) -> None:  # type: ignore[no-untyped-def]
     path, out = options.config, options.out
     config = load_config(path, [*TWO, "name=two"])
@@ -101,6 +120,8 @@ def main(options) -> None:  # type: ignore[no-untyped-def]
         distil(load_config(path, [*TWO, "name=two_distilled", "model.compression=4"]), teacher)
         distil(load_config(path, [*TWO, *OTHERS, "name=two_methods"]), teacher)
         distil(load_config(path, [*TWO, *UNLABELLED, "name=two_unlabelled"]), teacher)
+        for detector in DETECTORS:
+            train_and_distil(path.parent, detector, *TWO)
         train_detector(load_config(path, [*TWO, *BETWEEN, "name=between"]))
         train_detector(load_config(path, [*TWO, *BETWEEN, "name=between_own", "train.sync_norm=false"]))
         train_detector(load_config(path, [*TWO, "name=halfway"]), resume=True)  # begun by one process
