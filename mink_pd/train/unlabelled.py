@@ -14,6 +14,7 @@ from mink_pd.data import Dataset, open_dataset, whole_frames
 from mink_pd.data.cloud_description import DESCRIPTION
 from mink_pd.data.dataset import FewerBeams
 from mink_pd.data.epochs import crop_points
+from mink_pd.data.formats import SUFFIXES
 from mink_pd.data.frame import Frame, Frames
 from mink_pd.data.kitti_raw import open_raw
 from mink_pd.data.labels import read_all_objects
@@ -201,10 +202,14 @@ def open_split(data: DataConfig, root: Path, split: str) -> Dataset:
 
 
 def labelled_clouds(data: DataConfig, with_training: bool) -> set[Path]:
-    """The resolved clouds of the validation split and, if there are labelled training frames, of theirs."""
-    splits = [data.val_split, *([data.train_split] if with_training else [])]
-    datasets = [open_dataset(data, split) for split in splits]
-    return {path.resolve() for one in datasets for index in range(len(one)) for path in one.paths(index)[:1]}
+    """The resolved clouds that no unlabelled frame may be: all that the validation frames are read from, and, if there
+    are labelled training frames, their own. Earlier sweeps of training frames are free."""
+    judged = open_dataset(data, data.val_split)
+    clouds = {path for index in range(len(judged)) for path in judged.paths(index) if path.suffix.lower() in SUFFIXES}
+    if with_training:
+        trained = open_dataset(data, data.train_split)
+        clouds |= {path for index in range(len(trained)) for path in trained.paths(index)[:1]}
+    return {path.resolve() for path in clouds}
 
 
 def read_boxes(folder: Path, ids: list[str], data: DataConfig) -> Mapping[str, Any]:

@@ -266,3 +266,19 @@ def test_the_command_line() -> None:
         'distill.unlabelled.paths=["a", "b:test"]',
         'distill.unlabelled.boxes="found"',
     ]
+
+
+def test_sweeps_of_judged_scenes_are_left_out(nuscenes_root: Path) -> None:
+    """A scene for training and two that are judged: only the former's turns between keyframes are free."""
+    data = {"kind": "nuscenes", "root": str(nuscenes_root), "classes": ["car"]}
+    unlabelled = {"paths": [str(nuscenes_root / "sweeps" / "LIDAR_TOP")]}
+    sections = {"data": data, "model": {"name": "centerpoint_pillars"}, "distill": {"unlabelled": unlabelled}}
+    config = Config.model_validate(sections)
+    frames = Unlabelled(config).frames
+    every = {path.name for path in (nuscenes_root / "sweeps" / "LIDAR_TOP").iterdir()}
+    judged = open_dataset(config.data, "val")
+    used = {path.name for index in range(len(judged)) for path in judged.paths(index) if path.name.endswith(".pcd.bin")}
+    assert {f"{id}.pcd.bin" for id in frames.ids} == every - used
+    assert 0 < len(frames) < len(every)
+    assert frames[0].points.shape[1] == 5
+    assert frames[0].velocities is not None
