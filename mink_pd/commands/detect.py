@@ -14,6 +14,7 @@ from mink_pd.data.frame import Frames
 from mink_pd.data.recordings import Recording
 from mink_pd.detect.bulk import Bulk
 from mink_pd.detect.device import own_device, set_threads
+from mink_pd.detect.engine_detector import with_engine
 from mink_pd.detect.sequences import Drive, Outputs, check_readable, detect_drive
 from mink_pd.errors import ConfigError
 from mink_pd.export.card import CARD, digest, is_export
@@ -47,6 +48,8 @@ def main(options: argparse.Namespace) -> None:
     config.data = data
     frames = open_frames(options, data)
     detector.to(device)
+    if options.engine and not options.bf16:
+        detector = with_engine(detector)
     outputs = drive_outputs(options, frames, config.data.classes)
     if outputs is not None:
         with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):

@@ -30,8 +30,9 @@ _PREAMBLE = struct.Struct("<8sIIQQ")  # magic, version, CRC-32 and number of the
 Tensors = dict[str, Tensor]
 
 
-def engine_file(detector: Detector) -> bytes:
-    """The content of the file. Raises ConfigError, naming the setting, for a detector that the engine cannot run."""
+def engine_file(detector: Detector, filtered: bool = False) -> bytes:
+    """The content of the file; filtered: for clouds whose reader has left out points at the origin and on the own
+    vehicle. Raises ConfigError, naming the setting, for a detector that the engine cannot run."""
     check_supported(detector)
     assert isinstance(detector, AnchorDetector)
     tensors: Tensors = {}
@@ -40,7 +41,7 @@ def engine_file(detector: Detector) -> bytes:
             "made_by": f"mink_pd {mink_pd.__version__}",
             "detector": detector.config.model.name,
             "classes": detector.classes,
-            "points": _points(detector),
+            "points": _points(detector) | ({"own_vehicle": None, "drop_origin": False} if filtered else {}),
             "encoder": _encoder(detector, tensors),
             "bev": _bev(detector, tensors),
             "head": _anchor_head(detector, tensors),
@@ -87,6 +88,7 @@ def _points(detector: BevDetector) -> dict[str, Any]:
         "size": detector.settings.voxel_size,
         "cells": grid_shape(data.range, detector.settings.voxel_size),
         "own_vehicle": data.own_vehicle,
+        "drop_origin": True,
         "most": detector.settings.max_points,
     }
 

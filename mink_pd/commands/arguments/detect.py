@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--score", type=probability, help="lowest score to report; if not given, the configuration's model.nms.score")
     bf16 = "convolve in bfloat16: faster on Intel processors with AMX, slightly less exact"
     add("--bf16", action="store_true", help=bf16)
+    torch = "compute with torch where the engine could (docs/engine.md): the same boxes, slower"
+    add("--no-engine", dest="engine", action="store_false", help=torch)
     runtimes = "what runs an export folder; if not given, the runtime that it was exported for"
     add("--runtime", choices=get_args(Runtime), help=runtimes)
     add("--force", action="store_true", help="replace detections that exist already")

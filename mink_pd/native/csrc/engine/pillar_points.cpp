@@ -33,6 +33,7 @@ PointPlan PointPlan::read(const Json& description) {
         plan.own_vehicle.emplace();
         std::transform(box.begin(), box.end(), plan.own_vehicle->begin(), [](double x) { return float(x); });
     }
+    plan.drop_origin = description["drop_origin"].boolean();
     if (!description["most"].is_null()) plan.most = description["most"].integer(1, 1 << 30);
     return plan;
 }
@@ -40,7 +41,7 @@ PointPlan PointPlan::read(const Json& description) {
 bool PointPlan::counts(const float* point) const {
     float sum = 0;  // of products with 0, which are NaN where a value is not finite
     for (size_t c = 0; c < columns.size(); ++c) sum += point[c] * 0;
-    if (sum != 0 || (point[0] == 0 && point[1] == 0 && point[2] == 0)) return false;
+    if (sum != 0 || (drop_origin && point[0] == 0 && point[1] == 0 && point[2] == 0)) return false;
     if (!own_vehicle) return true;
     bool inside = true;
     for (int axis = 0; axis < 3; ++axis)

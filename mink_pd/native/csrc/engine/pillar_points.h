@@ -24,6 +24,7 @@ struct PointPlan {
     std::vector<int64_t> seen;                        // of these, what the network sees: x, y, z first
     float lower[3], size[3], shape[3];                // of the grid [m], and cells along each axis
     std::optional<std::array<float, 6>> own_vehicle;  // x, y, z from, x, y, z to [m]
+    bool drop_origin = true;                          // whether a point at the origin is none
     int64_t most = 0;                                 // points of a cell that count, the first ones; 0: all
 
     static PointPlan read(const Json& description);
