@@ -8,7 +8,7 @@ import shlex
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,6 +87,12 @@ def run(
         if isinstance(error, OSError) and error.filename is None:
             _close_output()
         sys.exit(2 if _is_users(error) else 1)
+
+
+def warn(lines: Iterable[str]) -> None:
+    """A line each for what will hurt but does not stop the command."""
+    for line in lines:
+        console.print(f"[bold yellow]warning:[/] {escape(line)}", soft_wrap=True)
 
 
 def print_error(error: Exception) -> None:

@@ -13,6 +13,7 @@ COMMANDS = {
     "simulate-kitti": "simulate a data set in KITTI's layout",
     "simulate-nuscenes": "simulate a data set in nuScenes' schema",
     "simulate-drive": "simulate recordings and labelled clouds of any LiDAR",
+    "new-config": "write a configuration for a data set from its labelled frames",
     "train": "train a detector",
     "distill": "train a student with a teacher beside it",
     "detect": "detect objects in point clouds",

@@ -27,13 +27,13 @@ from mink_pd.data.frame import Frame
 from mink_pd.data.frame_lists import read_frame_list
 from mink_pd.data.looks import likely
 from mink_pd.data.points import read_cloud
+from mink_pd.data.survey import wider_than_long
 from mink_pd.errors import ConfigError, DataError, MinkPDError
 from mink_pd.files import read_bytes
 from mink_pd.registry import DATASETS
 
 _BLOCK = 10  # frames that follow each other come into the same split: neighbours look alike
 _LOOKED_AT = 100  # label files, for what is warned of
-_FEWEST_OBJECTS, _WIDER = 10, 1.3  # of a class, from which its sizes say something; width over length that is odd
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,8 @@ class CloudFolder(Dataset):
         self.ids = self._choose(split, config)[:max_frames]
         if not self.ids:
             raise DataError(f"{self.root}: split '{split}' names no frame; add splits/{split}.txt, or choose another")
-        self._warn_of_swapped_sizes()
+        if split == config.train_split:
+            self._warn_of_swapped_sizes()
 
     def _warn_of_swapped_sizes(self) -> None:
         """Say once where most objects of a class are wider than long, as when length and width are swapped."""
@@ -111,12 +112,13 @@ class CloudFolder(Dataset):
         boxes = np.concatenate([labels.boxes for labels in chosen])  # (B, 7)
         names = np.concatenate([labels.names for labels in chosen])
         for name in self.description.classes:
-            length, width = boxes[names == name, 3:5].T
-            if len(length) >= _FEWEST_OBJECTS and np.mean(width > _WIDER * length) > 0.5:
+            own = boxes[names == name]
+            if wider_than_long(own):
+                length, width = np.median(own[:, 3:5], axis=0)
                 logger.warning(
                     "%s: most labels of %s are wider than long (median length %.2f m, width %.2f m); labels give length"
                     " before width, and yaw along the length: mend them if this is not meant",
-                    self.root / "labels", name, np.median(length), np.median(width),
+                    self.root / "labels", name, length, width,
                 )  # fmt: skip
 
     def __len__(self) -> int:

@@ -72,6 +72,7 @@ class NuScenesConfig(DataConfig):
     """nuScenes' settings."""
 
     kind: Literal["nuscenes"] = "nuscenes"
+    classes: list[str] = Field(list(CLASSES), min_length=1)
     version: str = "v1.0-trainval"  # folder of the tables
     sweeps: int = Field(10, ge=1)  # turns of the LiDAR per frame, including the keyframe's own
 

@@ -17,14 +17,13 @@ from mink_pd.report.shown_frame import base64_of
 _GREYS = 200  # colours of points outside boxes; the other colours of the table belong to the classes
 _MOST_CLASSES = 256 - _GREYS
 _TALL = 3.0  # height above the ground at which points reach the lightest grey [m]
-_EMPTY, _BACKWARDS = 0.3, 0.5  # a warning is given above this share of empty boxes, and of boxes wider than long
-_FULL_TURN = 2 * np.pi
 
 
-def labels_page(frames: Sequence[Frame], title: str, all_around: bool) -> str:
+def labels_page(frames: Sequence[Frame], title: str, all_around: bool, warnings: Sequence[str] = ()) -> str:
     """One self-contained HTML page.
 
     all_around: whether the frames cover all directions, or only the field of view ahead.
+    warnings: listed above the picture.
     """
     names = list(dict.fromkeys(str(name) for frame in frames for name in frame.names))
     inside = [np.bincount(pairs_in_boxes(f.points[:, :3], f.boxes)[0], minlength=len(f.boxes)) for f in frames]
@@ -33,35 +32,12 @@ def labels_page(frames: Sequence[Frame], title: str, all_around: bool) -> str:
     return environment.get_template("labels.html").render(
         title=title,
         finding=f"{boxes} objects of {len(names)} classes in {len(frames)} frames.",
-        warnings=suspicions(frames, inside),
+        warnings=list(warnings),
         frames=[_table(frame, counts) for frame, counts in zip(frames, inside, strict=True)],
         scenes=script_data([_scene(frame, names, all_around) for frame in frames]),
         style=Markup(read_template("style.css")),
         scene_script=Markup(read_template("scene.js")),
     )
-
-
-def suspicions(frames: Sequence[Frame], inside: Sequence[np.ndarray]) -> list[str]:
-    """Warnings about labels that seem to follow another convention.
-
-    inside: for each frame the number of points in each box, (B,).
-    """
-    boxes = np.concatenate([np.zeros((0, 7)), *(frame.boxes for frame in frames)])
-    if not len(boxes):
-        return ["No frame has a labelled object: are the labels in the right folder?"]
-    counts, found = np.concatenate(inside), []
-    empty = np.mean(counts == 0)
-    if empty > _EMPTY:
-        found.append(f"{empty:.0%} of the boxes hold no point: check the labels' frame of reference, and their z.")
-    names = np.concatenate([frame.names for frame in frames])
-    for name in np.unique(names):
-        length, width = boxes[names == name][:, 3:5].T
-        shorter = np.mean(length < width)
-        if shorter > _BACKWARDS and np.median(width) > 1.2 * np.median(length):
-            found.append(f"{shorter:.0%} of the boxes of {name} are shorter than wide: are length and width swapped?")
-    if (np.abs(boxes[:, 6]) > _FULL_TURN).any():
-        found.append("Some yaws are beyond a full turn: are they in degrees?")
-    return found
 
 
 def _table(frame: Frame, inside: np.ndarray) -> dict[str, Any]:

@@ -100,13 +100,13 @@ def test_drawn_splits_are_stated_and_the_same_every_time(root: Path, caplog: pyt
 
 def test_swapped_sizes_are_warned_of(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        opened(root, "labelled")
+        opened(root, "train")
     assert "wider than long" not in caplog.text
     swapped = np.array([BOX])[:, [0, 1, 2, 4, 3, 5, 6]]
     for path in (root / "labels").iterdir():
         write_labels(path, swapped, ["Car"])
     with caplog.at_level(logging.WARNING):
-        opened(root, "labelled")
+        opened(root, "train")
     assert "most labels of Car are wider than long (median length 1.60 m, width 3.90 m)" in caplog.text
 
 

@@ -3,17 +3,13 @@
 import base64
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny_kitti import write_data
 
-from mink_pd.commands.show_labels import settings_of
 from mink_pd.data.frame import Frame
-from mink_pd.errors import DataError
-from mink_pd.report.label_page import labels_page, suspicions
+from mink_pd.report.label_page import labels_page
 
 BOXES = np.array([[10, 2, -1, 4, 1.8, 1.6, 0.5], [-6, -3, -1, 0.8, 0.6, 1.8, -2.0]], np.float32)
 
@@ -64,29 +60,7 @@ def test_the_page_is_whole_and_asks_for_nothing() -> None:
     assert page.rstrip().endswith("</html>")
 
 
-def test_wrong_conventions_are_suspected() -> None:
-    def said(boxes: np.ndarray, points_in_each: int = 20) -> str:
-        frame = Frame("a", np.zeros((0, 4), np.float32), boxes, np.array(["Car"] * len(boxes)))
-        return " ".join(suspicions([frame], [np.full(len(boxes), points_in_each)]))
-
-    cars = np.tile(BOXES[:1], (10, 1))
-    assert said(cars) == ""
-    assert "length and width swapped" in said(cars[:, [0, 1, 2, 4, 3, 5, 6]])
-    assert "in degrees" in said(cars + np.array([0, 0, 0, 0, 0, 0, 90]))
-    assert "100% of the boxes hold no point" in said(cars, 0)
-    assert "No frame has a labelled object" in said(cars[:0])
-    barriers = Frame("a", np.zeros((0, 4), np.float32), cars * [1, 1, 1, 0.4, 1, 1, 1], np.array(["barrier"] * 10))
-    assert suspicions([barriers], [np.full(10, 20)]) == []  # nearly square: either may be the longer
-
-
-def test_the_tool_writes_a_page_of_any_layout(tmp_path: Path) -> None:
-    write_data(tmp_path / "kitti", ["000000", "000001"], [])
-    config, split = settings_of(tmp_path / "kitti", None)
-    assert (config.kind, split) == ("kitti", "all")
-    clouds = tmp_path / "clouds"
-    (clouds / "points").mkdir(parents=True)
-    (clouds / "dataset.yaml").write_text("intensity: 1\naxes: x_forward\nclasses: [Car]\n")
-    config, split = settings_of(clouds, None)
-    assert (config.kind, split) == ("clouds", "labelled")
-    with pytest.raises(DataError, match="no such folder"):
-        settings_of(tmp_path / "none", None)
+def test_what_looks_wrong_stands_above() -> None:
+    assert 'class="missing"' not in labels_page([make_frame()], "title", True)
+    page = labels_page([make_frame()], "title", True, ["<Car>: odd.", "Other."])
+    assert "<li>&lt;Car&gt;: odd.</li><li>Other.</li>" in page

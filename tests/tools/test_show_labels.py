@@ -4,6 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import numpy as np
+from labelled_street import street, write_street
+from tiny_kitti import write_data
+
+from mink_pd.data.layouts import config_of_folder, splits_of
+
 Tool = Callable[..., CompletedProcess]
 
 
@@ -16,3 +22,26 @@ def test_a_page_of_a_data_set(data: Path, tool: Tool, tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert not (tmp_path / "other.html").exists()
+
+
+def test_what_looks_wrong_is_said_on_the_page_and_in_the_terminal(tool: Tool, tmp_path: Path) -> None:
+    frames = [street(seed) for seed in range(8)]
+    for frame in frames:
+        frame.boxes[:, 6] += np.float32(np.pi / 2)
+    root = write_street(tmp_path / "own", frames)
+    done = tool("show_labels.py", root, "--save", tmp_path / "labels.html")
+    assert done.returncode == 0, done.stderr
+    assert "warning: Car: the points in and near the boxes say that yaw is a quarter turn off" in done.stdout
+    assert "<li>Car: the points in and near the boxes say that yaw" in (tmp_path / "labels.html").read_text()
+
+
+def test_layouts_are_told_apart(tool: Tool, nuscenes_root: Path, tmp_path: Path) -> None:
+    write_data(tmp_path / "kitti", ["000000", "000001"], [])
+    assert config_of_folder(tmp_path / "kitti").kind == "kitti"
+    assert config_of_folder(write_street(tmp_path / "own", [street(0)])).kind == "clouds"
+    config = config_of_folder(nuscenes_root)
+    assert (config.kind, *splits_of(config)) == ("nuscenes", "train", "val")
+    assert splits_of(config_of_folder(nuscenes_root, version="v1.0-mini")) == ("mini_train", "mini_val")
+    done = tool("show_labels.py", nuscenes_root, "--save", tmp_path / "labels.html", "--frames", "2")
+    assert done.returncode == 0, done.stderr
+    assert "labelled objects in 2 frames" in done.stdout

@@ -67,6 +67,13 @@ def add_data(parser: argparse.ArgumentParser, default: str, when: str = "") -> N
     )
 
 
+def add_layout(parser: argparse.ArgumentParser) -> None:
+    """``data`` and ``--kind``: the folder of a data set, of whatever layout."""
+    add = parser.add_argument
+    add("data", type=Path, metavar="DATA", help="folder of clouds, or in KITTI's or nuScenes' layout")
+    add("--kind", metavar="KIND", help="data.kind of the folder; if not given, its layout tells")
+
+
 def add_frame_id(parser: argparse.ArgumentParser) -> None:
     """``--frame``: a frame's ID."""
     text = "frame to show; if not given, the one among the first twenty whose number of objects is closest to eight"

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mink_pd.commands.arguments.options import add_frame_id
+from mink_pd.commands.arguments.options import add_frame_id, add_layout
 from mink_pd.commands.arguments.values import positive
 
 DESCRIPTION = (
@@ -14,9 +14,8 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments and options of the command."""
+    add_layout(parser)
     add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="folder of clouds, or in KITTI's or nuScenes' layout")
-    add("--kind", metavar="KIND", help="data.kind of the folder; if not given, its layout tells")
     add("--split", help="split to show; if not given, all frames with labels")
     add_frame_id(parser)
     add(

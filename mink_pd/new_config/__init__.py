@@ -1,0 +1,1 @@
+"""From labelled frames to a commented configuration that trains as it is."""

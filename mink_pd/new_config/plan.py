@@ -1,0 +1,174 @@
+"""The numbers of a new configuration, each from what the labelled frames hold."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mink_pd.config import Config, DataConfig
+from mink_pd.data import open_dataset
+from mink_pd.data.survey import Survey, survey
+from mink_pd.errors import DataError
+from mink_pd.models import build_detector
+from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.new_config.anchor_shapes import ClassAnchors, anchors_of, typical_anchor
+from mink_pd.new_config.budget import BUDGETS, Budget
+from mink_pd.new_config.extent import ENOUGH, Extent, find_extent
+from mink_pd.new_config.sites import NearSites, find_sites
+
+_WITH_SITES = 100  # frames of which the head's sites are looked at
+_OF_A_CLASS = 25  # frames with an object of a class that are looked at in any case
+_FULL, _FOOTPRINT = 15, 10.0  # objects of a class, of so many square metres, that a frame is filled up to at most
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that the configuration says.
+
+    data: the settings that the frames were read with. objects: of each class in the whole training split; in_val: in
+    the validation split; frames: of the training split, of which ``found`` has looked at some. anchors, fill: of each
+    class that has objects; fill: the number of objects that ground-truth sampling fills a frame up to.
+    """
+
+    data: DataConfig
+    budget: str
+    objects: Counter
+    in_val: Counter
+    frames: int
+    found: Survey
+    extent: Extent
+    anchors: dict[str, ClassAnchors]
+    fill: dict[str, int]
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes to train: those with objects."""
+        return list(self.anchors)
+
+    @property
+    def affords(self) -> Budget:
+        """What the budget affords."""
+        return BUDGETS[self.budget]
+
+    @property
+    def any_class(self) -> bool:
+        """Whether a class has several shapes, so that all anchors serve all classes."""
+        return any(len(one.shapes) > 1 for one in self.anchors.values())
+
+    @property
+    def voxel(self) -> tuple[float, float, float]:
+        """Edge lengths [m]."""
+        return _voxel(self.affords, self.extent)
+
+    @property
+    def epochs(self) -> int:
+        """As many as give the budget's steps, within its bounds."""
+        budget = self.affords
+        return int(np.clip(-(-budget.steps * budget.batch_size // self.frames), *budget.epochs))
+
+    def learnt(self, name: str) -> np.ndarray:
+        """Which of the objects found are learnt from: those of the class that are in range and hold a point."""
+        return self.found.of(name) & self.extent.inside & (self.found.inside > 0)
+
+    def per_frame(self, name: str) -> float:
+        """Mean number of objects of a class in a frame."""
+        return self.objects[name] / self.frames
+
+
+def make_plan(data: DataConfig, budget: str, most: int, advance: Callable[[], object] = lambda: None) -> Plan:
+    """Look at ``most`` frames of the training split, more where a class is rare, and choose every number.
+
+    advance: called after each frame. Raises DataError where there is nothing to train on.
+    """
+    dataset, validation = open_dataset(data, data.train_split), open_dataset(data, data.val_split)
+    names = dataset.frame_names()
+    objects, in_val = _count(names), _count(validation.frame_names())
+    classes = [name for name in data.classes if objects[name]]
+    if not classes:
+        raise DataError(
+            f"{dataset.root}: split '{data.train_split}' has no object of {', '.join(data.classes)}; label some, or"
+            " choose the classes with --classes"
+        )
+    chosen = choose_frames(names, classes, most)
+
+    def frames(indices: Iterable[int]) -> Iterable:
+        for index in indices:
+            yield dataset[index]
+            advance()
+
+    found = survey(frames(chosen))
+    affords = BUDGETS[budget]
+    extent = find_extent(found, np.isin(found.names, classes), affords.voxel[0] * affords.cells)
+    detector = _detector(data, affords, extent, classes)
+    some = choose_frames([names[index] for index in chosen], classes, _WITH_SITES)
+    sites = find_sites(detector, (dataset[chosen[index]] for index in some))
+    return Plan(
+        data=data,
+        budget=budget,
+        objects=objects,
+        in_val=in_val,
+        frames=len(dataset),
+        found=found,
+        extent=extent,
+        anchors={name: _anchors(found, extent, sites.of(number), name) for number, name in enumerate(classes)},
+        fill={name: _fill(found, name, objects, len(dataset)) for name in classes},
+    )
+
+
+def choose_frames(names: Sequence[np.ndarray], classes: Sequence[str], most: int) -> list[int]:
+    """``most`` frames evenly spread, and of each class some that hold it; names: of the objects of each frame."""
+    chosen = set(_spread(list(range(len(names))), most))
+    for name in classes:
+        holding = [index for index, those in enumerate(names) if name in those]
+        missing = _OF_A_CLASS - len(chosen.intersection(holding))
+        if missing > 0:
+            chosen.update(_spread([index for index in holding if index not in chosen], missing))
+    return sorted(chosen)
+
+
+def _spread(indices: list[int], count: int) -> list[int]:
+    """At most ``count`` of the indices, evenly spread."""
+    steps = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
+    return [indices[step] for step in steps]
+
+
+def _count(names: Sequence[np.ndarray]) -> Counter:
+    return Counter(name for those in names for name in those.tolist())
+
+
+def _voxel(budget: Budget, extent: Extent) -> tuple[float, float, float]:
+    """Edge lengths [m]; a pillar is as high as the range."""
+    side, height = budget.voxel
+    return side, side, round(extent.bounds[5] - extent.bounds[2], 4) if height is None else height
+
+
+def _detector(data: DataConfig, budget: Budget, extent: Extent, classes: list[str]) -> AnchorDetector:
+    """The detector of the budget, with the same anchors for all classes: its sites do not depend on them."""
+    anchor = typical_anchor(np.array([[0, 0, 0, 1.0, 1.0, 1.0, 0]]))
+    model = {"name": budget.detector, "voxel_size": _voxel(budget, extent), **budget.model}
+    config = Config.model_validate({
+        "data": data.model_dump() | {"classes": classes, "range": extent.bounds},
+        "model": model | {"anchors": dict.fromkeys(classes, anchor)},
+    })  # fmt: skip
+    detector = build_detector(config)
+    assert isinstance(detector, AnchorDetector)
+    return detector.eval()
+
+
+def _anchors(found: Survey, extent: Extent, sites: NearSites, name: str) -> ClassAnchors:
+    """From the objects that are trained on; where there are none, from all of the class."""
+    own = found.of(name)
+    trained = own & extent.inside & (found.inside > 0)
+    return anchors_of(sites, found.boxes[trained if trained.any() else own])
+
+
+def _fill(found: Survey, name: str, objects: Counter, frames: int) -> int:
+    """Twice as many objects as a frame has, or half as many as it has of the commonest class, whichever is more; fewer
+    of large classes, which would fill the scene, and of those with few objects to draw from."""
+    own = found.of(name)
+    common = max(objects.values()) / frames
+    wanted = max(2 * objects[name] / frames, common / 2, 2.0)
+    area = max(float(np.median(found.boxes[own, 3] * found.boxes[own, 4])), _FOOTPRINT)
+    usable = objects[name] * float(np.mean(found.inside[own] >= ENOUGH))
+    return int(min(round(wanted), _FULL, max(2.0, _FULL * _FOOTPRINT / area), usable))

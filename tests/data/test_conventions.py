@@ -1,0 +1,98 @@
+"""Labels of another convention are told by the points, and right ones are left in peace."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from labelled_street import street
+from shapely.geometry import Point, Polygon
+
+from mink_pd.boxes.geometry import bev_corners
+from mink_pd.data.conventions import READINGS, points_by_reading
+from mink_pd.data.frame import Frame
+from mink_pd.data.kitti import Kitti
+from mink_pd.data.survey import survey, suspicions
+
+FRAMES = [street(seed) for seed in range(12)]
+
+
+def said(change: Callable[[np.ndarray], np.ndarray], frames: list[Frame] = FRAMES) -> str:
+    """What is suspected of frames whose boxes are changed."""
+    return " ".join(suspicions(survey(replace(frame, boxes=change(frame.boxes.copy())) for frame in frames)))
+
+
+def with_columns(**columns: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """A change of columns of boxes; z, yaw: from the boxes to the new column."""
+
+    def change(boxes: np.ndarray) -> np.ndarray:
+        new = boxes.copy()
+        for name, of in columns.items():
+            new[:, "xyzlwha".index(name)] = of(boxes)
+        return new
+
+    return change
+
+
+def test_right_labels_are_not_suspected() -> None:
+    assert said(lambda boxes: boxes) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        (lambda boxes: boxes[:, [0, 1, 2, 4, 3, 5, 6]], "length and width are exchanged"),
+        (with_columns(a=lambda boxes: boxes[:, 6] + np.pi / 2), "yaw is a quarter turn off"),
+        (with_columns(a=lambda boxes: -boxes[:, 6]), "yaw is counted clockwise"),
+        (
+            with_columns(a=lambda boxes: -boxes[:, 6] - np.pi / 2),
+            "yaw is a quarter turn off and yaw is counted clockwise",
+        ),
+        (with_columns(z=lambda boxes: boxes[:, 2] - boxes[:, 5] / 2), "z is that of the bottom face"),
+        (lambda boxes: boxes[:, [0, 1, 2, 5, 4, 3, 6]], "length and height are exchanged"),
+        (lambda boxes: boxes[:, [0, 1, 2, 3, 5, 4, 6]], "width and height are exchanged"),
+    ],
+)  # fmt: skip
+def test_another_convention_is_named(change: Callable[[np.ndarray], np.ndarray], finding: str) -> None:
+    text = said(change)
+    assert f"the points in and near the boxes say that {finding}; mend the labels." in text
+    assert "Car" in text
+
+
+def test_labels_of_a_real_sensor_are_not_suspected(shared: Callable[[str], Path]) -> None:
+    frames = Kitti(shared("kitti_real"), "all", camera_view=False)
+    assert said(lambda boxes: boxes, [frames[index] for index in range(0, len(frames), 2)]) == ""
+
+
+def test_points_of_a_reading_are_those_in_its_box() -> None:
+    """Against shapely and a plain comparison of heights."""
+    frame = FRAMES[0]
+    counts = points_by_reading(frame.points, frame.boxes)
+    above = frame.points[frame.points[:, 2] > -1.5]  # the ground, at -1.8 m, is not counted within 0.25 m
+    for number, reading in enumerate(READINGS):
+        boxes = reading.read(frame.boxes)
+        for row, (box, corners) in enumerate(zip(boxes, bev_corners(boxes), strict=True)):
+            near = above[np.linalg.norm(above[:, :2] - box[:2], axis=1) < 8]
+            flat = np.array([Polygon(corners).covers(Point(point[:2])) for point in near], bool)
+            inside = np.count_nonzero(flat & (np.abs(near[:, 2] - box[2]) <= box[5] / 2))
+            assert abs(int(counts[row, number]) - inside) <= 0.1 * inside + 3  # between 0.25 and 0.3 m both may differ
+
+
+def test_empty_boxes_yaws_in_degrees_and_odd_intensities_are_suspected() -> None:
+    assert "Car: 36 of 36 boxes hold no point" in said(with_columns(z=lambda boxes: boxes[:, 2] + 30))
+    assert "are they in degrees?" in said(with_columns(a=lambda boxes: np.degrees(boxes[:, 6])))
+    assert suspicions(survey([])) == ["No frame holds an object: are the labels where they are looked for?"]
+
+    def with_intensity(values: float, spread: float = 0.0) -> list[str]:
+        clouds = [frame.points.copy() for frame in FRAMES]
+        for cloud in clouds:
+            cloud[:, 3] = values + spread * cloud[:, 3]
+        return suspicions(survey(replace(f, points=cloud) for f, cloud in zip(FRAMES, clouds, strict=True)))
+
+    assert with_intensity(0.0) == ["The intensity is 0 at every point and says nothing; set intensity: none."]
+    assert with_intensity(0.4)[0].startswith("The intensity is 0.4 at every point")
+    assert with_intensity(0.0, 1 / 255)[0].startswith("Nearly all points have less than 0.02 of the full scale")
+    assert with_intensity(0.0, 0.5) == []
+    dark = [replace(frame, points=frame.points * [1, 1, 1, 0]) for frame in FRAMES]
+    assert suspicions(survey(dark), measured=False) == []
