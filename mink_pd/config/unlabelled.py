@@ -9,16 +9,18 @@ class UnlabelledConfig(Section):
     """Frames without labels, which train the student with the teacher's boxes in place of labels (docs/unlabelled.md).
 
     paths: folders of clouds, raw drives, recordings, and ROOT:SPLIT for a split, whose labels are not read; none
-    switches it off. topic: of a recording. share: of the frames of each batch; 1 trains without any label. boxes: a
-    folder with a detection file per frame in place of the teacher's boxes. upper, lower: per class the score from which
-    a box is an object, and the score below which it is background; boxes between the two are ignored. Where they are
-    not given they are chosen on labelled frames: the lowest score from which on at least ``upper_precision`` (or
-    ``lower_precision``) of the boxes are right, by an overlap from above of ``min_iou`` or more. held_out: the split of
-    these frames, SPLIT or ROOT:SPLIT; None: the training frames. held_out_frames: how many of them, evenly spaced.
+    switches it off. topic: of a recording. calib: KITTI calib file of all clouds, or a folder of such files, to cut the
+    clouds to the camera's view. share: of the frames of each batch; 1 trains without any label. boxes: a folder with a
+    detection file per frame in place of the teacher's boxes. upper, lower: per class the score from which a box is an
+    object, and the score below which it is background; boxes between the two are ignored. Where they are not given they
+    are chosen on labelled frames: the lowest score from which on at least ``upper_precision`` (or ``lower_precision``)
+    of the boxes are right, by an overlap from above of ``min_iou`` or more. held_out: the split of these frames, SPLIT
+    or ROOT:SPLIT; None: the training frames. held_out_frames: how many of them, evenly spaced.
     """
 
     paths: list[str] = Field(default_factory=list)
     topic: str | None = None
+    calib: Folder | None = None
     share: float = Field(0.5, gt=0, le=1)
     boxes: Folder | None = None
     upper: dict[str, float] = Field(default_factory=dict)

@@ -47,7 +47,7 @@ class Unlabelled:
         self.config, self.settings = config, config.distill.unlabelled
         self.share = self.settings.batch_of(config.train.batch_size)
         data = config.data
-        sources = [open_source(text, data, self.settings.topic) for text in self.settings.paths]
+        sources = [open_source(text, data, self.settings.topic, self.settings.calib) for text in self.settings.paths]
         known = labelled_clouds(data, with_training=self.share[0] > 0)
         self.frames = UnlabelledFrames(sources, data.point_features, data.has_velocities, known)
         if self.settings.boxes is not None:
@@ -170,7 +170,7 @@ def identify_frames(config: Config, unlabelled: Unlabelled | None) -> Files:
     return identify_data(config.data, labelled=unlabelled.share[0] > 0) | own
 
 
-def open_source(text: str, data: DataConfig, topic: str | None = None) -> Frames:
+def open_source(text: str, data: DataConfig, topic: str | None = None, calib: Path | None = None) -> Frames:
     """The frames of one path of ``distill.unlabelled.paths``. Raises DataError naming what is missing or malformed."""
     if names_split(text):
         return open_split(data, *place_of(text, data))
@@ -182,7 +182,7 @@ def open_source(text: str, data: DataConfig, topic: str | None = None) -> Frames
         return open_raw(day.parent, day.name, path.name, camera_view=data.camera_view, point_settings=data)
     if (path / DESCRIPTION).is_file():
         return open_dataset(DATASETS["clouds"].Settings(root=path), "all")
-    return PointFiles([path], None, data.camera_view, data.point_features, data, data.image_size)
+    return PointFiles([path], calib, data.camera_view, data.point_features, data, data.image_size)
 
 
 def names_split(text: str) -> bool:

@@ -177,6 +177,11 @@ def test_every_kind_of_source(folder: Path, tmp_path: Path) -> None:
     assert len(open_source(str(tmp_path / "drive.mcap"), data)) == 2
     clouds = from_kitti(folder / "kitti", tmp_path / "clouds", ["000003", "000004"])
     assert open_source(str(clouds), data).ids == ["000003", "000004"]
+    calib = folder / "kitti" / "training" / "calib" / "000003.txt"
+    bare, cut = (open_source(str(folder / "clouds"), data, calib=each)[0] for each in (None, calib))
+    assert bare.calibration is None
+    np.testing.assert_array_equal(cut.points, open_source(":more", data)[1].points)
+    assert len(cut.points) < len(bare.points)
     with pytest.raises(DataError, match="no such file"):
         open_source(str(tmp_path / "nowhere"), data)
     with pytest.raises(DataError, match="absent"):
