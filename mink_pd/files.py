@@ -81,13 +81,22 @@ def read_text(
     remedy: str = "copy the file again",
     limit: int = TEXT_LIMIT,
 ) -> str:
-    """A text file in UTF-8, or in UTF-16 with a byte order mark, which is left out. Raises ``kind``."""
+    """The text of a file in UTF-8, or in UTF-16 with a byte order mark, which is removed. Raises ``kind``."""
     data = read_bytes(path, kind, remedy, limit)
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding).replace("\r\n", "\n")
     except UnicodeDecodeError:
         raise kind(f"{path}: not a text file in UTF-8; {remedy}") from None
+
+
+def is_number(word: str) -> bool:
+    """Whether a word of a text file is a number, NaN and infinity included."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def read_json(

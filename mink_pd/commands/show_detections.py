@@ -1,20 +1,18 @@
-"""Show two detectors on one frame, side by side: what they find, what they invent, what they miss."""
+"""Show the detections of two detectors in one frame side by side, with their outcomes."""
 
 import argparse
 
 from mink_pd.cli import console
-from mink_pd.data import open_dataset, view_of
+from mink_pd.commands.viewing import check_output, open_frame
+from mink_pd.data import view_of
 from mink_pd.detect.predict import detect_frame
 from mink_pd.evaluate.scorers import make_scorer
-from mink_pd.files import check_writable, check_writable_folder
 from mink_pd.models.checkpoint import load_detector
 from mink_pd.render import (
     FALSE_POSITIVE,
     MISSED,
     TRUE_POSITIVE,
     Outlook,
-    check_display,
-    choose_frame,
     detections_figure,
     detections_side_by_side,
     save_png,
@@ -23,17 +21,12 @@ from mink_pd.render import (
 
 
 def main(options: argparse.Namespace) -> None:
-    """Detect with both, judge, then save the picture or open the window."""
-    if options.save is None:
-        check_display()
-    else:
-        check_writable_folder(options.save.absolute().parent)
-        check_writable(options.save)
+    """Detect with both detectors, judge, then save the picture or open the window."""
+    check_output(options)
     runs = (options.run_a, options.run_b)
     detectors = [load_detector(path, which=options.which) for path in runs]
-    data = detectors[0][1].data.model_copy(update={"root": options.data or detectors[0][1].data.root})
-    dataset = open_dataset(data, options.split or ("all" if options.frame else data.val_split))
-    frame = choose_frame(dataset, data.range, options.frame)
+    data = detectors[0][1].data
+    dataset, frame = open_frame(options, data)
     names = options.names or [path.stem for path in runs]
     left, right = (
         make_scorer(dataset, config).judge(frame, detect_frame(detector, frame, config), options.score, name)

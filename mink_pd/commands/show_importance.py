@@ -3,15 +3,13 @@
 import argparse
 
 from mink_pd.cli import console
-from mink_pd.data import open_dataset, view_of
+from mink_pd.commands.viewing import check_output, open_frame
+from mink_pd.data import view_of
 from mink_pd.distill.importance import importance_title
 from mink_pd.distill.inspect import inspect_importance
-from mink_pd.files import check_writable, check_writable_folder
 from mink_pd.models.checkpoint import load_detector
 from mink_pd.render import (
     Outlook,
-    check_display,
-    choose_frame,
     importance_camera,
     importance_figure,
     importance_scene,
@@ -22,15 +20,9 @@ from mink_pd.render import (
 
 def main(options: argparse.Namespace) -> None:
     """Save the picture or open the window."""
-    if options.save is None:
-        check_display()
-    else:
-        check_writable_folder(options.save.absolute().parent)
-        check_writable(options.save)
+    check_output(options)
     detector, config = load_detector(options.checkpoint, which=options.which)
-    data = config.data.model_copy(update={"root": options.data or config.data.root})
-    dataset = open_dataset(data, options.split or ("all" if options.frame else data.val_split))
-    frame = choose_frame(dataset, data.range, options.frame)
+    _, frame = open_frame(options, config.data)
     view = inspect_importance(detector, frame, options.tap, options.importance, options.rows)
     boxes, velocities = view.boxes, view.velocities
     outlook = Outlook(view_of(config.data))

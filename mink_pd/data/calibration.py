@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mink_pd.errors import DataError
-from mink_pd.files import read_text, whole_file
+from mink_pd.files import is_number, read_text, whole_file
 
 _REMEDY = "give a KITTI calib file"
 # The object benchmark's keys, those of tracking, and those of odometry and raw data.
@@ -100,7 +100,7 @@ def read_entries(path: Path) -> dict[str, list[str]]:
         if colon:
             key = head.strip()
             entries[key] = words
-        elif words and not _is_number(words[0]):  # as in the tracking benchmark, without a colon
+        elif words and not is_number(words[0]):  # as in the tracking benchmark, without a colon
             key = words[0]
             entries[key] = words[1:]
         elif key:
@@ -121,14 +121,6 @@ def matrix(path: Path, entries: dict[str, list[str]], keys: tuple[str, ...], sha
     if values.size != count or not np.isfinite(values).all():
         raise DataError(f"{path}: '{key}' must have {count} finite numbers, not {values.size}; correct the line")
     return values.reshape(shape)
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def write_calibration(path: str | Path, calibration: Calibration) -> None:

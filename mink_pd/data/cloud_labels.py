@@ -14,7 +14,7 @@ import numpy as np
 
 from mink_pd.boxes.geometry import wrap_angle
 from mink_pd.errors import DataError
-from mink_pd.files import read_json, read_text
+from mink_pd.files import is_number, read_json, read_text
 
 SUFFIXES = (".txt", ".json")
 _MOST_TILT = 0.35  # roll or pitch of a box [rad] that is dropped without a word; more would move its corners visibly
@@ -100,16 +100,8 @@ def _from_text(path: Path) -> Iterator[Row]:
         try:
             yield Row(tuple(map(float, words[:7])), words[7], place)
         except ValueError:
-            wrong = next(word for word in words[:7] if not _is_number(word))
+            wrong = next(word for word in words[:7] if not is_number(word))
             raise DataError(f"{place}: '{wrong}' is not a number ({_FORMAT}); mend or remove the line") from None
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _from_json(path: Path, unit: str) -> Iterator[Row]:

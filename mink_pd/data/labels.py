@@ -8,7 +8,7 @@ import numpy as np
 
 from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
-from mink_pd.files import read_text, whole_file
+from mink_pd.files import is_number, read_text, whole_file
 
 DONT_CARE = "DontCare"
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
@@ -49,7 +49,7 @@ def read_objects(
         try:
             rows.append([float(field) for field in fields[1:]])
         except ValueError:
-            wrong = next(field for field in fields[1:] if not _is_number(field))
+            wrong = next(field for field in fields[1:] if not is_number(field))
             raise DataError(f"{path}:{number}: '{wrong}' is not a number; correct or remove the line") from None
         names.append(name)
         numbers.append(number)
@@ -115,14 +115,6 @@ def write_objects(path: str | Path, objects: Objects) -> None:
     """
     with whole_file(path) as file:
         file.writelines(_format(objects, row) + "\n" for row in range(len(objects)))
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
 
 
 def _format(objects: Objects, row: int) -> str:
