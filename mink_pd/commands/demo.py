@@ -1,4 +1,4 @@
-"""The main job from nothing: simulate, train, distil, evaluate, render, and one table."""
+"""Simulate, train, distil, evaluate and render, with one table as the result."""
 
 import argparse
 import shlex
@@ -20,7 +20,7 @@ TITLES = {"teacher": "teacher", "student": "4x student", "distilled": "distilled
 
 
 def main(options: argparse.Namespace) -> None:
-    """Each step says what it does; trainings that are done already are not done again."""
+    """Run the steps, each of which prints what it does. Finished trainings are not repeated."""
     start = time.perf_counter()
     matrix = load_matrix(find_config("demo", "experiments"))
     jobs = {job.run: job for job in plan(matrix, [0], options.runs, options.overrides)}
@@ -40,7 +40,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def call(command: str, *arguments: object) -> None:
-    """Run another command and show how a user would call it. Raises MinkPDError if it fails."""
+    """Run another command and print the call. Raises MinkPDError if it fails."""
     words = [command, *map(str, arguments)]
     console.print(f"[dim]$ mink-pd {shlex.join(words)}[/]", soft_wrap=True)
     if subprocess.run([sys.executable, "-m", "mink_pd", *words], check=False).returncode:
@@ -48,15 +48,15 @@ def call(command: str, *arguments: object) -> None:
 
 
 def table(report: Report, classes: list[str]) -> Table:
-    """Cost and figures of teacher, student and distilled student, and what distillation gains."""
+    """Cost and figures of teacher, student and distilled student, and the gain by distillation."""
     keys = ["mAP_bev", "mAP_3d", *(f"{name}/{metric}/moderate" for name in classes for metric in ("bev", "3d"))]
     titles = ["mAP BEV", "mAP 3D", *(f"{name} {metric}" for name in classes for metric in ("BEV", "3D"))]
     found = {row.name: row.first.figures for row in report.rows}
     cost = [report.costs[name] for name in TITLES]
     result = Table("", *TITLES.values(), "gain", title="AP in percent: moderate, R40")
     result.add_row("parameters", *(f"{c.parameters / 1e6:.2f} M" for c in cost))
-    result.add_row("multiply-adds a frame", *(f"{c.multiply_adds / 1e9:.2f} G" for c in cost))
-    result.add_row("ms a frame", *(f"{c.milliseconds:.0f}" for c in cost), end_section=True)
+    result.add_row("multiply-adds per frame", *(f"{c.multiply_adds / 1e9:.2f} G" for c in cost))
+    result.add_row("ms per frame", *(f"{c.milliseconds:.0f}" for c in cost), end_section=True)
     for title, key in zip(titles, keys, strict=True):
         values = {name: found[name].get(key, 0.0) for name in TITLES}
         gain = f"{values['distilled'] - values['student']:+.1f}"

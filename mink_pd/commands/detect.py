@@ -29,7 +29,7 @@ from mink_pd.train.run_folder import identify
 
 
 def main(options: argparse.Namespace) -> None:
-    """Check the inputs, then detect and write one file a cloud; what an earlier call has written stays."""
+    """Check the inputs, then detect and write one file per cloud. Files of an earlier call are kept."""
     detector, config, identity = open_detector(options)
     device = torch.device("cpu") if isinstance(detector, ExportedDetector) else own_device(config.train)
     if options.bf16:
@@ -72,7 +72,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def report_dropped(out: Path, dropped: int) -> None:
-    """Say how many points no detector has seen."""
+    """Print how many points were left out."""
     if dropped:
         left_out = "points were left out: NaN, infinite, at the origin or on the own vehicle"
         console.print(f"{out}: {dropped} {left_out}", soft_wrap=True)
@@ -87,7 +87,7 @@ def report_view(out: Path, bulk: Bulk) -> None:
 
 
 def open_detector(options: argparse.Namespace) -> tuple[Detector, Config, str]:
-    """A trained or an exported detector, its configuration, and a checksum that tells it from others."""
+    """A trained or exported detector, its configuration, and a checksum that identifies it."""
     if is_export(options.checkpoint):
         if options.bf16:
             raise ConfigError("command line: --bf16 is for sparse convolutions; leave it out for an export")
@@ -101,7 +101,7 @@ def open_detector(options: argparse.Namespace) -> tuple[Detector, Config, str]:
 
 
 def drive_outputs(options: argparse.Namespace, frames: Frames, classes: list[str]) -> Outputs | None:
-    """The files of a drive; None where every cloud gets a file of its own. Raises ConfigError before work is lost."""
+    """The output files of a drive; None if every cloud gets its own file. Raises ConfigError before any work."""
     lines = options.out
     if lines.suffix != ".jsonl":
         if not isinstance(frames, Recording):
@@ -136,8 +136,8 @@ def detect_in_drive(detector: Detector, config: Config, frames: Frames, outputs:
 
 
 def check_bf16(detector: str, device: torch.device) -> None:
-    """Raise ConfigError where bfloat16 would make nothing faster."""
+    """Raise ConfigError if bfloat16 would not be faster."""
     if detector == "pointrcnn":
-        raise ConfigError("command line: --bf16 is for sparse convolutions, which pointrcnn has not; leave it out")
+        raise ConfigError("command line: --bf16 is for sparse convolutions, which pointrcnn lacks; leave it out")
     if device.type != "cpu" or not multiplies_bf16():
         raise ConfigError("command line: --bf16 needs a processor with Intel AMX, and the compiled path; leave it out")

@@ -1,4 +1,4 @@
-"""Figures for any classes, without a camera, of a trained detector or of anyone's detections."""
+"""Score a trained detector, or detections in files, for any classes and without a camera."""
 
 import argparse
 
@@ -49,7 +49,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def score_checkpoint(options: argparse.Namespace) -> tuple[CloudsScorer, dict[str, CloudFrame]]:
-    """How to score the detector, and what it finds in the frames of a split."""
+    """The scorer, and the detector's results in the frames of a split."""
     detector, config = evaluated_detector(options)
     dataset = open_dataset(config.data, options.split or config.data.val_split)
     scorer = CloudsScorer.of(dataset, config)
@@ -59,7 +59,7 @@ def score_checkpoint(options: argparse.Namespace) -> tuple[CloudsScorer, dict[st
 
 
 def score_files(options: argparse.Namespace) -> tuple[CloudsScorer, dict[str, CloudFrame]]:
-    """How to score detections in files, and those of the frames of a split."""
+    """The scorer, and the results in the files for the frames of a split."""
     given, overrides = positional(options.config, options.overrides)
     if given is None:
         raise ConfigError("command line: --detections needs CONFIG, which names the data set")

@@ -1,4 +1,4 @@
-"""KITTI figures of a trained detector, or of anyone's detections."""
+"""Score a trained detector, or detections in files, by KITTI's rules."""
 
 import argparse
 from collections.abc import Iterable
@@ -44,13 +44,13 @@ def main(options: argparse.Namespace) -> None:
 
 
 def classes_without(detections: Frames, classes: Iterable[str]) -> list[str]:
-    """Those of the classes that no detection has."""
+    """The classes without any detection."""
     found = {str(name).lower() for rows in detections.values() for name in rows.names}
     return [name for name in classes if name.lower() not in found]
 
 
 def score_folders(options: argparse.Namespace) -> tuple[KittiScorer, Frames, Frames]:
-    """How to score KITTI files, their labels and their detections."""
+    """The scorer, the labels and the detections of KITTI files."""
     if options.config or not (options.labels and options.detections):
         raise ConfigError("command line: give --checkpoint, or --labels and --detections, and not both")
     min_iou = class_thresholds(options, list(MIN_IOU))
@@ -62,7 +62,7 @@ def score_folders(options: argparse.Namespace) -> tuple[KittiScorer, Frames, Fra
 
 
 def score_checkpoint(options: argparse.Namespace) -> tuple[KittiScorer, Frames, Frames]:
-    """How to score the detector, the labels of a split and what the detector finds in it."""
+    """The scorer, the labels of a split, and the detector's detections in it."""
     if not options.checkpoint:
         raise ConfigError("command line: give --checkpoint, or --labels and --detections")
     detector, config = evaluated_detector(options)
@@ -82,5 +82,5 @@ def score_checkpoint(options: argparse.Namespace) -> tuple[KittiScorer, Frames, 
 
 
 def image_rules(options: argparse.Namespace) -> bool | None:
-    """What the command line says of them, None: nothing."""
+    """The value of ``--image-rules``; None if it is not given."""
     return None if options.image_rules is None else options.image_rules == "on"

@@ -1,4 +1,4 @@
-"""nuScenes figures of a trained detector, or of anyone's results file, by the official devkit."""
+"""Score a trained detector, or a results file, with nuScenes' official devkit."""
 
 import argparse
 from typing import Any
@@ -49,8 +49,8 @@ def of_results(options: argparse.Namespace) -> tuple[dict[str, Any], str, str | 
 
 
 def of_checkpoint(options: argparse.Namespace) -> tuple[dict[str, Any], str, str | None]:
-    """Detect in a split, write the submission if it is wanted, score it: the devkit's summary, the split, the scorer's
-    note."""
+    """Detect in a split, write the submission on request, and score it. Returns the devkit's summary, the split and the
+    scorer's note."""
     detector, config = evaluated_detector(options)
     split = options.split or config.data.val_split
     dataset = open_dataset(check_kind(config).model_copy(update={"max_frames": None}), split)
@@ -75,7 +75,7 @@ def check_kind(config: Config) -> NuScenesConfig:
 
 
 def without_nan(value: Any) -> Any:
-    """None for the errors that some classes do not have: JSON knows no nan."""
+    """The value with None for nan, which JSON lacks; some classes lack some errors."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     return None if isinstance(value, float) and value != value else value

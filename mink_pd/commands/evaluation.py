@@ -13,9 +13,9 @@ from mink_pd.models.checkpoint import checkpoint_file, load_detector
 
 
 def evaluated_detector(options: argparse.Namespace) -> tuple[Detector, Config]:
-    """The detector of ``--checkpoint`` and the configuration to evaluate it with, for one process.
+    """The detector of ``--checkpoint``, and the configuration with which to evaluate it in one process.
 
-    Raises CheckpointError where CONFIG or a setting contradicts the checkpoint.
+    Raises CheckpointError if CONFIG or a setting contradicts the checkpoint.
     """
     file = checkpoint_file(options.checkpoint, options.which)
     given, overrides = positional(options.config, options.overrides)
@@ -28,10 +28,11 @@ def evaluated_detector(options: argparse.Namespace) -> tuple[Detector, Config]:
 def class_thresholds(
     options: argparse.Namespace, known: Sequence[str], own: Mapping[str, float] | None = None
 ) -> dict[str, float]:
-    """The classes to score with the IoU that a match must exceed, as the options of :func:`add_scoring` say.
+    """The classes to score and the IoU that a match must exceed, from ``--classes`` and ``--min-iou``.
 
-    known: the classes without ``--classes``. own: the detector's classes and their thresholds without ``--min-iou``,
-    where the detector is known. Raises ConfigError for a class that the detector lacks, or that is not scored.
+    known: the classes to score without ``--classes``.
+    own: the detector's classes and their thresholds without ``--min-iou``; None: there is no detector.
+    Raises ConfigError for a class that the detector lacks, or a threshold of a class that is not scored.
     """
     classes = options.classes or list(known)
     lacking = [name for name in classes if own is not None and name not in own]

@@ -1,4 +1,4 @@
-"""dataset.yaml of a folder of clouds: what the files do not say of themselves."""
+"""dataset.yaml of a folder of clouds, which describes what the files do not state."""
 
 import difflib
 from pathlib import Path
@@ -24,10 +24,13 @@ _MEANING = {
 class DatasetFile(PointsConfig):
     """The keys of dataset.yaml.
 
-    intensity: as in PointsConfig; must be said. axes: of points and labels: x_forward (y left, z up), y_forward (x
-    right), or a 4x4 matrix to x_forward in metres, a turn about z with one scale and a shift. yaw: the labels' unit.
-    sensor_height: above the ground [m], for choosing anchors. classes: names, or class -> the names that labels give
-    it. ignore: names of labels that are left out.
+    intensity: as in PointsConfig, but required.
+    axes: of points and labels: x_forward (y left, z up), y_forward (x right), or a 4x4 matrix to x_forward in metres,
+    which may rotate about z, scale and shift.
+    yaw: the unit of the labels' yaw.
+    sensor_height: height of the sensor above the ground [m], for the choice of anchors.
+    classes: names, or class -> the names that labels use for it.
+    ignore: names of labels to leave out.
     """
 
     intensity: float | str
@@ -72,14 +75,14 @@ class DatasetFile(PointsConfig):
 
     @property
     def to_lidar(self) -> np.ndarray:
-        """(4, 4): the files' coordinates to x forward, y left, z up [m]."""
+        """Transform (4, 4) from the files' coordinates to x forward, y left, z up [m]."""
         if isinstance(self.axes, list):
             return np.array(self.axes)
         return np.eye(4) if self.axes == "x_forward" else _FROM_Y_FORWARD
 
     @property
     def names(self) -> dict[str, str | None]:
-        """Class by the name in a label, in lower case; None for what is left out."""
+        """Class by the name in a label in lower case; None for a name to leave out."""
         names: dict[str, str | None] = {name.lower(): None for name in self.ignore}
         for name, aliases in self.classes.items():
             names |= dict.fromkeys([name.lower(), *(alias.lower() for alias in aliases)], name)
@@ -87,7 +90,7 @@ class DatasetFile(PointsConfig):
 
 
 def read_description(root: Path) -> DatasetFile:
-    """A folder's dataset.yaml. Raises DataError naming file and key."""
+    """A folder's dataset.yaml. Raises DataError that names file and key."""
     path = root / DESCRIPTION
     try:
         return make_section(DatasetFile, read_yaml(path) or {})

@@ -1,8 +1,8 @@
 """A folder of clouds with boxes in the LiDAR frame: any sensor, any classes, no camera.
 
-root/points/NAME.{bin,npy,npz,pcd,ply,las,laz}, root/labels/NAME.{txt,json} (absent: an unlabelled frame; empty: a
-labelled one without objects), root/splits/SPLIT.txt with a name a line, and root/dataset.yaml, which says what cannot
-be guessed (:class:`mink_pd.data.cloud_description.DatasetFile`).
+root/points/NAME.{bin,npy,npz,pcd,ply,las,laz} are the clouds. root/labels/NAME.{txt,json} are their labels; a frame
+without a file is unlabelled, one with an empty file has no objects. root/splits/SPLIT.txt lists one name per line.
+root/dataset.yaml describes what cannot be guessed (:class:`mink_pd.data.cloud_description.DatasetFile`).
 """
 
 import hashlib
@@ -32,16 +32,16 @@ from mink_pd.errors import ConfigError, DataError, MinkPDError
 from mink_pd.files import read_bytes
 from mink_pd.registry import DATASETS
 
-_BLOCK = 10  # frames that follow each other come into the same split: neighbours look alike
+_BLOCK = 10  # number of consecutive frames that stay in one split, because neighbours look alike
 _LOOKED_AT = 100  # label files, for what is warned of
 
 logger = logging.getLogger(__name__)
 
 
 class CloudsConfig(DataConfig):
-    """Settings of a folder of clouds. What dataset.yaml says of points and classes is taken over where it is not set.
+    """Settings of a folder of clouds. Settings of points and classes that are not set are taken from dataset.yaml.
 
-    val_share: of the frames for validation, drawn with split_seed, where splits/ has no list.
+    val_share: share of the frames for validation if splits/ has no list; they are drawn with split_seed.
     """
 
     kind: Literal["clouds"] = "clouds"
@@ -74,12 +74,13 @@ class CloudsConfig(DataConfig):
 
 @DATASETS.register("clouds")
 class CloudFolder(Dataset):
-    """The frames of one split, in order of their names; ids are the files' names without suffix.
+    """The frames of one split, ordered by name; IDs are the files' names without suffix.
 
-    split: a list in splits/; "all" (every cloud), "labelled" or "unlabelled" ones; "train" and "val" without a list are
-    drawn, ten neighbouring frames at a time. Boxes hold every labelled object but those that dataset.yaml ignores.
-    Raises DataError at once: a file is missing or there twice, a list names a frame without a cloud, or, for
-    training and validation, without labels; dataset.yaml lacks something.
+    split: a list in splits/, or "all", "labelled" or "unlabelled" clouds. Without a list, "train" and "val" are drawn
+    at random in blocks of ten consecutive frames.
+    Boxes include all labelled objects except those that dataset.yaml ignores.
+    Raises DataError on construction if a file is missing or exists twice, a list names a frame without a cloud or, for
+    training and validation, without labels, or dataset.yaml is incomplete.
     """
 
     Settings = CloudsConfig
@@ -125,7 +126,7 @@ class CloudFolder(Dataset):
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Frame:
-        """Read frame ``index``. Raises DataError naming the file when one is malformed."""
+        """Read frame ``index``. Raises DataError that names a malformed file."""
         id = self.ids[index]
         points, dropped = read_cloud(self.clouds[id], self.description, self.description.to_lidar)  # (P, 4)
         frame = Frame(id, points, dropped=dropped, labelled=id in self.labels)
@@ -219,7 +220,7 @@ class CloudFolder(Dataset):
         return ids
 
     def _drawn(self, labelled: list[str], split: str, config: CloudsConfig) -> list[str]:
-        """The frames of a split that no list names: whole blocks of neighbours at random."""
+        """The frames of a split without a list: random blocks of consecutive frames."""
         if len(labelled) < 2:
             raise DataError(
                 f"{self.root / 'labels'}: {len(labelled)} labelled frames; label some for train and for val"
@@ -238,7 +239,7 @@ class CloudFolder(Dataset):
 
 
 def _missing(root: Path) -> DataError:
-    """That dataset.yaml is missing, what the first files look like, and what to write, in one line."""
+    """An error of one line that dataset.yaml is missing, with a guess at the first files and what to write."""
     clouds = _files(root / "points", SUFFIXES)
     if not clouds:
         return DataError(f"{root / 'points'}: holds no {', '.join(SUFFIXES)} file; put the clouds there")
@@ -259,7 +260,7 @@ def _missing(root: Path) -> DataError:
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Files of a folder by their names without suffix, in order. Raises DataError for two of one name."""
+    """Files of a folder by name without suffix, ordered. Raises DataError for two files of the same name."""
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
@@ -275,7 +276,7 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _names_in(paths: Iterable[Path]) -> list[str]:
-    """Names of classes in the first label files of lines, for advice."""
+    """Names of classes in the first label files, for advice."""
     found: dict[str, None] = {}
     for path in list(paths)[:50]:
         if path.suffix == ".txt":

@@ -1,7 +1,7 @@
 """Labels in the LiDAR frame: lines ``x y z l w h yaw class``, and the JSON of labelling tools.
 
-JSON is that of SUSTechPOINTS, of labelCloud (centroid formats), and Supervisely's for point clouds, which CVAT exports
-too. Which one it is follows from its keys.
+The JSON formats are those of SUSTechPOINTS, labelCloud (centroid formats), and Supervisely for point clouds, which CVAT
+also exports. The keys in a file determine its format.
 """
 
 import math
@@ -17,26 +17,26 @@ from mink_pd.errors import DataError
 from mink_pd.files import is_number, read_json, read_text
 
 SUFFIXES = (".txt", ".json")
-_MOST_TILT = 0.35  # roll or pitch of a box [rad] that is dropped without a word; more would move its corners visibly
+_MOST_TILT = 0.35  # largest roll or pitch of a box [rad] that is ignored; more would move its corners visibly
 _XYZ = ("x", "y", "z")
 _FORMAT = "x y z l w h yaw class"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One object: centre, size and yaw in the label's own frame, its name there, and where it stands."""
+    """One object as in the label file."""
 
-    box: tuple[float, ...]  # x, y, z, l, w, h, yaw
-    name: str
-    place: str  # file and line, or file and object
+    box: tuple[float, ...]  # x, y, z, l, w, h, yaw in the label's frame
+    name: str  # in the label file
+    place: str  # file and line, or file and object, for messages
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Objects of one frame: boxes float32 (B, 7), names (B,)."""
+    """The objects of one frame."""
 
-    boxes: np.ndarray
-    names: np.ndarray
+    boxes: np.ndarray  # (B, 7) float32
+    names: np.ndarray  # (B,)
 
 
 def read_labels(
@@ -44,9 +44,11 @@ def read_labels(
 ) -> Labels:
     """Read a label file.
 
-    names: class by the name in the file, in lower case; None leaves such objects out. unit: of yaw in the file.
-    to_lidar: (4, 4), rotation about z with a scale: the file's frame to x forward, y left, z up [m].
-    Raises DataError naming file and line, or object: an unknown name, a size that is not positive, a yaw in degrees.
+    names: class by the name in the file in lower case; None: leave such objects out.
+    unit: of yaw in the file.
+    to_lidar: transform (4, 4) from the file's frame to x forward, y left, z up [m].
+    Raises DataError that names file and line, or object, for an unknown name, a size that is not positive, or a yaw in
+    degrees.
     """
     rows = list(_from_text(path) if path.suffix == ".txt" else _from_json(path, unit))
     kept = [(row, names[row.name.lower()]) for row in rows if _known(row, names) is not None]
@@ -55,7 +57,7 @@ def read_labels(
 
 
 def moved(boxes: np.ndarray, to_lidar: np.ndarray) -> np.ndarray:
-    """Boxes (B, 7) in another frame; ``to_lidar`` (4, 4) turns about z, scales and shifts."""
+    """Boxes (B, 7) in another frame; ``to_lidar`` (4, 4) rotates about z, scales and shifts."""
     scale = np.cbrt(np.linalg.det(to_lidar[:3, :3]))
     result = boxes.copy()
     result[:, :3] = boxes[:, :3] @ to_lidar[:3, :3].T + to_lidar[:3, 3]
@@ -75,7 +77,7 @@ def _known(row: Row, names: Mapping[str, str | None]) -> str | None:
 
 
 def _checked(row: Row, unit: str) -> list[float]:
-    """The box with its yaw in radians. Raises DataError for numbers that no box has."""
+    """The box with its yaw in radians. Raises DataError for impossible numbers."""
     *numbers, yaw = row.box
     if not all(map(math.isfinite, row.box)):
         raise DataError(f"{row.place}: a number is NaN or infinite; mend or remove the object")

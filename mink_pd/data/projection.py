@@ -62,10 +62,14 @@ def detections_to_objects(
 ) -> Objects:
     """Detections in the LiDAR frame as rows of a KITTI detection file.
 
-    boxes (B, 7); names (B,); scores (B,); image_size width, height [px]. The image box is that of the eight
-    projected corners, cut to the image; alpha follows from rotation_y and the viewing angle; truncated and
-    occluded are -1 (unknown). Detections that no pixel shows are dropped, for the benchmark cannot count them;
-    ``unseen`` keeps them, with an image box of zeros, for layouts of sensors without a camera.
+    boxes: (B, 7).
+    names: (B,).
+    scores: (B,).
+    image_size: width, height [px].
+    unseen: keep detections outside the image, with an image box of zeros, for data without a camera. Otherwise they are
+    dropped, because the benchmark cannot count them.
+    The image box encloses the eight projected corners and is clipped to the image. alpha follows from rotation_y and
+    the viewing angle. truncated and occluded are -1 (unknown).
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 7)
     bbox = clip_boxes(project_boxes(boxes, calibration), image_size)
@@ -87,5 +91,5 @@ def detections_to_objects(
 
 
 def observation_angle(location: np.ndarray, rotation_y: np.ndarray) -> np.ndarray:
-    """KITTI's alpha (B,) [rad] in [-pi, pi): the heading as seen along the ray to location (B, 3)."""
+    """KITTI's alpha (B,) [rad] in [-pi, pi): the heading relative to the ray to location (B, 3)."""
     return wrap_angle(rotation_y - np.arctan2(location[:, 0], location[:, 2]))

@@ -1,4 +1,4 @@
-"""Frames without labels, and how they are mixed with labelled ones in the batches of an epoch."""
+"""Frames without labels, and their mixing with labelled frames in the batches of an epoch."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
@@ -15,11 +15,11 @@ from mink_pd.data.objects import Objects
 from mink_pd.data.points import with_columns
 from mink_pd.errors import ConfigError, DataError
 
-_ORDER = 2  # what the random generator is for, beside the uses in mink_pd.data.epochs
+_ORDER = 2  # the purpose of the random generator, in addition to those in mink_pd.data.epochs
 
 
 class Found(Protocol):
-    """Anybody's detections in one frame, LiDAR frame: boxes (B, 7), names (B,), scores (B,)."""
+    """Detections of any origin in one frame: boxes (B, 7) in the LiDAR frame, names (B,), scores (B,)."""
 
     boxes: np.ndarray
     names: np.ndarray
@@ -53,9 +53,9 @@ class UnlabelledFrames:
             )
 
     def give_boxes(self, found: Mapping[str, Found | Objects]) -> None:
-        """Let each frame have the detections of its id, in the LiDAR frame or as rows of a KITTI file.
+        """Give each frame the detections of its ID, in the LiDAR frame or as rows of a KITTI file.
 
-        Raises DataError where two frames have the same id.
+        Raises DataError if two frames have the same ID.
         """
         if len(set(self.ids)) < len(self.ids):
             twice = next(id for n, id in enumerate(self.ids) if id in self.ids[:n])
@@ -66,7 +66,7 @@ class UnlabelledFrames:
         return len(self._places)
 
     def __getitem__(self, index: int, /) -> Frame:
-        """Read frame ``index``. Raises DataError naming the file when one is malformed."""
+        """Read frame ``index``. Raises DataError that names a malformed file."""
         source, place = self._places[index]
         read = source[place]
         frame = Frame(read.id, with_columns(read.points, self.columns), dropped=read.dropped, labelled=False)
@@ -123,21 +123,20 @@ class JoinedFrames:
 
 @dataclass(frozen=True)
 class Mix:
-    """How the batches of an epoch are mixed of labelled and unlabelled frames.
+    """The mixing of labelled and unlabelled frames in the batches of an epoch.
 
-    labelled, unlabelled: frames of a batch, over all processes. frames: how many unlabelled ones there are; first: the
-    index of the first. An epoch has every labelled frame once; unlabelled ones come in turn, in a new order each time
-    all have come, over the bounds of epochs. Without labelled frames an epoch has every unlabelled one once.
+    An epoch has every labelled frame once. Unlabelled frames follow in turn across epochs, in a new order after each
+    complete pass. Without labelled frames, an epoch has every unlabelled frame once.
     """
 
-    labelled: int
-    unlabelled: int
-    frames: int
-    first: int
+    labelled: int  # labelled frames per batch, over all processes
+    unlabelled: int  # unlabelled frames per batch, over all processes
+    frames: int  # number of unlabelled frames
+    first: int  # index of the first unlabelled frame
     seed: int
 
     def count(self, own: int) -> int:
-        """Unlabelled frames of an epoch of ``own`` labelled ones; the last batch has its share of them, rounded up."""
+        """Number of unlabelled frames in an epoch of ``own`` labelled ones; that of the last batch is rounded up."""
         return -(-own * self.unlabelled // self.labelled) if self.labelled else self.frames
 
     def join(self, own: np.ndarray, epoch: int) -> np.ndarray:

@@ -122,7 +122,7 @@ def looks(group: Group) -> Table | None:
 def cost(rows: list[Row], costs: Mapping[str, Cost]) -> Table:
     """Cost and main figures of the rows whose cost is known."""
     metrics = main_figures(rows[0])
-    table = Table("Cost", ["run", "parameters", "multiply-adds a frame", "ms a frame", *metrics.values()])
+    table = Table("Cost", ["run", "parameters", "multiply-adds per frame", "ms per frame", *metrics.values()])
     for row in [row for row in rows if row.name in costs]:
         one = costs[row.name]
         cells = [Cell(row.name, row.name), Cell(f"{one.parameters / 1e6:.2f} M", one.parameters)]

@@ -24,7 +24,7 @@ def demo(folder: Path) -> str:
 
 def test_the_demo_from_nothing_and_again(tmp_path: Path) -> None:
     first = demo(tmp_path)
-    for title in ("parameters", "multiply-adds", "ms a frame", "mAP BEV", "mAP 3D", "Cyclist 3D", "gain"):
+    for title in ("parameters", "multiply-adds", "ms per frame", "mAP BEV", "mAP 3D", "Cyclist 3D", "gain"):
         assert title in first
     row = re.search(r"parameters\s+│ ([0-9.]+) M\s+│ ([0-9.]+) M\s+│ ([0-9.]+) M", first)
     assert row is not None

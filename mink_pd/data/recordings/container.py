@@ -1,4 +1,4 @@
-"""What a file of recorded messages offers, whatever its format."""
+"""The interface of files of recorded messages, for all formats."""
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -9,29 +9,28 @@ Encoding = Literal["cdr", "ros1"]
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic's message type, such as sensor_msgs/msg/PointCloud2, its encoding (of a kind that nobody reads: another
-    word) and its number of messages."""
+    """A topic of a recording."""
 
-    type: str
-    encoding: str
-    count: int
+    type: str  # of its messages, such as sensor_msgs/msg/PointCloud2
+    encoding: str  # of its messages
+    count: int  # number of messages
 
 
 class Stored(NamedTuple):
-    """A message as it was recorded. place: what :meth:`Container.read` finds it by; time: when it was logged [ns]."""
+    """A recorded message."""
 
-    place: Hashable
-    time: int
+    place: Hashable  # key for :meth:`Container.read`
+    time: int  # time of logging [ns]
     data: bytes | memoryview
 
 
 class Container(Protocol):
-    """A recording that is open. Its methods raise DataError naming the file."""
+    """An open recording. Its methods raise DataError that names the file."""
 
     topics: dict[str, Topic]
 
     def messages(self, topic: str) -> Iterator[Stored]:
-        """Every message of a topic, in the order in which they were recorded."""
+        """All messages of a topic, in the order of recording."""
         ...
 
     def read(self, topic: str, place: Hashable) -> bytes | memoryview:
@@ -44,6 +43,6 @@ class Container(Protocol):
 
 
 def message_type(name: str) -> str:
-    """A type's name as ROS 2 has it: pkg/Name becomes pkg/msg/Name."""
+    """The name of a message type in ROS 2: pkg/Name becomes pkg/msg/Name."""
     parts = name.split("/")
     return f"{parts[0]}/msg/{parts[1]}" if len(parts) == 2 else name

@@ -1,4 +1,4 @@
-"""Writes drives as MCAP files: clouds as ROS 2 has them, and boxes as Foxglove shows them."""
+"""Writes drives as MCAP files, with clouds as ROS 2 messages and boxes for Foxglove."""
 
 import json
 from typing import IO
@@ -16,7 +16,7 @@ _SECOND = 1_000_000_000  # [ns]
 
 
 class DriveWriter:
-    """Writes to a binary file that is open; the file is whole after :meth:`finish`."""
+    """Writes to an open binary file, which is complete after :meth:`finish`."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._writer, self._ros2 = Writer(file), get_typestore(Stores.LATEST)
@@ -24,7 +24,7 @@ class DriveWriter:
         self._channels: dict[str, int] = {}
 
     def cloud(self, topic: str, points: np.ndarray, time: int, frame: str) -> None:
-        """A sensor_msgs/PointCloud2 of x, y, z [m] and intensity, float32 (P, 4), at ``time`` [ns]."""
+        """Write a sensor_msgs/PointCloud2 of x, y, z [m] and intensity, float32 (P, 4), at ``time`` [ns]."""
         if topic not in self._channels:
             definition, _ = self._ros2.generate_msgdef(MESSAGE, ros_version=2)
             self._open(topic, MESSAGE, "ros2msg", definition.encode(), "cdr")
@@ -37,9 +37,11 @@ class DriveWriter:
         self._add(topic, time, bytes(self._ros2.serialize_cdr(message, MESSAGE)))
 
     def boxes(self, topic: str, boxes: foxglove.Boxes, time: int, stamp: int, frame: str) -> None:
-        """A foxglove.SceneUpdate, in place of the one before it on this topic.
+        """Write a foxglove.SceneUpdate, which replaces the previous one on this topic.
 
-        time: when it is shown, stamp: of the cloud [ns]; frame: the cloud's frame of reference.
+        time: when it is shown [ns].
+        stamp: time stamp of the cloud [ns].
+        frame: the cloud's frame of reference.
         """
         if topic not in self._channels:
             schema = json.dumps(foxglove.SCHEMA).encode()

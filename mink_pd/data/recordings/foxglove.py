@@ -11,22 +11,26 @@ SCENE_UPDATE = "foxglove.SceneUpdate"
 Colour = tuple[float, float, float]
 _PRIMITIVES = ("arrows", "cubes", "spheres", "cylinders", "lines", "triangles", "texts", "models")
 _GREY: Colour = (0.7, 0.7, 0.7)
-_OPACITY = 0.35  # the points inside must be seen
+_OPACITY = 0.35  # of boxes; the points inside must be visible
 _DELETE_ALL = 1
 
 
 @dataclass
 class Boxes:
-    """boxes: (B, 7) in the LiDAR frame; names: (B,); scores: (B,) or None for labels; colours: RGB [0..1] by name."""
+    """Boxes to show in Foxglove."""
 
-    boxes: np.ndarray
-    names: np.ndarray
-    scores: np.ndarray | None = None
-    colours: Mapping[str, Colour] = field(default_factory=dict)
+    boxes: np.ndarray  # (B, 7) in the LiDAR frame
+    names: np.ndarray  # (B,)
+    scores: np.ndarray | None = None  # (B,); None for labels
+    colours: Mapping[str, Colour] = field(default_factory=dict)  # RGB [0..1] by name
 
 
 def scene_update(found: Boxes, stamp: int, frame: str) -> dict[str, Any]:
-    """The message that replaces all boxes of its topic. stamp: of the cloud [ns]; frame: its frame of reference."""
+    """The message that replaces all boxes of its topic.
+
+    stamp: time stamp of the cloud [ns].
+    frame: frame of reference of the cloud.
+    """
     at = _time(stamp)
     deletion = {"timestamp": at, "type": _DELETE_ALL, "id": ""}
     return {"deletions": [deletion], "entities": [_entity(found, row, at, frame) for row in range(len(found.boxes))]}
@@ -88,7 +92,7 @@ def _list(items: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schema() -> dict[str, Any]:
-    """The JSON schema of what is written here; Foxglove knows the message by its name."""
+    """The JSON schema of the messages; Foxglove identifies the message type by its name."""
     number, text, whole = {"type": "number"}, {"type": "string"}, {"type": "integer"}
     flag = {"type": "boolean"}
     time = _object(sec=whole, nsec=whole)

@@ -1,4 +1,4 @@
-"""MCAP files, by the ``mcap`` package: with and without chunks, compression and summary."""
+"""MCAP files with and without chunks, compression and summary, read with the ``mcap`` package."""
 
 import struct
 from collections import Counter
@@ -18,13 +18,13 @@ from mink_pd.data.recordings.container import Stored, Topic, message_type
 from mink_pd.errors import DataError
 from mink_pd.files import reading
 
-_CUT_OFF = (McapError, OSError, struct.error)  # what the package raises where a file ends too early
-_LARGEST_RECORD = 1 << 30  # bytes; a damaged length must not fill the memory
+_CUT_OFF = (McapError, OSError, struct.error)  # the package's errors for a file that ends too early
+_LARGEST_RECORD = 1 << 30  # [bytes]; a damaged length must not exhaust the memory
 _REMEDY = "repair it with `mcap recover`, or record it again"
 
 
 class McapFile:
-    """An MCAP file; messages come in the order of the file."""
+    """An MCAP file. Messages are in the order of the file."""
 
     def __init__(self, path: Path) -> None:
         """Read the topics. Raises DataError for a file that is damaged or ends too early."""
@@ -44,7 +44,7 @@ class McapFile:
         self.topics = self._topics(counts)
 
     def messages(self, topic: str) -> Iterator[Stored]:
-        """Every message of a topic; each chunk's checksum is verified."""
+        """All messages of a topic. The checksum of each chunk is verified."""
         ids = {id for id, channel in self._channels.items() if channel.topic == topic}
         with reading(self.path, remedy=_REMEDY):
             for at in self._offsets(ids):
@@ -53,7 +53,7 @@ class McapFile:
                         yield Stored((at, number), message.log_time, message.data)
 
     def read(self, topic: str, place: Hashable) -> bytes:
-        """The message at ``place``: the offset of its chunk, and its number there."""
+        """The message at ``place``, which is the offset of its chunk and its number in the chunk."""
         assert isinstance(place, tuple)
         at, number = place
         with reading(self.path, remedy=_REMEDY):
@@ -64,7 +64,7 @@ class McapFile:
         self._file.close()
 
     def _read_summary(self) -> Summary | None:
-        """The summary, where there is one that leads to every message."""
+        """The summary; None if there is none that leads to all messages."""
         try:
             summary = SeekingReader(self._file, record_size_limit=_LARGEST_RECORD).get_summary()
         except _CUT_OFF:  # _counts says where
@@ -108,7 +108,7 @@ class McapFile:
         return topics
 
     def _records(self) -> Iterator[tuple[int, McapRecord]]:
-        """Every record of the file, chunks whole, with its offset."""
+        """All records of the file with their offsets; chunks are not unpacked."""
         self._file.seek(0)
         at = MAGIC_SIZE
         for record in StreamReader(self._file, emit_chunks=True, record_size_limit=_LARGEST_RECORD).records:
@@ -116,14 +116,14 @@ class McapFile:
             at = self._file.tell()
 
     def _offsets(self, channels: set[int]) -> list[int]:
-        """Where the chunks, or messages outside chunks, of these channels begin."""
+        """Offsets of the chunks, and of messages outside chunks, of these channels."""
         if self._summary is None:
             return [at for at, record in self._records() if isinstance(record, Chunk | Message)]
         chunks = sorted(self._summary.chunk_indexes, key=lambda index: index.chunk_start_offset)
         return [index.chunk_start_offset for index in chunks if channels & index.message_index_offsets.keys()]
 
     def _messages_at(self, at: int) -> list[Message]:
-        """The messages of the chunk at an offset, or the one message there; the last answer is kept."""
+        """The messages of the chunk at an offset, or the single message there. The last result is cached."""
         if at != self._chunk_at:
             self._file.seek(at)
             stream = ReadDataStream(self._file)

@@ -1,4 +1,4 @@
-"""ROS's sensor_msgs/PointCloud2 as columns, whatever the order, type and place of its fields."""
+"""ROS's sensor_msgs/PointCloud2 as columns, with fields of any order, type and offset."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"
 
 
 def to_columns(message: Any, where: str) -> dict[str, np.ndarray]:
-    """The fields of a message by name in lower case, each (P,) in its own type; views of the message where possible.
+    """The fields of a message by name in lower case, each (P,) in its own type, if possible as views of the message.
 
-    Fields that hold several values a point are left out, as is padding. Raises DataError, which begins with ``where``,
-    for a message whose sizes contradict each other or its data.
+    Fields of several values per point and padding are left out. Raises DataError, which begins with ``where``, if the
+    sizes in the message contradict each other or its data.
     """
     rows, width, step = int(message.height), int(message.width), int(message.point_step)
     point = _point_type(message, where)

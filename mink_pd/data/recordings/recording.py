@@ -23,12 +23,12 @@ _DEFAULT = PointsConfig()
 
 @cache
 def _types(store: Stores) -> Any:
-    """The messages of a release of ROS; to make them takes a tenth of a second."""
+    """The message types of a release of ROS, cached because their creation takes a tenth of a second."""
     return get_typestore(store)
 
 
 def is_recording(path: Path) -> bool:
-    """Whether ``path`` is named like a recording: .mcap, .bag and .db3 files, and folders that ROS 2 has written."""
+    """Whether ``path`` is a recording by its name: a .mcap, .bag or .db3 file, or a folder that ROS 2 has written."""
     return path.suffix.lower() in SUFFIXES or (path / METADATA).is_file() or _storage(path) is not None
 
 
@@ -38,7 +38,7 @@ def _storage(path: Path) -> Path | None:
 
 
 def open_container(path: Path) -> Container:
-    """The container of a recording. Raises DataError naming the file."""
+    """The container of a recording. Raises DataError that names the file."""
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; give a recording ({', '.join(SUFFIXES)}, or a ROS 2 folder)")
     if not is_recording(path):
@@ -47,7 +47,7 @@ def open_container(path: Path) -> Container:
 
 
 def describe(topics: dict[str, Topic]) -> str:
-    """The topics of a recording in one line, those that hold clouds first."""
+    """The topics of a recording in one line, those of clouds first."""
     order = sorted(topics, key=lambda name: (topics[name].type != MESSAGE, name))
     return ", ".join(f"{name} ({topics[name].count} of {topics[name].type})" for name in order) or "none"
 
@@ -88,7 +88,7 @@ class Recording:
         return len(self._places)
 
     def __getitem__(self, index: int) -> Frame:
-        """Read cloud ``index``. Raises DataError naming the message."""
+        """Read cloud ``index``. Raises DataError that names the message."""
         data = self._container.read(self.topic, self._places[index])
         return self._frame(index, data)
 
@@ -119,7 +119,7 @@ class Recording:
         return Frame(self.ids[index], with_columns(cloud.points, self.columns), dropped=cloud.dropped)
 
     def _look_through(self) -> tuple[list[Hashable], list[int], list[int]]:
-        """Where each message is, when it was logged, and its time stamp [ns]."""
+        """For each message its place in the container, the time of logging and the time stamp [ns]."""
         places, logged, stamps = list[Hashable](), list[int](), list[int]()
         for index, stored in enumerate(self._container.messages(self.topic)):
             message = self._decode(index, stored.data)

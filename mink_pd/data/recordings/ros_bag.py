@@ -1,4 +1,4 @@
-"""ROS bags, by the ``rosbags`` package: .bag files of ROS 1, and folders, .db3 and .mcap files of ROS 2."""
+"""ROS bags, read with the ``rosbags`` package: .bag files of ROS 1, and folders, .db3 and .mcap files of ROS 2."""
 
 from collections.abc import Hashable, Iterator
 from pathlib import Path
@@ -15,10 +15,10 @@ METADATA = "metadata.yaml"  # of a folder of ROS 2
 
 
 class RosBag:
-    """A bag; messages come in the order of the times at which they were logged."""
+    """A bag. Messages are ordered by the time of logging."""
 
     def __init__(self, path: Path) -> None:
-        """Open it and read its topics. Raises DataError for a bag that is damaged or was never closed."""
+        """Open the bag and read its topics. Raises DataError for a bag that is damaged or was never closed."""
         self.path = path
         ros1 = path.suffix == ".bag"
         self._remedy = "repair it with `rosbag reindex`" if ros1 else "repair it with `ros2 bag reindex`"
@@ -33,7 +33,7 @@ class RosBag:
             }
 
     def messages(self, topic: str) -> Iterator[Stored]:
-        """Every message of a topic."""
+        """All messages of a topic."""
         before, number = -1, 0
         for time, data in self._between(topic, None, None):
             number = number + 1 if time == before else 0
@@ -41,7 +41,7 @@ class RosBag:
             yield Stored((time, number), time, data)
 
     def read(self, topic: str, place: Hashable) -> bytes | memoryview:
-        """The message at ``place``: its time [ns], and its number among those of the same time."""
+        """The message at ``place``, which is its time [ns] and its number among messages of the same time."""
         assert isinstance(place, tuple)
         time, wanted = place
         for number, (_, data) in enumerate(self._between(topic, time, time + 1)):
