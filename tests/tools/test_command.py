@@ -17,8 +17,8 @@ from mink_pd.simulator.nuscenes import SPLITS
 from mink_pd.simulator.nuscenes.bodies import BODIES
 
 ROOT = Path(__file__).resolve().parents[2]
-FOR_DEVELOPERS = {"benchmark", "setup", "setup_cuda", "setup_minkowski", "setup_progress", "setup_system",
-                  "setup_target", "wheel"}  # fmt: skip
+FOR_DEVELOPERS = {"benchmark", "check_gpu", "gpu_environment", "gpu_report", "setup", "setup_cuda", "setup_minkowski",
+                  "setup_progress", "setup_system", "setup_target", "wheel"}  # fmt: skip
 
 
 def python(*words: object) -> subprocess.CompletedProcess:
