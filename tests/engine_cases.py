@@ -13,6 +13,7 @@ from mink_pd.config import Config
 from mink_pd.data.frame import Frame
 from mink_pd.models import Detector, build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
+from mink_pd.models.center_head import SparseOutput
 from mink_pd.native import build
 
 FLAGS = ["-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", f"-I{build.SOURCES}"]
@@ -53,11 +54,16 @@ def tuned(config: Config, seed: int = 0) -> Detector:
             nn.init.normal_(module.bias, 0, 0.3)
             nn.init.normal_(module.running_mean, 0, 0.2)
             nn.init.uniform_(module.running_var, 0.5, 2)
-    assert isinstance(detector, AnchorDetector)
-    for layer, scale in zip(detector.head.layers(), (0.3, 0.02, 0.1, 0.1), strict=False):
-        nn.init.normal_(layer.weight, std=scale * (30 / layer.in_features) ** 0.5)
-        nn.init.normal_(layer.bias, std=0.1)
-    nn.init.constant_(detector.head.score.bias, -3)
+    if isinstance(detector, AnchorDetector):
+        for layer, scale in zip(detector.head.layers(), (0.3, 0.02, 0.1, 0.1), strict=False):
+            nn.init.normal_(layer.weight, std=scale * (30 / layer.in_features) ** 0.5)
+            nn.init.normal_(layer.bias, std=0.1)
+        nn.init.constant_(detector.head.score.bias, -3)
+    for name, module in detector.named_modules():
+        if isinstance(module, SparseOutput):
+            heatmap = "heatmap" in name
+            nn.init.normal_(module.convolution.kernel, std=0.2 if heatmap else 0.03)
+            nn.init.constant_(module.convolution.bias, -3 if heatmap else 0.3)
     return detector
 
 

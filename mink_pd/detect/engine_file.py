@@ -10,12 +10,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 import mink_pd
+from mink_pd.config.centerpoint import CenterDetectorConfig, CenterNMSConfig
 from mink_pd.config.models import AnchorDetectorConfig
 from mink_pd.errors import ConfigError
 from mink_pd.models import Detector
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.bev import SparseBev
 from mink_pd.models.bev_detector import BevDetector
+from mink_pd.models.centerpoint import CenterDetector
 from mink_pd.models.necks import SparseSecondNeck
 from mink_pd.models.pillars import PillarFeatureNet
 from mink_pd.sparse import ConvBlock
@@ -34,7 +36,7 @@ def engine_file(detector: Detector, filtered: bool = False) -> bytes:
     """The content of the file; filtered: for clouds whose reader has left out points at the origin and on the own
     vehicle. Raises ConfigError, naming the setting, for a detector that the engine cannot run."""
     check_supported(detector)
-    assert isinstance(detector, AnchorDetector)
+    assert isinstance(detector, BevDetector)
     tensors: Tensors = {}
     with torch.no_grad():
         description = {
@@ -44,7 +46,7 @@ def engine_file(detector: Detector, filtered: bool = False) -> bytes:
             "points": _points(detector) | ({"own_vehicle": None, "drop_origin": False} if filtered else {}),
             "encoder": _encoder(detector, tensors),
             "bev": _bev(detector, tensors),
-            "head": _anchor_head(detector, tensors),
+            "head": _head(detector, tensors),
             "suppression": _suppression(detector),
         }
     plain = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
@@ -56,19 +58,21 @@ def check_supported(detector: Detector) -> None:
     """Raise ConfigError, in one line that names the setting, unless the engine can run the detector."""
     refused = why_not(detector)
     if refused:
-        raise ConfigError(f"{refused}; the engine runs PointPillars in the sparse form, export the others --to onnx")
+        raise ConfigError(
+            f"{refused}; the engine runs PointPillars and CenterPoint on pillars, both sparse: export others --to onnx"
+        )
 
 
 def why_not(detector: Detector) -> str | None:
     """The setting for which the engine cannot run a detector; None if it can."""
-    if not isinstance(detector, BevDetector) or not isinstance(detector, AnchorDetector):
+    if not isinstance(detector, AnchorDetector | CenterDetector):
         return f"model.name {detector.config.model.name}: not for the engine"
     if not isinstance(detector.bev, SparseBev):
         return "model.bev dense: not for the engine"
     if not isinstance(detector.bev.neck, SparseSecondNeck):
         return f"model.neck {detector.settings.neck}: not for the engine"
     if any(stride not in (1, 2) for stride in detector.bev.strides):
-        return f"model.strides {detector.bev.strides}: the engine knows 1 and 2"
+        return f"model.strides {detector.bev.strides}: not for the engine"
     if not isinstance(detector.encoder, PillarFeatureNet):
         return f"model.name {detector.config.model.name}: not for the engine"
     if len(detector.encoder.hidden):
@@ -131,6 +135,13 @@ def _fold(block: ConvBlock, name: str, tensors: Tensors) -> None:
     tensors[f"{name}.bias"] = norm.bias.double() - norm.running_mean.double() * scale
 
 
+def _head(detector: BevDetector, tensors: Tensors) -> dict[str, Any]:
+    if isinstance(detector, CenterDetector):
+        return _center_head(detector, tensors)
+    assert isinstance(detector, AnchorDetector)
+    return _anchor_head(detector, tensors)
+
+
 def _anchor_head(detector: AnchorDetector, tensors: Tensors) -> dict[str, Any]:
     head, model = detector.head, detector.config.model
     assert isinstance(model, AnchorDetectorConfig)
@@ -154,6 +165,38 @@ def _anchor_head(detector: AnchorDetector, tensors: Tensors) -> dict[str, Any]:
     }
 
 
+def _center_head(detector: CenterDetector, tensors: Tensors) -> dict[str, Any]:
+    head, model = detector.head, detector.config.model
+    assert isinstance(model, CenterDetectorConfig)
+    _fold(head.shared, "head.shared", tensors)
+    tasks: Any = head.branches
+    for number, task in enumerate(tasks):
+        heat, *others = (task[name] for name in head.branch_names)  # Sequential(block, output) each
+        for name, branches in (("heat", [heat]), ("box", others)):
+            hidden: list[Tensors] = [{} for _ in branches]
+            for branch, parts in zip(branches, hidden, strict=True):
+                _fold(branch[0], "own", parts)
+            place = f"head.tasks.{number}.{name}"
+            for part, dimension in (("weight", 2), ("bias", 0)):
+                joined = torch.cat([parts[f"own.{part}"] for parts in hidden], dimension)  # (9, C, branches * C)
+                tensors[f"{place}_hidden.{part}"] = joined
+            outputs = [branch[1].convolution for branch in branches]
+            tensors[f"{place}.weight"] = _side_by_side([output.kernel for output in outputs])
+            tensors[f"{place}.bias"] = torch.cat([output.bias.view(-1) for output in outputs])
+    return {
+        "kind": "centres",
+        "tasks": detector.tasks,
+        "velocity": model.head.velocity,
+        "iou": model.head.iou,
+        "rectifier": model.head.rectifier,
+    }
+
+
+def _side_by_side(kernels: list[Tensor]) -> Tensor:
+    """(K, sum of C_in, sum of C_out): each of the kernels (K, C_in, C_out) on channels of its own."""
+    return torch.stack([torch.block_diag(*(kernel[k] for kernel in kernels)) for k in range(len(kernels[0]))])
+
+
 def _step(detector: BevDetector) -> list[float]:
     """The distances [m] between places spread over the range with both ends included, along x and y, in float32."""
     bounds, size = torch.tensor(detector.config.data.range), torch.tensor(detector.settings.voxel_size)
@@ -165,11 +208,12 @@ def _step(detector: BevDetector) -> list[float]:
 
 def _suppression(detector: BevDetector) -> dict[str, Any]:
     nms = detector.config.model.nms
+    by_task = isinstance(nms, CenterNMSConfig)
     return {
         "score": nms.score,
         "iou": nms.iou,
-        "radius": None,
+        "radius": nms.radius if isinstance(nms, CenterNMSConfig) and nms.kind == "circle" else None,
         "before": nms.before,
         "after": nms.after,
-        "group_limit": False,
+        "group_limit": by_task,
     }

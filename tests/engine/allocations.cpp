@@ -38,8 +38,7 @@ int main(int, char** arguments) {
                 std::exit(1);
         return allocations - before;
     };
-    // Which thread computes what differs from one call to the next, and so does what each of them needs.
-    const long warm = detect(200), later = detect(100);
+    const long warm = detect(10), later = detect(20);
     std::printf("%ld %ld\n", warm, later);
     minkpd_free(detector);
     return found > 0 ? 0 : 1;

@@ -1,10 +1,12 @@
 #include "anchor_head.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <numbers>
 
 #include "core/error.h"
+#include "core/tasks.h"
 
 namespace mink_pd::engine {
 namespace {
@@ -31,7 +33,7 @@ float remainder(float value, float by) {
 
 AnchorHead::AnchorHead(const ModelFile& file, const BevNet& bev, const PointPlan& points, int64_t classes,
                        int64_t stride)
-    : classes_(classes), stride_(stride), sites_(std::max<int64_t>(1, ROWS_AT_ONCE / bev.children())) {
+    : classes_(classes), sites_(std::max<int64_t>(1, ROWS_AT_ONCE / bev.children())), cells_(points, stride) {
     const Json& head = file.description()["head"];
     for (const Json& anchor : head["anchors"].list()) {
         const auto size = anchor["size"].numbers(3);
@@ -42,10 +44,7 @@ AnchorHead::AnchorHead(const ModelFile& file, const BevNet& bev, const PointPlan
     require(!anchors_.empty() && anchors_.size() <= 1000, "its description has no anchors");
     direction_offset_ = float(head["direction_offset"].number());
     velocity_ = head["velocity"].boolean(), at_ends_ = head["places"].text() == "ends";
-    for (int axis = 0; axis < 2; ++axis) {
-        lower_[axis] = points.lower[axis], cell_[axis] = points.size[axis];
-        step_[axis] = float(head["step"].numbers(2)[axis]);
-    }
+    for (int axis = 0; axis < 2; ++axis) step_[axis] = float(head["step"].numbers(2)[axis]);
     const int64_t kinds = int64_t(anchors_.size());
     scores_ = linear(file, "head.scores", bev, kinds * classes);
     others_ = linear(file, "head.others", bev, kinds * (velocity_ ? 11 : 9));
@@ -55,14 +54,41 @@ AnchorHead::Place AnchorHead::place_of(const SiteGrid& sites, int64_t site, int6
     const int64_t cell = sites.cells()[site];
     const int64_t x = sites.x_of(cell) * edge + child / edge, y = sites.y_of(cell) * edge + child % edge;
     const int64_t order = x * sites.cells_y() * edge + y;
-    if (at_ends_) return {lower_[0] + float(x) * step_[0], lower_[1] + float(y) * step_[1], order};
-    const float half = float(stride_) / 2;
-    return {lower_[0] + (float(x * stride_) + half) * cell_[0], lower_[1] + (float(y * stride_) + half) * cell_[1],
-            order};
+    if (at_ends_) return {cells_.lower[0] + float(x) * step_[0], cells_.lower[1] + float(y) * step_[1], order};
+    return {cells_.centre(0, x), cells_.centre(1, y), order};
 }
 
-void AnchorHead::run(const BevNet& bev, const BevState& state, int64_t first, int64_t count, float score,
-                     Memory& memory) const {
+std::unique_ptr<Head::State> AnchorHead::make_state(int64_t threads) const {
+    auto state = std::make_unique<State>();
+    state->threads.resize(threads);
+    return state;
+}
+
+void AnchorHead::run(Pool& pool, const BevNet& bev, const BevState& stages, float score, Head::State& state,
+                     std::vector<Candidate>& candidates) const {
+    auto& threads = static_cast<State&>(state).threads;
+    const int64_t most = sites_ * bev.children();  // rows of a task
+    for (Memory& memory : threads) {  // those of threads that get no task too: the next cloud may give them one
+        memory.candidates.clear(), memory.finite = true;
+        memory.neck.sized(most * bev.width()), memory.slots.sized(bev.slots(sites_)), memory.rows.sized(2 * most);
+        memory.scores.sized(most * scores_.width), memory.others.sized(most * others_.width);
+    }
+    const int64_t sites = stages.stages.back().sites.rows();
+    std::atomic<size_t> started{0};
+    share_tasks(pool, (sites + sites_ - 1) / sites_, [&](auto& take) {
+        Memory& memory = threads[started.fetch_add(1)];
+        for (int64_t task; (task = take()) >= 0;)
+            run_some(bev, stages, task * sites_, std::min(sites_, sites - task * sites_), score, memory);
+    });
+    for (const Memory& memory : threads) {
+        if (!memory.finite) throw NotFinite();
+        candidates.insert(candidates.end(), memory.candidates.begin(), memory.candidates.end());
+    }
+    for (Memory& memory : threads) memory.candidates.reserve(candidates.size());
+}
+
+void AnchorHead::run_some(const BevNet& bev, const BevState& state, int64_t first, int64_t count, float score,
+                          Memory& memory) const {
     const int64_t rows = count * bev.children(), width = bev.width();
     float* neck = memory.neck.sized(rows * width);
     bev.neck(state, first, count, memory.slots.sized(bev.slots(count)), neck);

@@ -4,31 +4,20 @@
 #include <cstdint>
 #include <vector>
 
-#include "bev_net.h"
 #include "buffer.h"
-#include "candidates.h"
-#include "pillar_points.h"
+#include "head.h"
 
 namespace mink_pd::engine {
 
-class AnchorHead {
+class AnchorHead final : public Head {
  public:
     AnchorHead(const ModelFile& file, const BevNet& bev, const PointPlan& points, int64_t classes, int64_t stride);
 
-    int32_t groups() const { return int32_t(classes_); }
-    bool velocities() const { return velocity_; }
-
-    // Memory of a thread.
-    struct Memory {
-        Buffer<float> neck, scores, others;
-        Buffer<int32_t> slots, rows;
-        std::vector<Candidate> candidates;
-        bool finite;
-    };
-    // Sites of the backbone's coarsest stage that a task takes.
-    int64_t sites_at_once() const { return sites_; }
-    // The neck and the head at the children of some of these sites; boxes of at least `score` to memory.candidates.
-    void run(const BevNet& bev, const BevState& state, int64_t first, int64_t count, float score, Memory& memory) const;
+    int32_t groups() const override { return int32_t(classes_); }
+    bool velocities() const override { return velocity_; }
+    std::unique_ptr<Head::State> make_state(int64_t threads) const override;
+    void run(Pool& pool, const BevNet& bev, const BevState& stages, float score, Head::State& state,
+             std::vector<Candidate>& candidates) const override;
 
  private:
     struct Anchor {
@@ -39,16 +28,31 @@ class AnchorHead {
         int64_t order;  // of the site
     };
 
+    // Memory of a thread.
+    struct Memory {
+        Buffer<float> neck, scores, others;
+        Buffer<int32_t> slots, rows;
+        std::vector<Candidate> candidates;
+        bool finite;
+    };
+    struct State final : Head::State {
+        std::vector<Memory> threads;
+    };
+
+    // The neck and the head at the children of some sites of the coarsest stage.
+    void run_some(const BevNet& bev, const BevState& stages, int64_t first, int64_t count, float score,
+                  Memory& memory) const;
     Place place_of(const SiteGrid& sites, int64_t site, int64_t child, int64_t edge) const;
     bool pick_rows(int64_t rows, float logit, Memory& memory, int64_t& picked) const;
     void decode(const float* scores, const float* others, const Place& place, float score, Memory& memory) const;
 
     std::vector<Anchor> anchors_;
-    int64_t classes_, stride_, sites_;
+    int64_t classes_, sites_;  // sites of the coarsest stage that a task takes
+    CellPlan cells_;
     float direction_offset_;
     bool velocity_, at_ends_;
-    float lower_[2], cell_[2], step_[2];  // of the range [m]; edges of a cell of the input; between places at its ends
-    Layer scores_, others_;               // others: boxes, directions, velocities
+    float step_[2];          // [m] between places that are spread from end to end of the range
+    Layer scores_, others_;  // others: boxes, directions, velocities
 };
 
 }  // namespace mink_pd::engine

@@ -1,10 +1,8 @@
 #include "detector.h"
 
 #include <algorithm>
-#include <atomic>
 
 #include "core/error.h"
-#include "core/tasks.h"
 
 namespace mink_pd::engine {
 namespace {
@@ -24,7 +22,7 @@ Detector::Detector(const ModelFile& file, int64_t threads)
       classes_(read_classes(file.description())),
       pillars_(file, points_),
       bev_(file, pillars_.out()),
-      head_(file, bev_, points_, int64_t(classes_.size()), bev_.stride()),
+      head_(make_head(file, bev_, points_, int64_t(classes_.size()), bev_.stride())),
       suppression_(SuppressionPlan::read(file.description()["suppression"])) {}
 
 int64_t Detector::detect(const Cloud& cloud, minkpd_box* boxes, int64_t capacity) {
@@ -47,7 +45,7 @@ std::unique_ptr<Detector::Workspace> Detector::take_workspace() {
         }
     }
     auto fresh = std::make_unique<Workspace>();
-    fresh->threads.resize(pool_.threads());
+    fresh->head = head_->make_state(pool_.threads());
     return fresh;
 }
 
@@ -58,24 +56,8 @@ void Detector::run(const Cloud& cloud, Workspace& work) {
     float* features = work.features.sized(work.pillars.pillars() * pillars_.width());
     pillars_.run(pool_, work.pillars, features);
     bev_.run(pool_, work.pillars.grid(), features, work.bev);
-    run_head(work);
-    choose(suppression_, head_.groups(), work.chosen);
-}
-
-void Detector::run_head(Workspace& work) {
-    for (auto& memory : work.threads) memory.candidates.clear(), memory.finite = true;
-    const int64_t sites = work.bev.stages.back().sites.rows(), step = head_.sites_at_once();
-    std::atomic<size_t> started{0};
-    share_tasks(pool_, (sites + step - 1) / step, [&](auto& take) {
-        AnchorHead::Memory& memory = work.threads[started.fetch_add(1)];
-        for (int64_t task; (task = take()) >= 0;)
-            head_.run(bev_, work.bev, task * step, std::min(step, sites - task * step), suppression_.score, memory);
-    });
-    for (const auto& memory : work.threads) {
-        if (!memory.finite) throw NotFinite("the network computes NaN or infinity: weights or points are too large");
-        auto& all = work.chosen.candidates;
-        all.insert(all.end(), memory.candidates.begin(), memory.candidates.end());
-    }
+    head_->run(pool_, bev_, work.bev, suppression_.score, *work.head, work.chosen.candidates);
+    choose(suppression_, head_->groups(), work.chosen);
 }
 
 }  // namespace mink_pd::engine

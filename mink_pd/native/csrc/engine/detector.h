@@ -6,21 +6,15 @@
 #include <string>
 #include <vector>
 
-#include "anchor_head.h"
 #include "bev_net.h"
 #include "candidates.h"
-#include "core/error.h"
 #include "core/pool.h"
+#include "head.h"
 #include "model_file.h"
 #include "pillar_net.h"
 #include "pillar_points.h"
 
 namespace mink_pd::engine {
-
-// Thrown where the network computes NaN or infinity.
-struct NotFinite : Error {
-    using Error::Error;
-};
 
 class Detector {
  public:
@@ -30,7 +24,7 @@ class Detector {
     const std::vector<std::string>& columns() const { return points_.columns; }
     const std::vector<std::string>& classes() const { return classes_; }
     int64_t most_boxes() const { return suppression_.after; }
-    bool velocities() const { return head_.velocities(); }
+    bool velocities() const { return head_->velocities(); }
     void set_score(float score) { suppression_.score = score; }
 
     // By any number of threads at once; the boxes to `boxes`, at most `capacity`. Returns how many.
@@ -41,20 +35,19 @@ class Detector {
         PillarPoints pillars;
         Buffer<float> features;
         BevState bev;
-        std::vector<AnchorHead::Memory> threads;
+        std::unique_ptr<Head::State> head;
         Chosen chosen;
     };
 
     std::unique_ptr<Workspace> take_workspace();
     void run(const Cloud& cloud, Workspace& work);
-    void run_head(Workspace& work);
 
     ThreadPool pool_;
     PointPlan points_;
     std::vector<std::string> classes_;
     PillarNet pillars_;
     BevNet bev_;
-    AnchorHead head_;
+    std::unique_ptr<Head> head_;
     SuppressionPlan suppression_;
     std::mutex idle_mutex_;
     std::vector<std::unique_ptr<Workspace>> idle_;  // one for each call that has been running at once
