@@ -26,7 +26,7 @@ from mink_pd.train.loop import Loader, Trainer
 from mink_pd.train.objective import DetectionObjective, Objective
 from mink_pd.train.reporter import Reporter
 from mink_pd.train.run_folder import Files, RunFolder, identify
-from mink_pd.train.unlabelled import Unlabelled, identify_frames, open_unlabelled
+from mink_pd.train.unlabelled import Unlabelled, forget_opened, identify_frames, open_unlabelled
 from mink_pd.train.validate import Validation, lay_out, validate
 
 
@@ -97,7 +97,7 @@ def _admit(
             unlabelled = open_unlabelled(config) if with_unlabelled else None
             identified |= identify_frames(config, unlabelled)
             if unlabelled is not None:
-                run.check_apart({f"frame {path.name}": path for path in unlabelled.places})
+                run.check_apart({f"unlabelled {path.name}": path for path in unlabelled.places})
             run.check(config, identified, resume, force)
     return identified, done
 
@@ -176,6 +176,7 @@ def distil(config: Config, teacher: Path, resume: bool = False, force: bool = Fa
     if config.train.initial is not None and config.distill.initialise != "random":
         raise ConfigError("'train.initial' and 'distill.initialise' both give the student its first weights; unset one")
     network, _ = load_detector(teacher)
+    forget_opened()
 
     def make_distiller(config: Config) -> Distiller:
         student, unlabelled = build_detector(config), open_unlabelled(config)

@@ -32,14 +32,14 @@ from mink_pd.train.run_folder import UNLABELLED, Files, identify_data
 
 FEWEST = 10  # labelled objects of a class, from which a precision says something
 _SCANS = Path("velodyne_points") / "data"  # of a raw drive
-_OPENED: dict[str, "Unlabelled"] = {}  # by settings: a recording is looked through once
+_OPENED: dict[str, "Unlabelled"] = {}  # by settings: one training asks several times, and a recording is read whole
 
 
 class Unlabelled:
     """The frames of ``distill.unlabelled``, and the boxes that stand for labels in them.
 
-    share: labelled and unlabelled frames of a batch of one process. notes: lines for the reader, filled as things are
-    found out.
+    share: labelled and unlabelled frames of a batch of one process. opening: lines for the reader about the frames;
+    notes: these, and those about the scores once :meth:`labels` has chosen them.
     """
 
     def __init__(self, config: Config) -> None:
@@ -54,12 +54,13 @@ class Unlabelled:
             self.frames.give_boxes(read_boxes(self.settings.boxes, self.frames.ids, data))
             self.frames[0]  # whether its boxes can be placed
         labelled, unlabelled = self.share
-        self.notes = [
+        self.opening = [
             f"{len(self.frames):,} unlabelled frames of {', '.join(self.settings.paths)}; a batch has {unlabelled} of"
             f" them and {labelled} labelled ones"
         ]
         if self.frames.left_out:
-            self.notes.append(f"{self.frames.left_out:,} of them left out, which the data set's splits hold")
+            self.opening.append(f"{self.frames.left_out:,} others are labelled or validation frames and left out")
+        self.notes = self.opening.copy()
 
     @property
     def places(self) -> list[Path]:
@@ -110,6 +111,7 @@ class Unlabelled:
                         f"'distill.unlabelled.{key}.{name}': {score:g} is below {least:g}, the lowest score of the"
                         " teacher's boxes (its model.nms.score); raise it"
                     )
+        self.notes = self.opening.copy()
         if self.chooses:
             levels = self._chosen(teacher)
         else:
@@ -149,6 +151,11 @@ class Unlabelled:
         if seen and settings.boxes is None:
             text += "; the teacher was trained on them, which flatters it: name others, distill.unlabelled.held_out"
         return text
+
+
+def forget_opened() -> None:
+    """Let the next training look at files and folders anew."""
+    _OPENED.clear()
 
 
 def open_unlabelled(config: Config) -> Unlabelled | None:

@@ -142,6 +142,22 @@ def test_frames_without_points_or_objects(folder: Path, make: Make, tmp_path: Pa
     assert read_metrics(run.metrics)[0]["unlabelled/kept"] == 0
 
 
+def test_a_later_run_of_one_process_looks_at_the_folder_anew(
+    folder: Path, make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "clouds"
+    shutil.copytree(folder / "clouds", own)
+    config = make("train.epochs=1", paths=[str(own)])
+    distil(config, teacher_of(folder))
+    shutil.copy(own / "other.bin", own / "third.bin")
+    with pytest.raises(ConfigError, match="another unlabelled"):
+        distil(config, teacher_of(folder), resume=True)
+    capsys.readouterr()
+    distil(config, teacher_of(folder), force=True)
+    said = capsys.readouterr().out
+    assert said.count("2 unlabelled frames of") == said.count("objects from, ignored from") == 1
+
+
 def test_boxes_of_files_stand_for_labels(folder: Path, make: Make, tmp_path: Path, scores: tuple[float, float]) -> None:
     """The labels themselves, as a detector's files, once in KITTI's format and once in the LiDAR frame."""
     dataset = open_dataset(KittiConfig(root=folder / "kitti"), "more")
@@ -194,7 +210,7 @@ def test_a_folder_lends_only_what_no_split_has(folder: Path, make: Make) -> None
     assert unlabelled.frames.ids == ["000002", "000003", "000004"]
     assert unlabelled.places == [folder / "kitti"]
     assert Unlabelled(make(paths=[":more"])).places == [folder / "kitti"]
-    assert any("6 of them left out" in note for note in unlabelled.notes)
+    assert any("6 others are labelled or validation frames" in note for note in unlabelled.notes)
     with pytest.raises(ConfigError, match="all 4 frames"):
         Unlabelled(make(paths=[":val"]))
 
