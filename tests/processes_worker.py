@@ -23,7 +23,7 @@ from mink_pd.train.start import distil, train, train_detector
 from mink_pd.train.validate import Validation
 
 TWO = ("train.devices=2", "train.batch_size=2")
-OTHERS = (
+OTHER_METHODS = (
     "model.compression=4", f"distill.methods=[{','.join(name for name in METHODS if name != 'pointdistiller')}]",
     "train.epochs=2", "data.beams={sensor: hdl64e, keep: 32}",  # the teacher sees 64
 )  # fmt: skip
@@ -118,7 +118,7 @@ def main(options) -> None:  # type: ignore[no-untyped-def]
         train_detector(config)
         teacher = checkpoint_file(path.parent / "runs" / "teacher")
         distil(load_config(path, [*TWO, "name=two_distilled", "model.compression=4"]), teacher)
-        distil(load_config(path, [*TWO, *OTHERS, "name=two_methods"]), teacher)
+        distil(load_config(path, [*TWO, *OTHER_METHODS, "name=two_methods"]), teacher)
         distil(load_config(path, [*TWO, *UNLABELLED, "name=two_unlabelled"]), teacher)
         for detector in DETECTORS:
             train_and_distil(path.parent, detector, *TWO)

@@ -68,20 +68,22 @@ def make_loader(
     share: tuple[int, int] = (1, 0),
     teacher: DataConfig | None = None,
 ) -> Loader:
-    """Join data set, augmentation and batching.
+    """The batches of a data set, with augmentation in training.
 
     Points outside ``config.range`` and, with ``config.beams``, on other beams are left out. In training, frames are
-    augmented, and boxes whose centre lies outside the range seen from above, or that hold no point, are left out.
-    ``teacher``: the settings of one that sees the points of more beams; training batches then hold these too
-    (``Batch.teacher``). The randomness of a frame depends on seed, epoch, index and how often it has come in the epoch:
-    with ``config.class_balanced`` frames come repeatedly (:class:`mink_pd.data.balance.Balance`). Builds the
-    ground-truth database if the configuration wants it.
+    augmented, and boxes without a point or with a centre outside the range in x and y are left out. The ground-truth
+    database is built if the configuration needs it. The randomness of a frame depends on seed, epoch, index and the
+    number of its earlier occurrences in the epoch, as ``config.class_balanced`` repeats frames
+    (:class:`mink_pd.data.balance.Balance`).
 
-    unlabelled: frames without labels, mixed into the batches of training; share: the labelled and unlabelled frames of
-    a batch (:class:`mink_pd.data.unlabelled.Mix`). dataset: None where all training frames are unlabelled.
+    dataset: None if all training frames are unlabelled.
+    unlabelled: frames without labels to mix into the batches of training.
+    share: numbers of labelled and unlabelled frames per batch (:class:`mink_pd.data.unlabelled.Mix`).
+    teacher: the settings of a teacher that sees more beams; training batches then contain its points as well
+    (``Batch.teacher``).
 
-    Raises ConfigError when objects of an unknown class are to be pasted, a sensor file cannot be read, or the student
-    is to see beams that its teacher does not see.
+    Raises ConfigError if objects of an unknown class are to be pasted, a sensor file cannot be read, or the student
+    sees beams that its teacher does not see.
     """
     thinning = Thinning.of(config, teacher) if training else Thinning(config.beams)
     dataset = None if dataset is None else whole_frames(dataset)
@@ -91,16 +93,7 @@ def make_loader(
     if unlabelled is not None:
         mix = Mix(share[0] * world, share[1] * world, len(unlabelled), labelled, seed)
     order = EpochOrder(labelled, batch_size, training, seed, rank, world, balance, mix)
-    database = None
-    if training and dataset and config.augment.enabled and any(config.augment.ground_truth_sampling.values()):
-        known = {*config.classes, *CLASSES}
-        unknown = next((name for name in config.augment.ground_truth_sampling if name not in known), None)
-        if unknown is not None:
-            raise ConfigError(
-                f"data.augment.ground_truth_sampling: unknown class '{unknown}'; use one of data.classes"
-                f" ({', '.join(config.classes)})"
-            )
-        database = load_database(dataset, config)
+    database = _database(dataset, config) if training and dataset else None
     frames: Frames | CachedFrames
     if unlabelled is not None:
         frames = JoinedFrames(dataset, unlabelled)
@@ -118,6 +111,21 @@ def make_loader(
         worker_init_fn=_one_thread,
     )
     return Loader(loader, order)
+
+
+def _database(dataset: Dataset, config: DataConfig) -> Database | None:
+    """The objects to paste; None if none are configured. Raises ConfigError for an unknown class."""
+    wanted = config.augment.ground_truth_sampling
+    if not config.augment.enabled or not any(wanted.values()):
+        return None
+    known = {*config.classes, *CLASSES}
+    unknown = next((name for name in wanted if name not in known), None)
+    if unknown is not None:
+        raise ConfigError(
+            f"data.augment.ground_truth_sampling: unknown class '{unknown}'; use one of data.classes"
+            f" ({', '.join(config.classes)})"
+        )
+    return load_database(dataset, config)
 
 
 class EpochOrder:

@@ -1,8 +1,8 @@
-"""Detection in many point clouds by any number of processes, each of which may die and be started again.
+"""Detection in many point clouds by any number of processes, each of which may die and be restarted.
 
-A frame is done when its file is there, and files are whole or absent; nothing else is agreed on. Every process works
-through its own share first, then through whatever of the others' is still missing, in a random order of its own: two
-that take the same frame at once, which happens near the end, write the same file twice.
+A frame is finished when its file exists; files are complete or do not exist, and processes share no other state. Every
+process works through its own share first, and then through the missing frames of the others in a random order. Near the
+end, two processes may take the same frame and write the same file twice.
 """
 
 import json

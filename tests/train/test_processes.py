@@ -14,7 +14,7 @@ import yaml
 from processes_worker import (
     BETWEEN,
     DETECTORS,
-    OTHERS,
+    OTHER_METHODS,
     ROWS,
     SINGLE,
     UNLABELLED,
@@ -92,7 +92,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
         train_detector(load_config(path, [one, "name=teacher"]))
         teacher = checkpoint_file(folder / "runs" / "teacher")
         distil(load_config(path, [one, "name=distilled", "model.compression=4"]), teacher)
-        distil(load_config(path, [one, *OTHERS, "name=methods"]), teacher)
+        distil(load_config(path, [one, *OTHER_METHODS, "name=methods"]), teacher)
         distil(load_config(path, [one, *UNLABELLED, "name=unlabelled"]), teacher)
         for detector in DETECTORS:
             train_and_distil(folder, detector, one)
