@@ -123,8 +123,8 @@ def test_the_finding_says_what_the_control_has(tmp_path: Path) -> None:
     # gains 4, 3.5, 4; the control's -1, -0.5, -1; the difference 5, 4, 5
     assert "PointDistiller gains +3.8 ± 0.7 mAP BEV and +3.8 ± 0.7 mAP 3D" in text
     assert "(3 seeds)" in text
-    assert "clear of zero" in text
-    assert "(random teacher) gains −0.8 ± 0.7 mAP 3D; the method is +4.7 ± 1.4 above it, so it passes on" in text
+    assert "The intervals exclude zero" in text
+    assert "(random teacher) gains −0.8 ± 0.7 mAP 3D; the method is +4.7 ± 1.4 above it, so it transfers" in text
 
 
 def test_controls_that_say_the_same_are_one_sentence(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_controls_that_say_the_same_are_one_sentence(tmp_path: Path) -> None:
         write_run(tmp_path, "shuffled", seed, value, *settings, teacher=teacher)
     text = finding(group_of(tmp_path))
     assert "Its controls (random teacher and teacher's rows shuffled) gain −0.8 ± 0.7 and −2.2 ± 0.7 mAP 3D; " in text
-    assert "the method is +4.7 ± 1.4 and +6.0 ± 0.0 above them, so it passes on what the teacher knows." in text
+    assert "the method is +4.7 ± 1.4 and +6.0 ± 0.0 above them, so it transfers knowledge of the teacher." in text
 
 
 def test_a_gain_that_the_control_shares_is_called_so(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_gain_that_the_control_shares_is_called_so(tmp_path: Path) -> None:
         write_run(
             tmp_path, "control", seed, control, "model.compression=4", "distill.control=shuffled", teacher=teacher
         )
-    assert "not clear of zero: the gain may not be the teacher's" in finding(group_of(tmp_path))
+    assert "includes zero, so the gain may not come from the teacher" in finding(group_of(tmp_path))
 
 
 def test_one_seed_and_no_control_are_said(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_one_seed_and_no_control_are_said(tmp_path: Path) -> None:
     write_run(tmp_path, "distilled", 0, 41.0, "model.compression=4", teacher=teacher)
     text = finding(group_of(tmp_path))
     assert "+1.0 mAP 3D" in text
-    assert "One seed says little" in text
+    assert "One seed gives no interval" in text
     assert "No control was run" in text
 
 

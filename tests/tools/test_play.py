@@ -29,4 +29,4 @@ def test_a_film_of_a_recording(teacher: Path, tool: Tool, tmp_path: Path) -> Non
 def test_another_kind_of_film_is_refused_before_any_work(teacher: Path, tool: Tool, tmp_path: Path) -> None:
     done = tool("play.py", teacher, tmp_path / "none.mcap", "--save", tmp_path / "film.avi")
     assert done.returncode == 2
-    assert "name it .mp4 or .gif" in done.stderr
+    assert "suffix .mp4 or .gif" in done.stderr
