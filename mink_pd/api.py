@@ -19,8 +19,6 @@ from mink_pd.errors import DataError
 from mink_pd.models import Detector
 from mink_pd.models.checkpoint import checkpoint_file
 from mink_pd.models.checkpoint import load_detector as load
-from mink_pd.train.start import distil
-from mink_pd.train.start import train_detector as train
 
 _NAMES = ("x", "y", "z", "intensity", "time_lag")
 
@@ -85,6 +83,8 @@ def train_detector(config: str | Path | Config, *settings: str, resume: bool = F
     each as ``"key=value"``. resume: continue the run, or start it if there is none. force: replace the run.
     Raises ConfigError or DataError, before anything is written, if settings or data do not fit.
     """
+    from mink_pd.train.start import train_detector as train  # takes seconds to import, and detection needs none of it
+
     return train(_configuration(config, settings), resume, force).path
 
 
@@ -102,6 +102,8 @@ def distill_detector(
     The rest as for :func:`train_detector`.
     Raises CheckpointError or DistillError too, if the teacher cannot be read or does not fit the student.
     """
+    from mink_pd.train.start import distil  # as above
+
     return distil(_configuration(config, settings), checkpoint_file(Path(teacher), which), resume, force).path
 
 

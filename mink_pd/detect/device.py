@@ -3,12 +3,9 @@
 import logging
 import os
 import warnings
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from torch import nn
 
 from mink_pd.config import TrainConfig
 from mink_pd.errors import ConfigError
@@ -17,16 +14,11 @@ from mink_pd.processes import rank_and_world
 from mink_pd.sparse import ME
 from mink_pd.threads import cores
 
-
-class DataParallel(DDPStrategy):
-    """Lightning's processes without torch's wrapper around the module, whose work is done in this file."""
-
-    def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
-        """The module itself: its state keeps its names."""
-        return module
+if TYPE_CHECKING:  # Lightning imports torch's compiler, which takes two seconds; detection on the CPU does without
+    from lightning_fabric import Fabric
 
 
-def launch(config: TrainConfig) -> Fabric:
+def launch(config: TrainConfig) -> "Fabric":
     """Device, precision and processes, by Lightning Fabric; its own messages are kept quiet.
 
     Raises ConfigError if this machine has not what the configuration asks for, or torchrun has started another number
@@ -47,6 +39,9 @@ def launch(config: TrainConfig) -> Fabric:
 def own_device(config: TrainConfig) -> torch.device:
     """The device of a process that works for itself, which may be one of several on this machine."""
     set_threads(config.model_copy(update={"devices": int(os.environ.get("LOCAL_WORLD_SIZE", "1"))}))
+    if accelerator(config.accelerator) == "cpu":
+        keep_memory()
+        return torch.device("cpu")
     device = _fabric(config.model_copy(update={"devices": 1, "nodes": 1})).device
     if device.type != "cuda":
         return device
@@ -67,7 +62,12 @@ def accelerator(wanted: str) -> str:
     return "cpu" if wanted == "auto" else wanted
 
 
-def _fabric(config: TrainConfig) -> Fabric:
+def _fabric(config: TrainConfig) -> "Fabric":
+    from lightning_fabric import Fabric
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    from mink_pd.detect.data_parallel import DataParallel
+
     keep_memory()
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning_fabric")

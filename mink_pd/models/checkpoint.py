@@ -163,6 +163,11 @@ class _Bounded(TorchDispatchMode):
         self.numbers = SLACK + 4 * sum(math.prod(shape) for shape in shapes.values())
         self.tensors = 1000 + 20 * len(shapes)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: otherwise torch imports its compiler at the first call, for a second, only to switch it off."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         if name in ("uniform_", "normal_"):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from mink_pd.native.operators import operators
@@ -24,6 +23,8 @@ def knn(queries: Tensor, references: Tensor, k: int) -> Tensor:
     fast = queries.dtype == references.dtype == torch.float32 and queries.shape[1] > 1
     if fast and (compiled := operators()):
         return compiled.nearest(queries.contiguous(), references.contiguous(), k)
+    from scipy.spatial import cKDTree  # half a second, which most programs never need
+
     tree = cKDTree(references.numpy(), compact_nodes=False, balanced_tree=False)
     _, rows = tree.query(queries.numpy(), k=np.arange(1, k + 1), workers=1 if len(queries) < 1000 else -1)
     return torch.from_numpy(rows)

@@ -1,11 +1,19 @@
 """Which device a training takes."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from models.frames import pointpillars
 
 from mink_pd.config import TrainConfig
 from mink_pd.detect import device
 from mink_pd.errors import ConfigError
+from mink_pd.models import build_detector
+from mink_pd.models.checkpoint import save_weights
 from mink_pd.sparse import ME
 
 
@@ -33,9 +41,24 @@ def test_each_process_works_on_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> N
         device = torch.device("cuda:0")
 
     current: list[torch.device] = []
+    monkeypatch.setattr(ME, "is_cuda_available", lambda: True)
     monkeypatch.setattr(device, "_fabric", lambda config: OnCuda())
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert device.own_device(TrainConfig(threads=torch.get_num_threads())) == torch.device("cuda:1")
     assert current == [torch.device("cuda:1")]
+
+
+def test_detection_on_the_cpu_imports_neither_lightning_nor_torchs_compiler(tmp_path: Path) -> None:
+    """Each takes longer to import than the first detection takes."""
+    config = pointpillars()
+    save_weights(tmp_path / "weights.safetensors", build_detector(config).state_dict(), config, 1)
+    code = "import sys, numpy, mink_pd; detector = mink_pd.load_detector(sys.argv[1]); "
+    code += "detector.detect_points(numpy.ones((9, 4), numpy.float32)); "
+    code += "heavy = ('lightning_fabric', 'torch._dynamo', 'mink_pd.train', 'scipy.spatial', 'open3d', 'matplotlib'); "
+    code += "print([name for name in heavy if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, str(tmp_path / "weights.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout == "[]\n", done.stderr
