@@ -1,5 +1,6 @@
 """What the rows are measured on: simulated frames, or a frame that is given."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,10 +58,17 @@ class Inputs:
         if self.path is not None:
             index = 0
         if index not in self._frames:
-            frame = self._simulated(index) if self.path is None else _given(self.path)
-            frame.points = frame.points[:: self.sizes.every]
-            self._frames[index] = frame
+            self._frames[index] = self._make(index)
         return self._frames[index]
+
+    def passing(self, count: int) -> Iterator[Frame]:
+        """Frames 0 to ``count`` - 1, none of which is kept in memory."""
+        return (self._make(index) for index in range(count))
+
+    def _make(self, index: int) -> Frame:
+        frame = self._simulated(index) if self.path is None else _given(self.path)
+        frame.points = frame.points[:: self.sizes.every]
+        return frame
 
     def batch(self, frames: int = 1) -> Batch:
         """The first ``frames`` frames."""

@@ -8,6 +8,8 @@ from rich.progress import Progress
 
 from benchmarks import results_table
 from benchmarks.inputs import Inputs
+from benchmarks.latency import latency
+from benchmarks.latency import table as latency_table
 from benchmarks.loading import loading
 from benchmarks.loading import table as loading_table
 from benchmarks.machine import describe
@@ -16,7 +18,7 @@ from benchmarks.profile import table as profile_table
 from benchmarks.row import run as run_row
 from benchmarks.rows import ROWS, choose
 from benchmarks.scaling import Curve, arithmetic, curves, draw, tables
-from mink_pd.cli import console, parser, run
+from mink_pd.cli import console, parser, progress, run
 from mink_pd.config import load_config
 from mink_pd.errors import MinkPDError
 
@@ -24,7 +26,7 @@ PICTURE = Path("docs/images/scaling.png")
 
 
 def main(options: argparse.Namespace) -> None:
-    """Do one of: list, print a table that is there, profile, loader workers, scaling curves, the table of rows."""
+    """Do one of: list, print a table that is there, profile, loader workers, latency, scaling curves, the table."""
     if options.list:
         for row in ROWS:
             console.print(f"{row.name:24} {row.what}, against {row.peer}", soft_wrap=True)
@@ -39,10 +41,21 @@ def main(options: argparse.Namespace) -> None:
         path, *overrides = options.loading
         found = loading(load_config(path, overrides), options.repeats)
         console.print(loading_table(found, f"training steps, {' '.join(options.loading)}"))
+    elif options.latency:
+        measure_latency(options.latency, Inputs(options.frame))
     elif options.scaling:
         scale(options)
     else:
         compare(options)
+
+
+def measure_latency(frames: int, inputs: Inputs) -> None:
+    """Percentiles over so many frames."""
+    inputs.frame()  # a bad file stops the work before it starts
+    console.print(results_table.machine(describe()), style="dim", soft_wrap=True)
+    with progress("frames", frames) as advance:
+        found, points = latency(inputs, frames, advance)
+    console.print(latency_table(found, points, inputs.description), soft_wrap=True)
 
 
 def show(path: Path) -> None:
@@ -137,6 +150,12 @@ if __name__ == "__main__":
         help="scaling curves instead: time and memory against points, batch, threads",
     )
     other.add_argument("--profile", choices=("train", "detect", "distil"), help="share of the time by stage instead")
+    other.add_argument(
+        "--latency",
+        type=count,
+        metavar="FRAMES",
+        help="latency of detection instead: percentiles over so many simulated frames, and memory",
+    )
     other.add_argument(
         "--loading",
         nargs="+",
