@@ -15,7 +15,6 @@ import numpy as np
 from pydantic import Field, model_validator
 from rich.console import Console
 from rich.progress import track
-from scipy.spatial.transform import Rotation
 
 from mink_pd.config import DataConfig
 from mink_pd.config.points import PointsConfig
@@ -287,6 +286,8 @@ class _Poses:
 
 def _matrix(record: dict[str, Any]) -> np.ndarray:
     """Transform (4, 4) from a record's rotation (w, x, y, z) and translation."""
+    from scipy.spatial.transform import Rotation  # imported late: every program imports this module
+
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_quat(np.roll(record["rotation"], -1)).as_matrix()
     matrix[:3, 3] = record["translation"]
