@@ -17,7 +17,7 @@ from mink_pd.detect.device import own_device, set_threads
 from mink_pd.detect.engine_detector import with_engine
 from mink_pd.detect.sequences import Drive, Outputs, check_readable, detect_drive
 from mink_pd.errors import ConfigError
-from mink_pd.export.card import CARD, digest, is_export
+from mink_pd.export.card import CARD, digest, holds_graphs, is_export
 from mink_pd.export.detector import ExportedDetector
 from mink_pd.files import check_writable, make_folder
 from mink_pd.models import Detector
@@ -88,7 +88,7 @@ def report_view(out: Path, bulk: Bulk) -> None:
 
 def open_detector(options: argparse.Namespace) -> tuple[Detector, Config, str]:
     """A trained or exported detector, its configuration, and a checksum that identifies it."""
-    if is_export(options.checkpoint):
+    if is_export(options.checkpoint) or holds_graphs(options.checkpoint):
         if options.bf16:
             raise ConfigError("command line: --bf16 is for sparse convolutions; leave it out for an export")
         set_threads(TrainConfig())

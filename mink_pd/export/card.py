@@ -143,6 +143,11 @@ def is_export(path: Path) -> bool:
     return (path / CARD).is_file()
 
 
+def holds_graphs(path: Path) -> bool:
+    """Whether a path is a folder with graphs: an export, or one whose card is missing."""
+    return path.is_dir() and any(file.suffix in (".onnx", ".xml") for file in path.iterdir())
+
+
 def digest(file: Path) -> str:
     """The sha256 of a file."""
     return hashlib.sha256(read_bytes(file)).hexdigest()

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from mink_pd.config import Config, validate
 from mink_pd.data.batch import Batch
-from mink_pd.errors import ConfigError
+from mink_pd.errors import ConfigError, DataError
 from mink_pd.export.card import CARD, Card, Runtime, read_card
 from mink_pd.export.graph import OnnxSession, OpenVinoSession, Session
 from mink_pd.export.heads import head_maps
-from mink_pd.export.runner import Maps, Runner, prediction_of, session_runner, two_graphs
+from mink_pd.export.runner import Maps, Runner, canvas_grid, prediction_of, session_runner, two_graphs
 from mink_pd.models import build_detector
 from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.checkpoint import load_weights
@@ -75,6 +75,7 @@ class ExportedDetector(GraphDetector):
             raise ConfigError(f"{folder}: is for {card.target}'s own program; export --to onnx to detect with it")
         inner = build_detector(exported_config(card, str(folder / CARD)))
         assert isinstance(inner, BevDetector)
+        check_numbers(card, inner, folder / CARD)
         if (folder / WEIGHTS).is_file():
             load_weights(folder / WEIGHTS, inner, inner.config)
         runtime = runtime or ("openvino" if card.target == "openvino" else "onnxruntime")
@@ -88,6 +89,22 @@ class ExportedDetector(GraphDetector):
         slots, most = (card.pillars.slots, card.pillars.most) if card.pillars else (1, None)
         super().__init__(inner, session_runner(runtime, sessions.get(ENCODER), sessions[NETWORK], most), slots, most)
         self.card, self.runtime = card, runtime
+
+
+def check_numbers(card: Card, detector: BevDetector, path: Path) -> None:
+    """Raise DataError where a number that other runtimes read is not that of the configuration in the same card."""
+    settings = detector.settings.model_dump(mode="json")
+    own = {
+        "range": detector.config.data.range,
+        "voxel_size": detector.settings.voxel_size,
+        "grid": canvas_grid(detector),
+        "classes": detector.classes,
+        "head": settings["head"],
+        "nms": settings["nms"],
+    }
+    for key, value in own.items():
+        if getattr(card, key) != value:
+            raise DataError(f"{path}: {key} is not what config in the same file says; undo the change, or export again")
 
 
 def load_session(path: Path, runtime: Runtime) -> Session:

@@ -212,6 +212,14 @@ def test_a_changed_or_missing_file_is_named(tmp_path: Path) -> None:
         card.write_text(wrong)
         with pytest.raises(DataError, match=r"model.yaml: .*export again"):
             ExportedDetector(folder)
+    for key, number in (("range", "3.0"), ("voxel_size", "4.0"), ("score", "0.1")):
+        place = text.index(f"{key}:")
+        card.write_text(text[:place] + text[place:].replace(number, "0.7", 1))
+        with pytest.raises(DataError, match=r"model.yaml: \w+ is not what config in the same file says"):
+            ExportedDetector(folder)
+    card.unlink()
+    with pytest.raises(DataError, match=r"model.yaml: cannot be read"):
+        ExportedDetector(folder)
     card.write_text(text)
     exported = ExportedDetector(folder)
     exported._most = 3

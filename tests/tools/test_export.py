@@ -91,6 +91,9 @@ def test_int8_says_what_it_costs(teacher: Path, data: Path, tool: Tool, tmp_path
 
 def test_what_cannot_be(teacher: Path, exported: Path, data: Path, tool: Tool, tmp_path: Path) -> None:
     cloud = data / "training" / "velodyne" / "000000.bin"
+    cardless = tmp_path / "cardless"
+    cardless.mkdir()
+    (cardless / "backbone_neck_head.onnx").write_bytes((exported / "backbone_neck_head.onnx").read_bytes())
     for arguments, text in (
         (("export.py", teacher, "--out", exported), "holds an export already; --force replaces it"),
         (("export.py", teacher, "--out", data), "exists and is not an export"),
@@ -103,6 +106,7 @@ def test_what_cannot_be(teacher: Path, exported: Path, data: Path, tool: Tool, t
             "no list for split 'no'",
         ),
         (("detect.py", teacher, cloud, "--out", tmp_path / "x", "--runtime", "openvino"), "--runtime is for a folder"),
+        (("detect.py", cardless, cloud, "--out", tmp_path / "x"), "model.yaml: cannot be read"),
         (("detect.py", exported, cloud, "--out", tmp_path / "x", "--bf16"), "leave it out for an export"),
     ):  # fmt: skip
         result = tool(*arguments)
