@@ -153,7 +153,7 @@ def test_a_wrong_number_in_the_card_is_refused(tmp_path: Path, monkeypatch: pyte
 
     def wrong(*arguments: object) -> object:
         card = describe(*arguments)  # type: ignore[arg-type]
-        card.config["model"]["head"]["direction_offset"] = 0.5
+        card.head["direction_offset"] = card.config["model"]["head"]["direction_offset"] = 0.5
         return card
 
     describe = module.describe
