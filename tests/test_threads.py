@@ -29,11 +29,49 @@ def test_what_the_user_has_set_stays() -> None:
     assert call(CODE, **own).stdout.split() == ["active", "3", "2"]
 
 
-def test_torch_before_mink_pd_is_warned_of_once() -> None:
-    late = "import torch, mink_pd, mink_pd.threads, mink_pd.cli"
+# CPU time of an addition on two threads every 2 ms: threads that spin use that of the pauses too.
+PAUSES = """
+import time
+x = torch.zeros(200_000)
+torch.set_num_threads(2)
+x.add_(1)
+before = time.process_time()
+for _ in range(100):
+    x.add_(1)
+    time.sleep(0.002)
+print(time.process_time() - before)
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two threads on one core never spin")
+def test_torch_before_mink_pd_makes_no_difference() -> None:
+    """Idle threads sleep soon all the same, and nothing is warned of."""
+    late = call(f"import torch, mink_pd, mink_pd.threads, mink_pd.cli\n{PAUSES}")
+    first = call(f"import mink_pd, torch\n{PAUSES}")
+    spinning = call(f"import torch\n{PAUSES}", OMP_WAIT_POLICY="active")
+    assert late.stderr == first.stderr == ""
+    spent = [float(one.stdout) for one in (first, late, spinning)]
+    assert max(spent[:2]) < spent[2] / 2, spent  # CPU time, which other processes do not change: 0.01, 0.01, 0.4
+
+
+def test_another_openmp_is_warned_of_once() -> None:
+    other = "import torch, pathlib; pathlib.Path.read_text = lambda self: '00-01 r-xp 0 0 0 /opt/libiomp5.so\\n'\n"
+    late = f"{other}import mink_pd, mink_pd.threads, mink_pd.cli"
     assert call(late).stderr.count("Import mink_pd first, or set the environment variable OMP_WAIT_POLICY") == 1
     assert call(late, OMP_WAIT_POLICY="passive").stderr == ""
-    assert call("import mink_pd, torch").stderr == ""
+
+
+def test_the_threads_that_outnumber_the_cores_survive_a_fork_and_the_end() -> None:
+    code = """
+import os, torch, mink_pd
+x = torch.zeros(200_000).add_(1)
+child = os.fork()
+if child == 0:
+    torch.set_num_threads(1)
+    os._exit(int(torch.zeros(200_000).add_(1).sum()) != 200_000)
+print(os.waitpid(child, 0)[1], float(x.add_(1).sum()))
+"""
+    assert call(code).stdout == "0 400000.0\n"
 
 
 def test_affinity_decides_the_number_of_threads() -> None:
