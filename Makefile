@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in $(VENV)/bin/python python3.11 python3; do $$p -c '' 2
 BIN := $(VENV)/bin/python
 endif
 
-.PHONY: help setup demo test fuzz bench bench-deps sanitize core engine lint clean
+.PHONY: help setup demo test test-long fuzz bench bench-deps sanitize core engine lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 17
@@ -26,6 +26,9 @@ demo: setup  ## simulate, train, distil, evaluate: one table, the pictures and a
 
 test: setup  ## all tests; TESTS=tests/boxes for some
 	@$(BIN) -m pytest $(TESTS)
+
+test-long: setup  ## kills, full disks, lost processes, growth of memory; TESTS=tests/long/test_kills.py for a part
+	@$(BIN) -m pytest -v -o timeout=1200 $(or $(TESTS),tests/long)
 
 fuzz: setup  ## 100,000 mutated files through every reader, twenty minutes at most
 	@$(BIN) tests/fuzz/fuzz.py --inputs 100000 --minutes 20

@@ -66,9 +66,9 @@ def outnumber_cores() -> bool:
 
     libgomp reads the waiting policy once, and has no call that changes it. But it cuts the spinning of idle threads
     from 300,000 rounds to 100 while the process has more OpenMP threads than cores (``gomp_throttled_spin_count_var``
-    in its config/linux/wait.h). One parallel region on more threads than cores, whose threads are kept, is therefore enough:
-    they sleep from then on. Measured on two cores at load 8, an addition on two threads every 2 ms, 300 of them: 1.7 s
-    of CPU time and 10 s become 0.03 s and 0.8 s, as with the passive policy.
+    in its config/linux/wait.h). One parallel region on more threads than cores, whose threads are kept, is therefore
+    enough: they sleep from then on. Measured on two cores at load 8, 300 additions on two threads, one every 2 ms:
+    1.7 s of CPU time and 10 s become 0.03 s and 0.8 s, as with the passive policy.
 
     Returns whether that was possible: not with another OpenMP library than libgomp.
     """
