@@ -1,12 +1,22 @@
 """All rows, in the order of the table."""
 
-from benchmarks import bf16, detectors, distillation, encoder, evaluation, geometry_rows, recording_rows, second_rows
+from benchmarks import (
+    bf16,
+    detectors,
+    distillation,
+    encoder,
+    engine_rows,
+    evaluation,
+    geometry_rows,
+    recording_rows,
+    second_rows,
+)
 from benchmarks.row import Row
 from mink_pd.errors import ConfigError
 
 ROWS: list[Row] = [
-    *encoder.ROWS, *distillation.ROWS, *detectors.ROWS, *second_rows.ROWS, *bf16.ROWS, *geometry_rows.ROWS,
-    *evaluation.ROWS, *recording_rows.ROWS,
+    *encoder.ROWS, *distillation.ROWS, *detectors.ROWS, *engine_rows.ROWS, *second_rows.ROWS, *bf16.ROWS,
+    *geometry_rows.ROWS, *evaluation.ROWS, *recording_rows.ROWS,
 ]  # fmt: skip
 
 
