@@ -11,6 +11,7 @@ from mink_pd.data.dataset import Dataset
 from mink_pd.data.frame import Frame
 from mink_pd.data.layouts import EVERYWHERE, config_of_folder, splits_of
 from mink_pd.data.survey import survey, suspicions
+from mink_pd.errors import ConfigError
 from mink_pd.files import check_writable, write_text
 from mink_pd.render import Outlook, Scene, check_display, choose_frame, show
 from mink_pd.render.colours import class_colours
@@ -23,7 +24,9 @@ from mink_pd.report.label_page import labels_page
 def main(options: argparse.Namespace) -> None:
     """Write the page or open the window; say what looks wrong."""
     if options.save is None:
-        check_display()
+        check_display("frames as a page instead with --save FILE.html")
+    elif options.save.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{options.save}: the page is HTML; give it the suffix .html")
     check_writable(options.save)
     config = config_of_folder(options.data, options.kind)
     split = options.split or {"clouds": "labelled", "kitti": "all"}.get(config.kind, splits_of(config)[0])

@@ -95,7 +95,7 @@ def read_description(root: Path) -> DatasetFile:
     try:
         return make_section(DatasetFile, read_yaml(path) or {})
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a misspelt key also lacks one
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             near = difflib.get_close_matches(key, DatasetFile.model_fields, n=1, cutoff=0.4)

@@ -26,7 +26,7 @@ from mink_pd.data.formats import SUFFIXES, read_columns
 from mink_pd.data.frame import Frame
 from mink_pd.data.frame_lists import read_frame_list
 from mink_pd.data.looks import likely
-from mink_pd.data.points import read_cloud
+from mink_pd.data.points import Cloud, read_cloud
 from mink_pd.data.survey import wider_than_long
 from mink_pd.errors import ConfigError, DataError, MinkPDError
 from mink_pd.files import read_bytes
@@ -100,6 +100,9 @@ class CloudFolder(Dataset):
         self.description = self._describe(config)
         self.ids = self._choose(split, config)[:max_frames]
         if not self.ids:
+            if split in ("labelled", "unlabelled"):
+                what = "no cloud has a label file" if split == "labelled" else "every cloud has a label file"
+                raise DataError(f"{self.root / 'labels'}: {what}; choose another split, or change the labels")
             raise DataError(f"{self.root}: split '{split}' names no frame; add splits/{split}.txt, or choose another")
         if split == config.train_split:
             self._warn_of_swapped_sizes()
@@ -128,12 +131,21 @@ class CloudFolder(Dataset):
     def __getitem__(self, index: int) -> Frame:
         """Read frame ``index``. Raises DataError that names a malformed file."""
         id = self.ids[index]
-        points, dropped = read_cloud(self.clouds[id], self.description, self.description.to_lidar)  # (P, 4)
+        points, dropped = self._cloud(id)
         frame = Frame(id, points, dropped=dropped, labelled=id in self.labels)
         if frame.labelled:
             labels = self._labels_of(id)
             frame.boxes, frame.names = labels.boxes, labels.names
         return frame
+
+    def _cloud(self, id: str) -> Cloud:
+        try:
+            return read_cloud(self.clouds[id], self.description, self.description.to_lidar)
+        except DataError as error:
+            if "data." not in str(error):
+                raise
+            place = self.root / DESCRIPTION
+            raise DataError(f"{error}; a folder of clouds has such settings in {place}, without 'data.'") from None
 
     def paths(self, index: int) -> list[Path]:
         """The cloud and dataset.yaml."""

@@ -20,7 +20,13 @@ def config_of_folder(root: Path, kind: str | None = None, **settings: Any) -> Da
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; give a data set")
     tables = sorted(path.name for path in root.glob("v1.0-*") if path.is_dir())
-    kind = kind or ("clouds" if (root / "points").is_dir() else "nuscenes" if tables else "kitti")
+    parts = [part for part in ("points", "training", "testing") if (root / part).is_dir()]
+    if kind is None and not tables and not parts:
+        raise DataError(
+            f"{root}: holds none of points/ (a folder of clouds), training/ (KITTI) and v1.0-*/ (nuScenes); give the"
+            " folder of a data set, or --kind"
+        )
+    kind = kind or ("clouds" if "points" in parts else "nuscenes" if tables else "kitti")
     if kind not in DATASETS:
         raise ConfigError(f"command line: --kind {kind}: choose from {', '.join(DATASETS)}")
     more = {"version": tables[-1]} if kind == "nuscenes" and tables else {}

@@ -12,12 +12,15 @@ from mink_pd.render.display import wayland_answers, x_server_answers
 from mink_pd.render.scene import Points, Scene
 
 
-def check_display() -> None:
-    """Raise MinkPDError if no window can be opened because there is no display or its server does not answer."""
+def check_display(instead: str = "picture instead with --save FILE.png") -> None:
+    """Raise MinkPDError if no window can be opened because there is no display or its server does not answer.
+
+    instead: what the user can save.
+    """
     if not sys.platform.startswith("linux"):
         return
     display, wayland = os.environ.get("DISPLAY"), os.environ.get("WAYLAND_DISPLAY")
-    remedy = "save the picture instead with --save FILE.png"
+    remedy = f"save the {instead}"
     if not (display or wayland):
         raise MinkPDError(f"no display to open a window on; {remedy}")
     if not (display and x_server_answers(display)) and not (wayland and wayland_answers(wayland)):

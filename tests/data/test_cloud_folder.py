@@ -175,6 +175,7 @@ def test_axes(tmp_path: Path) -> None:
         ({"classes": None}, "lacks 'classes'"),
         ({"classes": [{"Car": ["auto"]}]}, "'classes': must be names, such as"),
         ({"intensitty": 1}, "unknown key 'intensitty'; did you mean 'intensity'?"),
+        ({"intensity": None, "intensty": 1}, "unknown key 'intensty'; did you mean 'intensity'?"),
         ({"axes": "forward"}, "'axes"),
         ({"axes": [[1, 0, 0, 0]] * 4}, "must be x_forward, y_forward or a 4x4 matrix"),
         ({"axes": np.diag([1, 1, -1, 1]).tolist()}, "must be x_forward, y_forward or a 4x4 matrix"),
@@ -193,6 +194,24 @@ def test_a_faulty_dataset_yaml_is_one_line(root: Path, change: dict[str, Any], m
     assert str(error.value).startswith(f"{root / 'dataset.yaml'}: ")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_settings_of_points_are_named_where_they_stand(root: Path) -> None:
+    (root / "dataset.yaml").write_text(yaml.safe_dump(SAID | {"columns": ["x", "y", "z", "intensity", "ring"]}))
+    with pytest.raises(DataError) as error:
+        opened(root, "labelled")[0]
+    assert "set data.columns=[x,y,z,intensity]" in str(error.value)
+    assert str(error.value).endswith(
+        f"a folder of clouds has such settings in {root / 'dataset.yaml'}, without 'data.'"
+    )
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_labels_says_so(root: Path) -> None:
+    fails(root, "every cloud has a label file", "unlabelled")
+    for path in (root / "labels").iterdir():
+        path.unlink()
+    fails(root, "no cloud has a label file", "labelled")
 
 
 def test_without_dataset_yaml_it_says_what_it_saw(root: Path) -> None:

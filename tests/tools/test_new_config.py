@@ -144,6 +144,7 @@ def test_bad_inputs_end_in_one_line(tool: Tool, streets: Path, tmp_path: Path) -
 
     out = tmp_path / "own.yaml"
     assert "no such folder" in refused(tmp_path / "nowhere", "--out", out)
+    assert "holds none of points/" in refused(streets / "points", "--out", out)
     assert "a configuration ends in .yaml" in refused(streets, "--out", tmp_path / "own.txt")
     assert "choose a folder that exists" in refused(streets, "--out", tmp_path / "none" / "own.yaml")
     assert "has no class 'Tram'" in refused(streets, "--out", out, "--classes", "Tram")

@@ -5,6 +5,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import numpy as np
+import pytest
 from labelled_street import street, write_street
 from tiny_kitti import write_data
 
@@ -22,6 +23,17 @@ def test_a_page_of_a_data_set(data: Path, tool: Tool, tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert not (tmp_path / "other.html").exists()
+
+
+def test_without_a_display_a_page_is_advised(
+    data: Path, tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert "save the frames as a page instead with --save FILE.html" in tool("show_labels.py", data).stderr
+    refused = tool("show_labels.py", data, "--save", tmp_path / "labels.png")
+    assert refused.returncode == 2
+    assert "the page is HTML" in refused.stderr
 
 
 def test_what_looks_wrong_is_said_on_the_page_and_in_the_terminal(tool: Tool, tmp_path: Path) -> None:

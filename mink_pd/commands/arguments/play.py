@@ -8,7 +8,8 @@ from mink_pd.commands.arguments.values import frequency, positive, probability
 
 DESCRIPTION = (
     "Save a film of a drive with its detections: on the left from behind the sensor, on the right from above. The drive"
-    " is a recording, a folder of numbered clouds, a split or scene (--split) or a drive of KITTI (--raw)."
+    " is a recording, a folder of numbered clouds, a split or scene (--split) or a drive of KITTI (--raw). It opens no"
+    " window: play the film, or show a recording and its boxes in Foxglove (detect --mcap)."
 )
 
 
