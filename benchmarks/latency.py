@@ -78,8 +78,7 @@ def table(found: list[Latency], points: list[int], what: str) -> Table:
     least, most = min(points), max(points)
     title = f"PointPillars, points to boxes; {len(points)} different frames of {least} to {most} points, {what}"
     result = Table(title=title, title_justify="left", box=box.MARKDOWN)
-    times = [f"{kind} {share} %" for kind in ("ms,", "processor ms,") for share in PERCENTILES]
-    for name in ("compression", "threads", *times, "peak MB"):
+    for name in ("size", "threads", "ms 50 %", "95 %", "99 %", "CPU ms 50 %", "95 %", "99 %", "MB"):
         result.add_column(name, justify="right")
     for one in found:
         cells = [f"{value:.1f}" for taken in (one.wall, one.processor) for value in np.percentile(taken, PERCENTILES)]

@@ -31,6 +31,8 @@ def test_the_tables_figures_are_percentiles(capsys: pytest.CaptureFixture[str]) 
     one = Latency(4.0, 2, wall=[float(i) for i in range(101)], processor=[2.0 * i for i in range(101)], memory=12.4)
     Console(width=200).print(table([one], [500, 700, 600], "made up"))
     printed = capsys.readouterr().out.strip().splitlines()
-    assert "3 different frames of 500 to 700 points, made up" in printed[0]
+    assert "3 different frames of 500 to 700 points, made up" in " ".join(
+        " ".join(printed).split()
+    )  # the title is broken to the table's width
     cells = [cell.strip() for cell in printed[-1].strip("|").split("|")]
     assert cells == ["4x", "2", "50.0", "95.0", "99.0", "100.0", "190.0", "198.0", "12"]
