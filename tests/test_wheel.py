@@ -1,6 +1,7 @@
 """A wheel built from the tree, installed away from the checkout, simulates, trains and detects."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -68,7 +69,11 @@ def call(words: list, folder: Path, check: bool = True) -> CompletedProcess:
 
 def test_it_holds_every_configuration(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
-        found = {name.removeprefix("mink_pd/configs/") for name in archive.namelist() if name.endswith(".yaml")}
+        found = {
+            name.removeprefix("mink_pd/configs/")
+            for name in archive.namelist()
+            if re.fullmatch(r"mink_pd/configs/.*[.]yaml", name)
+        }
     assert found == {str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs").rglob("*.yaml")}
 
 

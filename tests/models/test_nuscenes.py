@@ -70,7 +70,7 @@ def test_unknown_velocities_teach_nothing() -> None:
     prediction = detector(batch)
     prediction.velocities.retain_grad()
     detector.loss(prediction, batch)["velocity"].backward()
-    targets = assign_targets(prediction, batch, detector._anchors, any_class=True)
+    targets = assign_targets(prediction, batch, detector.anchor_kinds, any_class=True)
     moving = targets.boxes[:, 3] > 1  # the car
     assert moving.any()
     assert (~moving).any()
@@ -85,7 +85,7 @@ def test_velocity_term_by_hand() -> None:
     detector, batch = build_detector(nuscenes()), nuscenes_batch(300)
     prediction = detector(batch)
     prediction.velocities = torch.zeros_like(prediction.velocities)
-    targets = assign_targets(prediction, batch, detector._anchors, any_class=True)
+    targets = assign_targets(prediction, batch, detector.anchor_kinds, any_class=True)
     moving = int((targets.boxes[:, 3] > 1).sum())
     wanted = 0.2 * moving * ((4 - 1 / 18) + (1 - 1 / 18)) / len(targets.site)
     assert float(detector.loss(prediction, batch)["velocity"]) == pytest.approx(wanted, rel=1e-5)
@@ -139,7 +139,7 @@ def keyframe(shared: Callable[[str], Path]) -> Frame:
 def written(detector: AnchorDetector, batch: Batch) -> object:
     """A prediction that says at each positive anchor what its object is, and nothing elsewhere."""
     prediction = detector(batch)
-    targets = assign_targets(prediction, batch, detector._anchors, any_class=True)
+    targets = assign_targets(prediction, batch, detector.anchor_kinds, any_class=True)
     site, anchor = targets.site, targets.anchor
     prediction.scores = torch.full_like(prediction.scores, -20)
     prediction.scores[site, anchor, targets.labels[site, anchor]] = 5
