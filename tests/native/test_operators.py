@@ -122,4 +122,6 @@ def test_without_channels_products_are_the_shift() -> None:
 
 def test_the_compiler_warns_of_nothing() -> None:
     log = build.library_path().with_name(build.LOG)
+    if not log.exists():
+        pytest.skip("the library was built elsewhere, and the compiler's output is not beside it")
     assert "warning:" not in log.read_text()
