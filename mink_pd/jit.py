@@ -44,7 +44,7 @@ def _forgive(cache: Any) -> None:
     def load_overload(*arguments: Any) -> Any:
         try:
             return load(*arguments)
-        except Exception:
+        except Exception:  # unpickling a damaged file may raise anything; the function is compiled again
             with contextlib.suppress(OSError):
                 cache.flush()  # an empty index in place of the damaged one
             return None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from random_norms import randomise_norm
 from torch import nn
 
 from mink_pd.config import Config
@@ -50,10 +51,7 @@ def tuned(config: Config, seed: int = 0) -> Detector:
     detector = build_detector(config).eval()
     for module in detector.modules():
         if isinstance(module, nn.BatchNorm1d):
-            nn.init.normal_(module.weight, 1, 0.3)
-            nn.init.normal_(module.bias, 0, 0.3)
-            nn.init.normal_(module.running_mean, 0, 0.2)
-            nn.init.uniform_(module.running_var, 0.5, 2)
+            randomise_norm(module)
     if isinstance(detector, AnchorDetector):
         for layer, scale in zip(detector.head.layers(), (0.3, 0.02, 0.1, 0.1), strict=False):
             nn.init.normal_(layer.weight, std=scale * (30 / layer.in_features) ** 0.5)

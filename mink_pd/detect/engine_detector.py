@@ -64,7 +64,7 @@ class EngineDetector(Detector[Shared, EnginePrediction]):
         return EnginePrediction(frames=len(batch), points=batch.points, frame=batch.frame, names=names)
 
     def loss(self, prediction: EnginePrediction, batch: Batch) -> dict[str, Tensor]:
-        raise NotImplementedError("the engine has no gradients; train the detector itself")
+        raise MinkPDError("the engine has no gradients; load the detector with engine=False to train it")
 
     def detect(self, prediction: EnginePrediction) -> list[Detections]:
         engine, found = self._current(), []

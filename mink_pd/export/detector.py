@@ -56,7 +56,7 @@ class GraphDetector(Detector[Voxels, Prediction]):
         return two_graphs(self.inner, self._runner, voxels, self._slots, self._most, name)
 
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
-        raise NotImplementedError("an exported detector has no weights to train")
+        raise ConfigError("an exported detector has no weights to train; train the run that it was exported from")
 
     def detect(self, prediction: Prediction) -> list[Detections]:
         return self.inner.detect(prediction)

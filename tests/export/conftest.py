@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from random_norms import randomise_norm
 from torch import nn
 
 from mink_pd.config import Config
@@ -21,10 +22,7 @@ def shaken(config: Config, seed: int = 0) -> Detector:
     detector = build_detector(config).eval()
     for module in detector.modules():
         if isinstance(module, nn.BatchNorm1d):
-            nn.init.normal_(module.weight, 1, 0.3)
-            nn.init.normal_(module.bias, 0, 0.3)
-            nn.init.normal_(module.running_mean, 0, 0.2)
-            nn.init.uniform_(module.running_var, 0.5, 2)
+            randomise_norm(module)
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.3)
         if isinstance(module, SparseOutput | DenseOutput):
