@@ -51,7 +51,7 @@ class Registry(Mapping[str, Any]):
         return name in self._all()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
+        return iter(sorted(self._all()))  # the order of registration depends on what was imported first
 
     def __len__(self) -> int:
         return len(self._all())
