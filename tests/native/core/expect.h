@@ -66,6 +66,7 @@ mink_pd::Allocate<T> into(std::vector<T>& result) {
 }
 
 void test_pool();
+void test_flow(mink_pd::Pool& pool);
 void test_maps(mink_pd::Pool& pool);
 void test_convolution(mink_pd::Pool& pool);
 void test_sets(mink_pd::Pool& pool);

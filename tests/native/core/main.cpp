@@ -9,6 +9,7 @@ int main() {
     tests::test_pool();
     for (const int64_t threads : {1, 3}) {
         mink_pd::ThreadPool pool(threads);
+        tests::test_flow(pool);
         tests::test_maps(pool);
         tests::test_convolution(pool);
         tests::test_sets(pool);

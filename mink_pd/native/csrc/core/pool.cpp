@@ -1,7 +1,6 @@
 #include "pool.h"
 
 #include <atomic>
-#include <condition_variable>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -9,45 +8,42 @@
 #include <vector>
 
 #include "error.h"
+#include "wait.h"
 
 namespace mink_pd {
 
 struct ThreadPool::State {
     std::vector<std::thread> threads;  // besides the caller's
     std::atomic<bool> busy{false};     // with a caller's work
-    std::mutex mutex;                  // of all below
-    std::condition_variable work, done;
-    const Body* body = nullptr;
-    int64_t next = 0, count = 0, running = 0;
+    // Items that no thread has taken yet. A thread reads `body` only after it has taken one, and run() returns only
+    // after all are done, so that the body is still there.
+    std::atomic<int64_t> left{0}, undone{0};
+    std::atomic<const Body*> body{nullptr};
+    std::atomic<uint32_t> started{0}, finished{0};  // counters for wait_until: of runs, and of runs' last items
+    std::atomic<bool> stopping{false};
+    std::mutex error_mutex;
     std::exception_ptr error;
-    bool stopping = false;
 
-    // Does items until none is left; the lock is held before and after.
-    void take(std::unique_lock<std::mutex>& lock) {
-        while (body != nullptr && next < count) {
-            const int64_t item = next++;
-            const Body& current = *body;
-            ++running;
-            lock.unlock();
-            std::exception_ptr thrown;
+    // Does items until none is left.
+    void take() {
+        for (int64_t item = left.load(); item > 0;) {
+            if (!left.compare_exchange_weak(item, item - 1)) continue;
             try {
-                current(item, item + 1);
+                (*body.load())(item - 1, item);
             } catch (...) {
-                thrown = std::current_exception();
+                const std::lock_guard lock(error_mutex);
+                if (!error) error = std::current_exception();
             }
-            lock.lock();
-            --running;
-            if (thrown && !error) error = thrown;
+            if (undone.fetch_sub(1) == 1) announce(finished);
+            item = left.load();
         }
     }
 
     void serve() {
-        std::unique_lock lock(mutex);
         while (true) {
-            work.wait(lock, [&] { return stopping || (body != nullptr && next < count); });
+            wait_until(started, [&] { return stopping.load() || left.load() > 0; });
             if (stopping) return;
-            take(lock);
-            if (running == 0) done.notify_one();
+            take();
         }
     }
 };
@@ -58,11 +54,8 @@ ThreadPool::ThreadPool(int64_t threads) : state_(std::make_unique<State>()) {
 }
 
 ThreadPool::~ThreadPool() {
-    {
-        const std::lock_guard lock(state_->mutex);
-        state_->stopping = true;
-    }
-    state_->work.notify_all();
+    state_->stopping = true;
+    announce(state_->started);
     for (auto& thread : state_->threads) thread.join();
 }
 
@@ -75,12 +68,11 @@ void ThreadPool::run(int64_t count, const Body& body) {
         std::atomic<bool>& busy;
         ~Release() { busy = false; }
     } release{state_->busy};
-    std::unique_lock lock(state_->mutex);
-    state_->body = &body, state_->next = 0, state_->count = count;
-    state_->work.notify_all();
-    state_->take(lock);
-    state_->done.wait(lock, [&] { return state_->running == 0; });
-    state_->body = nullptr;
+    state_->body = &body, state_->undone = count;
+    state_->left = count;
+    announce(state_->started);
+    state_->take();
+    wait_until(state_->finished, [&] { return state_->undone.load() == 0; });
     if (state_->error) std::rethrow_exception(std::exchange(state_->error, nullptr));
 }
 

@@ -53,24 +53,43 @@ std::vector<float> BevNet::spread_rows(const float* rows, int64_t out) const {
     return result;
 }
 
-void BevNet::run(Pool& pool, const SiteGrid& sites, const float* x, BevState& state) const {
+void BevNet::plan(int64_t threads, const SiteGrid& sites, const float* x, BevState& state) const {
     state.stages.resize(stages_.size());
+    state.steps.clear();
+    state.flow.clear();
     const SiteGrid* finer = &sites;
     for (size_t number = 0; number < stages_.size(); ++number) {
         const Stage& stage = stages_[number];
         BevState::Stage& here = state.stages[number];
         stride_sites(*finer, stage.stride, here.sites);
-        here.down.find(pool, *finer, here.sites, Kernel(3), stage.stride);
-        if (stage.layers.size() > 1) here.same.find(pool, here.sites, here.sites, Kernel(3), 1);
-        int64_t stride = padded(stage.layers.front().in);
-        const TileMap* map = &here.down;
-        for (const Layer& layer : stage.layers) {
+        here.down.cut(threads, *finer, here.sites, Kernel(3), stage.stride);
+        here.same.cut(threads, here.sites, here.sites, Kernel(3), 1);
+        int64_t stride = padded(stage.layers.front().in), widest = 0;
+        for (const Layer& layer : stage.layers) widest = std::max(widest, layer.width);
+        for (Buffer<float>* buffer : {&here.features, &here.spare}) buffer->sized(here.sites.rows() * widest);
+        for (size_t l = 0; l < stage.layers.size(); ++l) {
+            const Layer& layer = stage.layers[l];
             std::swap(here.features, here.spare);  // x may be what the spare one holds now
-            convolve(pool, layer, {x, stride}, *map, here.features.sized(here.sites.rows() * layer.width));
-            x = here.features.data(), stride = layer.width, map = &here.same;
+            float* y = here.features.data();
+            state.steps.push_back({&layer, l == 0 ? &here.down : &here.same, l <= 1, {x, stride}, y});
+            state.flow.add_step(state.steps.back().map->tiles());
+            x = y, stride = layer.width;
         }
         finer = &here.sites;
     }
+}
+
+void BevNet::run(Pool& pool, const SiteGrid& sites, const float* x, BevState& state) const {
+    plan(pool.threads(), sites, x, state);
+    // What a tile needs includes all tiles that read the rows that it overwrites: they lie under the same kernel.
+    const auto needs = [&](int64_t step, int64_t tile) {
+        return state.steps[step - 1].map->tiles_of(state.steps[step].map->sources(tile));
+    };
+    state.flow.run(pool, needs, [&](int64_t number, int64_t tile) {
+        const BevState::Step& step = state.steps[number];
+        if (step.finds) step.map->find(tile);
+        convolve(*step.layer, step.x, *step.map, tile, step.y);
+    });
 }
 
 int64_t BevNet::slots(int64_t sites) const {

@@ -6,6 +6,7 @@
 
 #include "buffer.h"
 #include "core/pool.h"
+#include "flow.h"
 #include "layer.h"
 #include "model_file.h"
 #include "site_grid.h"
@@ -20,7 +21,17 @@ struct BevState {
         TileMap down, same;
         Buffer<float> features, spare;  // (rows, width)
     };
+    // A convolution of a stage. `finds`: it is the first one that uses its map, and finds the map's pairs.
+    struct Step {
+        const Layer* layer;
+        TileMap* map;
+        bool finds;
+        SourceRows x;
+        float* y;
+    };
     std::vector<Stage> stages;
+    std::vector<Step> steps;
+    Flow flow;
 };
 
 class BevNet {
@@ -62,6 +73,8 @@ class BevNet {
         bool coarser;
     };
 
+    // Numbers the sites of all stages and lists their convolutions.
+    void plan(int64_t threads, const SiteGrid& sites, const float* x, BevState& state) const;
     void add_part(const ModelFile& file, size_t number, const std::vector<int64_t>& strides, size_t neck_stage);
 
     std::vector<Stage> stages_;

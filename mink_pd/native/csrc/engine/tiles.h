@@ -5,6 +5,7 @@
 
 #include "buffer.h"
 #include "core/pool.h"
+#include "flow.h"
 #include "layer.h"
 #include "site_grid.h"
 
@@ -25,7 +26,16 @@ void add_pairs(const SiteGrid& fine, const Kernel& kernel, int64_t x, int64_t y,
 // Pairs (fine row, coarse row) of a convolution from a fine grid to a coarse one, `stride` times as coarse.
 class TileMap {
  public:
+    // Cuts the coarse rows into tiles for so many threads. The grids must stay where they are.
+    void cut(int64_t threads, const SiteGrid& fine, const SiteGrid& coarse, const Kernel& kernel, int64_t stride);
+    // The pairs of one tile.
+    void find(int64_t tile);
+    // Both of the above, for all tiles.
     void find(Pool& pool, const SiteGrid& fine, const SiteGrid& coarse, const Kernel& kernel, int64_t stride);
+    // Rows of the fine grid among which are all that a tile needs.
+    Range sources(int64_t tile) const;
+    // The tiles that hold these coarse rows.
+    Range tiles_of(Range rows) const { return {rows.first / height_, (rows.last + height_ - 1) / height_}; }
 
     int64_t tiles() const { return (rows_ + height_ - 1) / height_; }
     int64_t first(int64_t tile) const { return tile * height_; }
@@ -33,11 +43,14 @@ class TileMap {
     PairSlots pairs(int64_t tile) const;
 
  private:
-    int64_t rows_ = 0, height_ = 1, volume_ = 0;
+    const SiteGrid *fine_ = nullptr, *coarse_ = nullptr;
+    Kernel kernel_{1};
+    int64_t stride_ = 1, rows_ = 0, height_ = 1;
     Buffer<int32_t> memory_;
 };
 
-// The layer for all rows of a map, to y (rows, width).
+// The layer for the rows of a tile, or for all rows of a map, to y (rows, width).
+void convolve(const Layer& layer, SourceRows x, const TileMap& map, int64_t tile, float* y);
 void convolve(Pool& pool, const Layer& layer, SourceRows x, const TileMap& map, float* y);
 
 }  // namespace mink_pd::engine

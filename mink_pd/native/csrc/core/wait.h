@@ -1,0 +1,47 @@
+// Waiting for another thread: a short spin, then sleep.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+namespace mink_pd {
+
+// Waking a sleeping thread takes 20 to 100 us, a spinning one well under 1 us. A longer spin would take the core from
+// other processes, and from the thread that is waited for where there are fewer cores than threads.
+constexpr std::chrono::microseconds SPIN{50};
+
+// Lets the other hardware thread of a core run.
+inline void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// Returns when ready() is true. `changes` counts the changes that can make it so: whoever makes one adds to the counter
+// afterwards and notifies.
+template <typename Ready>
+void wait_until(const std::atomic<uint32_t>& changes, Ready&& ready) {
+    constexpr int PAUSES = 32;  // between two looks at the clock
+    const auto end = std::chrono::steady_clock::now() + SPIN;
+    do {
+        for (int i = 0; i < PAUSES; ++i) {
+            if (ready()) return;
+            pause();
+        }
+    } while (std::chrono::steady_clock::now() < end);
+    while (true) {
+        const uint32_t seen = changes.load();
+        if (ready()) return;
+        changes.wait(seen);
+    }
+}
+
+inline void announce(std::atomic<uint32_t>& changes) {
+    changes.fetch_add(1);
+    changes.notify_all();
+}
+
+}  // namespace mink_pd
