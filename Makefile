@@ -54,7 +54,7 @@ CORE = cmake -S mink_pd/native/csrc -DMINK_PD_TESTS=$(CURDIR)/tests/native/core
 core:  ## the core without torch, by cmake: its tests here, under sanitizers, and for aarch64 in an emulator
 	@$(CORE) -B build/core && cmake --build build/core -j 4 && build/core/core_tests
 	@$(CORE) -B build/core-sanitized -DMINK_PD_SANITIZE=ON && cmake --build build/core-sanitized -j 4 && build/core-sanitized/core_tests
-	@$(CORE) -B build/core-aarch64 --toolchain $(CURDIR)/mink_pd/native/csrc/aarch64.cmake && cmake --build build/core-aarch64 -j 4
+	@$(CORE) -B build/core-aarch64 --toolchain $(CURDIR)/mink_pd/native/csrc/aarch64.cmake -DMINK_PD_TUNE=-march=armv8.2-a+dotprod && cmake --build build/core-aarch64 -j 4
 	@ctest --test-dir build/core-aarch64 --output-on-failure
 
 ## Where the system has no cmake, PyPI's.

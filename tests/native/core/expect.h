@@ -71,5 +71,6 @@ void test_maps(mink_pd::Pool& pool);
 void test_convolution(mink_pd::Pool& pool);
 void test_sets(mink_pd::Pool& pool);
 void test_graph(mink_pd::Pool& pool);
+void test_int8();
 
 }  // namespace tests

@@ -7,6 +7,7 @@
 
 int main() {
     tests::test_pool();
+    tests::test_int8();
     for (const int64_t threads : {1, 3}) {
         mink_pd::ThreadPool pool(threads);
         tests::test_flow(pool);

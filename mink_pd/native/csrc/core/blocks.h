@@ -55,9 +55,13 @@ inline void store(float* to, Vector v) { std::memcpy(to, &v, sizeof v); }
 
 // Keeps the compiler from loading a vector anew at every use: loads, not sums, would then set the pace.
 #if defined(__x86_64__)
-inline void hold(Vector& v) { asm("" : "+x"(v)); }
+template <typename V>
+inline void hold(V& v) {
+    asm("" : "+x"(v));
+}
 #else
-inline void hold(Vector&) {}
+template <typename V>
+inline void hold(V&) {}
 #endif
 
 struct Pairs {
@@ -142,6 +146,17 @@ void outer(Pairs pairs, const float* x, int64_t x_stride, const float* y, int64_
     }
 }
 
+// Cuts pairs into groups of at most `most`, as even as can be: a small group takes as long as one of five. Calls
+// use(pairs' sources, targets, groups, rows of each) once or twice.
+template <typename Use>
+void for_even_groups(Pairs pairs, int64_t most, Use&& use) {
+    const uint32_t count = uint32_t(pairs.count), groups = (count + most - 1) / most;
+    if (groups == 0) return;
+    const int64_t rows = count / groups, longer = count % groups, after = longer * (rows + 1);
+    if (longer > 0) use(pairs.source, pairs.target, longer, rows + 1);
+    use(pairs.source + after, pairs.target + after, groups - longer, rows);
+}
+
 // Tables of the blocks for 1 to N rows and V vectors.
 template <int V, int... R>
 constexpr auto multiply_table(std::integer_sequence<int, R...>) {
@@ -152,15 +167,12 @@ constexpr auto outer_table(std::integer_sequence<int, R...>) {
     return std::array{&outer<R + 1, V>...};
 }
 
-// Cuts pairs into groups of at most ROWS[V], as even as can be: a small group takes as long as one of five.
 template <int V>
 void multiply_groups(Pairs pairs, const Product& product) {
     static constexpr auto table = multiply_table<V>(std::make_integer_sequence<int, ROWS[V]>());
-    const uint32_t count = uint32_t(pairs.count), groups = (count + ROWS[V] - 1) / ROWS[V];
-    if (groups == 0) return;
-    const int64_t rows = count / groups, longer = count % groups, after = longer * (rows + 1);
-    if (longer > 0) table[rows](pairs.source, pairs.target, longer, product);  // of rows + 1
-    table[rows - 1](pairs.source + after, pairs.target + after, groups - longer, product);
+    for_even_groups(pairs, ROWS[V], [&](const int32_t* source, const int32_t* target, int64_t groups, int64_t rows) {
+        table[rows - 1](source, target, groups, product);
+    });
 }
 // Cuts `count` rows into even groups of at most OUTER_ROWS[V] and calls use(first, rows, block) for each.
 template <int V, typename Use>
