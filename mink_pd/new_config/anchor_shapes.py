@@ -9,28 +9,29 @@ from scipy.cluster.vq import ClusterError, kmeans2
 from mink_pd.config.models import AnchorConfig
 from mink_pd.new_config.sites import NearSites
 
-MATCHED = np.array([0.6, 0.5, 0.45, 0.4, 0.35])  # IoU from which an anchor is positive: the first with ENOUGH objects
-ENOUGH, GAIN = 0.85, 0.1  # share of objects with a positive; what another shape must add to it
-_BELOW = 0.15  # from the IoU of positives to that of negatives
+# Candidate IoUs from which an anchor is positive. The first one at which ENOUGH objects have a positive anchor is chosen.
+MATCHED = np.array([0.6, 0.5, 0.45, 0.4, 0.35])
+ENOUGH = 0.85  # share of a class's objects with a positive anchor
+GAIN = 0.1  # the least that another shape must add to this share
+_BELOW = 0.15  # difference between the IoU thresholds of positives and of negatives
 _STARTS, _MOST_SHAPES = 20, 3
-_FEWEST, _LEAST_SHARE = 20, 0.1  # objects of a shape, and their share of the class
+_FEWEST, _LEAST_SHARE = 20, 0.1  # minimum number of objects of a shape, and minimum share of the class
 
 
 @dataclass(frozen=True)
 class ClassAnchors:
-    """The anchors of one class: shapes, largest share first, with each one's share of the objects. positives: the share
-    of the objects that get a positive anchor by IoU; the others get their best anchor."""
+    """The anchors of one class."""
 
-    shapes: list[AnchorConfig]
-    members: list[float]
-    positives: float
+    shapes: list[AnchorConfig]  # the shape of most objects first
+    members: list[float]  # share of the class's objects that belong to each shape
+    positives: float  # share of the objects that get a positive anchor by IoU; the others get their best anchor
 
 
 def cluster(boxes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """k-means of boxes (N, 7) over log length, width, height, and z over the mean height.
+    """k-means of boxes (N, 7) over the logarithms of length, width and height, and over z divided by the mean height.
 
-    Centres (count, 4), as length, width, height, z [m], the largest cluster first, and the number of each box's
-    cluster (N,). None where no start leaves ``count`` clusters with a box.
+    Returns the centres (count, 4) as length, width, height, z [m], largest cluster first, and the number of each box's
+    cluster (N,). Returns None if every start ends with an empty cluster.
     """
     height = boxes[:, 5].mean()
     points = np.column_stack([np.log(boxes[:, 3:6]), boxes[:, 2] / height])  # (N, 4)
@@ -53,9 +54,9 @@ def cluster(boxes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray] | No
 
 
 def anchors_of(sites: NearSites, boxes: np.ndarray) -> ClassAnchors:
-    """The anchors of a class of which ``boxes`` (N, 7) are the objects, and ``sites`` some of them with their sites.
+    """The anchors of a class. boxes: (N, 7), its objects; sites: some of these objects with the sites near them.
 
-    One shape, unless more of them bring clearly more objects to the highest threshold.
+    The class gets one shape, unless more shapes bring clearly more objects to the highest threshold.
     """
     chosen, reached = _with_shapes(sites, boxes, 1)
     for count in range(2, _MOST_SHAPES + 1):
@@ -67,7 +68,7 @@ def anchors_of(sites: NearSites, boxes: np.ndarray) -> ClassAnchors:
 
 
 def _with_shapes(sites: NearSites, boxes: np.ndarray, count: int) -> tuple[ClassAnchors | None, float]:
-    """Anchors of so many shapes, None where a shape would have too few objects; and the share of the objects that reach
+    """Anchors of ``count`` shapes (None if a shape would have too few objects), and the share of the objects that reach
     the highest threshold."""
     found = cluster(boxes, count)
     if found is None:
@@ -84,14 +85,14 @@ def _with_shapes(sites: NearSites, boxes: np.ndarray, count: int) -> tuple[Class
 
 
 def typical_anchor(boxes: np.ndarray) -> AnchorConfig:
-    """One anchor for boxes (N, 7)."""
+    """A single anchor for all boxes (N, 7)."""
     found = cluster(boxes, 1)
     assert found is not None
     return _anchor(found[0][0], float(MATCHED[0]))
 
 
 def _anchor(centre: np.ndarray, matched: float) -> AnchorConfig:
-    """centre: length, width, height, z [m]."""
+    """The anchor of a cluster centre: length, width, height, z [m]. matched: IoU from which it is positive."""
     length, width, height, z = (round(float(value), 2) for value in centre)
     size = max(length, 0.01), max(width, 0.01), max(height, 0.01)
     return AnchorConfig(size=size, z=z, matched=matched, unmatched=round(max(matched - _BELOW, 0.0), 2))

@@ -1,4 +1,4 @@
-"""What each budget of compute affords."""
+"""Detector and schedule for each compute budget."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,20 +6,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Budget:
-    """A detector and its schedule.
+    """A detector and its schedule."""
 
-    hardware: what it is meant for. detector: its name in DETECTORS. voxel: edge lengths along x and y, and along z,
-    None for pillars [m]. cells: the range is a multiple of so many voxels, the stride of the last stage. model: further
-    settings. steps: of a training, which its epochs follow from, within ``epochs``.
-    """
-
-    hardware: str
-    detector: str
-    voxel: tuple[float, float | None]
-    cells: int
-    model: dict[str, Any]
-    steps: int
-    epochs: tuple[int, int]
+    hardware: str  # that it is meant for
+    detector: str  # its name in DETECTORS
+    voxel: tuple[float, float | None]  # edge length along x and y, and along z (None: pillars) [m]
+    cells: int  # stride of the last stage in voxels; the range is a multiple of it
+    model: dict[str, Any]  # further settings of the detector
+    steps: int  # of a training; the number of epochs follows from it
+    epochs: tuple[int, int]  # lowest and highest number of epochs
     batch_size: int
     learning_rate: float
     workers: int

@@ -1,4 +1,4 @@
-"""The range that a detector should see: where the objects are that it can find."""
+"""The detection range: where the objects are that a detector can find."""
 
 from dataclasses import dataclass
 
@@ -6,37 +6,37 @@ import numpy as np
 
 from mink_pd.data.survey import Survey
 
-ENOUGH = 5  # points of an object that can be found; objects with fewer do not stretch the range
+ENOUGH = 5  # minimum points of an object that can be found; objects with fewer points do not extend the range
 _TAIL = 0.005  # share of the objects that may lie beyond each end of an axis
-_SQUARE = 0.5  # reach to the sides over reach ahead
-_BEHIND = 0.5  # reach backwards over reach forwards, from which the range is the same in both directions
-_STEP, _SPARE = 0.5, 0.3  # of z: bounds are multiples of the first; the second is left over boxes and under them [m]
+_SQUARE = 0.5  # ratio of the reach to the sides and the reach ahead above which the range counts as square
+_BEHIND = 0.5  # ratio of the reach backwards and forwards above which the range is the same in both directions
+_STEP = 0.5  # the bounds of z are multiples of this [m]
+_SPARE = 0.3  # margin above and below the boxes [m]
 
 
 @dataclass(frozen=True)
 class Extent:
-    """bounds: x, y, z from, x, y, z to [m]. all_around: the same backwards as forwards. inside: bool (B,), objects
-    whose centre lies within, seen from above. furthest: distance of the furthest object with ENOUGH points [m]."""
+    """A detection range and the objects in it."""
 
-    bounds: tuple[float, ...]
-    all_around: bool
-    inside: np.ndarray
-    furthest: float
+    bounds: tuple[float, ...]  # x, y, z from, x, y, z to [m]
+    all_around: bool  # whether the range is the same backwards as forwards
+    inside: np.ndarray  # bool (B,): objects whose centre lies in the range, seen from above
+    furthest: float  # distance of the furthest object with ENOUGH points [m]
 
     @property
     def square(self) -> bool:
-        """Whether it reaches to the sides about as far as ahead."""
+        """Whether the range reaches about as far to the sides as ahead."""
         return self.bounds[4] > _SQUARE * self.bounds[3]
 
 
 def find_extent(found: Survey, wanted: np.ndarray, unit: float) -> Extent:
-    """The range for the objects ``wanted``, bool (B,), of which some hold ENOUGH points; else for all of them.
+    """The range for the objects ``wanted``, bool (B,): for those with ENOUGH points, or for all if none has so many.
 
-    unit: what x and y of the bounds are multiples of [m].
+    unit: the bounds of x and y are multiples of this length [m].
     """
     seen = wanted & (found.inside >= ENOUGH)
     boxes = found.boxes[seen if seen.any() else wanted]
-    reach = np.linalg.norm(boxes[:, 3:5], axis=1) / 2  # half the diagonal: whatever the yaw, the box lies inside
+    reach = np.linalg.norm(boxes[:, 3:5], axis=1) / 2  # half the diagonal, so the box lies inside at any yaw
     low = np.quantile(boxes[:, :2] - reach[:, None], _TAIL, axis=0)
     high = np.quantile(boxes[:, :2] + reach[:, None], 1 - _TAIL, axis=0)
     bottom = np.quantile(boxes[:, 2] - boxes[:, 5] / 2, _TAIL) - _SPARE

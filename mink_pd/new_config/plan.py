@@ -1,4 +1,4 @@
-"""The numbers of a new configuration, each from what the labelled frames hold."""
+"""The numbers of a new configuration, chosen from the labelled frames."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,29 +17,24 @@ from mink_pd.new_config.budget import BUDGETS, Budget
 from mink_pd.new_config.extent import ENOUGH, Extent, find_extent
 from mink_pd.new_config.sites import NearSites, find_sites
 
-_WITH_SITES = 100  # frames of which the head's sites are looked at
-_OF_A_CLASS = 25  # frames with an object of a class that are looked at in any case
-_FULL, _FOOTPRINT = 15, 10.0  # objects of a class, of so many square metres, that a frame is filled up to at most
+_WITH_SITES = 100  # number of frames in which the head's sites are computed
+_OF_A_CLASS = 25  # minimum number of frames with an object of each class
+_FULL, _FOOTPRINT = 15, 10.0  # a frame is filled up to at most 15 objects of a class that cover 10 m^2 each
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that the configuration says.
+    """All choices that the configuration records."""
 
-    data: the settings that the frames were read with. objects: of each class in the whole training split; in_val: in
-    the validation split; frames: of the training split, of which ``found`` has looked at some. anchors, fill: of each
-    class that has objects; fill: the number of objects that ground-truth sampling fills a frame up to.
-    """
-
-    data: DataConfig
-    budget: str
-    objects: Counter
-    in_val: Counter
-    frames: int
-    found: Survey
+    data: DataConfig  # the settings with which the frames were read
+    budget: str  # its name in BUDGETS
+    objects: Counter  # number of objects of each class in the whole training split
+    in_val: Counter  # the same in the validation split
+    frames: int  # number of frames of the training split
+    found: Survey  # of some frames of the training split
     extent: Extent
-    anchors: dict[str, ClassAnchors]
-    fill: dict[str, int]
+    anchors: dict[str, ClassAnchors]  # of each class that has objects
+    fill: dict[str, int]  # number of objects of each class that ground-truth sampling fills a frame up to
 
     @property
     def classes(self) -> list[str]:
@@ -48,12 +43,12 @@ class Plan:
 
     @property
     def affords(self) -> Budget:
-        """What the budget affords."""
+        """Detector and schedule of the budget."""
         return BUDGETS[self.budget]
 
     @property
     def any_class(self) -> bool:
-        """Whether a class has several shapes, so that all anchors serve all classes."""
+        """Whether a class has several shapes. Then any anchor may match any class."""
         return any(len(one.shapes) > 1 for one in self.anchors.values())
 
     @property
@@ -63,12 +58,12 @@ class Plan:
 
     @property
     def epochs(self) -> int:
-        """As many as give the budget's steps, within its bounds."""
+        """The number of epochs that gives the budget's steps, within its bounds."""
         budget = self.affords
         return int(np.clip(-(-budget.steps * budget.batch_size // self.frames), *budget.epochs))
 
     def learnt(self, name: str) -> np.ndarray:
-        """Which of the objects found are learnt from: those of the class that are in range and hold a point."""
+        """Which objects of the survey are used in training, bool (B,): those of the class in range with a point."""
         return self.found.of(name) & self.extent.inside & (self.found.inside > 0)
 
     def per_frame(self, name: str) -> float:
@@ -77,9 +72,9 @@ class Plan:
 
 
 def make_plan(data: DataConfig, budget: str, most: int, advance: Callable[[], object] = lambda: None) -> Plan:
-    """Look at ``most`` frames of the training split, more where a class is rare, and choose every number.
+    """Survey ``most`` frames of the training split, more if a class is rare, and choose every number.
 
-    advance: called after each frame. Raises DataError where there is nothing to train on.
+    advance: called after each frame. Raises DataError if no class has an object.
     """
     dataset, validation = open_dataset(data, data.train_split), open_dataset(data, data.val_split)
     names = dataset.frame_names()
@@ -117,7 +112,10 @@ def make_plan(data: DataConfig, budget: str, most: int, advance: Callable[[], ob
 
 
 def choose_frames(names: Sequence[np.ndarray], classes: Sequence[str], most: int) -> list[int]:
-    """``most`` frames evenly spread, and of each class some that hold it; names: of the objects of each frame."""
+    """Indices of ``most`` evenly spaced frames, and of further ones for each rare class.
+
+    names: for each frame the classes of its objects.
+    """
     chosen = set(_spread(list(range(len(names))), most))
     for name in classes:
         holding = [index for index, those in enumerate(names) if name in those]
@@ -138,13 +136,13 @@ def _count(names: Sequence[np.ndarray]) -> Counter:
 
 
 def _voxel(budget: Budget, extent: Extent) -> tuple[float, float, float]:
-    """Edge lengths [m]; a pillar is as high as the range."""
+    """Edge lengths of a voxel [m]; a pillar is as high as the range."""
     side, height = budget.voxel
     return side, side, round(extent.bounds[5] - extent.bounds[2], 4) if height is None else height
 
 
 def _detector(data: DataConfig, budget: Budget, extent: Extent, classes: list[str]) -> AnchorDetector:
-    """The detector of the budget, with the same anchors for all classes: its sites do not depend on them."""
+    """The detector of the budget, with the same anchors for all classes, because its sites do not depend on them."""
     anchor = typical_anchor(np.array([[0, 0, 0, 1.0, 1.0, 1.0, 0]]))
     model = {"name": budget.detector, "voxel_size": _voxel(budget, extent), **budget.model}
     config = Config.model_validate({
@@ -157,15 +155,18 @@ def _detector(data: DataConfig, budget: Budget, extent: Extent, classes: list[st
 
 
 def _anchors(found: Survey, extent: Extent, sites: NearSites, name: str) -> ClassAnchors:
-    """From the objects that are trained on; where there are none, from all of the class."""
+    """The anchors of a class, from the objects used in training, or from all its objects if none is used."""
     own = found.of(name)
     trained = own & extent.inside & (found.inside > 0)
     return anchors_of(sites, found.boxes[trained if trained.any() else own])
 
 
 def _fill(found: Survey, name: str, objects: Counter, frames: int) -> int:
-    """Twice as many objects as a frame has, or half as many as it has of the commonest class, whichever is more; fewer
-    of large classes, which would fill the scene, and of those with few objects to draw from."""
+    """How many objects of a class ground-truth sampling fills a frame up to.
+
+    Twice the class's mean number per frame or half of the commonest class's, whichever is larger. Large classes get
+    fewer because they would fill the scene, and so do classes with few objects to paste.
+    """
     own = found.of(name)
     common = max(objects.values()) / frames
     wanted = max(2 * objects[name] / frames, common / 2, 2.0)

@@ -1,4 +1,4 @@
-"""Where a detector's head predicts near objects: at sites that follow from the points, before any training."""
+"""The sites near objects at which a detector's head predicts. They follow from the points, without any training."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,27 +15,23 @@ from mink_pd.models.anchors import aligned_iou, anchor_places, place_anchors
 
 @dataclass(frozen=True)
 class NearSites:
-    """N objects that the detector is trained on, and M pairs of one and a site near it.
+    """N objects that a detector is trained on, and M pairs of an object and a site near it."""
 
-    boxes: (N, 7). labels: int64 (N,), in the detector's classes. rows: int64 (M,), the pair's object. places: (M, 2),
-    of its site [m].
-    """
-
-    boxes: torch.Tensor
-    labels: torch.Tensor
-    rows: torch.Tensor
-    places: torch.Tensor
+    boxes: torch.Tensor  # (N, 7)
+    labels: torch.Tensor  # int64 (N,), index of the class among the detector's
+    rows: torch.Tensor  # int64 (M,), the object of each pair
+    positions: torch.Tensor  # (M, 2), x and y of each pair's site [m]
 
     def of(self, label: int) -> "NearSites":
         """The objects of one class."""
         own = self.labels == label
         number = torch.cumsum(own, 0) - 1
         pairs = own[self.rows]
-        return NearSites(self.boxes[own], self.labels[own], number[self.rows[pairs]], self.places[pairs])
+        return NearSites(self.boxes[own], self.labels[own], number[self.rows[pairs]], self.positions[pairs])
 
     def overlap(self, shapes: list[AnchorConfig]) -> torch.Tensor:
         """The highest IoU (N,) of each object with an anchor of any of the shapes, as training matches them."""
-        anchors = place_anchors(self.places, shapes)  # (M, 2 * shapes, 7)
+        anchors = place_anchors(self.positions, shapes)  # (M, 2 * shapes, 7)
         kinds = anchors.shape[1]
         overlap = aligned_iou(anchors.reshape(-1, 7), self.boxes[self.rows].repeat_interleave(kinds, dim=0))
         best = overlap.view(-1, kinds).amax(dim=1)  # (M,)
@@ -46,7 +42,7 @@ class NearSites:
 def find_sites(detector: AnchorDetector, frames: Iterable[Frame]) -> NearSites:
     """The sites of the head's finest level that lie within half the diagonal of an object."""
     bounds = detector.config.data.range
-    boxes, labels, rows, places = [torch.zeros(0, 7)], [torch.zeros(0, dtype=torch.int64)], [], []
+    boxes, labels, rows, positions = [torch.zeros(0, 7)], [torch.zeros(0, dtype=torch.int64)], [], []
     for frame in frames:
         batch = collate([keep_boxes(crop_points(frame, bounds), bounds)], detector.classes)
         known = sum(map(len, boxes))
@@ -63,10 +59,10 @@ def find_sites(detector: AnchorDetector, frames: Iterable[Frame]) -> NearSites:
         near = ((batch.boxes[0][:, None, :2] - sites).abs() <= reach[:, None, None]).all(dim=2)  # (B, S)
         row, site = torch.nonzero(near, as_tuple=True)
         rows.append(known + row)
-        places.append(sites[site])
+        positions.append(sites[site])
     return NearSites(
         torch.cat(boxes),
         torch.cat(labels),
         torch.cat([torch.zeros(0, dtype=torch.int64), *rows]),
-        torch.cat([torch.zeros(0, 2), *places]),
+        torch.cat([torch.zeros(0, 2), *positions]),
     )

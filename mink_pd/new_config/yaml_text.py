@@ -17,13 +17,13 @@ from mink_pd.new_config.plan import Plan
 from mink_pd.registry import DATASETS
 
 CLASS_COLUMNS = ("class", "objects", "per frame", "points", "no points", "in range", "positives", "l, w, h [m]")
-_ROTATION = 0.78539816  # of training frames, to both sides [rad]
-_WIDTH = 118  # of a line of text
-_READING = ("columns", "dtype", "intensity", "own_vehicle", "returns", "camera_view")  # of points
+_ROTATION = 0.78539816  # largest rotation of training frames in either direction [rad]
+_WIDTH = 118  # characters per line
+_READING = ("columns", "dtype", "intensity", "own_vehicle", "returns", "camera_view")  # settings for reading points
 
 
 def yaml_text(plan: Plan, path: Path, warnings: list[str]) -> str:
-    """The file's content, which ``load_config`` reads; path: where it will lie, for the commands in its comments."""
+    """The content of the configuration file. path: of that file, for the commands in its comments."""
     environment = Environment(
         loader=PackageLoader("mink_pd.new_config"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -54,7 +54,7 @@ def yaml_text(plan: Plan, path: Path, warnings: list[str]) -> str:
 
 
 def class_rows(plan: Plan) -> list[tuple[str, ...]]:
-    """What CLASS_COLUMNS says of each class; points: the median in an object."""
+    """A row with CLASS_COLUMNS for each class; points: the median number in an object."""
     rows: list[tuple[str, ...]] = []
     for name, anchors in plan.anchors.items():
         own = plan.found.of(name)
@@ -73,8 +73,10 @@ def class_rows(plan: Plan) -> list[tuple[str, ...]]:
 
 
 def _own_settings(data: DataConfig) -> dict[str, Any]:
-    """Settings of this kind of data set alone, or of how its points are read, that differ from the defaults; a folder
-    of clouds says the latter itself."""
+    """Non-default settings that only this kind of data set has, and those for reading its points.
+
+    The latter are left out for a folder of clouds, whose dataset.yaml has them.
+    """
     default = type(data).model_fields
     keys = [key for key in default if key not in (*DataConfig.model_fields, "kind")]
     keys += [] if data.kind == "clouds" else _READING
@@ -88,19 +90,19 @@ def _head(plan: Plan) -> list[str]:
 
 
 def _where(plan: Plan) -> str:
-    """Why the range reaches as far backwards as it does."""
+    """The reason for the range's reach backwards, as a sentence."""
     if plan.extent.all_around:
         return "Objects lie all around: as far backwards as forwards."
     return "Objects lie ahead." if plan.extent.bounds[0] == 0 else "Objects lie less far behind than ahead."
 
 
 def _shape_lines(plan: Plan) -> list[str]:
-    """A line for each anchor: its name, settings and, as a comment, the shares."""
+    """A line for each anchor: its name, its settings and, as a comment, the shares of objects."""
     lines = []
     for name, one in plan.anchors.items():
         several = len(one.shapes) > 1
         for number, (shape, share) in enumerate(zip(one.shapes, one.members, strict=True), start=1):
-            of_class = f", this shape is of {share:.0%} of {name}" if several else ""
+            of_class = f"; {share:.0%} of {name} have this shape" if several else ""
             entry = f"{_flow({f'{name}_{number}' if several else name: _settings(shape)})[1:-1]}"
             lines.append(f"{entry}  # {one.positives:.0%}{_one_line(of_class)}")
     return lines
@@ -112,7 +114,7 @@ def _settings(shape: AnchorConfig) -> dict[str, Any]:
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Columns of a table in text, the first to the left, the others to the right."""
+    """The lines of a text table, the first column aligned to the left, the others to the right."""
     rows = [tuple(_one_line(cell) for cell in row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

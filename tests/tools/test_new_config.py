@@ -49,7 +49,7 @@ def written(tool: Tool, root: Path, out: Path, *options: object) -> str:
 def test_the_file_has_the_numbers_of_the_data(tool: Tool, streets: Path, tmp_path: Path) -> None:
     printed = written(tool, streets, tmp_path / "own.yaml")
     assert printed.count("warning:") == 1
-    assert "Bus (20), Person (20): under 50 objects" in printed
+    assert "Bus (20), Person (20): fewer than 50 objects" in printed
     config = load_config(tmp_path / "own.yaml")
     assert config.data.classes == list(SIZES)
     model = config.model
@@ -103,7 +103,7 @@ def test_several_shapes_of_a_class_serve_all_classes(tool: Tool, tmp_path: Path)
     assert config.model.head.any_class
     assert list(config.model.anchors) == ["Car_1", "Car_2", "Person"]
     assert config.model.anchors["Car_2"].size[0] > 2 * config.model.anchors["Car_1"].size[0]
-    assert "this shape is of 25% of Car" in (tmp_path / "own.yaml").read_text()
+    assert "25% of Car have this shape" in (tmp_path / "own.yaml").read_text()
 
 
 def test_every_warning_can_come(tool: Tool, tmp_path: Path) -> None:
@@ -120,9 +120,9 @@ def test_every_warning_can_come(tool: Tool, tmp_path: Path) -> None:
     printed = written(tool, root, tmp_path / "own.yaml")
     for text in (
         "Tram: no object in split 'train', so left out.",
-        "Person: no object in split 'val', so not scored.",
-        "Bus (20), Person (20): under 50 objects to learn from",
-        "Car (20 of 80, up to 300 m away): objects out of range, neither learnt nor scored.",
+        "Person: no object in split 'val', so not evaluated.",
+        "Bus (20), Person (20): fewer than 50 objects to learn from",
+        "Car (20 of 80, up to 300 m away): objects out of range, neither trained on nor evaluated.",
         "Bus: 20 of 20 boxes hold no point.",
         "Car: the points in and near the boxes say that length and width are exchanged; mend the labels.",
         "The intensity is 0 at every point and says nothing; set intensity: none.",
