@@ -9,7 +9,7 @@ from scipy.cluster.vq import ClusterError, kmeans2
 from mink_pd.config.models import AnchorConfig
 from mink_pd.new_config.sites import NearSites
 
-# Candidate IoUs from which an anchor is positive. The first one at which ENOUGH objects have a positive anchor is chosen.
+# Candidate IoUs from which an anchor is positive. The first one that gives ENOUGH objects a positive anchor is chosen.
 MATCHED = np.array([0.6, 0.5, 0.45, 0.4, 0.35])
 ENOUGH = 0.85  # share of a class's objects with a positive anchor
 GAIN = 0.1  # the least that another shape must add to this share
