@@ -8,7 +8,7 @@ from rich.table import Table
 
 from mink_pd.cli import console
 from mink_pd.config import load_config
-from mink_pd.data import open_dataset
+from mink_pd.data import open_training
 from mink_pd.data.epochs import make_loader
 from mink_pd.detect.device import set_threads
 from mink_pd.distill import Distiller
@@ -28,7 +28,7 @@ def main(options: argparse.Namespace) -> None:
         torch.manual_seed(config.seed)
         distiller = Distiller(build_detector(config), teacher, config).train()
         loader = make_loader(
-            open_dataset(config.data, config.data.train_split),
+            open_training(config.data),
             config.data,
             batch_size=config.train.batch_size,
             training=True,

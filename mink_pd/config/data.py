@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from mink_pd.config.points import PointsConfig
 from mink_pd.config.section import Count, Folder, Positive, Range, Section, Span, Weight, check_span
@@ -54,6 +54,19 @@ class AugmentConfig(Section):
     beams: BeamsConfig | None = None
 
 
+class AlsoConfig(Section):
+    """Further labelled frames to train on, of the same kind as the data set and read with the same settings.
+
+    root: of these frames; None: ``data.root``. repeat: how often an epoch has each of them.
+    max_frames: number of frames from the start of the split; None: all.
+    """
+
+    root: Folder | None = None
+    split: str = "train"
+    repeat: Count = 1
+    max_frames: Count | None = None
+
+
 class DataConfig(PointsConfig):
     """Settings that all data sets share: where frames come from and how they are read.
 
@@ -65,6 +78,8 @@ class DataConfig(PointsConfig):
     train_split: str = "train"
     val_split: str = "val"
     max_frames: int | None = Field(None, ge=1)  # of the training split, None: all
+    repeat: Count = 1  # how often an epoch has each frame of the training split
+    also: dict[str, AlsoConfig] = Field(default_factory=dict)  # name -> further training frames (docs/own_data.md)
     classes: list[str] = Field(["Car", "Pedestrian", "Cyclist"], min_length=1)
     range: Range = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)  # x, y, z from, x, y, z to [m]
     class_balanced: bool = False  # repeat training frames so that every class occurs in equally many (CBGS)
@@ -89,6 +104,17 @@ class DataConfig(PointsConfig):
                 else "lists an empty name"
             )
         return classes
+
+    @model_validator(mode="after")
+    def _frames_are_repeated_by_one_rule(self) -> "DataConfig":
+        repeats = {
+            "data.repeat": self.repeat,
+            **{f"data.also.{name}.repeat": one.repeat for name, one in self.also.items()},
+        }
+        several = next((key for key, repeat in repeats.items() if repeat > 1), None)
+        if self.class_balanced and several is not None:
+            raise ValueError(f"class_balanced chooses how often a frame occurs, and so does {several}; use one of them")
+        return self
 
     @property
     def point_features(self) -> int:

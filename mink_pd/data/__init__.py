@@ -1,5 +1,15 @@
 """Data sets, which yield frames of points and boxes in the LiDAR frame."""
 
-from mink_pd.data.dataset import Dataset, View, open_dataset, view_of, whole_frames
+from mink_pd.data.dataset import Dataset, View, open_dataset, open_split, view_of, whole_frames
+from mink_pd.data.training import open_training, training_places
 
-__all__ = ["Dataset", "View", "open_dataset", "view_of", "whole_frames"]
+__all__ = [
+    "Dataset",
+    "View",
+    "open_dataset",
+    "open_split",
+    "open_training",
+    "training_places",
+    "view_of",
+    "whole_frames",
+]

@@ -160,6 +160,11 @@ def open_dataset(config: DataConfig, split: str) -> Dataset:
     return dataset if config.beams is None else FewerBeams(dataset, config.beams)
 
 
+def open_split(config: DataConfig, root: Path, split: str, max_frames: int | None = None) -> Dataset:
+    """A split of a data set of the configured kind in any folder, with all beams. Raises DataError, ConfigError."""
+    return DATASETS[config.kind].open(config.model_copy(update={"root": root}), split, max_frames)
+
+
 def view_of(config: DataConfig) -> View:
     """How pictures show frames of the configured data set."""
     return DATASETS[config.kind].view

@@ -20,6 +20,7 @@ from mink_pd.data.cache import CachedFrames
 from mink_pd.data.frame import Frame, Frames
 from mink_pd.data.labels import CLASSES
 from mink_pd.data.sampling import Database, load_database
+from mink_pd.data.training import Repeats, repeats_of
 from mink_pd.data.unlabelled import JoinedFrames, Mix, UnlabelledFrames
 from mink_pd.errors import ConfigError, DataError
 
@@ -73,10 +74,11 @@ def make_loader(
     Points outside ``config.range`` and, with ``config.beams``, on other beams are left out. In training, frames are
     augmented, and boxes without a point or with a centre outside the range in x and y are left out. The ground-truth
     database is built if the configuration needs it. The randomness of a frame depends on seed, epoch, index and the
-    number of its earlier occurrences in the epoch, as ``config.class_balanced`` repeats frames
-    (:class:`mink_pd.data.balance.Balance`).
+    number of its earlier occurrences in the epoch, as ``config.class_balanced`` or ``config.repeat`` repeat frames
+    (:class:`mink_pd.data.balance.Balance`, :class:`mink_pd.data.training.Repeats`).
 
-    dataset: None if all training frames are unlabelled.
+    dataset: in training the frames of :func:`mink_pd.data.open_training`;
+    None if all training frames are unlabelled.
     unlabelled: frames without labels to mix into the batches of training.
     share: numbers of labelled and unlabelled frames per batch (:class:`mink_pd.data.unlabelled.Mix`).
     teacher: the settings of a teacher that sees more beams; training batches then contain its points as well
@@ -87,12 +89,12 @@ def make_loader(
     """
     thinning = Thinning.of(config, teacher) if training else Thinning(config.beams)
     dataset = None if dataset is None else whole_frames(dataset)
-    balance = Balance(dataset.frame_names(), config.classes) if config.class_balanced and training and dataset else None
+    drawn = _drawn(dataset, config) if training and dataset is not None else None
     labelled = 0 if dataset is None else len(dataset)
     mix = None
     if unlabelled is not None:
         mix = Mix(share[0] * world, share[1] * world, len(unlabelled), labelled, seed)
-    order = EpochOrder(labelled, batch_size, training, seed, rank, world, balance, mix)
+    order = EpochOrder(labelled, batch_size, training, seed, rank, world, drawn, mix)
     database = _database(dataset, config) if training and dataset else None
     frames: Frames | CachedFrames
     if unlabelled is not None:
@@ -111,6 +113,13 @@ def make_loader(
         worker_init_fn=_one_thread,
     )
     return Loader(loader, order)
+
+
+def _drawn(dataset: Dataset, config: DataConfig) -> Balance | Repeats | None:
+    """What draws the frames of an epoch; None: each frame once."""
+    if config.class_balanced:
+        return Balance(dataset.frame_names(), config.classes)
+    return repeats_of(dataset, config)
 
 
 def _database(dataset: Dataset, config: DataConfig) -> Database | None:
@@ -140,15 +149,15 @@ class EpochOrder:
         seed: int,
         rank: int,
         world: int,
-        balance: Balance | None = None,
+        drawn: Balance | Repeats | None = None,
         mix: Mix | None = None,
     ) -> None:
         self.epoch = 0
-        self._own = count if balance is None else len(balance)
+        self._own = count if drawn is None else len(drawn)
         self._count = self._own + (0 if mix is None else mix.count(self._own))
         self._mix = mix
         self._batch_size, self._training, self._seed = batch_size, training, seed
-        self._rank, self._world, self._balance = rank, world, balance
+        self._rank, self._world, self._drawn = rank, world, drawn
 
     def __len__(self) -> int:
         share = len(range(0 if self._training else self._rank, self._count, self._world))
@@ -158,7 +167,7 @@ class EpochOrder:
         indices = np.arange(self._own)
         if self._training:
             rng = _generator(self._seed, _ORDER, self.epoch)
-            indices = rng.permutation(self._own if self._balance is None else self._balance.draw(rng))
+            indices = rng.permutation(self._own if self._drawn is None else self._drawn.draw(rng))
         if self._mix is not None:
             indices = self._mix.join(indices, self.epoch)
         keys = np.stack([np.full(self._count, self.epoch), indices, occurrences(indices)], axis=1)  # (N, 3)

@@ -97,7 +97,18 @@ def _free(boxes: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 # Settings of the data that do not affect the data set's frames, or that the fingerprint includes.
-_WITHOUT_EFFECT = {"root", "range", "workers", "cache_mb", "augment", "beams", "class_balanced", "val_split"}
+_WITHOUT_EFFECT = {
+    "root",
+    "range",
+    "workers",
+    "cache_mb",
+    "augment",
+    "beams",
+    "class_balanced",
+    "repeat",
+    "also",
+    "val_split",
+}
 
 
 def load_database(dataset: Dataset, config: DataConfig | None = None) -> Database:

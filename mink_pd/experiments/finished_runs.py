@@ -12,7 +12,7 @@ from mink_pd.errors import CheckpointError, DataError, MinkPDError
 from mink_pd.experiments.matrix import figures
 from mink_pd.files import read_text, reading
 from mink_pd.train.reporter import read_metrics
-from mink_pd.train.run_folder import MOVABLE, PROCESSES, RunFolder, identify
+from mink_pd.train.run_folder import MOVABLE, PROCESSES, RunFolder, identify, is_root
 
 _ELSEWHERE = ("name", "runs", "seed", *MOVABLE, *PROCESSES)  # keys that do not distinguish rows
 
@@ -57,7 +57,7 @@ class Run:
         """Dotted key -> value of the settings that distinguish rows; only the methods in use have their sections
         included.
         """
-        keys = {key: value for key, value in flat(self.config).items() if key not in _ELSEWHERE}
+        keys = {key: value for key, value in flat(self.config).items() if key not in _ELSEWHERE and not is_root(key)}
         used = {"methods", "taps", "control", "control_share", "initialise", *self.config.distill.methods}
         if self.teacher is None:
             used = set()

@@ -22,6 +22,8 @@ FREE = (
     "data.train_split",
     "data.val_split",
     "data.max_frames",
+    "data.repeat",
+    "data.also",
     "data.class_balanced",
     "data.workers",
     "data.cache_mb",

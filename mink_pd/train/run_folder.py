@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mink_pd.config import Config, DataConfig, TrainConfig, dump_config, flat, load_config
-from mink_pd.data import open_dataset
+from mink_pd.data import open_dataset, open_training
 from mink_pd.errors import CheckpointError, ConfigError, DataError
 from mink_pd.files import PART, make_folder, read_bytes, read_json, reading, sweep, write_text, writing
 from mink_pd.models.checkpoint import WEIGHTS, Which, read_epoch
@@ -21,8 +21,7 @@ DATA, UNLABELLED = "data", "unlabelled"  # of these roles: the frames of both sp
 _DIGESTS: dict[str, str] = {}  # keyed by data settings: a matrix asks once per run, and most runs share their data
 
 # Keys that may differ when a run is resumed: they change its place or speed, but not its result. The frames of a data
-# set
-# that was moved are compared by their digest. The number of processes may differ if batch norm is synchronised and
+# set that was moved are compared by their digest. The number of processes may differ if batch norm is synchronised and
 # the number of frames per step stays the same.
 MOVABLE = (
     "name",
@@ -171,7 +170,7 @@ class RunFolder:
         for key in [*before, *(key for key in now if key not in before)]:
             old, new = before.get(key), now.get(key)
             unused = key.startswith("distill.") and "teacher" not in files
-            if old != new and key not in movable and not unused:
+            if old != new and not (key in movable or is_root(key)) and not unused:
                 remedy = f"--resume with {key}={json.dumps(old)}, or name=... starts another run"
                 raise ConfigError(
                     f"{self.path} was started with {key}={json.dumps(old)}, now {json.dumps(new)}; {remedy}"
@@ -253,8 +252,8 @@ def identify_data(config: DataConfig, labelled: bool = True) -> Files:
     """
     key = f"{labelled} {config.model_dump_json()}"
     if key not in _DIGESTS:
-        splits = ([config.train_split] if labelled else []) + [config.val_split]
-        digests = [open_dataset(config, split).identity() for split in splits]
+        sets = [*([open_training(config)] if labelled else []), open_dataset(config, config.val_split)]
+        digests = [one.identity() for one in sets]
         _DIGESTS[key] = hashlib.sha256(" ".join(digests).encode()).hexdigest()
     return {DATA: {"path": str(config.root.resolve()), "sha256": _DIGESTS[key]}}
 
@@ -267,6 +266,11 @@ def _folders(path: Path, depth: int) -> Iterator[Path]:
                 if entry.is_dir():
                     yield Path(entry.path)
                     yield from _folders(Path(entry.path), depth - 1)
+
+
+def is_root(key: str) -> bool:
+    """Whether a dotted key is the root of one of the sets in ``data.also``; like ``data.root``, it may change."""
+    return key.startswith("data.also.") and key.endswith(".root")
 
 
 def _same_batches(one: TrainConfig, other: TrainConfig) -> bool:

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from mink_pd.config import Config
-from mink_pd.data import open_dataset
+from mink_pd.data import open_dataset, open_training
 from mink_pd.data.epochs import make_loader
 from mink_pd.detect.device import launch
 from mink_pd.distill import Distiller
@@ -96,6 +96,9 @@ def _admit(
         with suppress(DataError) if done >= config.train.epochs else nullcontext():  # the data may be missing by then
             unlabelled = open_unlabelled(config) if with_unlabelled else None
             identified |= identify_frames(config, unlabelled)
+            run.check_apart(
+                {f"set {name} of data.also": one.root for name, one in config.data.also.items() if one.root}
+            )
             if unlabelled is not None:
                 run.check_apart({f"unlabelled {path.name}": path for path in unlabelled.places})
             run.check(config, identified, resume, force)
@@ -106,7 +109,7 @@ def _training_batches(config: Config, unlabelled: Unlabelled | None, objective: 
     """This process's share of the training batches."""
     labelled = None
     if unlabelled is None or unlabelled.share[0]:
-        labelled = open_dataset(config.data, config.data.train_split)
+        labelled = open_training(config.data)
     # Rank 0 builds the database of objects if it is missing; the others read it.
     with fabric.rank_zero_first(local=True):
         return make_loader(

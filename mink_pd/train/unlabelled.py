@@ -10,7 +10,7 @@ import numpy as np
 
 from mink_pd.config import Config, DataConfig
 from mink_pd.config.unlabelled import UnlabelledConfig
-from mink_pd.data import Dataset, open_dataset, whole_frames
+from mink_pd.data import Dataset, open_dataset, open_split, open_training, training_places, whole_frames
 from mink_pd.data.cloud_description import DESCRIPTION
 from mink_pd.data.dataset import FewerBeams
 from mink_pd.data.epochs import crop_points
@@ -93,7 +93,7 @@ class Unlabelled:
                     f"'{key}': without labelled training frames, name the split to choose scores on, or give"
                     " distill.unlabelled.upper and lower for every class"
                 )
-            return open_dataset(data, data.train_split)
+            return open_training(data)
         root, split = place_of(self.settings.held_out, data)
         if split == data.val_split and root.resolve() == data.root.resolve():
             raise ConfigError(f"'{key}': {split} is the split that is reported; choose scores on other frames")
@@ -147,8 +147,8 @@ class Unlabelled:
             f" {settings.lower_precision:g} for ignored boxes"
         )
         split = place_of(name, self.config.data)[1]
-        seen = split == own.train_split and own.root.resolve() == Path(dataset.root).resolve()
-        if seen and settings.boxes is None:
+        known = [(root.resolve(), trained) for root, trained in training_places(own)]
+        if (Path(dataset.root).resolve(), split) in known and settings.boxes is None:
             text += "; the teacher was trained on them, which flatters it: name others, distill.unlabelled.held_out"
         return text
 
@@ -203,18 +203,13 @@ def place_of(text: str, data: DataConfig) -> tuple[Path, str]:
     return (Path(root).expanduser() if root else data.root), split
 
 
-def open_split(data: DataConfig, root: Path, split: str) -> Dataset:
-    """A whole split of a data set of the configured kind. Raises DataError, ConfigError."""
-    return DATASETS[data.kind].open(data.model_copy(update={"root": root}), split, None)
-
-
 def labelled_clouds(data: DataConfig, with_training: bool) -> set[Path]:
     """The resolved clouds that no unlabelled frame may be: all that the validation frames are read from, and, if there
     are labelled training frames, their own. Earlier sweeps of training frames are free."""
     judged = open_dataset(data, data.val_split)
     clouds = {path for index in range(len(judged)) for path in judged.paths(index) if path.suffix.lower() in SUFFIXES}
     if with_training:
-        trained = open_dataset(data, data.train_split)
+        trained = open_training(data)
         clouds |= {path for index in range(len(trained)) for path in trained.paths(index)[:1]}
     return {path.resolve() for path in clouds}
 
