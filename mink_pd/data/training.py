@@ -79,11 +79,16 @@ def open_training(config: DataConfig) -> Dataset:
 
     Raises DataError and ConfigError as ``open_dataset`` does, and DataError for a set of ``also`` without labels.
     """
-    own = open_dataset(config, config.train_split)
     if not config.also:
-        return own
-    joined = SeveralSets([whole_frames(own), *(_open(config, name) for name in config.also)])
+        return open_dataset(config, config.train_split)
+    joined = SeveralSets(training_sets(config))
     return joined if config.beams is None else FewerBeams(joined, config.beams)
+
+
+def training_sets(config: DataConfig) -> list[Dataset]:
+    """The sets of :func:`open_training`, with all beams."""
+    own = whole_frames(open_dataset(config, config.train_split))
+    return [own, *(_open(config, name) for name in config.also)]
 
 
 def training_places(config: DataConfig) -> list[tuple[Path, str]]:

@@ -1,5 +1,6 @@
 """A matrix of runs, several settings times several seeds: resumable run by run, with a table of results."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,12 +14,15 @@ from scipy import stats
 from mink_pd.config import Config, Section, assignment, load_config
 from mink_pd.config.loader import make_section
 from mink_pd.config.settings_yaml import read_yaml
+from mink_pd.data import open_dataset, open_training
 from mink_pd.errors import CheckpointError, ConfigError, DataError, MinkPDError
 from mink_pd.models.checkpoint import checkpoint_file
 from mink_pd.train.reporter import read_metrics
 from mink_pd.train.run_folder import RunFolder, identify
 from mink_pd.train.start import distil, train_detector
 from mink_pd.train.unlabelled import identify_frames, open_unlabelled
+
+_PLACE = re.compile(r"\$\{(\w+)\}")  # where ``set`` has a text of the fold
 
 
 class RunSpec(Section):
@@ -36,18 +40,39 @@ class Matrix(Section):
 
     folder: where the run folders lie, below the folder for runs. Matrices with the same folder share runs of equal
     name.
+    folds: fold -> texts by name. Every run is repeated for each fold; in ``set``, ``${fold}`` stands for the fold's
+    name and ``${NAME}`` for its text. The detections of the folds are scored together (mink_pd/experiments/pooling.py).
+    groups: CSV file with the columns frame and group in ``data.root``, such as the drive of each frame. No fold may
+    train on a group that it is judged on, and intervals come from a bootstrap over groups. None: over frames.
+    metrics: the columns of the table; none: the benchmark's main figures. With folds, ``FIGURE@IOU`` is a figure of
+    a class at another IoU.
     """
 
     config: Path
     folder: str = ""  # the file's name
     set: list[str] = Field(default_factory=list)
+    folds: dict[str, dict[str, str]] = Field(default_factory=dict)
+    groups: str | None = None
+    metrics: list[str] = Field(default_factory=list)
     runs: dict[str, RunSpec]
+
+    def filled(self, text: str, fold: str | None) -> str:
+        """A text of ``set`` with the fold's texts. Raises ConfigError for a name that the fold lacks."""
+        texts = {} if fold is None else {"fold": fold, **self.folds[fold]}
+
+        def text_of(match: re.Match[str]) -> str:
+            if match[1] not in texts:
+                where = "a matrix without folds" if fold is None else f"fold '{fold}'"
+                raise ConfigError(f"'{text}': {where} gives no ${{{match[1]}}}; add it to 'folds'")
+            return texts[match[1]]
+
+        return _PLACE.sub(text_of, text)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training: the run's name in the matrix, its seed, its configuration, the run of its teacher, and whether it
-    may replace a run with other settings.
+    """One training: the run's name in the matrix, its seed, its configuration, the run of its teacher, whether it may
+    replace a run with other settings, and its fold.
     """
 
     run: str
@@ -55,6 +80,7 @@ class Job:
     config: Config
     teacher: RunFolder | None
     force: bool = False
+    fold: str | None = None
 
     @property
     def folder(self) -> RunFolder:
@@ -69,6 +95,11 @@ def load_matrix(path: Path) -> Matrix:
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"{path}: '{'.'.join(map(str, first['loc']))}': {first['msg']}") from None
+    for fold in matrix.folds:
+        if not re.fullmatch(r"[\w.-]+", fold):
+            raise ConfigError(
+                f"{path}: 'folds': '{fold}' becomes a part of folders' names; use letters, digits, _ and -"
+            )
     for name, spec in matrix.runs.items():
         for other in (spec.teacher, spec.against):
             if other is not None and other not in matrix.runs:
@@ -81,17 +112,22 @@ def load_matrix(path: Path) -> Matrix:
 
 
 def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str], force: bool = False) -> list[Job]:
-    """All trainings of a matrix, with run folders in ``folder``; every teacher comes before its students."""
+    """All trainings of a matrix, with run folders in ``folder``, fold by fold; every teacher comes before its
+    students.
+    """
 
-    def job(name: str, seed: int) -> Job:
+    def job(name: str, seed: int, fold: str | None) -> Job:
         spec = matrix.runs[name]
         seed = seeds[0] if spec.once else seed
-        changes = [assignment("runs", folder), assignment("name", f"{name}-seed{seed}"), f"seed={seed}"]
-        config = load_config(spec.config or matrix.config, [*matrix.set, *overrides, *spec.set, *changes])
-        return Job(name, seed, config, None if spec.teacher is None else job(spec.teacher, seed).folder, force)
+        run = f"{name}-seed{seed}" if fold is None else f"{name}-{fold}-seed{seed}"
+        changes = [assignment("runs", folder), assignment("name", run), f"seed={seed}"]
+        own = [matrix.filled(text, fold) for text in (*matrix.set, *overrides, *spec.set)]
+        config = load_config(spec.config or matrix.config, [*own, *changes])
+        teacher = None if spec.teacher is None else job(spec.teacher, seed, fold).folder
+        return Job(name, seed, config, teacher, force, fold)
 
     names = sorted(matrix.runs, key=lambda name: matrix.runs[name].teacher is not None)
-    jobs = [job(name, seed) for seed in seeds for name in names]
+    jobs = [job(name, seed, fold) for seed in seeds for fold in matrix.folds or [None] for name in names]
     return list({str(item.folder): item for item in jobs}.values())
 
 
@@ -121,6 +157,21 @@ def is_finished(job: Job) -> bool:
         return False
 
 
+def missing_frames(jobs: list[Job]) -> dict[str, str]:
+    """Why the frames of trainings that are not done cannot be opened (run folder -> one line)."""
+    missing: dict[str, str] = {}
+    for job in jobs:
+        if is_done(job):
+            continue
+        try:
+            open_dataset(job.config.data, job.config.data.val_split)
+            if open_unlabelled(job.config) is None or job.teacher is None:
+                open_training(job.config.data)
+        except MinkPDError as error:
+            missing[str(job.folder)] = str(error)
+    return missing
+
+
 def _teacher_file(job: Job) -> Path | None:
     """Its weights. Raises CheckpointError if it has not been trained."""
     if job.teacher is None:
@@ -148,6 +199,11 @@ def other_run(job: Job) -> str | None:
         return job.folder.difference(job.config, identify({} if teacher is None else {"teacher": teacher}))
     except MinkPDError as error:
         return str(error)
+
+
+def counts(job: Job) -> bool:
+    """Whether a table may contain the run: it is done, and was trained with these settings."""
+    return is_done(job) and other_run(job) is None
 
 
 class Training(Protocol):
@@ -191,7 +247,7 @@ def compare(matrix: Matrix, jobs: list[Job], metrics: list[str]) -> Table:
     Runs that are not done or were trained with other settings are left out. The column ``seeds`` gives the number of
     runs.
     """
-    found = {(job.run, job.seed): figures(job) for job in jobs if is_done(job) and other_run(job) is None}
+    found = {(job.run, job.seed): figures(job) for job in jobs if counts(job)}
     titles = [*metrics, *(f"gain {metric}" for metric in metrics)]
     # Without rules, four figures with their intervals fit into 80 columns.
     table = Table(Column("run", no_wrap=True), "seeds", *titles, box=box.SIMPLE, pad_edge=False, collapse_padding=True)

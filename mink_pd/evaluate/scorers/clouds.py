@@ -1,6 +1,6 @@
 """Scores for any classes in the LiDAR frame, for data sets without a camera."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ from mink_pd.evaluate.any_class import (
     match_frame,
     mean_figures,
 )
+from mink_pd.evaluate.detection_files import read_detections
 from mink_pd.evaluate.panel import Panel, outcomes_of
 from mink_pd.evaluate.rules import thresholds
 from mink_pd.evaluate.scorers.scorer import Kept, Scorer
@@ -108,6 +109,9 @@ class CloudsScorer(Scorer):
         with replacing_folder(folder) as temporary:
             for id, frame in kept.items():
                 write_json(temporary / f"{id}.json", FrameDetections(frame.found, frame.found_names, frame.scores))
+
+    def read(self, folder: Path, frames: Iterable[Frame]) -> Kept:
+        return {frame.id: self.keep(frame, read_detections(folder, [frame.id])[frame.id]) for frame in frames}
 
     def judge(self, frame: Frame, found: FrameDetections, score: float, title: str) -> Panel:
         """Match by 3D overlap."""

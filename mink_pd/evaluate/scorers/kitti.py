@@ -1,6 +1,6 @@
 """KITTI's object benchmark: figures at three levels of difficulty, and detections in its files."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ from mink_pd.config import Config
 from mink_pd.data import Dataset
 from mink_pd.data.frame import Frame
 from mink_pd.data.kitti import Kitti
+from mink_pd.data.labels import read_objects
 from mink_pd.data.objects import Objects
 from mink_pd.detect.predict import FrameDetections, to_objects, write_results
 from mink_pd.errors import DataError
@@ -80,6 +81,16 @@ class KittiScorer(Scorer):
 
     def write(self, folder: Path, kept: Kept) -> None:
         write_results(folder, split(kept)[1])
+
+    def read(self, folder: Path, frames: Iterable[Frame]) -> Kept:
+        kept = {}
+        for frame in frames:
+            path = folder / f"{frame.id}.txt"
+            if not path.is_file():
+                raise DataError(f"{path}: missing; evaluate the run's last weights again (mink-pd eval-kitti)")
+            rows = read_objects(path, classes=list(self.min_iou), scores=True)
+            kept[frame.id] = (labels_of(frame), rows)
+        return kept
 
     def judge(self, frame: Frame, found: FrameDetections, score: float, title: str) -> Panel:
         """Match at the moderate level."""

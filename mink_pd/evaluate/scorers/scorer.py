@@ -1,7 +1,7 @@
 """The base class of scorers: the figures of a benchmark, its files of detections, and its matching in single frames."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -69,6 +69,13 @@ class Scorer(ABC):
     @abstractmethod
     def write(self, folder: Path, kept: Kept) -> None:
         """Replace the content of ``folder`` with the detections in the benchmark's format."""
+
+    def read(self, folder: Path, frames: Iterable[Frame]) -> Kept:
+        """What ``write`` has written into ``folder`` of these frames, as ``keep`` gives it.
+
+        Raises DataError for a missing or malformed file, ConfigError if the scorer cannot read its files.
+        """
+        raise ConfigError(f"'evaluate.scorer': {type(self).__name__} cannot pool detections of folds; name another")
 
     def judge(self, frame: Frame, found: FrameDetections, score: float, title: str) -> Panel:
         """The outcomes of detections that score at least ``score`` and of labels, by the benchmark's matching.

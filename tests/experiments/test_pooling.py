@@ -1,0 +1,251 @@
+"""Cross-validation: folds scored together, bootstrap over groups and seeds, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tiny_kitti import settings, write_data
+
+from mink_pd.data.kitti import Kitti
+from mink_pd.data.labels import read_objects, write_objects
+from mink_pd.data.objects import Objects
+from mink_pd.errors import ConfigError, DataError
+from mink_pd.evaluate.kitti import evaluate_folders, evaluate_kitti, load_folders
+from mink_pd.evaluate.scorers.kitti import KittiScorer
+from mink_pd.experiments.bootstrap import Scored, draw_groups, over_seeds, score_resamples
+from mink_pd.experiments.folds import check_folds, read_groups
+from mink_pd.experiments.matrix import Job, Matrix, load_matrix, missing_frames, plan
+from mink_pd.experiments.pooling import Figure, Pool, compare_pooled
+from mink_pd.train.run_folder import identify
+
+FRAMES = [f"{n:06d}" for n in range(9)]
+FOLDS = {"a": FRAMES[:4], "b": FRAMES[4:7], "c": FRAMES[7:]}
+DRIVES = dict(zip(FRAMES, "PPPQRRRSS", strict=True))
+TEXT = """
+config: small.yaml
+set: ['data.train_split=${fold}_train', 'data.val_split=${fold}_val', train.epochs=1]
+folds: {a: {}, b: {}, c: {}}
+groups: drives.csv
+metrics: [Car/bev/moderate, Car/3d/moderate@0.5]
+runs:
+  student: {set: [model.compression=4]}
+  teacher: {once: true, against: student}
+  more: {against: student, set: [model.compression=4, train.batch_size=3]}
+"""
+
+
+@pytest.fixture
+def matrix(tmp_path: Path) -> Matrix:
+    root = tmp_path / "data"
+    write_data(root, FRAMES, [])
+    for fold, frames in FOLDS.items():
+        (root / f"ImageSets/{fold}_val.txt").write_text("\n".join(frames))
+        (root / f"ImageSets/{fold}_train.txt").write_text("\n".join(id for id in FRAMES if id not in frames))
+    lines = [f"{frame},{drive}\n" for frame, drive in DRIVES.items()]
+    (root / "drives.csv").write_text("".join(["frame,drive\n", *lines]))
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(settings(root, tmp_path / "runs")))
+    (tmp_path / "matrix.yaml").write_text(TEXT)
+    return load_matrix(tmp_path / "matrix.yaml")
+
+
+def detections(root: Path, frame: str, seed: int) -> Objects:
+    """The labelled cars, moved and turned at random, some of them missing, and false ones."""
+    rng = np.random.default_rng([seed, int(frame)])
+    labels = read_objects(root / "training/label_2" / f"{frame}.txt", scores=False)
+    found = labels[rng.permutation(np.r_[: len(labels), 0])[: rng.integers(1, len(labels) + 2)]]
+    found.location = found.location + rng.normal(0, 0.25, found.location.shape) * [1, 0.2, 1]
+    found.score = rng.uniform(0.1, 1, len(found))
+    return found
+
+
+def finish(job: Job, seed: int) -> None:
+    """A finished run with made-up detections."""
+    config = job.config
+    job.folder.checkpoints.mkdir(parents=True)
+    job.folder.results.mkdir()
+    job.folder.metrics.write_text(json.dumps({"split": "val", "epoch": 1, "mAP_3d": 0.0}) + "\n")
+    job.folder.weights("last").write_text(str(config.name))
+    job.folder.prepare(config, identify({}), "", fresh=False)
+    for frame in Kitti(config.data.root, config.data.val_split).ids:
+        write_objects(job.folder.results / f"{frame}.txt", detections(config.data.root, frame, seed))
+
+
+def done(matrix: Matrix, tmp_path: Path, seeds: int = 2) -> list[Job]:
+    jobs = plan(matrix, list(range(seeds)), tmp_path / "runs", [])
+    for number, job in enumerate(jobs):
+        finish(job, number)
+    return jobs
+
+
+def union(jobs: list[Job], tmp_path: Path) -> Path:
+    """The detection files of several runs in one folder."""
+    folder = tmp_path / "union"
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        path.unlink()
+    for path in (path for job in jobs for path in job.folder.results.iterdir()):
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def of(jobs: list[Job], run: str, seed: int) -> list[Job]:
+    return [job for job in jobs if (job.run, job.seed) == (run, seed)]
+
+
+def test_every_run_is_planned_for_every_fold(matrix: Matrix, tmp_path: Path) -> None:
+    jobs = plan(matrix, [0, 1], tmp_path / "runs", ["data.max_frames=3"])
+    names = [str(job.config.name) for job in jobs]
+    assert names[:4] == ["student-a-seed0", "teacher-a-seed0", "more-a-seed0", "student-b-seed0"]
+    assert len(names) == 3 * (2 + 1 + 2)
+    splits = {job.fold: (job.config.data.train_split, job.config.data.val_split) for job in jobs}
+    assert splits == {fold: (f"{fold}_train", f"{fold}_val") for fold in FOLDS}
+
+
+def test_pooled_folds_are_the_evaluators_figures_of_all_frames(matrix: Matrix, tmp_path: Path) -> None:
+    jobs = done(matrix, tmp_path)
+    labels = tmp_path / "data/training/label_2"
+    figures = [Figure.of(text, jobs[0].config) for text in matrix.metrics]
+    pool = Pool(matrix, jobs, figures, DRIVES, resamples=2)
+    values = []
+    for seed in (0, 1):
+        folder = union(of(jobs, "student", seed), tmp_path)
+        strict = evaluate_folders(labels, folder)["Car"]["bev"]["R40"][1]
+        loose = evaluate_kitti(*load_folders(labels, folder), {"Car": 0.5})["Car"]["3d"]["R40"][1]
+        values.append([strict, loose])
+    assert len({value for pair in values for value in pair}) == 4  # they can tell columns and seeds apart
+    for column in (0, 1):
+        assert pool.value("student", column).value == pytest.approx(np.mean(values, axis=0)[column], abs=1e-9)
+    folder = union(of(jobs, "teacher", 0), tmp_path)
+    strict = evaluate_folders(labels, folder)["Car"]["bev"]["R40"][1]
+    gain = pool.gain("teacher", "student", 0)
+    assert gain is not None
+    assert gain.value == pytest.approx(strict - values[0][0], abs=1e-9)
+    assert pool.frames("student") == 9
+
+
+def test_the_bootstrap_is_that_of_plain_numpy(matrix: Matrix, tmp_path: Path) -> None:
+    jobs = done(matrix, tmp_path)
+    resamples, labels = 25, tmp_path / "data/training/label_2"
+    figures = [Figure.of("Car/3d/moderate@0.5", jobs[0].config)]
+    pool = Pool(matrix, jobs, figures, DRIVES, resamples)
+    drawn = draw_groups(4, resamples)
+    assert drawn.shape == (25, 4)
+    assert set(drawn.ravel()) == {0, 1, 2, 3}
+
+    def brute(run: str, seed: int) -> np.ndarray:
+        truth, found = load_folders(labels, union(of(jobs, run, seed), tmp_path))
+        values = []
+        for groups in drawn:
+            frames = [id for group in groups for id in FRAMES if DRIVES[id] == "PQRS"[group]]
+            copies = [{f"copy{n}": rows[id] for n, id in enumerate(frames)} for rows in (truth, found)]
+            values.append(evaluate_kitti(*copies, {"Car": 0.5})["Car"]["3d"]["R40"][1])
+        return np.array(values, dtype=float)
+
+    seeds = np.random.default_rng([0, 1]).integers(2, size=(resamples, 2))
+    own, other = (np.stack([brute(run, seed) for seed in (0, 1)]) for run in ("more", "student"))
+    for result, values in ((pool.value("more", 0), own), (pool.gain("more", "student", 0), own - other)):
+        assert result is not None
+        means = [np.mean([values[seed, n] for seed in seeds[n]]) for n in range(resamples)]
+        assert (result.low, result.high) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])), abs=1e-9)
+        assert result.low < result.value < result.high
+
+
+def test_undefined_figures_of_a_resample_do_not_count() -> None:
+    one = Scored(np.array([50.0]), np.array([[40.0], [np.nan], [60.0]]))
+    result = over_seeds([one], 0)
+    assert (result.value, result.low, result.high) == pytest.approx((50, 40.5, 59.5))
+
+
+def test_rows_are_compared_on_the_folds_that_both_have(matrix: Matrix, tmp_path: Path) -> None:
+    jobs = [job for job in done(matrix, tmp_path) if job.run != "more" or (job.fold != "b" and job.seed == 0)]
+    figures = [Figure.of("Car/bev/moderate", jobs[0].config)]
+    pool = Pool(matrix, jobs, figures, DRIVES, resamples=2)
+    assert (pool.folds("more", 0), pool.frames("more")) == (("a", "c"), 6)
+    parts = []
+    for run in ("more", "student"):
+        folder = union([job for job in of(jobs, run, 0) if job.fold != "b"], tmp_path)
+        parts.append(evaluate_folders(tmp_path / "data/training/label_2", folder)["Car"]["bev"]["R40"][1])
+    gain = pool.gain("more", "student", 0)
+    assert gain is not None
+    assert gain.value == pytest.approx(parts[0] - parts[1], abs=1e-9)
+    # A seed that is halfway through does not count.
+    fewer = [job for job in jobs if (job.run, job.seed, job.fold) != ("student", 1, "c")]
+    assert Pool(matrix, fewer, figures, DRIVES, 2).seeds("student") == [0]
+
+
+def test_the_table(matrix: Matrix, tmp_path: Path) -> None:
+    jobs = done(matrix, tmp_path, seeds=1)
+    figures = [Figure.of(text, jobs[0].config) for text in matrix.metrics]
+    table = compare_pooled(matrix, jobs, figures, resamples=3)
+    assert table.row_count == 3
+    assert list(table.columns[1].cells) == ["3 of 3"] * 3
+    assert "drives.csv" in str(table.title)
+    assert " to " in next(iter(table.columns[4].cells))
+    (jobs[0].folder.results / f"{FRAMES[0]}.txt").unlink()
+    with pytest.raises(DataError, match=f"{FRAMES[0]}.txt: missing"):
+        compare_pooled(matrix, jobs, figures, resamples=3)
+
+
+def test_without_groups_every_frame_is_one(matrix: Matrix, tmp_path: Path) -> None:
+    matrix.groups = None
+    jobs = done(matrix, tmp_path, seeds=1)
+    assert read_groups(matrix, jobs) == {frame: frame for frame in FRAMES}
+    table = compare_pooled(matrix, jobs, [Figure.of("Car/bev/moderate", jobs[0].config)], resamples=2)
+    assert "single frames" in str(table.title)
+
+
+def test_folds_that_share_frames_or_groups_are_refused(matrix: Matrix, tmp_path: Path) -> None:
+    jobs = plan(matrix, [0], tmp_path / "runs", [])
+    check_folds(matrix, jobs)
+    lists = tmp_path / "data/ImageSets"
+    (lists / "b_train.txt").write_text("000001\n000006")
+    with pytest.raises(ConfigError, match=r"fold 'b': is trained on frame 000006 .* group, R;"):
+        check_folds(matrix, jobs)
+    (lists / "b_val.txt").write_text("000003")
+    with pytest.raises(ConfigError, match="'a' and 'b' both judge frame 000003"):
+        check_folds(matrix, jobs)
+    drives = tmp_path / "data/drives.csv"
+    drives.write_text("frame,drive\n000000,P\n")
+    with pytest.raises(DataError, match="lacks frame 000001"):
+        read_groups(matrix, jobs)
+    drives.write_text("frame,drive\n000000\n")
+    with pytest.raises(DataError, match=r"drives\.csv:2: 1 columns"):
+        read_groups(matrix, jobs)
+    drives.unlink()
+    with pytest.raises(DataError, match="columns frame and group"):
+        read_groups(matrix, jobs)
+
+
+def test_missing_frames_are_named_before_anything_is_trained(matrix: Matrix, tmp_path: Path) -> None:
+    jobs = plan(matrix, [0], tmp_path / "runs", [])
+    assert missing_frames(jobs) == {}
+    (tmp_path / "data/ImageSets/c_val.txt").unlink()
+    missing = missing_frames(jobs)
+    assert {Path(folder).name for folder in missing} == {f"{run}-c-seed0" for run in matrix.runs}
+    assert all("no list for split 'c_val'" in why for why in missing.values())
+
+
+def test_names_in_the_matrix_are_checked(matrix: Matrix, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"fold 'a' gives no \$\{places\}"):
+        plan(matrix, [0], tmp_path / "runs", ["data.root=${places}"])
+    matrix.folds = {"a": {"places": "somewhere"}}
+    assert plan(matrix, [0], tmp_path / "runs", ["data.root=${places}"])[0].config.data.root == Path("somewhere")
+    (tmp_path / "matrix.yaml").write_text(TEXT.replace("folds: {a:", "folds: {a/b:"))
+    with pytest.raises(ConfigError, match=r"matrix\.yaml: 'folds': 'a/b'"):
+        load_matrix(tmp_path / "matrix.yaml")
+    config = plan(matrix, [0], tmp_path / "runs", [])[0].config
+    for text, says in {"Car/4d": "no figure", "Car/3d/moderate@2": "CLASS/FIGURE@IOU", "mAP_3d@0.5": "CLASS"}.items():
+        with pytest.raises(ConfigError, match=says):
+            Figure.of(text, config)
+
+
+def test_scorers_read_what_they_have_written(tmp_path: Path) -> None:
+    write_data(tmp_path / "data", FRAMES[:3], [])
+    frames = [Kitti(tmp_path / "data", "train")[n] for n in range(3)]
+    scorer = KittiScorer()
+    kept = {frame.id: (frame.objects, detections(tmp_path / "data", frame.id, 4)) for frame in frames}
+    scorer.write(tmp_path / "results", kept)
+    assert scorer.score(scorer.read(tmp_path / "results", frames)) == pytest.approx(scorer.score(kept), abs=1e-6)
+    assert score_resamples(scorer, kept, DRIVES, ["Car/3d/moderate"], 2).drawn.shape == (2, 1)
