@@ -26,6 +26,7 @@ TWO = ("train.devices=2", "train.batch_size=2")
 OTHER_METHODS = (
     "model.compression=4", f"distill.methods=[{','.join(name for name in METHODS if name != 'pointdistiller')}]",
     "train.epochs=2", "data.beams={sensor: hdl64e, keep: 32}",  # the teacher sees 64
+    "data.also={further: {split: more, repeat: 2}}",
 )  # fmt: skip
 UNLABELLED = (
     "model.compression=4", "distill.unlabelled.paths=[':more']", "train.epochs=2",
