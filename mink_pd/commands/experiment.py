@@ -11,6 +11,8 @@ from mink_pd.experiments.matrix import Job, Matrix, compare, is_done, load_matri
 from mink_pd.experiments.pooling import Figure, compare_pooled
 from mink_pd.experiments.queue import run_all
 
+WIDTH = 120  # of the table with intervals, also on a narrower terminal
+
 
 def main(options: argparse.Namespace) -> None:
     """Train what is not done yet, then print the table, and which runs failed."""
@@ -26,7 +28,10 @@ def main(options: argparse.Namespace) -> None:
         if is_done(job) and (why := other_run(job)) is not None:
             console.print(f"left out: {why}", soft_wrap=True, markup=False)
     if wanted == jobs or options.report:
-        console.print(compare_pooled(matrix, jobs, figures) if matrix.folds else compare(matrix, jobs, metrics))
+        if matrix.folds:
+            console.print(compare_pooled(matrix, jobs, figures), width=max(console.width, WIDTH), crop=False)
+        else:
+            console.print(compare(matrix, jobs, metrics))
     if failed:
         raise MinkPDError("\n".join(f"{run} failed: {why}" for run, why in failed.items()))
 

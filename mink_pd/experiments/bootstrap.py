@@ -23,10 +23,10 @@ class Interval:
     low: float
     high: float
 
-    def text(self, sign: bool = False) -> str:
-        """``46.6`` and, in a second line, ``40.1 to 52.0``."""
+    def cells(self, sign: bool = False) -> tuple[str, str]:
+        """``46.6`` and ``40.1 to 52.0``."""
         value, low, high = (f"{x:+.1f}" if sign else f"{x:.1f}" for x in (self.value, self.low, self.high))
-        return f"{value}\n{low} to {high}"
+        return value, f"{low} to {high}"
 
 
 @dataclass(frozen=True)

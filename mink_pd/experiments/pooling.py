@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from rich import box
-from rich.table import Column, Table
+from rich.table import Table
 
 from mink_pd.config import Config
 from mink_pd.data import open_dataset
@@ -144,29 +144,19 @@ def compare_pooled(matrix: Matrix, jobs: list[Job], figures: list[Figure], resam
     """
     pool = Pool(matrix, [job for job in jobs if counts(job)], figures, read_groups(matrix, jobs), resamples)
     unit = f"groups of frames ({matrix.groups})" if matrix.groups else "single frames"
-    table = Table(
-        Column("run", no_wrap=True),
-        "folds",
-        "frames",
-        "seeds",
-        *(_heading(figure.title) for figure in figures),
-        *(f"gain\n{_heading(figure.title)}" for figure in figures),
-        title=f"detections of all folds scored together; 95 % intervals: bootstrap over {unit} and over seeds",
-        box=box.SIMPLE,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    columns = range(len(figures))
+    title = f"detections of all folds scored together; 95 % intervals: bootstrap over {unit} and over seeds"
+    table = Table("run", "folds", "frames", "seeds", "figure", title=title, box=box.SIMPLE, pad_edge=False)
+    for heading in ("value", "95 %", "gain", "95 %"):
+        table.add_column(heading, justify="right")
     for row, spec in matrix.runs.items():
         seeds = pool.seeds(row)
-        if seeds:
-            folds = f"{len(pool.folds(row, seeds[0]))} of {len(matrix.folds)}"
-            gains = [pool.gain(row, spec.against, column) for column in columns]
-            cells = [pool.value(row, column).text() for column in columns]
-            cells += ["" if gain is None else gain.text(sign=True) for gain in gains]
-            table.add_row(row, folds, str(pool.frames(row)), str(len(seeds)), *cells)
+        if not seeds:
+            continue
+        folds = f"{len(pool.folds(row, seeds[0]))} of {len(matrix.folds)}"
+        about = [row, folds, str(pool.frames(row)), str(len(seeds))]
+        for column, figure in enumerate(figures):
+            gain = pool.gain(row, spec.against, column)
+            cells = (*pool.value(row, column).cells(), *(gain.cells(sign=True) if gain else ()))
+            table.add_row(*about, figure.title, *cells, end_section=column == len(figures) - 1)
+            about = [""] * len(about)
     return table
-
-
-def _heading(title: str) -> str:
-    return title.replace("/", "\n").replace("@", "\nIoU ")
