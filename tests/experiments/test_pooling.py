@@ -8,10 +8,13 @@ import pytest
 import yaml
 from tiny_kitti import settings, write_data
 
+from mink_pd.cli import parser
+from mink_pd.commands import experiment
+from mink_pd.commands.arguments.experiment import add_arguments
 from mink_pd.data.kitti import Kitti
 from mink_pd.data.labels import read_objects, write_objects
 from mink_pd.data.objects import Objects
-from mink_pd.errors import ConfigError, DataError
+from mink_pd.errors import ConfigError, DataError, MinkPDError
 from mink_pd.evaluate.kitti import evaluate_folders, evaluate_kitti, load_folders
 from mink_pd.evaluate.scorers.kitti import KittiScorer
 from mink_pd.experiments.bootstrap import Scored, draw_groups, over_seeds, score_resamples
@@ -250,3 +253,30 @@ def test_scorers_read_what_they_have_written(tmp_path: Path) -> None:
     scorer.write(tmp_path / "results", kept)
     assert scorer.score(scorer.read(tmp_path / "results", frames)) == pytest.approx(scorer.score(kept), abs=1e-6)
     assert score_resamples(scorer, kept, DRIVES, ["Car/3d/moderate"], 2).drawn.shape == (2, 1)
+
+
+def test_rows_without_their_frames_are_skipped_with_a_reason(
+    matrix: Matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del matrix
+    (tmp_path / "matrix.yaml").write_text(TEXT.replace("more: {", "more: {teacher: teacher, ").replace(
+        "train.batch_size=3", "'distill.unlabelled.paths=[nowhere]'"
+    ))  # fmt: skip
+    trained: list[str] = []
+
+    def no_training(jobs: list[Job], *_: object) -> dict[str, str]:
+        trained.extend(str(job.config.name) for job in jobs)
+        return {}
+
+    monkeypatch.setattr(experiment, "run_all", no_training)
+    known = parser("")
+    add_arguments(known)
+    options = known.parse_args([str(tmp_path / "matrix.yaml"), "--seeds", "1", "--runs", str(tmp_path / "runs")])
+    experiment.main(options)
+    out = capsys.readouterr().out
+    assert "skipped: more-a-seed0, more-b-seed0, more-c-seed0: " in out
+    assert "nowhere" in out
+    assert trained == [f"{run}-{fold}-seed0" for fold in "abc" for run in ("student", "teacher")]
+    options.overrides = [f"data.root={tmp_path / 'missing'}"]
+    with pytest.raises(MinkPDError, match=r"missing/training: no such folder"):
+        experiment.main(options)
