@@ -3,6 +3,7 @@
 import json
 import struct
 import zlib
+from itertools import chain
 from typing import Any
 
 import torch
@@ -20,11 +21,12 @@ from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.centerpoint import CenterDetector
 from mink_pd.models.necks import SparseSecondNeck
 from mink_pd.models.pillars import PillarFeatureNet
+from mink_pd.models.sparse_encoder import LIFT, ResidualBlock, SparseEncoder
 from mink_pd.sparse import ConvBlock
 from mink_pd.sparse.voxels import grid_shape
 
 MAGIC = b"\x89MINKPD\n"
-VERSION = 1
+VERSION = 2
 SUFFIX = ".mpd"
 COLUMNS = ("x", "y", "z", "intensity", "time lag")
 _PREAMBLE = struct.Struct("<8sIIQQ")  # magic, version, CRC-32 and number of the bytes that follow, 0
@@ -59,7 +61,7 @@ def check_supported(detector: Detector) -> None:
     refused = why_not(detector)
     if refused:
         raise ConfigError(
-            f"{refused}; the engine runs PointPillars and CenterPoint on pillars, both sparse: export others --to onnx"
+            f"{refused}; the engine runs PointPillars, SECOND and CenterPoint, all sparse: export others --to onnx"
         )
 
 
@@ -73,9 +75,9 @@ def why_not(detector: Detector) -> str | None:
         return f"model.neck {detector.settings.neck}: not for the engine"
     if any(stride not in (1, 2) for stride in detector.bev.strides):
         return f"model.strides {detector.bev.strides}: not for the engine"
-    if not isinstance(detector.encoder, PillarFeatureNet):
+    if not isinstance(detector.encoder, PillarFeatureNet | SparseEncoder):
         return f"model.name {detector.config.model.name}: not for the engine"
-    if len(detector.encoder.hidden):
+    if isinstance(detector.encoder, PillarFeatureNet) and len(detector.encoder.hidden):
         return "model.pillar_layers: not for the engine"
     return None
 
@@ -83,10 +85,10 @@ def why_not(detector: Detector) -> str | None:
 def _points(detector: BevDetector) -> dict[str, Any]:
     """What a point is, and the grid."""
     data, encoder = detector.config.data, detector.encoder
-    assert isinstance(encoder, PillarFeatureNet)
+    every = range(data.point_features)
     return {
         "columns": COLUMNS[: data.point_features],
-        "seen": encoder.columns,
+        "seen": encoder.columns if isinstance(encoder, PillarFeatureNet) else [*every],
         "intensity": data.intensity,
         "lower": data.range[:3],
         "size": detector.settings.voxel_size,
@@ -98,8 +100,14 @@ def _points(detector: BevDetector) -> dict[str, Any]:
 
 
 def _encoder(detector: BevDetector, tensors: Tensors) -> dict[str, Any]:
-    net = detector.encoder
-    assert isinstance(net, PillarFeatureNet)
+    encoder = detector.encoder
+    if isinstance(encoder, SparseEncoder):
+        return _voxel_encoder(encoder, tensors)
+    assert isinstance(encoder, PillarFeatureNet)
+    return _pillar_encoder(encoder, tensors)
+
+
+def _pillar_encoder(net: PillarFeatureNet, tensors: Tensors) -> dict[str, Any]:
     norm: Any = net.norm
     scale = norm.weight.double() * torch.rsqrt(norm.running_var.double() + norm.eps)  # (C,)
     tensors["encoder.weight"] = net.linear.weight.double() * scale[:, None]  # (C, F)
@@ -112,11 +120,28 @@ def _encoder(detector: BevDetector, tensors: Tensors) -> dict[str, Any]:
     }
 
 
+def _voxel_encoder(net: SparseEncoder, tensors: Tensors) -> dict[str, Any]:
+    downs: list[Any] = [net.first[0], *net.down]
+    sames: list[Any] = [net.first[1:], *net.same]
+    layers = []
+    for number, (down, same) in enumerate(zip(downs, sames, strict=True)):
+        pairs = ([one.first, one.second] if isinstance(one, ResidualBlock) else [one] for one in same)
+        blocks = [down, *chain.from_iterable(pairs)]
+        for layer, block in enumerate(blocks):
+            _fold(block, f"encoder.stages.{number}.{layer}", tensors)
+        layers.append(len(blocks))
+    _fold(net.height, "encoder.height", tensors)
+    return {"kind": "voxels", "lift": LIFT, "levels": net.levels, "residual": net.residual, "layers": layers}
+
+
 def _bev(detector: BevDetector, tensors: Tensors) -> dict[str, Any]:
     network: Any = detector.bev
     for number, stage in enumerate(network.backbone):
         for layer, block in enumerate(stage):
             _fold(block, f"stages.{number}.{layer}", tensors)
+    groups = detector.encoder.groups()
+    if groups is not None:  # channels that stack levels of height: in the file one level after the other
+        tensors["stages.0.0.weight"] = tensors["stages.0.0.weight"][:, groups.argsort(stable=True)]
     for number, block in enumerate(network.neck):
         _fold(block, f"neck.{number}", tensors)
     return {

@@ -29,6 +29,16 @@ SHAPES = {
     "short": {"size": [4.0, 1.7, 1.6], "z": -1.0, "matched": 0.6, "unmatched": 0.4},
     "long": {"size": [10.0, 2.5, 3.0], "z": -0.5, "matched": 0.6, "unmatched": 0.4},
 }
+VOXELS = {
+    "name": "second",
+    "voxel_size": [0.1, 0.1, 0.1],
+    "encoder_channels": [4, 8, 20, 16, 12],
+    "channels": [12, 24],
+    "strides": [1, 2],
+    "layers": [1, 2],
+    "neck_channels": 12,
+}
+TALL = [0.0, -12.05, -3.0, 25.1, 12.0, 1.95]  # odd numbers of cells
 CENTRES = {"model": {"name": "centerpoint_pillars", "head": {"channels": 16}}}
 NUSCENES = {"kind": "nuscenes", "classes": ["Car", "Pedestrian"]}
 CASES: dict[str, dict] = {
@@ -59,13 +69,22 @@ CASES: dict[str, dict] = {
     },
     "rectified centres": {"model": {**CENTRES["model"], "head": {"channels": 20, "iou": True, "rectifier": 0.6}}},
     "centres at the second stage": {"model": {**CENTRES["model"], "neck_stage": 2}},
+    "voxels": {"model": VOXELS},
+    "wide voxels": {"model": VOXELS | {"encoder_channels": [16, 32, 48, 64, 80], "max_points": 3}},
+    "voxels of an odd grid": {"data": {"range": TALL}, "model": VOXELS | {"strides": [2, 2], "neck_stage": 2}},
+    "tall voxels": {"model": VOXELS | {"voxel_size": [0.2, 0.1, 0.05]}},
+    "flat voxels": {"model": VOXELS | {"voxel_size": [0.1, 0.1, 2.0]}},
+    "voxels in residual blocks": {"model": VOXELS | {"residual": True}},
+    "centres on voxels": {"model": VOXELS | {"name": "centerpoint_voxels", "head": {"channels": 16}}},
     "own vehicle": {"data": {"own_vehicle": [0, -2, -3, 4, 2, 1]}},
 }
 
 
 def configured(case: dict) -> Config:
+    model = case.get("model", {})
+    on_pillars = "encoder_channels" not in model
     return Config.model_validate(
-        {"data": {"range": RANGE} | case.get("data", {}), "model": SMALL | case.get("model", {})}
+        {"data": {"range": RANGE} | case.get("data", {}), "model": SMALL | model if on_pillars else model}
     )
 
 

@@ -20,9 +20,9 @@ Detector::Detector(const ModelFile& file, int64_t threads)
     : pool_(threads),
       points_(PointPlan::read(file.description()["points"])),
       classes_(read_classes(file.description())),
-      pillars_(file, points_),
-      bev_(file, pillars_.out()),
-      head_(make_head(file, bev_, points_, int64_t(classes_.size()), bev_.stride())),
+      encoder_(make_encoder(file, points_)),
+      bev_(file, encoder_->out()),
+      head_(make_head(file, bev_, points_, int64_t(classes_.size()), encoder_->stride() * bev_.stride())),
       suppression_(SuppressionPlan::read(file.description()["suppression"])) {}
 
 int64_t Detector::detect(const Cloud& cloud, minkpd_box* boxes, int64_t capacity) {
@@ -45,17 +45,16 @@ std::unique_ptr<Detector::Workspace> Detector::take_workspace() {
         }
     }
     auto fresh = std::make_unique<Workspace>();
+    fresh->encoder = encoder_->make_state();
     fresh->head = head_->make_state(pool_.threads());
     return fresh;
 }
 
 void Detector::run(const Cloud& cloud, Workspace& work) {
     work.chosen.candidates.clear(), work.chosen.kept.clear();
-    work.pillars.sort(points_, cloud, bev_.whole());
-    if (work.pillars.pillars() == 0) return;
-    float* features = work.features.sized(work.pillars.pillars() * pillars_.width());
-    pillars_.run(pool_, work.pillars, features);
-    bev_.run(pool_, work.pillars.grid(), features, work.bev);
+    const auto [sites, features] = encoder_->run(pool_, cloud, bev_.whole(), *work.encoder);
+    if (sites->rows() == 0) return;
+    bev_.run(pool_, *sites, features, work.bev);
     head_->run(pool_, bev_, work.bev, suppression_.score, *work.head, work.chosen.candidates);
     choose(suppression_, head_->groups(), work.chosen);
 }

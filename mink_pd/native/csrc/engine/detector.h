@@ -9,9 +9,9 @@
 #include "bev_net.h"
 #include "candidates.h"
 #include "core/pool.h"
+#include "encoder.h"
 #include "head.h"
 #include "model_file.h"
-#include "pillar_net.h"
 #include "pillar_points.h"
 
 namespace mink_pd::engine {
@@ -32,8 +32,7 @@ class Detector {
 
  private:
     struct Workspace {
-        PillarPoints pillars;
-        Buffer<float> features;
+        std::unique_ptr<Encoder::State> encoder;
         BevState bev;
         std::unique_ptr<Head::State> head;
         Chosen chosen;
@@ -45,7 +44,7 @@ class Detector {
     ThreadPool pool_;
     PointPlan points_;
     std::vector<std::string> classes_;
-    PillarNet pillars_;
+    std::unique_ptr<Encoder> encoder_;
     BevNet bev_;
     std::unique_ptr<Head> head_;
     SuppressionPlan suppression_;

@@ -10,7 +10,7 @@
 
 namespace mink_pd::engine {
 
-constexpr uint32_t FILE_VERSION = 1;  // the newest that is read
+constexpr uint32_t FILE_VERSION = 2;  // the newest that is read
 
 struct Tensor {
     std::vector<int64_t> shape;
