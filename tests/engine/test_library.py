@@ -23,6 +23,12 @@ CONFIG = Config.model_validate({
               "neck_channels": 16},
 })  # fmt: skip
 
+VOXELS = {
+    "data": {"range": [0.0, -10.0, -3.0, 25.6, 10.0, 1.0]},
+    "model": {"name": "second", "voxel_size": [0.1, 0.1, 0.1], "encoder_channels": [4, 8, 8, 8, 8], "channels": [8, 8],
+              "layers": [1, 1], "neck_channels": 8},
+}  # fmt: skip
+
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
@@ -95,7 +101,9 @@ def test_damaged_and_newer_files_are_refused(built: Built, files: tuple[Path, Pa
     damaged.write_bytes(content + b"\0")
     assert run(built.command, damaged, points).returncode == 2
     damaged.write_bytes(content[:8] + (VERSION + 1).to_bytes(4, "little") + content[12:])
-    assert f"has version {VERSION + 1}, this library reads up to {VERSION}" in run(built.command, damaged, points).stderr
+    assert (
+        f"has version {VERSION + 1}, this library reads up to {VERSION}" in run(built.command, damaged, points).stderr
+    )
 
 
 def test_the_example_of_the_docs_compiles_and_runs(built: Built, files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -122,10 +130,11 @@ def test_no_memory_is_allocated_once_a_detector_is_warm(built: Built, files: tup
     student, points = files
     model = CONFIG.model.model_dump(include={"voxel_size", "pillar_channels", "channels", "layers", "neck_channels"})
     centres = {"data": CONFIG.data.model_dump(), "model": {**model, "name": "centerpoint_pillars"}}
-    other = tmp_path / "centres.mpd"
-    other.write_bytes(engine_file(tuned(Config.model_validate(centres))))
+    others = [tmp_path / "centres.mpd", tmp_path / "voxels.mpd"]
+    for other, settings in zip(others, (centres, VOXELS), strict=True):
+        other.write_bytes(engine_file(tuned(Config.model_validate(settings))))
     program = linked(Path(__file__).with_name("allocations.cpp"), built, tmp_path / "allocations")
-    for file in (student, other):
+    for file in (student, *others):
         done = run(program, file, points)
         assert done.returncode == 0, done.stderr
         warm, later = map(int, done.stdout.split())

@@ -89,9 +89,13 @@ Encoded VoxelNet::run(Pool& pool, const Cloud& cloud, int64_t whole, Encoder::St
     state.flow.run(pool, needs, [&](int64_t number, int64_t tile) {
         const State::Step& step = state.steps[number];
         if (step.finds) step.map->find(tile);
-        const int64_t first = step.map->first(tile), width = step.layer->width;
-        (step.adds ? add_convolved : convolve)(*step.layer, step.x, step.map->pairs(tile),
-                                               {step.y + first * width, width}, first, step.map->count(tile));
+        const PairSlots pairs = step.map->pairs(tile);
+        const int64_t first = step.map->first(tile), count = step.map->count(tile), width = step.layer->width;
+        const TargetRows y{step.y + first * width, width};
+        if (step.adds)
+            add_convolved(*step.layer, step.x, pairs, y, first, count);
+        else
+            convolve(*step.layer, step.x, pairs, y, first, count);
     });
     return {&state.levels[STAGES].sites.columns, stack(pool, state)};
 }
