@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mink_pd.config.models import AnchorConfig, HeadConfig
+from mink_pd.native.operators import operators
 from mink_pd.sparse import Voxels
 
 LARGEST = math.log(50)  # of log sizes: an untrained network must not give infinite boxes
@@ -103,7 +104,33 @@ def match(
     Objects compete for the anchors of their class (with ``any_class`` for all) in their frame, given by ``frame`` (S,),
     ``box_frame`` (B,) and ``labels`` (B,). An anchor is positive if its IoU is at least ``matched``, or if it is one of
     the best anchors of an object; it is background if its IoU is below ``unmatched``. Among objects of equal IoU the
-    last takes the anchor. Only pairs close enough to touch are compared, a few hundred sites per object.
+    last takes the anchor. Compiled on the CPU in float32 (``csrc/core/anchors.cpp``), with the same result.
+    """
+    kinds = torch.arange(anchors.shape[1]) // 2
+    matched, unmatched = (
+        anchors.new_tensor([getattr(one, key) for one in settings])[kinds] for key in ("matched", "unmatched")
+    )  # (A,)
+    places = anchors, frame, boxes, labels, box_frame
+    fast = all(x.device.type == "cpu" for x in places) and anchors.dtype == boxes.dtype == torch.float32
+    compiled = operators() if fast else None
+    if compiled is not None:
+        return compiled.match_anchors(*places, matched, unmatched, any_class)
+    return match_plainly(*places, matched, unmatched, any_class)
+
+
+def match_plainly(
+    anchors: Tensor,
+    frame: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    box_frame: Tensor,
+    matched: Tensor,
+    unmatched: Tensor,
+    any_class: bool,
+) -> Tensor:
+    """:func:`match` in plain torch; ``matched`` and ``unmatched`` (A,) are the limits of each kind of anchor.
+
+    Only pairs close enough to touch are compared, a few hundred sites per object.
     """
     sites, kinds, _ = anchors.shape
     result = torch.full((sites * kinds,), -1, dtype=torch.int64, device=anchors.device)
@@ -124,13 +151,9 @@ def match(
 
     best = overlap.new_zeros(sites * kinds).scatter_reduce(0, anchor, overlap, "amax")
     most = overlap.new_zeros(len(boxes)).scatter_reduce(0, box, overlap, "amax")
-    kind = torch.arange(kinds, device=flat.device).repeat(sites) // 2
-    matched, unmatched = (
-        flat.new_tensor([getattr(s, key) for s in settings])[kind] for key in ("matched", "unmatched")
-    )
-    result[best >= unmatched] = -2
+    result[best >= unmatched.repeat(sites)] = -2
     for wins in (
-        (overlap == best[anchor]) & (overlap >= matched[anchor]),
+        (overlap == best[anchor]) & (overlap >= matched.repeat(sites)[anchor]),
         (overlap == most[box]) & (overlap > 0),
     ):
         result.scatter_reduce_(0, anchor[wins], box[wins], "amax", include_self=False)

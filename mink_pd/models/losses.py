@@ -1,15 +1,18 @@
 """The detection loss of SECOND and PointPillars."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from mink_pd.config.models import AnchorConfig, HeadConfig, LossConfig
 from mink_pd.data.batch import Batch
 from mink_pd.models.anchors import direction_class, encode, match
 from mink_pd.models.detector import AnchorPrediction
+from mink_pd.native.operators import operators
 
 BETA = 1 / 9  # residual at which the smooth L1 loss changes from quadratic to linear, as published
 
@@ -65,6 +68,40 @@ def focal_loss(logits: Tensor, positive: Tensor, alpha: float, gamma: float) -> 
     return weight * wrong**gamma * entropy
 
 
+def weighted_focal_loss(logits: Tensor, labels: Tensor, share: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Focal loss of logits (S, A, classes), each site weighted with ``share`` (S,), summed: a scalar.
+
+    labels: int64 (S, A), the class, -1 background, -2 ignored. On the CPU in float32, compiled code computes loss and
+    gradient in one pass (``csrc/core/focal.cpp``); the sum differs from torch's in its last bits.
+    """
+    tensors = (logits, labels, share)
+    fast = all(x.device.type == "cpu" for x in tensors) and logits.dtype == share.dtype == torch.float32
+    compiled = operators() if fast and not share.requires_grad else None
+    if compiled is not None:
+        return _WeightedFocalLoss.apply(logits, labels, share, alpha, gamma, compiled)
+    wanted = F.one_hot(labels.clamp(min=-1) + 1, logits.shape[2] + 1)[..., 1:].to(logits.dtype)  # (S, A, classes)
+    each = focal_loss(logits, wanted, alpha, gamma).sum(dim=2) * (labels != -2)  # (S, A)
+    return (each.sum(dim=1) * share).sum()
+
+
+class _WeightedFocalLoss(torch.autograd.Function):
+    """The loss is linear in its upstream gradient, so forward computes the gradient too and backward scales it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, share: Tensor, alpha: float, gamma: float, compiled: Any
+    ) -> Tensor:
+        total, gradient = compiled.focal_loss(logits, labels, share, alpha, gamma)
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream[0], None, None, None, None, None
+
+
 def box_loss(residuals: Tensor, targets: Tensor) -> Tensor:
     """Smooth L1 loss with the sine of the angle difference, which ignores half turns (SECOND, section 3.3.2)."""
     angle, wanted = residuals[:, 6:], targets[:, 6:]
@@ -97,13 +134,9 @@ def detection_loss(
     share = batch.weight / (per_frame.clamp(min=1) * prediction.frames)  # (frames,)
     site_share = share[prediction.frame]  # (S,)
 
-    wanted = torch.zeros_like(prediction.scores)
+    alpha, gamma = settings.focal_alpha, settings.focal_gamma
+    classification = weighted_focal_loss(prediction.scores, targets.labels, site_share, alpha, gamma)
     site, anchor = targets.site, targets.anchor
-    wanted[site, anchor, targets.labels[site, anchor]] = 1
-    each = focal_loss(prediction.scores, wanted, settings.focal_alpha, settings.focal_gamma)
-    each = each.sum(dim=2) * (targets.labels != -2)
-    classification = (each.sum(dim=1) * site_share).sum()
-
     objects, own = targets.boxes, prediction.anchors[site, anchor]  # (positives, 7)
     box = (box_loss(prediction.boxes[site, anchor], encode(objects, own)) * site_share[site]).sum()
     halves = direction_class(objects[:, 6], head.direction_offset)  # (positives,)

@@ -15,6 +15,7 @@ from mink_pd.models.anchors import (
     direction_class,
     encode,
     match,
+    match_plainly,
     place_anchors,
     with_direction,
 )
@@ -83,7 +84,8 @@ def test_matching_by_hand() -> None:
     assert twice[:, 0].tolist() == [2, -2, -1, 3, -1]  # equal claims: the last object's, on every device
 
 
-def test_matching_against_a_loop_over_all_pairs() -> None:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])  # plain torch, compiled
+def test_matching_against_a_loop_over_all_pairs(dtype: torch.dtype) -> None:
     random = np.random.default_rng(3)
     kinds = [ANCHOR, AnchorConfig(size=(0.8, 0.6, 1.7), z=0.0, matched=0.5, unmatched=0.35)]
     places = torch.from_numpy(random.uniform(-6, 6, (300, 2)))
@@ -91,10 +93,10 @@ def test_matching_against_a_loop_over_all_pairs() -> None:
     objects = boxes(12, seed=4)
     objects[:, :2] = torch.from_numpy(random.uniform(-6, 6, (12, 2)))
     label, box_frame = torch.arange(12) % 2, torch.arange(12) // 6
-    anchors = place_anchors(places, kinds)
+    anchors, objects = place_anchors(places, kinds).to(dtype), objects.to(dtype)
     ours = match(anchors, frame, objects, label, box_frame, kinds)
     wanted = torch.full((300, 4), -1)
-    overlap = torch.zeros(300, 4, 12, dtype=torch.float64)
+    overlap = torch.zeros(300, 4, 12, dtype=dtype)
     for site, kind, box in np.ndindex(300, 4, 12):
         if frame[site] == box_frame[box] and kind // 2 == label[box]:
             overlap[site, kind, box] = aligned_iou(anchors[site, kind][None], objects[box][None])[0]
@@ -109,7 +111,8 @@ def test_matching_against_a_loop_over_all_pairs() -> None:
     assert torch.equal(ours, wanted)
 
 
-def test_anchors_of_any_class_against_a_loop_over_all_pairs() -> None:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_anchors_of_any_class_against_a_loop_over_all_pairs(dtype: torch.dtype) -> None:
     """Two levels, whose anchors differ in size; every object competes for every anchor of its frame."""
     random = np.random.default_rng(5)
     kinds = [ANCHOR, AnchorConfig(size=(0.8, 0.6, 1.7), z=0.0, matched=0.5, unmatched=0.35)]
@@ -120,6 +123,7 @@ def test_anchors_of_any_class_against_a_loop_over_all_pairs() -> None:
     objects[:, :2] = torch.from_numpy(random.uniform(-6, 6, (12, 2)))
     objects[:3, 3:5] *= 2  # for the coarser level's anchors
     label, box_frame = torch.arange(12) % 5, torch.arange(12) // 6
+    anchors, objects = anchors.to(dtype), objects.to(dtype)
     ours = match(anchors, frame, objects, label, box_frame, kinds, any_class=True)
     pairs = (anchors.reshape(-1, 1, 7), objects[None])
     whole = [x.expand(880, 12, 7).reshape(-1, 7) for x in pairs]
@@ -134,6 +138,30 @@ def test_anchors_of_any_class_against_a_loop_over_all_pairs() -> None:
         wanted[(overlap[..., box] == most) & (most > 0)] = box
     assert {int(box) for box in wanted[150:].unique()} & {0, 1, 2}
     assert torch.equal(ours, wanted)
+
+
+@pytest.mark.parametrize("any_class", [False, True])
+def test_matching_of_a_grid_is_that_of_plain_torch_whose_overlaps_are_often_equal(any_class: bool) -> None:
+    """Objects at the corners of cells have several best anchors, and twins compete for all of theirs."""
+    config = Config()
+    kinds = [config.model.anchors[name] for name in config.data.classes]
+    axis = torch.arange(40) * 0.32
+    places = torch.cartesian_prod(axis, axis).repeat(2, 1)  # (3200, 2)
+    frame = torch.arange(2).repeat_interleave(1600)
+    torch.manual_seed(0)
+    objects, label = boxes(60).float(), torch.randint(0, 3, (60,))
+    objects[:, :2] = torch.randint(0, 40, (60, 2)) * 0.32 + torch.tensor([0.0, 0.16])[torch.randint(0, 2, (60, 1))]
+    objects[:, 3:6] = torch.tensor([kinds[one].size for one in label.tolist()])
+    objects[:, 6] = torch.tensor([0.0, math.pi / 4, math.pi / 2, -2.5, 7.0])[torch.arange(60) % 5]
+    objects, label = objects.repeat(2, 1), label.repeat(2)
+    box_frame = torch.arange(4)[torch.arange(120) % 4] % 3  # no site is in frame 2
+    anchors = place_anchors(places, kinds)
+    ours = match(anchors, frame, objects, label, box_frame, kinds, any_class)
+    limits = (torch.tensor([getattr(kind, key) for kind in kinds]) for key in ("matched", "unmatched"))
+    rules = [limit.repeat_interleave(2) for limit in limits]
+    assert torch.equal(ours, match_plainly(anchors, frame, objects, label, box_frame, *rules, any_class))
+    assert (ours >= 0).sum() > 100
+    assert (ours == -2).sum() > 100
 
 
 def test_larger_anchors_stand_on_the_same_ground() -> None:

@@ -103,6 +103,14 @@ class Arguments:
         a, b = torch.randn(30, 19), torch.randn(20, 19)
         return [a, b, a.clone(), b.clone()]
 
+    def match_anchors(self) -> list[Any]:
+        anchors, boxes = torch.rand(40, 4, 7) * 4, torch.rand(6, 7) * 4
+        frames = torch.randint(0, 2, (40,)), torch.randint(0, 2, (6,))
+        return [anchors, frames[0], boxes, torch.randint(0, 2, (6,)), frames[1], torch.rand(4), torch.rand(4), False]
+
+    def focal_loss(self) -> list[Any]:
+        return [torch.randn(70, 4, 3), torch.randint(-2, 3, (70, 4)), torch.rand(70), 0.25, 2.0]
+
     def multiplies_bf16(self) -> list[Any]:
         return []
 
@@ -155,6 +163,8 @@ def spoil(value: Any, choose: random.Random) -> Any:
         return not value
     if isinstance(value, int):
         return choose.choice(NUMBERS)
+    if isinstance(value, float):
+        return choose.choice(FLOATS)
     other = [spoil(x, choose) if isinstance(x, int) else choose.choice(FLOATS) for x in value]
     return choose.choice([[], value[:-1], [*value, *value], other])
 

@@ -52,6 +52,16 @@ def compare(ops: Any, start: Tensor, edges: Tensor, arriving: Tensor, centres: T
     return ops.compare_edges(*network, *network, torch.ones(weights), start, edges, arriving, centres, True, True)
 
 
+def match(ops: Any, label: int = 0, frames: int = 5, limits: int = 2) -> Any:
+    boxes, limit = torch.ones(1, 7), torch.full((limits,), 0.5)
+    places = torch.ones(5, 2, 7), torch.zeros(frames).long(), boxes, torch.tensor([label]), torch.tensor([0])
+    return ops.match_anchors(*places, limit, limit, False)
+
+
+def focal(ops: Any, label: int = 0, sites: int = 3) -> Any:
+    return ops.focal_loss(torch.ones(3, 2, 2), torch.full((3, 2), label), torch.ones(sites), 0.25, 2.0)
+
+
 # What is wrong, and part of the message.
 WRONG: list[tuple[str, Callable[[Any], Any], str]] = [
     ("source", lambda o: o.products(X, W, ints(0, 1, 3), PAIRS[1], TABLE, 3, *PLAIN), "not one of the rows"),
@@ -85,6 +95,12 @@ WRONG: list[tuple[str, Callable[[Any], Any], str]] = [
     ("edge", lambda o: compare(o, START, ints(0, 1, 9), ARRIVING, CENTRES), "none of the rows"),
     ("centre", lambda o: compare(o, START, EDGES, ARRIVING, ints(0, 0, 2)), "none of the rows"),
     ("weight", lambda o: compare(o, START, EDGES, ARRIVING, CENTRES, weights=1), "weight for each centre"),
+    ("no anchors of a class", lambda o: match(o, label=1), "no anchors of"),
+    ("negative class", lambda o: match(o, label=-1), "no anchors of"),
+    ("frames of sites", lambda o: match(o, frames=4), "frame of each site"),
+    ("limits", lambda o: match(o, limits=3), "limit for each kind"),
+    ("label", lambda o: focal(o, label=2), "not one of the classes"),
+    ("shares", lambda o: focal(o, sites=2), "share must be|share \\(S,\\)"),
     ("frame", lambda o: voxelise(o, [0, 2]), "frame"),
     ("size", lambda o: voxelise(o, [0, 1], size=0.0), "positive"),
     ("cells", lambda o: voxelise(o, [0, 1], shape=1 << 20), "cells"),

@@ -32,6 +32,11 @@ void for_each_operator(Use&& use) {
     use("ball_query(Tensor xyz, Tensor centres, float[] radii, int[] neighbours) -> Tensor[]", bindings::ball_query);
     use("points_of_boxes(Tensor xyz, Tensor boxes, Tensor frame, int count) -> (Tensor, Tensor)",
         bindings::points_of_boxes);
+    use("match_anchors(Tensor anchors, Tensor frame, Tensor boxes, Tensor labels, Tensor box_frame, Tensor matched, "
+        "Tensor unmatched, bool any_class) -> Tensor",
+        bindings::match_anchors);
+    use("focal_loss(Tensor logits, Tensor labels, Tensor share, float alpha, float gamma) -> (Tensor, Tensor)",
+        bindings::focal_loss);
     use("nearest(Tensor queries, Tensor points, int k) -> Tensor", bindings::nearest);
     use("transpose_edges(Tensor neighbour, Tensor degree, int rows) -> Tensor[]", bindings::transpose_edges);
     use("edge_moments(Tensor a, Tensor b, Tensor start, Tensor neighbour, Tensor arriving) -> Tensor[]",

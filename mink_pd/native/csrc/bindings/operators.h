@@ -44,6 +44,14 @@ std::vector<Tensor> ball_query(const Tensor& xyz, const Tensor& centres, at::Arr
                                at::IntArrayRef neighbours);
 std::tuple<Tensor, Tensor> points_of_boxes(const Tensor& xyz, const Tensor& boxes, const Tensor& frame, int64_t count);
 
+// anchors.h: anchors float32 (S, A, 7), frame int64 (S,), boxes float32 (B, 7), labels and box_frame int64 (B,),
+// matched and unmatched float32 (A,) -> rows int64 (S, A)
+Tensor match_anchors(const Tensor& anchors, const Tensor& frame, const Tensor& boxes, const Tensor& labels,
+                     const Tensor& box_frame, const Tensor& matched, const Tensor& unmatched, bool any_class);
+// logits float32 (S, A, classes), labels int64 (S, A), share float32 (S,) -> sum (), gradient (S, A, classes)
+std::tuple<Tensor, Tensor> focal_loss(const Tensor& logits, const Tensor& labels, const Tensor& share, double alpha,
+                                      double gamma);
+
 // knn.h: queries float32 (Q, D), points float32 (R, D) -> rows int64 (Q, k)
 Tensor nearest(const Tensor& queries, const Tensor& points, int64_t k);
 
