@@ -12,10 +12,10 @@ from benchmarks.inputs import Inputs
 from benchmarks.row import Row
 from benchmarks.thread_counts import OURS
 from mink_pd.config import Config
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.detect.predict import detect_frame
 from mink_pd.models import Detections, Detector, build_detector
-from mink_pd.models.pointpillars import PointPillars
+from mink_pd.models.detectors.pointpillars import PointPillars
 
 RATE = 10.0  # frames/s that a student is to keep up with: one turn of the sensor
 

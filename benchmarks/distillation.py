@@ -14,8 +14,8 @@ from benchmarks.row import Row
 from benchmarks.thread_counts import OURS
 from mink_pd.config import Config
 from mink_pd.config.models import PointPillarsConfig
-from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import Batch
 from mink_pd.distill import Distiller
 from mink_pd.distill.importance import select
 from mink_pd.distill.methods.pointdistiller import PointDistillerConfig

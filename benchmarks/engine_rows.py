@@ -13,7 +13,7 @@ from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
 from benchmarks.row import Row, peer_module
 from benchmarks.thread_counts import CORES, OURS
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.detect.engine import Engine
 from mink_pd.detect.engine_file import engine_file
 from mink_pd.export.compare import compare_detections

@@ -10,10 +10,10 @@ from benchmarks.inputs import Inputs
 from benchmarks.machine import scalar_milliseconds
 from benchmarks.row import Row
 from benchmarks.thread_counts import OURS
-from mink_pd.data.images import IMAGE_SIZE
-from mink_pd.data.labels import write_objects
+from mink_pd.data.kitti.images import IMAGE_SIZE
+from mink_pd.data.kitti.labels import write_objects
+from mink_pd.data.kitti.projection import detections_to_objects
 from mink_pd.data.objects import Objects
-from mink_pd.data.projection import detections_to_objects
 from mink_pd.evaluate.kitti import evaluate_folders
 from mink_pd.simulator.rig import calibration
 

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.gpu_stage import DETECTORS, WORK, Outcome, compiled, inputs_of, objective_of, run_stage
 from mink_pd.config import Config
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.models.taps import SiteTap
 
 OUTPUTS, LOSSES, GRADIENTS = 1e-3, 1e-3, 1e-2  # what may differ, of the largest value, the loss, the gradient's norm

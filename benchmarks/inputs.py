@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from mink_pd.config import Config
-from mink_pd.data.augment import rotate
-from mink_pd.data.batch import Batch, collate
-from mink_pd.data.calibration import write_calibration
+from mink_pd.data.datasets.kitti_dataset import Kitti
 from mink_pd.data.frame import Frame, Frames
-from mink_pd.data.images import IMAGE_SIZE
-from mink_pd.data.kitti import Kitti
+from mink_pd.data.kitti.calibration import write_calibration
+from mink_pd.data.kitti.images import IMAGE_SIZE
+from mink_pd.data.kitti.projection import in_camera_view
+from mink_pd.data.loading.augment import rotate
+from mink_pd.data.loading.batch import Batch, collate
 from mink_pd.data.points import read_points
-from mink_pd.data.projection import in_camera_view
 from mink_pd.detect.clouds import PointFiles
 
 SEED = 0

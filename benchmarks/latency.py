@@ -15,7 +15,7 @@ from benchmarks.distillation import student_config
 from benchmarks.inputs import Inputs
 from benchmarks.peak_memory import peak_growth
 from benchmarks.thread_counts import COUNTS, Threads
-from mink_pd.data.batch import Batch, collate
+from mink_pd.data.loading.batch import Batch, collate
 from mink_pd.models import Detector
 
 COMPRESSIONS = (1.0, 4.0, 16.0)

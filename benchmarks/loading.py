@@ -13,8 +13,8 @@ from benchmarks.distillation import Step
 from benchmarks.thread_counts import COUNTS, Threads
 from mink_pd.config import Config
 from mink_pd.data import open_dataset
-from mink_pd.data.batch import Batch
-from mink_pd.data.epochs import Loader, make_loader
+from mink_pd.data.loading.batch import Batch
+from mink_pd.data.loading.epochs import Loader, make_loader
 from mink_pd.models import build_detector
 from mink_pd.train.objective import DetectionObjective
 

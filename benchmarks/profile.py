@@ -82,7 +82,7 @@ def _prepare(kind: Kind, inputs: Inputs) -> tuple[Callable[[], Any], list[tuple[
     if kind == "detect":
         batch = inputs.batch()
         detector = ready(inputs.config, batch, inputs.sizes.candidates)
-        decode = import_module("mink_pd.models.decode")
+        decode = import_module("mink_pd.models.heads.anchor_decode")
         ends = [(detector, "detect", "decode"), (decode, "nms", "NMS")]
         return lambda: detect(detector, batch), [*_parts(detector), *ends]
     batch, (teacher, student) = inputs.batch(inputs.sizes.batch), networks(inputs)

@@ -22,7 +22,7 @@ from benchmarks.machine import sgemm
 from benchmarks.peak_memory import peak_growth
 from benchmarks.thread_counts import CORES, COUNTS, OURS, Threads
 from mink_pd.config import Config
-from mink_pd.data.batch import Batch, collate
+from mink_pd.data.loading.batch import Batch, collate
 from mink_pd.models import build_detector
 from mink_pd.models.cost import count_in, count_multiply_adds
 from mink_pd.train.objective import DetectionObjective

@@ -16,7 +16,7 @@ from benchmarks.thread_counts import OURS
 from mink_pd.config import Config
 from mink_pd.config.models import SecondConfig
 from mink_pd.models import AnchorPrediction, build_detector
-from mink_pd.models.second import Second
+from mink_pd.models.detectors.second import Second
 from mink_pd.sparse import ME, Voxels
 
 

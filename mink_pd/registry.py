@@ -72,8 +72,8 @@ class Registry(Mapping[str, Any]):
         return self._entries
 
 
-DATASETS = Registry("data.kind", "mink_pd.data")
-DETECTORS = Registry("model.name", "mink_pd.models")
+DATASETS = Registry("data.kind", "mink_pd.data.datasets")
+DETECTORS = Registry("model.name", "mink_pd.models.detectors")
 METHODS = Registry("distill.methods", "mink_pd.distill.methods")
 IMPORTANCES = Registry("importance", "mink_pd.distill.importance")
 SCORERS = Registry("evaluate.scorer", "mink_pd.evaluate.scorers")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mink_pd.data.kitti import Kitti
-from mink_pd.data.nuscenes import CLASSES
+from mink_pd.data.datasets.kitti_dataset import Kitti
+from mink_pd.data.datasets.nuscenes_dataset import CLASSES
 
 
 def write_labels(path: Path, boxes: np.ndarray, names: Iterable[str]) -> None:

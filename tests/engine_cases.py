@@ -14,7 +14,7 @@ from mink_pd.config import Config
 from mink_pd.data.frame import Frame
 from mink_pd.models import Detector, build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.center_head import SparseOutput
+from mink_pd.models.heads.center_head import SparseOutput
 from mink_pd.native import build
 
 FLAGS = ["-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", f"-I{build.SOURCES}"]

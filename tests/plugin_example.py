@@ -14,7 +14,7 @@ from mink_pd.data.frame import Frame
 from mink_pd.distill.methods.base import Method
 from mink_pd.distill.pairs import TapPair
 from mink_pd.evaluate.scorers import Scorer
-from mink_pd.models.pointpillars import PointPillars
+from mink_pd.models.detectors.pointpillars import PointPillars
 from mink_pd.models.taps import Tap
 from mink_pd.registry import DATASETS, DETECTORS, IMPORTANCES, METHODS, SCORERS
 

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import Batch, collate
 from mink_pd.distill.pairs import TapPair
-from mink_pd.models.box_layout import BoxLayout
+from mink_pd.models.heads.box_layout import BoxLayout
 from mink_pd.models.taps import SiteTap
 from mink_pd.sparse import voxelise
 

@@ -9,8 +9,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from mink_pd.config import Config
-from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import Batch, collate
 from mink_pd.evaluate.scorers.kitti import KittiScorer
 from mink_pd.models import Detections, Detector
 from mink_pd.train.loop import Trainer

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from mink_pd.boxes.camera import camera_to_lidar
-from mink_pd.data.calibration import Calibration, write_calibration
-from mink_pd.data.images import IMAGE_SIZE
-from mink_pd.data.labels import write_objects
+from mink_pd.data.kitti.calibration import Calibration, write_calibration
+from mink_pd.data.kitti.images import IMAGE_SIZE
+from mink_pd.data.kitti.labels import write_objects
+from mink_pd.data.kitti.projection import clip_boxes, project_boxes
 from mink_pd.data.objects import Objects
-from mink_pd.data.projection import clip_boxes, project_boxes
 
 CALIBRATION = Calibration(
     p2=np.array([[721.5, 0, 609.6, 0], [0, 721.5, 172.9, 0], [0, 0, 1, 0]]),

@@ -6,7 +6,7 @@ from mink_pd.cli import console
 from mink_pd.commands.evaluation import class_thresholds, evaluated_detector
 from mink_pd.config import load_config
 from mink_pd.data import open_dataset
-from mink_pd.data.epochs import crop_points
+from mink_pd.data.loading.epochs import crop_points
 from mink_pd.detect.device import launch
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.any_class import CloudFrame, mean_figures

@@ -7,7 +7,7 @@ from mink_pd.cli import console
 from mink_pd.commands.evaluation import evaluated_detector
 from mink_pd.config import Config, load_config
 from mink_pd.data import open_dataset
-from mink_pd.data.nuscenes import NuScenes, NuScenesConfig
+from mink_pd.data.datasets.nuscenes_dataset import NuScenes, NuScenesConfig
 from mink_pd.detect.device import launch
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.nuscenes import evaluate_submission, headline, of_classes, score_rows, write_submission

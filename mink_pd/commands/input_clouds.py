@@ -9,7 +9,7 @@ from mink_pd.cli import console
 from mink_pd.config import DataConfig
 from mink_pd.data import open_dataset
 from mink_pd.data.frame import Frames
-from mink_pd.data.kitti_raw import open_raw
+from mink_pd.data.kitti.kitti_raw import open_raw
 from mink_pd.data.recordings import Recording, describe, is_recording
 from mink_pd.detect.clouds import PointFiles
 from mink_pd.errors import ConfigError

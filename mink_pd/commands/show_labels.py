@@ -7,10 +7,10 @@ import numpy as np
 from mink_pd.cli import console, warn
 from mink_pd.config.points import NONE
 from mink_pd.data import open_dataset, view_of
+from mink_pd.data.clouds.survey import survey, suspicions
 from mink_pd.data.dataset import Dataset
 from mink_pd.data.frame import Frame
 from mink_pd.data.layouts import EVERYWHERE, config_of_folder, splits_of
-from mink_pd.data.survey import survey, suspicions
 from mink_pd.errors import ConfigError
 from mink_pd.files import check_writable, write_text
 from mink_pd.render import Outlook, Scene, check_display, choose_frame, show

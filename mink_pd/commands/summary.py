@@ -8,8 +8,8 @@ from rich.table import Table
 
 from mink_pd.cli import console
 from mink_pd.config import load_config
-from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import collate
 from mink_pd.data.points import with_columns
 from mink_pd.detect.clouds import PointFiles
 from mink_pd.detect.device import set_threads

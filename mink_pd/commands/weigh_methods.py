@@ -9,7 +9,7 @@ from rich.table import Table
 from mink_pd.cli import console
 from mink_pd.config import load_config
 from mink_pd.data import open_training
-from mink_pd.data.epochs import make_loader
+from mink_pd.data.loading.epochs import make_loader
 from mink_pd.detect.device import set_threads
 from mink_pd.distill import Distiller
 from mink_pd.distill.weigh import gradient_share

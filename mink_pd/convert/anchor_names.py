@@ -5,8 +5,8 @@ from typing import Literal
 
 from mink_pd.convert.bev_names import Names, backbone_names, plain_encoder_names
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.pillars import PillarFeatureNet
-from mink_pd.models.sparse_encoder import SparseEncoder
+from mink_pd.models.layers.pillars import PillarFeatureNet
+from mink_pd.models.layers.sparse_encoder import SparseEncoder
 
 
 @dataclass(frozen=True)

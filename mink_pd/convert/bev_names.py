@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from mink_pd.models.bev_detector import BevDetector
-from mink_pd.models.sparse_encoder import SparseEncoder
+from mink_pd.models.layers.sparse_encoder import SparseEncoder
 
 Names = Iterator[tuple[str, str]]  # of modules with weights: theirs, ours
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from mink_pd.convert.bev_names import Names, backbone_names, numbered_block, plain_encoder_names
 from mink_pd.errors import ConfigError
-from mink_pd.models.centerpoint import CenterDetector
-from mink_pd.models.pillars import PillarFeatureNet
-from mink_pd.models.sparse_encoder import SparseEncoder
+from mink_pd.models.detectors.centerpoint import CenterDetector
+from mink_pd.models.layers.pillars import PillarFeatureNet
+from mink_pd.models.layers.sparse_encoder import SparseEncoder
 
 FULL_SCALE = 255.0  # of nuScenes' intensities, which the frameworks do not divide by it
 

@@ -13,8 +13,8 @@ from mink_pd.convert.point_names import PointNames
 from mink_pd.errors import ConfigError
 from mink_pd.models import Detector
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.centerpoint import CenterDetector
-from mink_pd.models.pointrcnn import PointRCNN
+from mink_pd.models.detectors.centerpoint import CenterDetector
+from mink_pd.models.detectors.pointrcnn import PointRCNN
 
 
 @dataclass(frozen=True)

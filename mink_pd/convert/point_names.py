@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mink_pd.convert.bev_names import Names
-from mink_pd.models.pointrcnn import PointRCNN
+from mink_pd.models.detectors.pointrcnn import PointRCNN
 
 
 @dataclass(frozen=True)

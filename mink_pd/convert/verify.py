@@ -13,16 +13,16 @@ from mink_pd.config import Config
 from mink_pd.convert.anchor_names import AnchorNames
 from mink_pd.convert.dialects import Dialect
 from mink_pd.convert.weights import published_detector
-from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import collate
 from mink_pd.data.points import read_points
 from mink_pd.errors import CheckpointError, ConfigError
 from mink_pd.files import reading
 from mink_pd.models import AnchorPrediction
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.bev import BevFeatures
-from mink_pd.models.decode import decoded_boxes
-from mink_pd.models.sparse_encoder import SparseEncoder
+from mink_pd.models.heads.anchor_decode import decoded_boxes
+from mink_pd.models.layers.bev import BevFeatures
+from mink_pd.models.layers.sparse_encoder import SparseEncoder
 from mink_pd.sparse import ME, Voxels
 
 TOLERANCE = 1e-3

@@ -11,10 +11,10 @@ from mink_pd.convert.dialects import Dialect
 from mink_pd.errors import CheckpointError, ConfigError
 from mink_pd.models import Detector, build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.bev import DenseBev
 from mink_pd.models.bev_detector import BevDetector
-from mink_pd.models.pillars import PillarFeatureNet
-from mink_pd.models.pointrcnn import PointRCNN
+from mink_pd.models.detectors.pointrcnn import PointRCNN
+from mink_pd.models.layers.bev import DenseBev
+from mink_pd.models.layers.pillars import PillarFeatureNet
 from mink_pd.sparse import ConvBlock
 
 # Counters of the training, and the adapters of PointDistiller: no part of the detector.

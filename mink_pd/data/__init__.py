@@ -1,7 +1,7 @@
 """Data sets, which yield frames of points and boxes in the LiDAR frame."""
 
 from mink_pd.data.dataset import Dataset, View, open_dataset, open_split, view_of, whole_frames
-from mink_pd.data.training import open_training, training_places
+from mink_pd.data.loading.training import open_training, training_places
 
 __all__ = [
     "Dataset",

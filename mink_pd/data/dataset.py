@@ -12,8 +12,8 @@ import numpy as np
 
 from mink_pd.config import DataConfig
 from mink_pd.config.data import FewerBeamsConfig
-from mink_pd.data.beams import in_beams, kept_beams
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.beams import in_beams, kept_beams
 from mink_pd.files import reading
 from mink_pd.registry import DATASETS
 

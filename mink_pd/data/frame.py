@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mink_pd.data.calibration import Calibration
+from mink_pd.data.kitti.calibration import Calibration
 from mink_pd.data.objects import Objects
 
 

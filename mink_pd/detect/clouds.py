@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from mink_pd.config.points import PointsConfig
-from mink_pd.data.calibration import read_calibration
+from mink_pd.data.datasets.nuscenes_dataset import Sweep, read_sweep
 from mink_pd.data.frame import Frame
-from mink_pd.data.images import Size, size_of_image, usual_size
-from mink_pd.data.labels import write_objects
-from mink_pd.data.nuscenes import Sweep, read_sweep
+from mink_pd.data.kitti.calibration import read_calibration
+from mink_pd.data.kitti.images import Size, size_of_image, usual_size
+from mink_pd.data.kitti.labels import write_objects
+from mink_pd.data.kitti.projection import in_camera_view
 from mink_pd.data.points import SUFFIXES, Cloud, read_cloud, with_columns
-from mink_pd.data.projection import in_camera_view
 from mink_pd.detect.predict import FrameDetections, to_objects
 from mink_pd.errors import DataError
 from mink_pd.files import whole_file

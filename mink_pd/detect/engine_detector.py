@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.detect.engine import Engine
 from mink_pd.detect.engine_file import engine_file, why_not
 from mink_pd.errors import MinkPDError

@@ -16,12 +16,12 @@ from mink_pd.config.models import AnchorDetectorConfig
 from mink_pd.errors import ConfigError
 from mink_pd.models import Detector
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.bev import SparseBev
 from mink_pd.models.bev_detector import BevDetector
-from mink_pd.models.centerpoint import CenterDetector
-from mink_pd.models.necks import SparseSecondNeck
-from mink_pd.models.pillars import PillarFeatureNet
-from mink_pd.models.sparse_encoder import LIFT, ResidualBlock, SparseEncoder
+from mink_pd.models.detectors.centerpoint import CenterDetector
+from mink_pd.models.layers.bev import SparseBev
+from mink_pd.models.layers.necks import SparseSecondNeck
+from mink_pd.models.layers.pillars import PillarFeatureNet
+from mink_pd.models.layers.sparse_encoder import LIFT, ResidualBlock, SparseEncoder
 from mink_pd.sparse import ConvBlock
 from mink_pd.sparse.voxels import grid_shape
 

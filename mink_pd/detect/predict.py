@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from mink_pd.config import Config
-from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
-from mink_pd.data.images import IMAGE_SIZE
-from mink_pd.data.labels import write_objects
+from mink_pd.data.kitti.images import IMAGE_SIZE
+from mink_pd.data.kitti.labels import write_objects
+from mink_pd.data.kitti.projection import detections_to_objects
+from mink_pd.data.loading.batch import Batch, collate
 from mink_pd.data.objects import Objects
-from mink_pd.data.projection import detections_to_objects
 from mink_pd.errors import MinkPDError
 from mink_pd.files import replacing_folder
 from mink_pd.models import Detections, Detector

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mink_pd.config import Config, DataConfig
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.distill.controls import averaged, shuffled
 from mink_pd.distill.initialise import inherit_weights
 from mink_pd.distill.labels import with_teacher_labels
@@ -19,7 +19,7 @@ from mink_pd.distill.pairs import pair_taps
 from mink_pd.distill.unlabelled import PseudoLabels
 from mink_pd.errors import DistillError
 from mink_pd.models import Detections, Detector, Prediction
-from mink_pd.models.box_layout import BoxLayout
+from mink_pd.models.heads.box_layout import BoxLayout
 from mink_pd.registry import DETECTORS, IMPORTANCES, METHODS
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import collate
 from mink_pd.distill.importance import importance, inside_share, select
 from mink_pd.errors import DistillError
 from mink_pd.models import Detector

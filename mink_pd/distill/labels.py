@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.boxes.offsets import box_offsets
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.models import Detections
 
 

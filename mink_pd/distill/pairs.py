@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.distill.importance import importance, tap_of
 from mink_pd.errors import DistillError
 from mink_pd.models import Prediction

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mink_pd.boxes.geometry import pairs_in_boxes
 from mink_pd.boxes.iou import bev_iou
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.distill.labels import with_teacher_labels
 from mink_pd.models import Detections
 from mink_pd.processes import shared_count

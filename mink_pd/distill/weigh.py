@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.distill.distiller import Distiller
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 
 from mink_pd.boxes.camera import camera_to_lidar
-from mink_pd.data.calibration import read_calibration
-from mink_pd.data.images import IMAGE_SIZE, size_of_image
-from mink_pd.data.kitti import Kitti
-from mink_pd.data.labels import DONT_CARE, read_objects
-from mink_pd.data.projection import clip_boxes, project_boxes
+from mink_pd.data.datasets.kitti_dataset import Kitti
+from mink_pd.data.kitti.calibration import read_calibration
+from mink_pd.data.kitti.images import IMAGE_SIZE, size_of_image
+from mink_pd.data.kitti.labels import DONT_CARE, read_objects
+from mink_pd.data.kitti.projection import clip_boxes, project_boxes
 from mink_pd.evaluate.candidates import Scene
 from mink_pd.evaluate.overlaps import OVERLAPS
 

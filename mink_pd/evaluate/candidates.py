@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mink_pd.data.labels import DONT_CARE
+from mink_pd.data.kitti.labels import DONT_CARE
 from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
 from mink_pd.evaluate.overlaps import OVERLAPS, Pairs, dont_care_share, pair_up

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mink_pd.data.frame_lists import read_frame_list
-from mink_pd.data.labels import CLASSES, DONT_CARE, read_all_objects
+from mink_pd.data.kitti.labels import CLASSES, DONT_CARE, read_all_objects
 from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
 from mink_pd.evaluate.candidates import Scene, collect

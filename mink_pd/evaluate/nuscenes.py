@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from mink_pd.data.datasets.nuscenes_dataset import to_map
 from mink_pd.data.devkit import devkit, open_tables, scenes_of_split
-from mink_pd.data.nuscenes import to_map
 from mink_pd.errors import DataError
 from mink_pd.files import read_json, reason, whole_file
 

@@ -4,7 +4,7 @@ import csv
 
 from mink_pd.config import DataConfig
 from mink_pd.data import open_dataset
-from mink_pd.data.training import training_sets
+from mink_pd.data.loading.training import training_sets
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.experiments.matrix import Job, Matrix
 from mink_pd.files import read_text

@@ -24,7 +24,7 @@ from mink_pd.export.runner import Maps, check_rows
 from mink_pd.export.verify import Candidate
 from mink_pd.files import write_text
 from mink_pd.models.bev_detector import BevDetector
-from mink_pd.models.pillars import PillarFeatureNet
+from mink_pd.models.layers.pillars import PillarFeatureNet
 from mink_pd.sparse import Voxels
 
 ENCODER, HEAD = "pts_voxel_encoder_centerpoint_tiny", "pts_backbone_neck_head_centerpoint_tiny"

@@ -22,7 +22,7 @@ from mink_pd.export.pillars import pillar_rows
 from mink_pd.export.runner import Maps, check_rows
 from mink_pd.export.verify import Candidate
 from mink_pd.models.bev_detector import BevDetector
-from mink_pd.models.pillars import PillarFeatureNet
+from mink_pd.models.layers.pillars import PillarFeatureNet
 from mink_pd.sparse import Voxels
 
 FILE = "pointpillar.onnx"

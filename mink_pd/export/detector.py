@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.config import Config, validate
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.export.card import CARD, Card, Runtime, read_card
 from mink_pd.export.graph import OnnxSession, OpenVinoSession, Session

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frames
+from mink_pd.data.loading.batch import collate
 from mink_pd.detect.engine import Engine
 from mink_pd.detect.engine_file import SUFFIX, engine_file
 from mink_pd.errors import ConfigError, DataError, ExportError

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from mink_pd.export.layers import folded, linear_map, output_map
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.center_head import CenterHead, CenterPrediction
-from mink_pd.models.centerpoint import CenterDetector
 from mink_pd.models.detector import AnchorPrediction, Detector
-from mink_pd.models.head import AnchorHead
-from mink_pd.models.maps import places
+from mink_pd.models.detectors.centerpoint import CenterDetector
+from mink_pd.models.heads.anchor_head import AnchorHead
+from mink_pd.models.heads.center_head import CenterHead, CenterPrediction
+from mink_pd.models.layers.maps import places
 from mink_pd.sparse import Voxels
 
 EMPTY_LOGIT = -100.0  # class logit of cells where a sparse detector predicts nothing

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from mink_pd.models.maps import DenseBlock
+from mink_pd.models.layers.maps import DenseBlock
 from mink_pd.sparse import ConvBlock
 from mink_pd.sparse.norm import BatchNorm
 

@@ -15,9 +15,9 @@ from torch.nn import functional
 from mink_pd.errors import ConfigError
 from mink_pd.export.heads import HeadMaps
 from mink_pd.export.layers import folded, folded_linear
-from mink_pd.models.bev import BevNetwork, SparseBev
-from mink_pd.models.necks import DenseFpn, SparseFpn
-from mink_pd.models.pillars import PillarFeatureNet
+from mink_pd.models.layers.bev import BevNetwork, SparseBev
+from mink_pd.models.layers.necks import DenseFpn, SparseFpn
+from mink_pd.models.layers.pillars import PillarFeatureNet
 
 # In channel 0 of a site whose features are all 0, so that the canvas tells it from an empty cell. It is exact in
 # float16 (as a subnormal) and moves no output by more than float32 rounding does.

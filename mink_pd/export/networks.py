@@ -15,7 +15,7 @@ from mink_pd.export.pillars import pillar_rows
 from mink_pd.export.runner import Maps, Runner, canvas_grid, check_rows, session_runner, torch_runner, two_graphs
 from mink_pd.export.verify import Candidate
 from mink_pd.models.bev_detector import BevDetector
-from mink_pd.models.pillars import PillarFeatureNet
+from mink_pd.models.layers.pillars import PillarFeatureNet
 from mink_pd.sparse import Voxels
 
 SLOTS = 16  # points a row holds, of detectors without a limit of their own: most pillars have fewer

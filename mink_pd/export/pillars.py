@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mink_pd.models.pillars import PillarFeatureNet
+from mink_pd.models.layers.pillars import PillarFeatureNet
 from mink_pd.sparse import Voxels
 
 

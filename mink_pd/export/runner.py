@@ -13,7 +13,7 @@ from mink_pd.export.network import MARK, DenseNetwork, PillarEncoder, level_name
 from mink_pd.export.pillars import canvas_of, pillar_rows
 from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.detector import Prediction
-from mink_pd.models.pillars import PillarFeatureNet
+from mink_pd.models.layers.pillars import PillarFeatureNet
 from mink_pd.sparse import Voxels
 from mink_pd.sparse.voxels import grid_shape
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.export.graph import OnnxSession, OpenVinoSession, Session, openvino_core, require, save_onnx
 from mink_pd.export.heads import head_maps
 from mink_pd.export.networks import Networks, Settings

@@ -9,16 +9,16 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frames
+from mink_pd.data.loading.batch import Batch, collate
 from mink_pd.errors import DataError, ExportError
 from mink_pd.export.compare import BOX, SCORE, Agreement, compare_detections
 from mink_pd.export.heads import HeadMaps
 from mink_pd.export.network import level_name
 from mink_pd.export.quantise import Quantised
 from mink_pd.export.runner import Maps, prediction_of
-from mink_pd.models.bev import BevFeatures
 from mink_pd.models.bev_detector import BevDetector
+from mink_pd.models.layers.bev import BevFeatures
 from mink_pd.sparse import ME, Voxels
 
 SITES = "sites"

@@ -15,8 +15,8 @@ import mink_pd
 from mink_pd.config import Config
 from mink_pd.config.centerpoint import CenterDetectorConfig
 from mink_pd.config.models import AnchorDetectorConfig
-from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frames
+from mink_pd.data.loading.batch import collate
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.export.autoware import Autoware
 from mink_pd.export.card import Anchor, Card, Cloud, Graph, Pillars, Target, digest, write_card
@@ -32,7 +32,7 @@ from mink_pd.export.verify import Report, verify
 from mink_pd.files import read_bytes, replacing_folder, write_text
 from mink_pd.models import Detector
 from mink_pd.models.bev_detector import BevDetector
-from mink_pd.models.pillars import PillarFeatureNet
+from mink_pd.models.layers.pillars import PillarFeatureNet
 from mink_pd.sparse.voxels import grid_shape
 
 TARGETS: dict[Target, type[Networks]] = {

@@ -5,16 +5,16 @@ from torch import Tensor
 
 from mink_pd.config import Config
 from mink_pd.config.models import AnchorDetectorConfig
-from mink_pd.data.batch import Batch
-from mink_pd.models.anchors import anchor_places, place_anchors
-from mink_pd.models.bev import BevFeatures
+from mink_pd.data.loading.batch import Batch
 from mink_pd.models.bev_detector import BevDetector
-from mink_pd.models.box_layout import BoxLayout
-from mink_pd.models.decode import detect
 from mink_pd.models.detector import AnchorPrediction, Detections
-from mink_pd.models.encoder import BevEncoder
-from mink_pd.models.head import AnchorHead
-from mink_pd.models.losses import detection_loss
+from mink_pd.models.heads.anchor_decode import detect
+from mink_pd.models.heads.anchor_head import AnchorHead
+from mink_pd.models.heads.anchors import anchor_places, place_anchors
+from mink_pd.models.heads.box_layout import BoxLayout
+from mink_pd.models.heads.losses import detection_loss
+from mink_pd.models.layers.bev import BevFeatures
+from mink_pd.models.layers.encoder import BevEncoder
 from mink_pd.sparse import Voxels
 
 

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from mink_pd.config import Config
 from mink_pd.config.models import BevDetectorConfig
-from mink_pd.data.batch import Batch
-from mink_pd.models.bev import BevFeatures, BevNetwork, DenseBev, SparseBev
+from mink_pd.data.loading.batch import Batch
 from mink_pd.models.compress import width
 from mink_pd.models.detector import Detector, Prediction
-from mink_pd.models.encoder import BevEncoder
+from mink_pd.models.layers.bev import BevFeatures, BevNetwork, DenseBev, SparseBev
+from mink_pd.models.layers.encoder import BevEncoder
 from mink_pd.models.taps import SiteTap
 from mink_pd.sparse import ME, Voxels, voxelise
 from mink_pd.sparse.voxels import grid_shape, in_grid

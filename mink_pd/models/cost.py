@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from mink_pd.data.batch import Batch
-from mink_pd.models.center_head import SparseOutput
+from mink_pd.data.loading.batch import Batch
 from mink_pd.models.detector import Detector
+from mink_pd.models.heads.center_head import SparseOutput
 from mink_pd.sparse import ConvBlock
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mink_pd.config import Config
 from mink_pd.config.models import DetectorConfig
-from mink_pd.data.batch import Batch
-from mink_pd.models.box_layout import BoxLayout
+from mink_pd.data.loading.batch import Batch
+from mink_pd.models.heads.box_layout import BoxLayout
 from mink_pd.models.taps import Tap
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mink_pd.data.survey import Survey
+from mink_pd.data.clouds.survey import Survey
 
 ENOUGH = 5  # minimum points of an object that can be found; objects with fewer points do not extend the range
 _TAIL = 0.005  # share of the objects that may lie beyond each end of an axis

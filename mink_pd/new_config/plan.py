@@ -8,7 +8,7 @@ import numpy as np
 
 from mink_pd.config import Config, DataConfig
 from mink_pd.data import open_dataset
-from mink_pd.data.survey import Survey, survey
+from mink_pd.data.clouds.survey import Survey, survey
 from mink_pd.errors import DataError
 from mink_pd.models import build_detector
 from mink_pd.models.anchor_detector import AnchorDetector

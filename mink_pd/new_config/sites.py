@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from mink_pd.config.models import AnchorConfig, HeadConfig
-from mink_pd.data.batch import collate
-from mink_pd.data.epochs import crop_points, keep_boxes
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import collate
+from mink_pd.data.loading.epochs import crop_points, keep_boxes
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.anchors import aligned_iou, anchor_places, place_anchors
+from mink_pd.models.heads.anchors import aligned_iou, anchor_places, place_anchors
 
 
 @dataclass(frozen=True)

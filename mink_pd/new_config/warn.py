@@ -3,7 +3,7 @@
 import numpy as np
 
 from mink_pd.config.points import NONE
-from mink_pd.data.survey import suspicions
+from mink_pd.data.clouds.survey import suspicions
 from mink_pd.new_config.plan import Plan
 
 _FEW_OBJECTS = 50  # fewer objects of a class give a warning

@@ -1,8 +1,8 @@
 """The choice of a frame to show."""
 
 from mink_pd.data import Dataset
-from mink_pd.data.epochs import keep_boxes
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.epochs import keep_boxes
 from mink_pd.errors import DataError
 
 _CANDIDATES = 20  # the first frames of the data set

@@ -11,8 +11,8 @@ from markupsafe import Markup  # comes with Jinja2
 from PIL import Image
 
 from mink_pd.data import open_dataset
-from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import Batch, collate
 from mink_pd.errors import MinkPDError
 from mink_pd.experiments.finished_runs import Row, make_rows, read_runs
 from mink_pd.experiments.groups import Group, make_groups

@@ -3,8 +3,8 @@
 import numpy as np
 
 from mink_pd.boxes.camera import lidar_to_camera
+from mink_pd.data.kitti.projection import clip_boxes, observation_angle, project_boxes
 from mink_pd.data.objects import Objects
-from mink_pd.data.projection import clip_boxes, observation_angle, project_boxes
 from mink_pd.simulator.moving_scene import Snapshot
 from mink_pd.simulator.rig import IMAGE_SIZE, calibration
 from mink_pd.simulator.sensor import Scan

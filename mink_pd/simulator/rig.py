@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from mink_pd.config.sensor import load_sensor
-from mink_pd.data.calibration import Calibration
+from mink_pd.data.kitti.calibration import Calibration
 
 HDL64E = load_sensor("hdl64e")
 IMAGE_SIZE = (1242, 375)  # width, height [px]

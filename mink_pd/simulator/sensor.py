@@ -9,7 +9,7 @@ import open3d as o3d
 
 from mink_pd.boxes.geometry import corners
 from mink_pd.config.sensor import SensorConfig
-from mink_pd.data.projection import in_camera_view
+from mink_pd.data.kitti.projection import in_camera_view
 from mink_pd.simulator.draws import Rng
 from mink_pd.simulator.mesh import Surface
 from mink_pd.simulator.moving_scene import Snapshot

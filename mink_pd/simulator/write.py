@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mink_pd.data.labels import write_objects
+from mink_pd.data.kitti.labels import write_objects
 from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
 from mink_pd.files import read_json

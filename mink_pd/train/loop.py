@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from mink_pd.config import Config
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.errors import MinkPDError
 from mink_pd.memory import trim_memory
 from mink_pd.models import Detector

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from mink_pd.config import DataConfig
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.models.detector import Detector
 
 

@@ -15,8 +15,8 @@ import torch.distributed as dist
 from torch import nn
 
 from mink_pd.config import DataConfig
-from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import Batch, collate
 from mink_pd.data.points import with_columns
 from mink_pd.processes import contributing_nothing, processes, sum_over_processes
 

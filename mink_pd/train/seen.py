@@ -5,7 +5,7 @@ import warnings
 import torch
 
 from mink_pd.config import Config
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.errors import MinkPDError
 from mink_pd.processes import processes, sum_over_processes
 

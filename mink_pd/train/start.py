@@ -10,7 +10,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from mink_pd.config import Config
 from mink_pd.data import open_dataset, open_training
-from mink_pd.data.epochs import make_loader
+from mink_pd.data.loading.epochs import make_loader
 from mink_pd.detect.device import launch
 from mink_pd.distill import Distiller
 from mink_pd.distill.distiller import check_geometry, check_ignores

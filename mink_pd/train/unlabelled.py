@@ -11,15 +11,15 @@ import numpy as np
 from mink_pd.config import Config, DataConfig
 from mink_pd.config.unlabelled import UnlabelledConfig
 from mink_pd.data import Dataset, open_dataset, open_split, open_training, training_places, whole_frames
-from mink_pd.data.cloud_description import DESCRIPTION
+from mink_pd.data.clouds.cloud_description import DESCRIPTION
 from mink_pd.data.dataset import FewerBeams
-from mink_pd.data.epochs import crop_points
 from mink_pd.data.formats import SUFFIXES
 from mink_pd.data.frame import Frame, Frames
-from mink_pd.data.kitti_raw import open_raw
-from mink_pd.data.labels import read_all_objects
+from mink_pd.data.kitti.kitti_raw import open_raw
+from mink_pd.data.kitti.labels import read_all_objects
+from mink_pd.data.loading.epochs import crop_points
+from mink_pd.data.loading.unlabelled import UnlabelledFrames, in_lidar_frame
 from mink_pd.data.recordings import Recording, is_recording
-from mink_pd.data.unlabelled import UnlabelledFrames, in_lidar_frame
 from mink_pd.detect.clouds import PointFiles
 from mink_pd.detect.predict import FrameDetections, detect_frames
 from mink_pd.distill.unlabelled import Levels, PseudoLabels, summary

@@ -9,8 +9,8 @@ from lightning_fabric import Fabric
 
 from mink_pd.config import DataConfig
 from mink_pd.data import Dataset
-from mink_pd.data.batch import Batch
-from mink_pd.data.epochs import Loader, make_loader
+from mink_pd.data.loading.batch import Batch
+from mink_pd.data.loading.epochs import Loader, make_loader
 from mink_pd.detect.predict import detect_batches
 from mink_pd.errors import MinkPDError
 from mink_pd.evaluate.scorers import Scorer

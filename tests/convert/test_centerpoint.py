@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from mink_pd.config import Config, load_config
 from mink_pd.convert import DIALECTS, MisfitError, convert, published_detector
-from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import collate
 from mink_pd.errors import ConfigError
-from mink_pd.models.center_targets import decode
+from mink_pd.models.heads.center_targets import decode
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "configs" / "published"
 FRAMEWORKS = ["det3d", "openpcdet", "mmdet3d"]

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from mink_pd.config import Config, load_config
 from mink_pd.convert import DIALECTS, MisfitError, convert, published_detector, verify
-from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import collate
 from mink_pd.errors import ConfigError
-from mink_pd.models.pointrcnn import PointRCNN
-from mink_pd.models.pointrcnn.region_stage import Regions
-from mink_pd.models.pointrcnn.roi import boxes_from_frame
+from mink_pd.models.detectors.pointrcnn import PointRCNN
+from mink_pd.models.detectors.pointrcnn.region_stage import Regions
+from mink_pd.models.detectors.pointrcnn.roi import boxes_from_frame
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "configs" / "published"
 CLASSES = ("Car", "Pedestrian", "Cyclist")

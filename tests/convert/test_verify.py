@@ -10,10 +10,10 @@ import torch
 
 from mink_pd.config import load_config
 from mink_pd.convert import DIALECTS, Difference, convert, published_detector, read_tensors, verify
-from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import collate
 from mink_pd.errors import DataError
-from mink_pd.models.anchors import anchor_places, place_anchors
+from mink_pd.models.heads.anchors import anchor_places, place_anchors
 from mink_pd.sparse import voxelise
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "configs" / "published"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mink_pd.boxes.camera import lidar_to_camera
-from mink_pd.data.calibration import Calibration, write_calibration
 from mink_pd.data.frame import Frame
-from mink_pd.data.labels import write_objects
+from mink_pd.data.kitti.calibration import Calibration, write_calibration
+from mink_pd.data.kitti.labels import write_objects
 from mink_pd.data.objects import Objects
 
 # x, y, z of the centre, l, w, h, yaw: far enough apart that none overlaps from above.

@@ -6,8 +6,8 @@ from shapely.geometry import Polygon
 
 from mink_pd.boxes.geometry import bev_corners, corners, points_in_boxes
 from mink_pd.config.data import AugmentConfig, ObjectNoise
-from mink_pd.data.augment import augment, mirror, mirror_ahead, move_objects, rotate, scale
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.augment import augment, mirror, mirror_ahead, move_objects, rotate, scale
 
 INSIDE = 180  # points 0 to 179 of the scene lie in boxes, 60 in each
 

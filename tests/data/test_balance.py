@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from mink_pd.data import open_dataset
-from mink_pd.data.balance import Balance, occurrences
-from mink_pd.data.epochs import make_loader
-from mink_pd.data.kitti import KittiConfig
+from mink_pd.data.datasets.kitti_dataset import KittiConfig
+from mink_pd.data.loading.balance import Balance, occurrences
+from mink_pd.data.loading.epochs import make_loader
 from mink_pd.errors import DataError
 
 NAMES = [np.array(text.split(), dtype="<U20") for text in ("car car", "car bus", "car", "", "car", "cone car")]

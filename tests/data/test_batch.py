@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import collate
 
 
 def frame(id: str, columns: int, velocities: np.ndarray | None) -> Frame:

@@ -8,9 +8,9 @@ import pytest
 
 from mink_pd.config.data import AugmentConfig, BeamsConfig, FewerBeamsConfig
 from mink_pd.config.sensor import SensorConfig, load_sensor
-from mink_pd.data.augment import augment
-from mink_pd.data.beams import Thinning, as_seen, beam_of, in_beams, kept_beams
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.augment import augment
+from mink_pd.data.loading.beams import Thinning, as_seen, beam_of, in_beams, kept_beams
 from mink_pd.errors import ConfigError
 from mink_pd.simulator.recorded_drives import DriveSettings, Turn, drive_turns, parse_classes
 

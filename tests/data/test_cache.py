@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from mink_pd.data import open_dataset
-from mink_pd.data.cache import CachedFrames
-from mink_pd.data.epochs import make_loader
+from mink_pd.data.datasets.kitti_dataset import Kitti, KittiConfig
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import Kitti, KittiConfig
+from mink_pd.data.loading.cache import CachedFrames
+from mink_pd.data.loading.epochs import make_loader
 
 
 class Counted:

@@ -15,10 +15,10 @@ from scipy.spatial.transform import Rotation
 from mink_pd.boxes.geometry import points_in_boxes
 from mink_pd.config import Config, load_config
 from mink_pd.data import Dataset, open_dataset
-from mink_pd.data.cloud_description import read_description
-from mink_pd.data.cloud_labels import read_labels
-from mink_pd.data.epochs import make_loader
-from mink_pd.data.kitti import Kitti
+from mink_pd.data.clouds.cloud_description import read_description
+from mink_pd.data.clouds.cloud_labels import read_labels
+from mink_pd.data.datasets.kitti_dataset import Kitti
+from mink_pd.data.loading.epochs import make_loader
 from mink_pd.errors import ConfigError, DataError
 
 CLASSES: dict[str, list[str]] = {"Car": ["vehicle.car", "auto"], "Person": []}

@@ -10,10 +10,10 @@ from labelled_street import street
 from shapely.geometry import Point, Polygon
 
 from mink_pd.boxes.geometry import bev_corners
-from mink_pd.data.conventions import READINGS, points_by_reading
+from mink_pd.data.clouds.conventions import READINGS, points_by_reading
+from mink_pd.data.clouds.survey import survey, suspicions
+from mink_pd.data.datasets.kitti_dataset import Kitti
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import Kitti
-from mink_pd.data.survey import survey, suspicions
 
 FRAMES = [street(seed) for seed in range(12)]
 

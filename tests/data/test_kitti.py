@@ -10,10 +10,10 @@ from PIL import Image
 from mink_pd.boxes.camera import lidar_to_camera
 from mink_pd.boxes.geometry import corners, points_in_boxes
 from mink_pd.data import open_dataset
-from mink_pd.data.calibration import Calibration, read_calibration, write_calibration
-from mink_pd.data.kitti import Kitti, KittiConfig
-from mink_pd.data.labels import read_objects, write_objects
-from mink_pd.data.projection import detections_to_objects, in_camera_view, project_boxes
+from mink_pd.data.datasets.kitti_dataset import Kitti, KittiConfig
+from mink_pd.data.kitti.calibration import Calibration, read_calibration, write_calibration
+from mink_pd.data.kitti.labels import read_objects, write_objects
+from mink_pd.data.kitti.projection import detections_to_objects, in_camera_view, project_boxes
 from mink_pd.errors import DataError
 
 

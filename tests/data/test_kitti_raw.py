@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mink_pd.data.kitti_raw import open_raw
+from mink_pd.data.kitti.kitti_raw import open_raw
 from mink_pd.errors import DataError
 
 DATE, DRIVE = "2011_09_26", "0005"

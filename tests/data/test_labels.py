@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mink_pd.data.labels import read_all_objects, read_objects, write_objects
+from mink_pd.data.kitti.labels import read_all_objects, read_objects, write_objects
 from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
 

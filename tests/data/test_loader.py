@@ -7,11 +7,11 @@ import torch
 
 from mink_pd.config.data import AugmentConfig, FewerBeamsConfig, ObjectNoise
 from mink_pd.data import open_dataset
-from mink_pd.data.batch import Batch
-from mink_pd.data.beams import in_beams
-from mink_pd.data.epochs import EpochOrder, Loader, crop_points, keep_boxes, make_loader
+from mink_pd.data.datasets.kitti_dataset import KittiConfig
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import KittiConfig
+from mink_pd.data.loading.batch import Batch
+from mink_pd.data.loading.beams import in_beams
+from mink_pd.data.loading.epochs import EpochOrder, Loader, crop_points, keep_boxes, make_loader
 from mink_pd.errors import ConfigError, DataError
 
 

@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 from mink_pd.boxes.geometry import pairs_in_boxes, wrap_angle
 from mink_pd.data import devkit as devkit_module
 from mink_pd.data import open_dataset
+from mink_pd.data.datasets.nuscenes_dataset import NuScenes, NuScenesConfig, from_map, to_map
 from mink_pd.data.devkit import open_tables
-from mink_pd.data.nuscenes import NuScenes, NuScenesConfig, from_map, to_map
 from mink_pd.errors import ConfigError, DataError
 
 pytest.importorskip("nuscenes")

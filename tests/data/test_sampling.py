@@ -6,11 +6,12 @@ import pytest
 from shapely.geometry import Polygon
 
 from mink_pd.boxes.geometry import bev_corners
-from mink_pd.data import open_dataset, sampling
+from mink_pd.data import open_dataset
+from mink_pd.data.datasets.kitti_dataset import Kitti, KittiConfig
+from mink_pd.data.datasets.nuscenes_dataset import NuScenes
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import Kitti, KittiConfig
-from mink_pd.data.nuscenes import NuScenes
-from mink_pd.data.sampling import Database, build_database, load_database
+from mink_pd.data.loading import sampling
+from mink_pd.data.loading.sampling import Database, build_database, load_database
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ from tiny_kitti import write_data
 
 from mink_pd.config.data import AugmentConfig
 from mink_pd.data import open_dataset, open_training
-from mink_pd.data.epochs import Loader, make_loader
-from mink_pd.data.kitti import KittiConfig
-from mink_pd.data.sampling import load_database
+from mink_pd.data.datasets.kitti_dataset import KittiConfig
+from mink_pd.data.loading.epochs import Loader, make_loader
+from mink_pd.data.loading.sampling import load_database
 from mink_pd.errors import DataError
 from mink_pd.train.run_folder import identify_data
 

@@ -9,13 +9,13 @@ import torch
 
 from mink_pd.config.data import AugmentConfig
 from mink_pd.data import open_dataset
-from mink_pd.data.augment import augment
-from mink_pd.data.batch import collate
-from mink_pd.data.epochs import EpochOrder, Loader, keep_boxes, make_loader
+from mink_pd.data.datasets.kitti_dataset import KittiConfig
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import KittiConfig
-from mink_pd.data.sampling import Database
-from mink_pd.data.unlabelled import Mix, UnlabelledFrames
+from mink_pd.data.loading.augment import augment
+from mink_pd.data.loading.batch import collate
+from mink_pd.data.loading.epochs import EpochOrder, Loader, keep_boxes, make_loader
+from mink_pd.data.loading.sampling import Database
+from mink_pd.data.loading.unlabelled import Mix, UnlabelledFrames
 from mink_pd.detect.clouds import PointFiles
 from mink_pd.detect.predict import FrameDetections
 from mink_pd.errors import ConfigError, DataError

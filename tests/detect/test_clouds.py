@@ -8,8 +8,8 @@ import pytest
 from stand_in import MeanDetector
 
 from mink_pd.config import Config
-from mink_pd.data.calibration import Calibration, write_calibration
-from mink_pd.data.labels import read_objects
+from mink_pd.data.kitti.calibration import Calibration, write_calibration
+from mink_pd.data.kitti.labels import read_objects
 from mink_pd.detect.bulk import Bulk
 from mink_pd.detect.clouds import PointFiles, write_detections
 from mink_pd.detect.predict import FrameDetections

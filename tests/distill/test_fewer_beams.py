@@ -14,7 +14,7 @@ from torch import Tensor
 from mink_pd.boxes.geometry import pairs_in_boxes
 from mink_pd.config import Config, load_config
 from mink_pd.config.data import BeamsConfig, FewerBeamsConfig
-from mink_pd.data.batch import Batch, collate
+from mink_pd.data.loading.batch import Batch, collate
 from mink_pd.distill import Distiller
 from mink_pd.distill.labels import with_teacher_labels
 from mink_pd.distill.pairs import TapPair, pair_taps

@@ -10,8 +10,8 @@ from mink_pd.distill import Distiller
 from mink_pd.distill.initialise import inherit_weights
 from mink_pd.errors import DistillError
 from mink_pd.models import Detector, build_detector
-from mink_pd.models.pointrcnn import PointRCNN
-from mink_pd.models.pointrcnn.pointnet import MLPLayer
+from mink_pd.models.detectors.pointrcnn import PointRCNN
+from mink_pd.models.detectors.pointrcnn.pointnet import MLPLayer
 
 
 @torch.no_grad()

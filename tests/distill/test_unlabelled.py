@@ -8,7 +8,7 @@ from random_taps import random_batch
 from tiny_pillars import tiny_config, tiny_networks
 
 from mink_pd.config import Config
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.distill import Distiller
 from mink_pd.distill.labels import with_teacher_labels
 from mink_pd.distill.unlabelled import Levels, PseudoLabels, summary

@@ -8,8 +8,8 @@ import torch
 from engine_cases import cloud, tuned
 
 from mink_pd.config import Config
-from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import collate
 from mink_pd.detect.engine import Engine
 from mink_pd.detect.engine_file import engine_file
 from mink_pd.errors import ConfigError, MinkPDError

@@ -9,8 +9,8 @@ from engine_cases import cloud, tuned
 
 from mink_pd.api import PointDetector
 from mink_pd.config import Config
-from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import collate
 from mink_pd.detect.engine_detector import EngineDetector, with_engine
 from mink_pd.detect.predict import FrameDetections, detect_batches, detect_frame
 from mink_pd.errors import MinkPDError

@@ -9,10 +9,10 @@ import pytest
 from tiny_kitti import CALIBRATION, write_data
 
 from mink_pd.config import Config, EvaluateConfig
-from mink_pd.data.calibration import write_calibration
+from mink_pd.data.datasets.kitti_dataset import Kitti, KittiConfig
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import Kitti, KittiConfig
-from mink_pd.data.labels import read_objects, write_objects
+from mink_pd.data.kitti.calibration import write_calibration
+from mink_pd.data.kitti.labels import read_objects, write_objects
 from mink_pd.data.objects import Objects
 from mink_pd.detect.predict import FrameDetections
 from mink_pd.evaluate.camera_fit import detections_fit_labels, labels_fit_camera

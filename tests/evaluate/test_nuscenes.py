@@ -12,7 +12,7 @@ from nuscenes_copy import VERSION, change, copy_tables
 from rich.console import Console
 from scipy.spatial.transform import Rotation
 
-from mink_pd.data.nuscenes import CLASSES, NuScenes
+from mink_pd.data.datasets.nuscenes_dataset import CLASSES, NuScenes
 from mink_pd.errors import DataError
 from mink_pd.evaluate.nuscenes import (
     ERRORS,

@@ -9,8 +9,8 @@ from tiny_kitti import write_data
 
 from mink_pd.boxes.geometry import points_in_boxes
 from mink_pd.config import Config, EvaluateConfig
+from mink_pd.data.datasets.kitti_dataset import Kitti
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import Kitti
 from mink_pd.detect.predict import FrameDetections
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.evaluate.panel import FALSE_POSITIVE, MISSED, TRUE_POSITIVE

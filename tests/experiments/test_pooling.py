@@ -11,8 +11,8 @@ from tiny_kitti import settings, write_data
 from mink_pd.cli import parser
 from mink_pd.commands import experiment
 from mink_pd.commands.arguments.experiment import add_arguments
-from mink_pd.data.kitti import Kitti
-from mink_pd.data.labels import read_objects, write_objects
+from mink_pd.data.datasets.kitti_dataset import Kitti
+from mink_pd.data.kitti.labels import read_objects, write_objects
 from mink_pd.data.objects import Objects
 from mink_pd.errors import ConfigError, DataError, MinkPDError
 from mink_pd.evaluate.kitti import evaluate_folders, evaluate_kitti, load_folders

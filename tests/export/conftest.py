@@ -10,7 +10,7 @@ from mink_pd.config import Config
 from mink_pd.data.frame import Frame
 from mink_pd.models import Detector, build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.center_head import DenseOutput, SparseOutput
+from mink_pd.models.heads.center_head import DenseOutput, SparseOutput
 
 for package in ("onnx", "onnxruntime", "openvino"):
     pytest.importorskip(package, reason="optional dependency: pip install 'mink_pd[export]'")

@@ -12,7 +12,7 @@ from export.test_write import Clouds, source
 from rich.console import Console
 
 from mink_pd.config import Config, load_config
-from mink_pd.data.batch import collate
+from mink_pd.data.loading.batch import collate
 from mink_pd.errors import ConfigError
 from mink_pd.export.autoware import Autoware
 from mink_pd.export.card import read_card

@@ -14,8 +14,8 @@ from export.test_write import write
 from models.frames import nuscenes, pointpillars
 
 from mink_pd.config import Config
-from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import collate
 from mink_pd.data.points import read_points
 from mink_pd.export.detector import ExportedDetector
 

@@ -12,7 +12,7 @@ from shapely.affinity import rotate, translate
 from shapely.geometry import Polygon, box
 
 from mink_pd.config import Config, load_config
-from mink_pd.data.batch import collate
+from mink_pd.data.loading.batch import collate
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.export.card import read_card
 from mink_pd.export.cuda_pointpillars import CudaPointPillars, halves
@@ -20,7 +20,7 @@ from mink_pd.export.detector import ExportedDetector
 from mink_pd.export.networks import Settings
 from mink_pd.export.write import export
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.decode import decoded_boxes
+from mink_pd.models.heads.anchor_decode import decoded_boxes
 
 ROOT = Path(__file__).resolve().parents[2]
 RANGE, SIZE, GRID = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0), (0.16, 0.16, 4.0), (432, 496)

@@ -6,7 +6,7 @@ from export.conftest import clusters, shaken
 from models.frames import centerpoint, centerpoint_nuscenes, centerpoint_voxels, nuscenes, pointpillars, second
 
 from mink_pd.config import Config
-from mink_pd.data.batch import collate
+from mink_pd.data.loading.batch import collate
 from mink_pd.errors import ConfigError
 from mink_pd.export.heads import head_maps
 from mink_pd.export.network import MARK, Backbone, DenseNetwork, PillarEncoder, level_name, occupied

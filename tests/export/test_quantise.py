@@ -9,7 +9,7 @@ from export.conftest import clusters, shaken
 from export.test_write import left, refused, write
 from models.frames import centerpoint, pointpillars
 
-from mink_pd.data.batch import collate
+from mink_pd.data.loading.batch import collate
 from mink_pd.errors import ExportError
 from mink_pd.export import quantise as module
 from mink_pd.export.card import read_card

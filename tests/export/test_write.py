@@ -12,8 +12,8 @@ from rich.console import Console
 
 from mink_pd.config import Config
 from mink_pd.config.pointrcnn import PointRCNNConfig
-from mink_pd.data.batch import collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import collate
 from mink_pd.errors import ConfigError, DataError, ExportError, MinkPDError
 from mink_pd.export import network
 from mink_pd.export.card import read_card

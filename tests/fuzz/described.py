@@ -11,10 +11,10 @@ from readers import Seed
 from recording_writers import START, make_points, write_bag1, write_bag2, write_mcap
 
 from mink_pd.config.sensor import load_sensor
-from mink_pd.data.cloud_description import read_description
-from mink_pd.data.cloud_labels import read_labels
-from mink_pd.data.images import size_of_image
-from mink_pd.data.kitti_raw import read_raw_calibration
+from mink_pd.data.clouds.cloud_description import read_description
+from mink_pd.data.clouds.cloud_labels import read_labels
+from mink_pd.data.kitti.images import size_of_image
+from mink_pd.data.kitti.kitti_raw import read_raw_calibration
 from mink_pd.data.recordings import Recording
 from mink_pd.detect.bulk import Bulk
 from mink_pd.detect.record import InputRecord

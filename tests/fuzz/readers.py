@@ -15,9 +15,9 @@ from safetensors.torch import save
 from mink_pd.config import Config, load_config
 from mink_pd.config.data import PointsConfig
 from mink_pd.convert.tensor_files import read_tensors
+from mink_pd.data.datasets.kitti_dataset import read_calibration
 from mink_pd.data.frame_lists import read_frame_list
-from mink_pd.data.kitti import read_calibration
-from mink_pd.data.labels import read_objects
+from mink_pd.data.kitti.labels import read_objects
 from mink_pd.data.points import read_points
 from mink_pd.data.recordings import Recording
 from mink_pd.data.recordings.drive_writer import DriveWriter

@@ -10,7 +10,7 @@ from gpu_device import REAL, TOLERANCE, assert_close, gpu, on_both, tap_rows
 from models import frames
 
 from mink_pd.config import Config
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.detect.predict import detect_batches
 from mink_pd.models import build_detector
 

@@ -10,7 +10,7 @@ from models.frames import batch, nuscenes, nuscenes_batch, pointpillars, second
 from benchmarks.distillation import Compared
 from benchmarks.inputs import Inputs, Sizes
 from mink_pd.config import Config
-from mink_pd.data.batch import Batch, collate
+from mink_pd.data.loading.batch import Batch, collate
 from mink_pd.distill import Distiller
 from mink_pd.distill.inspect import inspect_importance
 from mink_pd.models import build_detector

@@ -5,8 +5,8 @@ import torch
 
 from mink_pd.config import Config
 from mink_pd.config.models import AnchorDetectorConfig, PointPillarsConfig, SecondConfig
-from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import Batch, collate
 
 RANGE = (0.0, -3.2, -3.0, 6.4, 3.2, 1.0)
 

@@ -9,7 +9,8 @@ from shapely.geometry import box as rectangle
 
 from mink_pd.config import Config
 from mink_pd.config.models import AnchorConfig
-from mink_pd.models.anchors import (
+from mink_pd.models.compress import width
+from mink_pd.models.heads.anchors import (
     aligned_iou,
     decode,
     direction_class,
@@ -19,7 +20,6 @@ from mink_pd.models.anchors import (
     place_anchors,
     with_direction,
 )
-from mink_pd.models.compress import width
 
 
 def boxes(count: int, seed: int = 0) -> torch.Tensor:

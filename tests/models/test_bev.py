@@ -9,9 +9,9 @@ from torch.nn import functional
 from mink_pd.distill import Distiller
 from mink_pd.models import build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.bev import DenseBev, SparseBev
 from mink_pd.models.cost import count_multiply_adds
-from mink_pd.models.maps import spread
+from mink_pd.models.layers.bev import DenseBev, SparseBev
+from mink_pd.models.layers.maps import spread
 from mink_pd.sparse import voxelise
 
 CONFIGS = {"pointpillars": pointpillars, "second": second}

@@ -8,11 +8,11 @@ import torch
 from models.frames import batch, centerpoint, centerpoint_nuscenes, nuscenes_batch
 
 from mink_pd.config.centerpoint import CenterLossConfig
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.models import build_detector
-from mink_pd.models.center_head import CenterPrediction
-from mink_pd.models.center_loss import gaussian_focal_loss
-from mink_pd.models.center_targets import center_targets, decode, encode, gaussian_radius
+from mink_pd.models.heads.center_head import CenterPrediction
+from mink_pd.models.heads.center_loss import gaussian_focal_loss
+from mink_pd.models.heads.center_targets import center_targets, decode, encode, gaussian_radius
 
 BOUNDS = (0.0, -3.2, -3.0, 6.4, 3.2, 1.0)
 SETTINGS = CenterLossConfig()

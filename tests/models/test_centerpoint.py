@@ -10,12 +10,12 @@ from torch.nn import functional
 
 from mink_pd.config import Config
 from mink_pd.models import build_detector
-from mink_pd.models.bev import SparseBev
-from mink_pd.models.center_decode import detect
-from mink_pd.models.center_head import CenterHead
-from mink_pd.models.necks import DenseSecondNeck
-from mink_pd.models.pillars import PillarFeatureNet
-from mink_pd.models.sparse_encoder import ResidualBlock
+from mink_pd.models.heads.center_decode import detect
+from mink_pd.models.heads.center_head import CenterHead
+from mink_pd.models.layers.bev import SparseBev
+from mink_pd.models.layers.necks import DenseSecondNeck
+from mink_pd.models.layers.pillars import PillarFeatureNet
+from mink_pd.models.layers.sparse_encoder import ResidualBlock
 from mink_pd.sparse import Voxels, voxelise
 
 FORMS = [(make, bev) for make in (centerpoint, centerpoint_voxels) for bev in ("sparse", "dense")]

@@ -8,9 +8,9 @@ import torch
 
 from mink_pd.boxes.iou import bev_iou
 from mink_pd.config.models import NMSConfig
-from mink_pd.models.anchors import decode
-from mink_pd.models.decode import detect, lowest_logit
 from mink_pd.models.detector import AnchorPrediction
+from mink_pd.models.heads.anchor_decode import detect, lowest_logit
+from mink_pd.models.heads.anchors import decode
 
 SITES, ANCHORS, CLASSES, FRAMES = 40, 2, 3, 3
 SEEN = [0, 1, 3, 4, 6]  # columns of a box from above

@@ -4,7 +4,7 @@ import torch
 from models.frames import batch, pointpillars
 
 from mink_pd.models import build_detector
-from mink_pd.models.head import AnchorHead
+from mink_pd.models.heads.anchor_head import AnchorHead
 
 
 def test_outputs_and_gradients_are_those_of_the_three_maps() -> None:

@@ -8,11 +8,11 @@ from shapely.geometry import box as rectangle
 from torch import Tensor
 
 from mink_pd.config import Config
-from mink_pd.data.batch import Batch
+from mink_pd.data.loading.batch import Batch
 from mink_pd.models import Detector, Prediction, build_detector
-from mink_pd.models.center_loss import gaussian_focal_loss
-from mink_pd.models.center_targets import center_targets
-from mink_pd.models.losses import focal_loss
+from mink_pd.models.heads.center_loss import gaussian_focal_loss
+from mink_pd.models.heads.center_targets import center_targets
+from mink_pd.models.heads.losses import focal_loss
 
 DOUBTFUL = torch.tensor([[4.6, 1.9, -1.0, 0.9, 0.7, 1.7, 0.1], [1.3, -1.5, -1.0, 3.7, 1.5, 1.5, 0.3]])
 CLASSES = [1, 0]  # a pedestrian, and a car near the labelled one

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mink_pd.models.losses import box_loss, focal_loss, velocity_loss, weighted_focal_loss
+from mink_pd.models.heads.losses import box_loss, focal_loss, velocity_loss, weighted_focal_loss
 
 
 def test_focal_loss_is_the_formula() -> None:

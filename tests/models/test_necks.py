@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from mink_pd.models.bev import SparseBev
-from mink_pd.models.necks import DenseFpn
+from mink_pd.models.layers.bev import SparseBev
+from mink_pd.models.layers.necks import DenseFpn
 from mink_pd.sparse import holding, voxelise
 
 

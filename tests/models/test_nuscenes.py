@@ -10,13 +10,13 @@ import torch
 from models.frames import CLASSES, nuscenes, nuscenes_batch
 
 from mink_pd.config import Config, load_config
-from mink_pd.data.batch import Batch, collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import Batch, collate
 from mink_pd.distill import Distiller
 from mink_pd.models import build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.anchors import encode
-from mink_pd.models.losses import assign_targets
+from mink_pd.models.heads.anchors import encode
+from mink_pd.models.heads.losses import assign_targets
 from mink_pd.registry import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]

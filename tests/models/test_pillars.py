@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mink_pd.models.pillars import PillarFeatureNet
+from mink_pd.models.layers.pillars import PillarFeatureNet
 from mink_pd.sparse import Voxels, segment_max, voxelise
 
 BOUNDS = (0.0, -20.0, -3.0, 40.0, 20.0, 1.0)

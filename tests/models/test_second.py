@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mink_pd.models import build_detector
-from mink_pd.models.sparse_encoder import LIFT, SparseEncoder, mean_features
+from mink_pd.models.layers.sparse_encoder import LIFT, SparseEncoder, mean_features
 from mink_pd.sparse import Voxels, seen_from_above, voxelise
 
 CELLS = (21, 18, 40)  # odd and even: the last strided site lies on the edge, or its kernel reaches over it

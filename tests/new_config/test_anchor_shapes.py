@@ -10,8 +10,8 @@ from shapely.geometry import box as rectangle
 
 from mink_pd.config import Config
 from mink_pd.config.models import AnchorConfig
-from mink_pd.data.batch import collate
-from mink_pd.data.epochs import crop_points
+from mink_pd.data.loading.batch import collate
+from mink_pd.data.loading.epochs import crop_points
 from mink_pd.models import build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.new_config.anchor_shapes import anchors_of, cluster

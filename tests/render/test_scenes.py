@@ -227,7 +227,7 @@ def test_counts_of_a_panel() -> None:
 
 
 def test_chosen_frame_is_the_named_or_the_fullest(shared) -> None:
-    from mink_pd.data.kitti import Kitti
+    from mink_pd.data.datasets.kitti_dataset import Kitti
 
     dataset = Kitti(shared("kitti_real"), "all")
     everything, near = (-100.0, -100.0, -10.0, 100.0, 100.0, 10.0), (0.0, -2.0, -10.0, 12.0, 2.0, 10.0)

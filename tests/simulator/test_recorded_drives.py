@@ -12,7 +12,7 @@ from shapely import points as as_points
 
 from mink_pd.config.sensor import SensorConfig, load_sensor
 from mink_pd.data import open_dataset
-from mink_pd.data.cloud_folder import CloudsConfig
+from mink_pd.data.datasets.cloud_folder import CloudsConfig
 from mink_pd.data.recordings import Recording
 from mink_pd.errors import ConfigError
 from mink_pd.simulator.recorded_drives import DriveSettings, parse_classes, simulate_drives

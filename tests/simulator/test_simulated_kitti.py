@@ -11,9 +11,9 @@ import pykitti
 import pytest
 from scipy.spatial import cKDTree
 
-from mink_pd.data.calibration import read_calibration
-from mink_pd.data.kitti import Kitti
-from mink_pd.data.kitti_raw import open_raw
+from mink_pd.data.datasets.kitti_dataset import Kitti
+from mink_pd.data.kitti.calibration import read_calibration
+from mink_pd.data.kitti.kitti_raw import open_raw
 from mink_pd.errors import DataError
 from mink_pd.simulator import DATE, DRIVE, Settings, simulate, simulate_frame
 from mink_pd.simulator.drive import PERIOD, SPEED, write_drive

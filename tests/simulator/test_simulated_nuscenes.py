@@ -10,8 +10,8 @@ from scipy.spatial import cKDTree
 from shapely.geometry import Polygon
 
 from mink_pd.boxes.geometry import bev_corners
+from mink_pd.data.datasets.nuscenes_dataset import NuScenes
 from mink_pd.data.devkit import open_tables, split_scenes
-from mink_pd.data.nuscenes import NuScenes
 from mink_pd.errors import DataError
 from mink_pd.simulator.draws import frame_rng
 from mink_pd.simulator.nuscenes import Settings, simulate

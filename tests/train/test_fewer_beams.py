@@ -13,8 +13,8 @@ from tiny_kitti import settings, write_data
 from mink_pd.config import Config, load_config
 from mink_pd.config.data import FewerBeamsConfig
 from mink_pd.data import open_dataset
-from mink_pd.data.batch import Batch
-from mink_pd.data.beams import in_beams
+from mink_pd.data.loading.batch import Batch
+from mink_pd.data.loading.beams import in_beams
 from mink_pd.distill import Distiller
 from mink_pd.errors import ConfigError
 from mink_pd.models import Detector

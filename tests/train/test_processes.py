@@ -29,7 +29,7 @@ from torch import Tensor
 
 from mink_pd.config import load_config
 from mink_pd.data import open_dataset
-from mink_pd.data.epochs import make_loader
+from mink_pd.data.loading.epochs import make_loader
 from mink_pd.detect.device import launch
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.scorers.kitti import KittiScorer

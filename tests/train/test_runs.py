@@ -14,7 +14,7 @@ from tiny_kitti import write_data
 from mink_pd.config import Config, load_config
 from mink_pd.data import open_dataset
 from mink_pd.data.dataset import SAMPLED
-from mink_pd.data.kitti import KittiConfig
+from mink_pd.data.datasets.kitti_dataset import KittiConfig
 from mink_pd.errors import CheckpointError, ConfigError, DataError
 from mink_pd.models import build_detector
 from mink_pd.models.checkpoint import checkpoint_file, save_weights

@@ -20,8 +20,8 @@ from mink_pd.commands.distill import unlabelled_settings
 from mink_pd.config import Config, load_config
 from mink_pd.config.unlabelled import UnlabelledConfig
 from mink_pd.data import open_dataset
+from mink_pd.data.datasets.kitti_dataset import KittiConfig
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import KittiConfig
 from mink_pd.detect.predict import FrameDetections, detect_frames, to_objects, write_results
 from mink_pd.distill.unlabelled import Levels
 from mink_pd.errors import ConfigError, DataError, MinkPDError

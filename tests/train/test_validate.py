@@ -9,9 +9,9 @@ from lightning_fabric import Fabric
 from stand_in import MeanDetector, Memory
 
 from mink_pd.config import Config
-from mink_pd.data.calibration import Calibration
+from mink_pd.data.datasets.kitti_dataset import KittiConfig
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import KittiConfig
+from mink_pd.data.kitti.calibration import Calibration
 from mink_pd.data.objects import Objects
 from mink_pd.detect.predict import detect_batches, detect_frame, write_results
 from mink_pd.errors import ConfigError, DataError

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mink_pd.config.section import Section
 from mink_pd.distill.pairs import TapPair
-from mink_pd.models.box_layout import BoxLayout
+from mink_pd.models.heads.box_layout import BoxLayout
 
 Channels = dict[str, tuple[int, int]]  # per tap of a method: (teacher's, student's)
 Terms = tuple[dict[str, Tensor], dict[str, Tensor]]

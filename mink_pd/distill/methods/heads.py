@@ -8,7 +8,7 @@ from torch import Tensor
 from mink_pd.distill.methods.base import Channels, Method
 from mink_pd.distill.pairs import TapPair
 from mink_pd.errors import DistillError
-from mink_pd.models.box_layout import BoxLayout
+from mink_pd.models.heads.box_layout import BoxLayout
 
 
 class HeadMethod(Method):

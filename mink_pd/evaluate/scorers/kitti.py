@@ -9,9 +9,9 @@ import numpy as np
 from mink_pd.boxes.camera import camera_to_lidar
 from mink_pd.config import Config
 from mink_pd.data import Dataset
+from mink_pd.data.datasets.kitti_dataset import Kitti
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti import Kitti
-from mink_pd.data.labels import read_objects
+from mink_pd.data.kitti.labels import read_objects
 from mink_pd.data.objects import Objects
 from mink_pd.detect.predict import FrameDetections, to_objects, write_results
 from mink_pd.errors import DataError

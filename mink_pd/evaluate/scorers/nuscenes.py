@@ -9,9 +9,9 @@ import numpy as np
 from mink_pd.config import Config
 from mink_pd.config.section import Range
 from mink_pd.data import Dataset
-from mink_pd.data.epochs import keep_boxes
+from mink_pd.data.datasets.nuscenes_dataset import CLASSES, NuScenes
 from mink_pd.data.frame import Frame
-from mink_pd.data.nuscenes import CLASSES, NuScenes
+from mink_pd.data.loading.epochs import keep_boxes
 from mink_pd.detect.predict import FrameDetections
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate import nuscenes

@@ -10,7 +10,7 @@ from random_taps import ANCHORS, LAYOUT, RandomTaps
 from mink_pd.distill.methods.localisation import Localisation, LocalisationConfig
 from mink_pd.distill.methods.near_objects import near_objects
 from mink_pd.errors import DistillError
-from mink_pd.models.box_layout import BoxLayout
+from mink_pd.models.heads.box_layout import BoxLayout
 
 SETTINGS = LocalisationConfig(bins=9, reach=0.8, width=0.2)
 CHANNELS = {"boxes": (ANCHORS * 7, ANCHORS * 7)}

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mink_pd.config.pointrcnn import BinConfig
-from mink_pd.models.pointrcnn.coder import BinCoder, BoxCoder, ResidualCoder, half_turn
+from mink_pd.models.detectors.pointrcnn.coder import BinCoder, BoxCoder, ResidualCoder, half_turn
 
 FIRST, SECOND = BinConfig(search=3.0, headings=12), BinConfig(search=1.5, headings=9)
 CODERS: dict[str, BoxCoder] = {

@@ -13,14 +13,14 @@ from mink_pd.boxes.iou import iou_3d
 from mink_pd.config import Config, load_config
 from mink_pd.config.models import NMSConfig
 from mink_pd.config.pointrcnn import PointRCNNConfig, RoIConfig, SetAbstractionConfig
-from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import Batch
 from mink_pd.distill import Distiller
 from mink_pd.distill.inspect import inspect_importance
 from mink_pd.errors import ConfigError, DistillError
 from mink_pd.models import build_detector
 from mink_pd.models.cost import count_multiply_adds
-from mink_pd.models.pointrcnn import PointRCNN
+from mink_pd.models.detectors.pointrcnn import PointRCNN
 
 STEPS = 120
 CAR = [8.0, 1.0, -0.9, 3.9, 1.6, 1.5, 0.4]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mink_pd.models.pointrcnn.pointnet import GroupedMLP, InterpolatedLayer, MLPLayer
+from mink_pd.models.detectors.pointrcnn.pointnet import GroupedMLP, InterpolatedLayer, MLPLayer
 from mink_pd.points import Interpolation
 
 
@@ -27,7 +27,7 @@ def settle(module: nn.Module) -> None:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("gradients", [True, False])
 def test_grouped_mlp(training: bool, gradients: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mink_pd.models.pointrcnn.pointnet._ROWS", 40)  # several pieces where there are no gradients
+    monkeypatch.setattr("mink_pd.models.detectors.pointrcnn.pointnet._ROWS", 40)  # several pieces
     torch.manual_seed(0)
     net = GroupedMLP([4, 6, 8, 5]).double()
     settle(net)

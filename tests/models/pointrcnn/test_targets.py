@@ -8,11 +8,11 @@ from mink_pd.boxes.iou import iou_3d
 from mink_pd.boxes.nms import nms
 from mink_pd.config import load_config
 from mink_pd.config.pointrcnn import PointRCNNConfig, ProposalConfig, RoIConfig
-from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
-from mink_pd.models.pointrcnn.point_stage import assign_points
-from mink_pd.models.pointrcnn.region_stage import Regions, draw, jitter, propose, sample_regions
-from mink_pd.models.pointrcnn.roi import boxes_from_frame, boxes_to_frame, pool, to_frame
+from mink_pd.data.loading.batch import Batch
+from mink_pd.models.detectors.pointrcnn.point_stage import assign_points
+from mink_pd.models.detectors.pointrcnn.region_stage import Regions, draw, jitter, propose, sample_regions
+from mink_pd.models.detectors.pointrcnn.roi import boxes_from_frame, boxes_to_frame, pool, to_frame
 from mink_pd.points import PointSample
 
 CAR = [10.0, 0.0, -1.0, 4.0, 2.0, 1.5, 0.0]

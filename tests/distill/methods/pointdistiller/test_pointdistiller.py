@@ -7,8 +7,8 @@ from torch import nn
 
 from mink_pd.config import Config
 from mink_pd.config.models import PointPillarsConfig
-from mink_pd.data.batch import Batch
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import Batch
 from mink_pd.distill import Distiller
 from mink_pd.distill.importance import importance, inside_share
 from mink_pd.distill.inspect import inspect_importance

@@ -1,0 +1,1 @@
+"""Folders of clouds: labels of several tools, dataset.yaml, and checks of what they say."""

@@ -1,0 +1,1 @@
+"""KITTI's files: calibration, labels, projection, raw drives and the official split lists."""

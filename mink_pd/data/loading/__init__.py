@@ -1,0 +1,1 @@
+"""From frames to batches: epochs, augmentation, ground-truth sampling, caches and unlabelled frames."""

@@ -1,0 +1,1 @@
+"""Heads of detectors: anchors and centres, their targets, losses and decoding."""

@@ -1,0 +1,1 @@
+"""Parts of detectors from points to bird's-eye features: encoders, backbones and necks."""
