@@ -22,6 +22,9 @@ def main(options: argparse.Namespace) -> None:
     figures = [Figure.of(metric, jobs[0].config) for metric in metrics]
     if not matrix.folds and any(figure.iou is not None for figure in figures):
         raise ConfigError("FIGURE@IOU needs a matrix with folds; write the figure alone, and set evaluate.min_iou")
+    unknown = next((row for row in options.only or () if row not in matrix.runs), None)
+    if unknown is not None:
+        raise ConfigError(f"--only {unknown}: not a row of the matrix; choose from {', '.join(matrix.runs)}")
     wanted = [job for job in jobs if not options.only or job.run in options.only]
     failed = {} if options.report else _run(matrix, wanted, options.jobs)
     for job in jobs:

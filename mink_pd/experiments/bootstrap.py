@@ -24,7 +24,9 @@ class Interval:
     high: float
 
     def cells(self, sign: bool = False) -> tuple[str, str]:
-        """``46.6`` and ``40.1 to 52.0``."""
+        """``46.6`` and ``40.1 to 52.0``; a dash where the figure is undefined."""
+        if np.isnan(self.value):
+            return "–", "–"
         value, low, high = (f"{x:+.1f}" if sign else f"{x:.1f}" for x in (self.value, self.low, self.high))
         return value, f"{low} to {high}"
 
@@ -73,5 +75,6 @@ def over_seeds(seeds: Sequence[Scored], column: int) -> Interval:
     values = np.stack([one.drawn[:, column] for one in seeds])  # (S, R)
     chosen = np.random.default_rng([0, _SEEDS]).integers(len(values), size=values.T.shape)  # (R, S)
     means = values.T[np.arange(len(chosen))[:, None], chosen].mean(axis=1)  # (R,)
-    low, high = np.nanpercentile(means, [2.5, 97.5])
+    means = means[~np.isnan(means)]
+    low, high = np.percentile(means, [2.5, 97.5]) if len(means) else (np.nan, np.nan)
     return Interval(float(np.mean([one.all[column] for one in seeds])), float(low), float(high))

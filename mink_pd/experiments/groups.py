@@ -9,16 +9,27 @@ from mink_pd.experiments.finished_runs import Row
 
 Settings = dict[str, Any]
 _DEFAULTS = flat(Config())
+_DETECTORS = {
+    "pointpillars": "PointPillars",
+    "second": "SECOND",
+    "pointrcnn": "PointRCNN",
+    "centerpoint_pillars": "CenterPoint on pillars",
+    "centerpoint_voxels": "CenterPoint on voxels",
+}
 _CONTROL = ("distill.control", "distill.control_share")
 
 
 @dataclass
 class Group:
-    """Rows whose settings differ only in distillation. student: trained alone; taught: all others."""
+    """Rows whose settings differ only in distillation. student: trained alone; taught: all others.
+
+    split: the validation split, if other groups have others, as the folds of a cross-validation do.
+    """
 
     student: Row | None
     teacher: Row | None
     taught: list[Row] = field(default_factory=list)
+    split: str = ""
 
     @property
     def first(self) -> Row:
@@ -31,13 +42,13 @@ class Group:
 
     @property
     def title(self) -> str:
-        """``PointPillars, 4x student``."""
-        return f"{self.detector}, {self.size} student"
+        """``PointPillars, 4x student``, with the split if that differs between groups."""
+        return f"{self.detector}, {self.size} student" + (f", {self.split}" if self.split else "")
 
     @property
     def detector(self) -> str:
         name = self.first.first.config.model.name
-        return {"pointpillars": "PointPillars", "second": "SECOND", "pointrcnn": "PointRCNN"}[name]
+        return _DETECTORS.get(name, name)  # a plugin's by the name of its registration
 
     @property
     def size(self) -> str:
@@ -98,9 +109,13 @@ def make_groups(rows: list[Row]) -> list[Group]:
             student = next((one for one in alone if one.part(False) == row.part(False)), None)
             groups[key] = Group(student, _teacher(row, alone))
         groups[key].taught.append(row)
-    if groups:
-        return sorted(groups.values(), key=lambda group: (-len(group.taught), float(group.size[:-1])))
-    return [Group(row, None) for row in alone]
+    made = list(groups.values()) or [Group(row, None) for row in alone]
+    splits = [group.first.first.config.data.val_split for group in made]
+    for group, split in zip(made, splits, strict=True):
+        group.split = split if len(set(splits)) > 1 else ""
+    if not groups:
+        return made
+    return sorted(made, key=lambda group: (-len(group.taught), float(group.size[:-1]), group.split))
 
 
 def references(group: Group) -> list[Row]:

@@ -159,6 +159,7 @@ def test_undefined_figures_of_a_resample_do_not_count() -> None:
     one = Scored(np.array([50.0]), np.array([[40.0], [np.nan], [60.0]]))
     result = over_seeds([one], 0)
     assert (result.value, result.low, result.high) == pytest.approx((50, 40.5, 59.5))
+    assert over_seeds([Scored(np.array([np.nan]), np.full((3, 1), np.nan))], 0).cells() == ("–", "–")
 
 
 def test_rows_are_compared_on_the_folds_that_both_have(matrix: Matrix, tmp_path: Path) -> None:
@@ -277,6 +278,10 @@ def test_rows_without_their_frames_are_skipped_with_a_reason(
     assert "skipped: more-a-seed0, more-b-seed0, more-c-seed0: " in out
     assert "nowhere" in out
     assert trained == [f"{run}-{fold}-seed0" for fold in "abc" for run in ("student", "teacher")]
+    options.only = ["mroe"]
+    with pytest.raises(ConfigError, match=r"--only mroe: .* student, teacher, more"):
+        experiment.main(options)
+    options.only = None
     options.overrides = [f"data.root={tmp_path / 'missing'}"]
     with pytest.raises(MinkPDError, match=r"missing/training: no such folder"):
         experiment.main(options)

@@ -196,3 +196,24 @@ def test_figures_of_another_benchmark(tmp_path: Path) -> None:
     car = by_class(group)[0]
     assert car.headings == ["run", "AP", "gain AP"]
     assert [cell.text for cell in car.rows[0]] == ["teacher\nteacher", "60.0", ""]
+
+
+def test_folds_are_groups_of_their_own_named_by_their_split(tmp_path: Path) -> None:
+    for fold in ("fold0", "fold1"):
+        split = f"data.val_split={fold}_val"
+        teacher = write_run(tmp_path, f"teacher-{fold}", 0, 60.0, split)
+        write_run(tmp_path, f"student-{fold}", 0, 40.0, split, "model.compression=4")
+        write_run(tmp_path, f"distilled-{fold}", 0, 44.0, split, "model.compression=4", teacher=teacher)
+    groups = make_groups(make_rows(read_runs([tmp_path])[0])[0])
+    assert [group.title for group in groups] == [f"PointPillars, 4x student, {fold}_val" for fold in ("fold0", "fold1")]
+    for fold, group in zip(("fold0", "fold1"), groups, strict=True):
+        assert group.student is not None
+        assert group.student.name == f"student-{fold}"
+        assert group.teacher is not None
+        assert group.teacher.name == f"teacher-{fold}"
+
+
+@pytest.mark.parametrize(("name", "title"), [("centerpoint_pillars", "CenterPoint on pillars"), ("second", "SECOND")])
+def test_every_detector_has_a_title(name: str, title: str, tmp_path: Path) -> None:
+    write_run(tmp_path, "student", 0, 40.0, f"model={{name: {name}, compression: 4}}")
+    assert group_of(tmp_path).title == f"{title}, 4x student"
