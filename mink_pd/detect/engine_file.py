@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 import mink_pd
 from mink_pd.config.centerpoint import CenterDetectorConfig, CenterNMSConfig
@@ -20,9 +20,10 @@ from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.detectors.centerpoint import CenterDetector
 from mink_pd.models.layers.bev import SparseBev
 from mink_pd.models.layers.necks import SparseSecondNeck
-from mink_pd.models.layers.pillars import PillarFeatureNet
+from mink_pd.models.layers.pillars import PillarFeatureNet, PointLayer
 from mink_pd.models.layers.sparse_encoder import LIFT, ResidualBlock, SparseEncoder
 from mink_pd.sparse import ConvBlock
+from mink_pd.sparse.norm import BatchNorm
 from mink_pd.sparse.voxels import grid_shape
 
 MAGIC = b"\x89MINKPD\n"
@@ -77,8 +78,6 @@ def why_not(detector: Detector) -> str | None:
         return f"model.strides {detector.bev.strides}: not for the engine"
     if not isinstance(detector.encoder, PillarFeatureNet | SparseEncoder):
         return f"model.name {detector.config.model.name}: not for the engine"
-    if isinstance(detector.encoder, PillarFeatureNet) and len(detector.encoder.hidden):
-        return "model.pillar_layers: not for the engine"
     return None
 
 
@@ -108,16 +107,25 @@ def _encoder(detector: BevDetector, tensors: Tensors) -> dict[str, Any]:
 
 
 def _pillar_encoder(net: PillarFeatureNet, tensors: Tensors) -> dict[str, Any]:
-    norm: Any = net.norm
-    scale = norm.weight.double() * torch.rsqrt(norm.running_var.double() + norm.eps)  # (C,)
-    tensors["encoder.weight"] = net.linear.weight.double() * scale[:, None]  # (C, F)
-    tensors["encoder.bias"] = norm.bias.double() - norm.running_mean.double() * scale  # (C,)
+    for number, layer in enumerate(net.hidden):
+        assert isinstance(layer, PointLayer)
+        _fold_linear(layer.linear, layer.norm, f"encoder.hidden.{number}", tensors)
+    _fold_linear(net.linear, net.norm, "encoder", tensors)
     return {
         "kind": "pillars",
+        "hidden": len(net.hidden),
         "height": net.height,
         "centre_axes": net.centre_axes,
         "empty_slots": net.empty_slots,
     }
+
+
+def _fold_linear(linear: nn.Linear, norm: BatchNorm, name: str, tensors: Tensors) -> None:
+    """Weight (C, F) and bias (C,) of a linear map without bias and the norm after it."""
+    layer: Any = norm
+    scale = layer.weight.double() * torch.rsqrt(layer.running_var.double() + layer.eps)  # (C,)
+    tensors[f"{name}.weight"] = linear.weight.double() * scale[:, None]
+    tensors[f"{name}.bias"] = layer.bias.double() - layer.running_mean.double() * scale
 
 
 def _voxel_encoder(net: SparseEncoder, tensors: Tensors) -> dict[str, Any]:

@@ -47,6 +47,9 @@ CASES: dict[str, dict] = {
     "slots": {"model": {"max_points": 5}},
     "empty slots": {"model": {"max_points": 5, "empty_slots": True}},
     "no intensity": {"model": {"intensity": False, "centre_height": False}},
+    "pillar layers": {"model": {"pillar_layers": [9, 16]}},
+    "wide pillar layer": {"model": {"pillar_channels": 80, "pillar_layers": [64], "max_points": 7}},
+    "pillar layers and empty slots": {"model": {"pillar_layers": [12], "max_points": 5, "empty_slots": True}},
     "neck at the second stage": {"model": {"neck_stage": 2}},
     "neck at the last stage": {"model": {"neck_stage": 3}},
     "stages of stride 1": {"model": {"strides": [1, 2, 1]}},
@@ -202,7 +205,6 @@ def test_what_is_not_finite_is_an_error(where: str) -> None:
         ({"bev": "dense"}, "model.bev dense"),
         ({"neck": "fpn"}, "model.neck fpn"),
         ({"strides": [2, 3, 2]}, "model.strides"),
-        ({"pillar_layers": [8]}, "model.pillar_layers"),
     ],
 )
 def test_others_are_refused_in_one_line(model: dict, message: str) -> None:

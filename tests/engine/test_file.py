@@ -16,9 +16,11 @@ from mink_pd.errors import DataError
 RANGE = [0.0, -10.0, -3.0, 25.6, 10.0, 1.0]
 VOXELS = {"name": "second", "voxel_size": [0.2, 0.2, 0.2], "encoder_channels": [4, 4, 8, 8, 4], "channels": [8, 8],
           "layers": [1, 1], "neck_channels": 8}  # fmt: skip
+PILLARS = {"voxel_size": [0.4, 0.4, 4.0], "pillar_channels": 8, "channels": [8, 8, 8], "layers": [1, 1, 1],
+           "neck_channels": 8}  # fmt: skip
 MODELS: dict[str, dict] = {
-    "pillars": {"voxel_size": [0.4, 0.4, 4.0], "pillar_channels": 8, "channels": [8, 8, 8], "layers": [1, 1, 1],
-                "neck_channels": 8},
+    "pillars": PILLARS,
+    "pillar layers": {**PILLARS, "pillar_layers": [8, 8]},
     "voxels": VOXELS,
     "residual voxels": {**VOXELS, "name": "centerpoint_voxels", "residual": True, "head": {"channels": 8}},
 }  # fmt: skip

@@ -129,7 +129,10 @@ def test_the_example_of_the_docs_compiles_and_runs(built: Built, files: tuple[Pa
 def test_no_memory_is_allocated_once_a_detector_is_warm(built: Built, files: tuple[Path, Path], tmp_path: Path) -> None:
     student, points = files
     model = CONFIG.model.model_dump(include={"voxel_size", "pillar_channels", "channels", "layers", "neck_channels"})
-    centres = {"data": CONFIG.data.model_dump(), "model": {**model, "name": "centerpoint_pillars"}}
+    centres = {
+        "data": CONFIG.data.model_dump(),
+        "model": {**model, "name": "centerpoint_pillars", "pillar_layers": [8]},
+    }
     others = [tmp_path / "centres.mpd", tmp_path / "voxels.mpd"]
     for other, settings in zip(others, (centres, VOXELS), strict=True):
         other.write_bytes(engine_file(tuned(Config.model_validate(settings))))

@@ -4,6 +4,7 @@
 
 #include "buffer.h"
 #include "core/error.h"
+#include "pillar_layers.h"
 #include "pillar_net.h"
 #include "voxel_net.h"
 
@@ -38,8 +39,13 @@ class PillarEncoder final : public Encoder {
 }  // namespace
 
 std::unique_ptr<Encoder> make_encoder(const ModelFile& file, const PointPlan& points) {
-    const std::string& kind = file.description()["encoder"]["kind"].text();
-    if (kind == "pillars") return std::make_unique<PillarEncoder>(file, points);
+    const Json& description = file.description()["encoder"];
+    const std::string& kind = description["kind"].text();
+    if (kind == "pillars") {
+        const int64_t hidden = description["hidden"].integer(0, 100);
+        if (hidden == 0) return std::make_unique<PillarEncoder>(file, points);
+        return std::make_unique<PillarLayers>(file, points, hidden);
+    }
     require(kind == "voxels", "has an encoder of a kind that this library does not know; use a newer one");
     return std::make_unique<VoxelNet>(file, points);
 }
