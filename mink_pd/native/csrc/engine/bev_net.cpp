@@ -1,6 +1,7 @@
 #include "bev_net.h"
 
 #include <algorithm>
+#include <bit>
 #include <string>
 
 #include "core/error.h"
@@ -32,8 +33,8 @@ void BevNet::add_part(const ModelFile& file, size_t number, const std::vector<in
     const int64_t own = strides[number], goal = strides[neck_stage], step = std::max(own / goal, goal / own);
     const Kernel kernel(step > 1 ? step : 3);
     const std::string name = "neck." + std::to_string(number);
-    parts_.push_back(
-        {Layer::read(file, name, kernel.volume(), stages_[number].layers.back().out, true), kernel, step, own > goal});
+    parts_.push_back({Layer::read(file, name, kernel.volume(), stages_[number].layers.back().out, true), kernel, step,
+                      std::countr_zero(uint64_t(step)), own > goal});
     width_ += parts_.back().layer.width;
 }
 
@@ -101,24 +102,29 @@ int64_t BevNet::slots(int64_t sites) const {
 void BevNet::neck(const BevState& state, int64_t first, int64_t count, int32_t* memory, float* y) const {
     const SiteGrid& sites = state.stages.back().sites;
     const int64_t rows = count * children();
+    const auto for_each_child = [&](auto&& use) {  // of all sites, in the order of the rows
+        for (int64_t site = 0, row = 0; site < count; ++site) {
+            const int64_t cell = sites.cells()[first + site];
+            const int64_t x = sites.x_of(cell) * edge_, y = sites.y_of(cell) * edge_;
+            for (int64_t i = 0; i < edge_; ++i)
+                for (int64_t j = 0; j < edge_; ++j) use(x + i, y + j, row++);
+        }
+    };
     for (size_t number = 0; number < parts_.size(); ++number) {
         const Part& part = parts_[number];
         const BevState::Stage& stage = state.stages[number];
         PairSlots pairs(memory, part.kernel.volume(), rows);
         pairs.clear();
-        for (int64_t row = 0; row < rows; ++row) {
-            const int64_t site = sites.cells()[first + row / children()], child = row % children();
-            const int64_t at_x = sites.x_of(site) * edge_ + child / edge_,
-                          at_y = sites.y_of(site) * edge_ + child % edge_;
-            if (part.coarser) {
-                const int64_t cell = stage.sites.cell(at_x / part.step, at_y / part.step);
-                const int64_t offset = at_y % part.step * part.step + at_x % part.step;
+        if (part.coarser)
+            for_each_child([&](int64_t x, int64_t y, int64_t row) {
+                const int64_t cell = stage.sites.cell(x >> part.shift, y >> part.shift), inside = part.step - 1;
+                const int64_t offset = ((y & inside) << part.shift) + (x & inside);
                 pairs.add(offset, stage.sites.rank(cell), row, stage.sites.has(cell));
-            } else {
-                const int64_t step = part.kernel.first < 0 ? 1 : part.step;
-                add_pairs(stage.sites, part.kernel, at_x * step, at_y * step, row, pairs);
-            }
-        }
+            });
+        else
+            for_each_child([&](int64_t x, int64_t y, int64_t row) {
+                add_pairs(stage.sites, part.kernel, x << part.shift, y << part.shift, row, pairs);
+            });
         convolve(part.layer, {stage.features.data(), padded(part.layer.in)}, pairs, {y, width_}, 0, rows);
         y += part.layer.width;
     }

@@ -69,7 +69,8 @@ class BevNet {
     struct Part {
         Layer layer;
         Kernel kernel;
-        int64_t step;
+        int64_t step;  // 2^shift, as all strides
+        int shift;
         bool coarser;
     };
 

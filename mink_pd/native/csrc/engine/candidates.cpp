@@ -5,12 +5,29 @@
 #include <limits>
 
 #include "core/error.h"
+#include "core/tasks.h"
 
 namespace mink_pd::engine {
 namespace {
 
-bool is_better(const Candidate& a, const Candidate& b) {
-    return a.box.score != b.box.score ? a.box.score > b.box.score : a.order < b.order;
+// Lists the candidates of one group and suppresses all but the best of each place.
+void suppress(const SuppressionPlan& plan, int32_t number, const std::vector<Candidate>& candidates,
+              Chosen::Group& group) {
+    group.ranks.clear(), group.kept.clear(), group.by_overlap.clear(), group.by_distance.clear();
+    for (size_t i = 0; i < candidates.size(); ++i)
+        if (candidates[i].group == number)
+            group.ranks.push_back({candidates[i].box.score, int32_t(i), candidates[i].order});
+    std::sort(group.ranks.begin(), group.ranks.end());
+    if (int64_t(group.ranks.size()) > plan.before) group.ranks.resize(plan.before);
+    for (const Rank& rank : group.ranks) {
+        if (plan.group_limit && int64_t(group.kept.size()) == plan.after) break;
+        const minkpd_box& box = candidates[rank.index].box;
+        const bool keep =
+            plan.radius.empty()
+                ? group.by_overlap.keep(Rectangle(box.x, box.y, box.length, box.width, box.yaw), plan.iou)
+                : group.by_distance.keep(box.x, box.y, plan.radius[std::min<size_t>(number, plan.radius.size() - 1)]);
+        if (keep) group.kept.push_back(rank.index);
+    }
 }
 
 }  // namespace
@@ -28,35 +45,17 @@ SuppressionPlan SuppressionPlan::read(const Json& description) {
     return plan;
 }
 
-void choose(const SuppressionPlan& plan, int32_t groups, Chosen& chosen) {
-    auto& all = chosen.candidates;
-    std::sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
-        return a.group != b.group ? a.group < b.group : is_better(a, b);
-    });
-    chosen.kept.clear();
-    auto first = all.begin();
-    for (int32_t group = 0; group < groups; ++group) {
-        auto last = first;
-        while (last != all.end() && last->group == group) ++last;
-        const auto end = first + std::min<int64_t>(plan.before, last - first);
-        chosen.by_overlap.clear(), chosen.by_distance.clear();
-        int64_t kept = 0;
-        for (; first != end && !(plan.group_limit && kept == plan.after); ++first) {
-            const minkpd_box& box = first->box;
-            const bool keep =
-                plan.radius.empty()
-                    ? chosen.by_overlap.keep(Rectangle(box.x, box.y, box.length, box.width, box.yaw), plan.iou)
-                    : chosen.by_distance.keep(box.x, box.y,
-                                              plan.radius[std::min<size_t>(group, plan.radius.size() - 1)]);
-            if (!keep) continue;
-            chosen.kept.push_back(*first);
-            chosen.kept.back().order = int64_t(chosen.kept.size());
-            ++kept;
-        }
-        first = last;
-    }
-    std::sort(chosen.kept.begin(), chosen.kept.end(), is_better);  // equal scores by group, as kept
-    if (int64_t(chosen.kept.size()) > plan.after) chosen.kept.resize(plan.after);
+void choose(Pool& pool, const SuppressionPlan& plan, int32_t groups, Chosen& chosen) {
+    chosen.groups.resize(groups);
+    for_each_task(pool, groups,
+                  [&](int64_t group) { suppress(plan, int32_t(group), chosen.candidates, chosen.groups[group]); });
+    chosen.ranks.clear(), chosen.kept.clear();
+    for (const Chosen::Group& group : chosen.groups)
+        for (const int32_t index : group.kept)  // equal scores by group, as kept
+            chosen.ranks.push_back({chosen.candidates[index].box.score, index, int64_t(chosen.ranks.size())});
+    std::sort(chosen.ranks.begin(), chosen.ranks.end());
+    if (int64_t(chosen.ranks.size()) > plan.after) chosen.ranks.resize(plan.after);
+    for (const Rank& rank : chosen.ranks) chosen.kept.push_back(chosen.candidates[rank.index]);
 }
 
 float sigmoid(float logit) { return 1 / (1 + std::exp(-logit)); }

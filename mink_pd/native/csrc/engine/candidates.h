@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/pool.h"
 #include "json.h"
 #include "minkpd.h"
 #include "suppression.h"
@@ -28,15 +29,31 @@ struct SuppressionPlan {
     static SuppressionPlan read(const Json& description);
 };
 
+// Where a candidate stands among others: by score, then by order. index: of the candidate.
+struct Rank {
+    float score;
+    int32_t index;
+    int64_t order;
+
+    bool operator<(const Rank& other) const { return score != other.score ? score > other.score : order < other.order; }
+};
+
 // Memory of choose(), kept from one cloud to the next.
 struct Chosen {
+    // The candidates of a group, best first, and what is kept of them.
+    struct Group {
+        std::vector<Rank> ranks;
+        std::vector<int32_t> kept;
+        Suppression by_overlap;
+        CircleSuppression by_distance;
+    };
     std::vector<Candidate> candidates, kept;
-    Suppression by_overlap;
-    CircleSuppression by_distance;
+    std::vector<Group> groups;
+    std::vector<Rank> ranks;  // of what all groups keep
 };
 
 // From chosen.candidates, of `groups` groups, the boxes that are left to chosen.kept, best first.
-void choose(const SuppressionPlan& plan, int32_t groups, Chosen& chosen);
+void choose(Pool& pool, const SuppressionPlan& plan, int32_t groups, Chosen& chosen);
 
 // The score of a logit.
 float sigmoid(float logit);

@@ -56,7 +56,7 @@ void Detector::run(const Cloud& cloud, Workspace& work) {
     if (sites->rows() == 0) return;
     bev_.run(pool_, *sites, features, work.bev);
     head_->run(pool_, bev_, work.bev, suppression_.score, *work.head, work.chosen.candidates);
-    choose(suppression_, head_->groups(), work.chosen);
+    choose(pool_, suppression_, head_->groups(), work.chosen);
 }
 
 }  // namespace mink_pd::engine

@@ -20,7 +20,7 @@ class PillarEncoder final : public Encoder {
     std::unique_ptr<Encoder::State> make_state() const override { return std::make_unique<State>(); }
     Encoded run(Pool& pool, const Cloud& cloud, int64_t whole, Encoder::State& memory) const override {
         State& state = static_cast<State&>(memory);
-        state.points.sort(points_, cloud, whole);
+        state.points.sort(pool, points_, cloud, whole);
         float* features = state.features.sized(state.points.pillars() * net_.width());
         net_.run(pool, state.points, features);
         return {&state.points.grid(), features};

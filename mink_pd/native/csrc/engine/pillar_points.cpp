@@ -4,11 +4,13 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/tasks.h"
 
 namespace mink_pd::engine {
 namespace {
 
 constexpr int64_t MOST_CELLS = 20000;  // along an axis
+constexpr int64_t POINTS_AT_ONCE = 2048;
 constexpr int32_t OUTSIDE = -1;
 
 }  // namespace
@@ -58,19 +60,26 @@ bool PointPlan::locate(const float* point, int64_t* cell) const {
     return true;
 }
 
-void PillarPoints::sort(const PointPlan& plan, const Cloud& cloud, int64_t whole) {
+void PillarPoints::locate(Pool& pool, const PointPlan& plan, const Cloud& cloud) {
+    int32_t* cells = cell_.sized(cloud.count);
+    for_each_task(pool, (cloud.count + POINTS_AT_ONCE - 1) / POINTS_AT_ONCE, [&](int64_t task) {
+        const int64_t last = std::min(cloud.count, (task + 1) * POINTS_AT_ONCE);
+        for (int64_t p = task * POINTS_AT_ONCE; p < last; ++p) {
+            const float* point = cloud.values + p * cloud.stride;
+            int64_t place[3];
+            const bool inside = plan.locate(point, place) && plan.counts(point);
+            cells[p] = inside ? int32_t(grid_.cell(place[0], place[1])) : OUTSIDE;
+        }
+    });
+}
+
+void PillarPoints::sort(Pool& pool, const PointPlan& plan, const Cloud& cloud, int64_t whole) {
     const auto made_up = [&](int64_t cells) { return (cells + whole - 1) / whole * whole; };
     grid_.clear(made_up(plan.cells(0)), made_up(plan.cells(1)));
-    int32_t* cells = cell_.sized(cloud.count);
-    for (int64_t p = 0; p < cloud.count; ++p) {
-        const float* point = cloud.values + p * cloud.stride;
-        int64_t place[3];
-        cells[p] = OUTSIDE;
-        if (!plan.locate(point, place) || !plan.counts(point)) continue;
-        const int64_t cell = grid_.cell(place[0], place[1]);
-        grid_.set(cell);
-        cells[p] = int32_t(cell);
-    }
+    locate(pool, plan, cloud);
+    int32_t* cells = cell_.data();
+    for (int64_t p = 0; p < cloud.count; ++p)
+        if (cells[p] != OUTSIDE) grid_.set(cells[p]);
     grid_.number();
 
     width_ = int64_t(plan.seen.size());
@@ -88,12 +97,17 @@ void PillarPoints::sort(const PointPlan& plan, const Cloud& cloud, int64_t whole
     }
     for (int64_t m = 0; m < pillars; ++m) next[m] = start[m], start[m + 1] += start[m];
     float* sorted = sorted_.sized(int64_t(start[pillars]) * width_);
-    for (int64_t p = 0; p < cloud.count; ++p) {
-        if (cells[p] == OUTSIDE) continue;
-        const float* from = cloud.values + p * cloud.stride;
-        float* to = sorted + int64_t(next[cells[p]]++) * width_;
-        for (int64_t c = 0; c < width_; ++c) to[c] = from[plan.seen[c]];
-    }
+    const auto copy = [&](auto&& copy_point) {
+        for (int64_t p = 0; p < cloud.count; ++p)
+            if (cells[p] != OUTSIDE)
+                copy_point(cloud.values + p * cloud.stride, sorted + int64_t(next[cells[p]]++) * width_);
+    };
+    if (plan.seen == std::vector<int64_t>{0, 1, 2, 3})  // the usual case, as one vector
+        copy([](const float* from, float* to) { std::copy_n(from, 4, to); });
+    else
+        copy([&](const float* from, float* to) {
+            for (int64_t c = 0; c < width_; ++c) to[c] = from[plan.seen[c]];
+        });
 }
 
 }  // namespace mink_pd::engine

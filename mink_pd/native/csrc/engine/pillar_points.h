@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "buffer.h"
+#include "core/pool.h"
 #include "json.h"
 #include "site_grid.h"
 
@@ -39,7 +40,7 @@ struct PointPlan {
 class PillarPoints {
  public:
     // `whole`: the grid is made up to a multiple of so many cells.
-    void sort(const PointPlan& plan, const Cloud& cloud, int64_t whole);
+    void sort(Pool& pool, const PointPlan& plan, const Cloud& cloud, int64_t whole);
 
     const SiteGrid& grid() const { return grid_; }
     int64_t pillars() const { return grid_.rows(); }
@@ -48,6 +49,9 @@ class PillarPoints {
     int64_t count(int64_t pillar) const { return start_[pillar + 1] - start_[pillar]; }
 
  private:
+    // The cell of each point, and of points that do not count OUTSIDE.
+    void locate(Pool& pool, const PointPlan& plan, const Cloud& cloud);
+
     SiteGrid grid_;
     int64_t width_ = 0;
     Buffer<int32_t> cell_, start_, next_;

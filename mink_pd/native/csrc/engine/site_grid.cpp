@@ -1,6 +1,7 @@
 #include "site_grid.h"
 
 #include <algorithm>
+#include <type_traits>
 
 namespace mink_pd::engine {
 
@@ -29,8 +30,14 @@ void SiteGrid::number() {
 void stride_sites(const SiteGrid& fine, int64_t stride, SiteGrid& coarse) {
     coarse.clear((fine.cells_x() + stride - 1) / stride, (fine.cells_y() + stride - 1) / stride);
     const int32_t* cells = fine.cells();
-    for (int64_t row = 0; row < fine.rows(); ++row)
-        coarse.set(coarse.cell(fine.x_of(cells[row]) / stride, fine.y_of(cells[row]) / stride));
+    const auto mark = [&](auto by) {
+        for (int64_t row = 0; row < fine.rows(); ++row)
+            coarse.set(coarse.cell(fine.x_of(cells[row]) / by, fine.y_of(cells[row]) / by));
+    };
+    if (stride == 2)  // known to the compiler, a division costs nothing
+        mark(std::integral_constant<int64_t, 2>());
+    else
+        mark(stride);
     coarse.number();
 }
 
