@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mink_pd.sparse.conv import Epilogue, GenerativeConvTranspose, SparseConv
 from mink_pd.sparse.minkowski import ME, make_sparse
-from mink_pd.sparse.norm import BatchNorm
+from mink_pd.sparse.norm import BatchNorm, norm_relu
 
 EPSILON, MOMENTUM = 1e-3, 0.01  # of batch norm, as in SECOND and PointPillars
 
@@ -52,8 +52,7 @@ class ConvBlock(nn.Module):
         if not self.training and not torch.is_grad_enabled():
             return self.convolution(x, sites, self._norm_and_relu())
         y = self.convolution(x, sites)
-        normal = self.norm(y.F)
-        return with_features(y, normal.relu_() if self.relu else normal)
+        return with_features(y, norm_relu([y.F], [self.norm], self.relu))
 
     def train(self, mode: bool = True) -> "ConvBlock":
         if mode:  # neither batch norm nor a fused optimiser counts its writes as versions

@@ -1,4 +1,4 @@
-"""Batch norm whose statistics may be those of all processes."""
+"""Batch norm whose statistics may be those of all processes, and its fast form with a ReLU."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mink_pd.errors import ConfigError
+from mink_pd.native.operators import operators
 from mink_pd.processes import processes, sum_over_processes
 
 
@@ -41,6 +42,63 @@ class BatchNorm(nn.BatchNorm1d):
         share = self.momentum if self.momentum is not None else 1 / float(tracked.num_batches_tracked)
         tracked.running_mean.lerp_(mean.to(tracked.running_mean.dtype), share)
         tracked.running_var.lerp_(variance.to(tracked.running_var.dtype), share)
+
+
+def norm_relu(parts: list[Tensor], norms: list[BatchNorm], relu: bool = True) -> Tensor:
+    """Batch norm and, with ``relu``, ReLU of each of the parts (M, C_i), beside one another: (M, sum of the C_i).
+
+    In training on the CPU in float32, compiled code (``csrc/core/norm.cpp``) does both in one pass each way and writes
+    every part where it belongs. Results differ from torch's in their last bits, because sums have another order.
+    """
+    if all(_is_fast(x, norm) for x, norm in zip(parts, norms, strict=True)) and (compiled := operators()):
+        weights = (parameter for norm in norms for parameter in (norm.weight, norm.bias))
+        return _NormRelu.apply(norms, relu, compiled, *parts, *weights)
+    normal = [norm(x) for x, norm in zip(parts, norms, strict=True)]
+    if relu:
+        normal = [x.relu_() for x in normal]
+    return normal[0] if len(normal) == 1 else torch.cat(normal, dim=1)
+
+
+def _is_fast(x: Tensor, norm: BatchNorm) -> bool:
+    return (
+        norm.training
+        and len(x) > 1
+        and not (norm.synchronised and processes() > 1)
+        and norm.affine
+        and norm.track_running_stats
+        and norm.momentum is not None
+        and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (x, norm.weight))
+    )
+
+
+class _NormRelu(torch.autograd.Function):
+    """Arguments: norms, relu, operators; parts (M, C_i); weight and bias (C_i,) of each norm."""
+
+    @staticmethod
+    def forward(ctx: Any, norms: list[Any], relu: bool, compiled: Any, *tensors: Tensor) -> Tensor:
+        parts = [x.contiguous() for x in tensors[: len(norms)]]
+        y = parts[0].new_empty(len(parts[0]), sum(x.shape[1] for x in parts))
+        statistics = []
+        for x, norm, into in zip(parts, norms, y.split([x.shape[1] for x in parts], dim=1), strict=True):
+            running = norm.running_mean, norm.running_var, norm.momentum
+            statistics.append(compiled.norm_relu(x, norm.weight, norm.bias, *running, norm.eps, relu, into))
+            norm.num_batches_tracked.add_(1)
+        ctx.save_for_backward(*parts, *statistics)
+        ctx.relu, ctx.compiled = relu, compiled
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        count = len(ctx.saved_tensors) // 2
+        parts, statistics = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        of_parts, of_weights = [], []
+        flows = gradients[0].contiguous().split([x.shape[1] for x in parts], dim=1)
+        for flow, x, own in zip(flows, parts, statistics, strict=True):
+            of_x, *of_norm = ctx.compiled.norm_relu_backward(flow, x, own, ctx.relu)
+            of_parts.append(of_x)
+            of_weights += of_norm
+        return None, None, None, *of_parts, *of_weights
 
 
 def synchronise(module: nn.Module) -> None:

@@ -111,6 +111,13 @@ class Arguments:
     def focal_loss(self) -> list[Any]:
         return [torch.randn(70, 4, 3), torch.randint(-2, 3, (70, 4)), torch.rand(70), 0.25, 2.0]
 
+    def norm_relu(self) -> list[Any]:
+        channels = [torch.rand(19) for _ in range(4)]
+        return [torch.randn(50, 19), *channels, 0.1, 1e-3, True, torch.empty(50, 19)]
+
+    def norm_relu_backward(self) -> list[Any]:
+        return [torch.randn(50, 19), torch.randn(50, 19), torch.rand(4, 19), True]
+
     def multiplies_bf16(self) -> list[Any]:
         return []
 

@@ -62,6 +62,11 @@ def focal(ops: Any, label: int = 0, sites: int = 3) -> Any:
     return ops.focal_loss(torch.ones(3, 2, 2), torch.full((3, 2), label), torch.ones(sites), 0.25, 2.0)
 
 
+def norm(ops: Any, rows: int = 3, channels: int = 4, into: Tensor | None = None) -> Any:
+    into = torch.empty(rows, 4) if into is None else into
+    return ops.norm_relu(Y[:rows], *(torch.ones(channels) for _ in range(4)), 0.1, 1e-3, True, into)
+
+
 # What is wrong, and part of the message.
 WRONG: list[tuple[str, Callable[[Any], Any], str]] = [
     ("source", lambda o: o.products(X, W, ints(0, 1, 3), PAIRS[1], TABLE, 3, *PLAIN), "not one of the rows"),
@@ -101,6 +106,11 @@ WRONG: list[tuple[str, Callable[[Any], Any], str]] = [
     ("limits", lambda o: match(o, limits=3), "limit for each kind"),
     ("label", lambda o: focal(o, label=2), "not one of the classes"),
     ("shares", lambda o: focal(o, sites=2), "share must be|share \\(S,\\)"),
+    ("one row", lambda o: norm(o, rows=1), "two rows"),
+    ("channels", lambda o: norm(o, channels=5), "one value a channel"),
+    ("into", lambda o: norm(o, into=torch.empty(3, 8)[:, ::2]), "each row in one piece"),
+    ("shared rows", lambda o: norm(o, into=torch.empty(1, 4).expand(3, 4)), "each row in one piece"),
+    ("statistics", lambda o: o.norm_relu_backward(Y, Y, torch.ones(3, 4), True), "statistics must be"),
     ("frame", lambda o: voxelise(o, [0, 2]), "frame"),
     ("size", lambda o: voxelise(o, [0, 1], size=0.0), "positive"),
     ("cells", lambda o: voxelise(o, [0, 1], shape=1 << 20), "cells"),

@@ -1,11 +1,14 @@
 """Necks, which join the stages of a backbone: SECOND's and the feature pyramid, each sparse and dense."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mink_pd.models.layers.maps import DenseBlock
 from mink_pd.sparse import ME, ConvBlock, Voxels, holding, on_sites
+from mink_pd.sparse.norm import norm_relu
 
 Keys = list["ME.CoordinateMapKey"]
 
@@ -38,8 +41,13 @@ class SparseSecondNeck(nn.ModuleList):
 
     def forward(self, stages: list["ME.SparseTensor"], sites: Keys, voxels: Voxels) -> list["ME.SparseTensor"]:
         """One level (N, stages * out) on ``sites[0]``."""
-        parts = [block(stage, sites[0]).F for block, stage in zip(self, stages, strict=True)]  # (N, out) each
-        return [on_sites(torch.cat(parts, dim=1), sites[0], voxels)]
+        pairs: list[tuple[Any, ME.SparseTensor]] = list(zip(self, stages, strict=True))
+        if self.training or torch.is_grad_enabled():
+            parts = [block.convolution(stage, sites[0]).F for block, stage in pairs]  # (N, out) each
+            features = norm_relu(parts, [block.norm for block, _ in pairs])  # (N, stages * out)
+        else:
+            features = torch.cat([block(stage, sites[0]).F for block, stage in pairs], dim=1)
+        return [on_sites(features, sites[0], voxels)]
 
 
 class DenseSecondNeck(nn.ModuleList):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mink_pd.points import Interpolation
-from mink_pd.sparse.norm import BatchNorm
+from mink_pd.sparse.norm import BatchNorm, norm_relu
 
 _ROWS = 1 << 14  # grouped rows at a time without gradients, few enough to stay in the cache
 
@@ -41,7 +41,7 @@ class MLPLayer(nn.Linear):
     def finish(self, x: Tensor) -> Tensor:
         """The steps after the linear map: batch norm unless it is folded, and ReLU."""
         if self.norm is not None and self.norm.training:
-            x = self.norm(x)
+            return norm_relu([x], [self.norm])
         return x.relu_()
 
 

@@ -37,6 +37,11 @@ void for_each_operator(Use&& use) {
         bindings::match_anchors);
     use("focal_loss(Tensor logits, Tensor labels, Tensor share, float alpha, float gamma) -> (Tensor, Tensor)",
         bindings::focal_loss);
+    use("norm_relu(Tensor x, Tensor weight, Tensor bias, Tensor(a!) running_mean, Tensor(b!) running_var, "
+        "float momentum, float eps, bool relu, Tensor(c!) into) -> Tensor",
+        bindings::norm_relu);
+    use("norm_relu_backward(Tensor gradient, Tensor x, Tensor statistics, bool relu) -> (Tensor, Tensor, Tensor)",
+        bindings::norm_relu_backward);
     use("nearest(Tensor queries, Tensor points, int k) -> Tensor", bindings::nearest);
     use("transpose_edges(Tensor neighbour, Tensor degree, int rows) -> Tensor[]", bindings::transpose_edges);
     use("edge_moments(Tensor a, Tensor b, Tensor start, Tensor neighbour, Tensor arriving) -> Tensor[]",

@@ -52,6 +52,14 @@ Tensor match_anchors(const Tensor& anchors, const Tensor& frame, const Tensor& b
 std::tuple<Tensor, Tensor> focal_loss(const Tensor& logits, const Tensor& labels, const Tensor& share, double alpha,
                                       double gamma);
 
+// norm.h: x (M, C), weight, bias, running_mean and running_var (C,), all float32; the running statistics move, the
+// result goes into `into` (M, C) -> mean, inverse, scale and shift (4, C)
+Tensor norm_relu(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
+                 const Tensor& running_var, double momentum, double eps, bool relu, const Tensor& into);
+// gradient (M, C) -> gradients of x (M, C), weight and bias (C,)
+std::tuple<Tensor, Tensor, Tensor> norm_relu_backward(const Tensor& gradient, const Tensor& x, const Tensor& statistics,
+                                                      bool relu);
+
 // knn.h: queries float32 (Q, D), points float32 (R, D) -> rows int64 (Q, k)
 Tensor nearest(const Tensor& queries, const Tensor& points, int64_t k);
 
