@@ -15,7 +15,7 @@ CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Cyclist", "DontCare")
 
 def main(options: argparse.Namespace) -> None:
     """Simulate, then say what was made."""
-    settings = Settings(options.train, options.val, options.seed, options.drive)
+    settings = Settings(options.train, options.val, options.seed, options.drive, options.world)
     if made := simulated(options, simulate, settings, "frames", settings.train + settings.val + settings.drive):
         report(options.out, settings, *made)
 

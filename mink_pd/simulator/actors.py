@@ -28,17 +28,12 @@ def draw_size(rng: Rng, name: str) -> tuple[float, float, float]:
     return length, width, height
 
 
-def build(rng: Rng, name: str, size: tuple[float, float, float]) -> Mesh:
-    """The mesh of a random instance of a class whose label has this size."""
-    return BUILDERS[name](rng).fitted(size[0] - 2 * MARGIN, size[1] - 2 * MARGIN, size[2] - MARGIN)
-
-
 def _paint(rng: Rng) -> float:
     """Reflectance of paint. Dark paint, which absorbs much of the pulse, is common."""
     return float(rng.choice([0.02, 0.05, 0.15, 0.5]) * rng.uniform(0.6, 1.4))
 
 
-def _wheels(places: tuple[float, ...], radius: float, half_width: float) -> list[Mesh]:
+def wheels(places: tuple[float, ...], radius: float, half_width: float) -> list[Mesh]:
     return [
         tube((x, side * half_width, radius), (x, side * (half_width - 0.2), radius), (radius, radius), TYRE, 10)
         for x in places
@@ -52,7 +47,7 @@ def _shell(sections: list[tuple[float, float, float, float]], paint: float) -> M
     return loft(np.array(rings), Surface.PAINT, paint)
 
 
-def _fittings(front: float, rear: float, half_width: float, z: float) -> list[Mesh]:
+def fittings(front: float, rear: float, half_width: float, z: float) -> list[Mesh]:
     """Lamps and number plates, which are retroreflective."""
     parts = []
     for x, sign in ((front, 1), (rear, -1)):
@@ -114,7 +109,7 @@ def car(rng: Rng) -> Mesh:
         for x, t in ((rear, roof_rear), (middle, middle), (front, roof_front))
         for side in (-1, 1)
     ]
-    return merge(body, cabin, lid, *pillars, *_wheels((-1.2, 1.2), 0.31, 0.81), *_fittings(1.9, -1.91, 0.7, 0.62))
+    return merge(body, cabin, lid, *pillars, *wheels((-1.2, 1.2), 0.31, 0.81), *fittings(1.9, -1.91, 0.7, 0.62))
 
 
 def van(rng: Rng) -> Mesh:
@@ -127,7 +122,7 @@ def van(rng: Rng) -> Mesh:
     cargo = frustum((-2.48, 0.9, -0.93, 0.93), (-2.4, 0.9, -0.82, 0.82), 1.15, 2.2, paint, windows)
     screen = frustum((0.9, 1.9, -0.9, 0.9), (0.9, 1.15, -0.8, 0.8), 1.15, 2.15, 0.05, Surface.GLASS)
     roof = box((-2.4, -0.82, 2.15), (1.15, 0.82, 2.22), paint, Surface.PAINT)
-    return merge(body, cargo, screen, roof, *_wheels((-1.6, 1.6), 0.34, 0.93), *_fittings(2.48, -2.5, 0.85, 0.75))
+    return merge(body, cargo, screen, roof, *wheels((-1.6, 1.6), 0.34, 0.93), *fittings(2.48, -2.5, 0.85, 0.75))
 
 
 def truck(rng: Rng) -> Mesh:
@@ -137,8 +132,8 @@ def truck(rng: Rng) -> Mesh:
     screen = frustum((4.4, 4.68, -1.05, 1.05), (4.4, 4.58, -1.0, 1.0), 1.6, 2.4, 0.05, Surface.GLASS)
     load = box((-4.7, -1.28, 1.0), (2.6, 1.28, 3.25), cargo)
     frame = box((-4.6, -0.5, 0.7), (3.0, 0.5, 1.0), 0.1)
-    wheels = _wheels((-3.4, -2.3, 3.6), 0.5, 1.2)
-    return merge(cab, screen, load, frame, *wheels, *_fittings(4.69, -4.7, 1.2, 1.1))
+    axles = wheels((-3.4, -2.3, 3.6), 0.5, 1.2)
+    return merge(cab, screen, load, frame, *axles, *fittings(4.69, -4.7, 1.2, 1.1))
 
 
 def _person(rng: Rng, stride: float, swing: float, cloth: float, trousers: float) -> list[Mesh]:

@@ -127,6 +127,29 @@ def skip(rng: Rng) -> Mesh:
     return merge(*parts)
 
 
+def grass(rng: Rng) -> Mesh:
+    """A strip of long grass, kerb or low planting, ankle- to knee-high."""
+    half, width, height = rng.uniform(0.8, 4), rng.uniform(0.3, 1.2), rng.uniform(0.12, 0.4)
+    return blob((0.0, 0.0, 0.0), (half, width, height), rng.uniform(0.2, 0.4), Surface.FOLIAGE, 0.15, rng, 9)
+
+
+def heap(rng: Rng) -> Mesh:
+    """Shrubs, boards and boxes that stand together and fill about a car's space in no car's shape."""
+    parts = []
+    for _ in range(rng.integers(2, 6)):
+        x, y = rng.uniform(-1.6, 1.6), rng.uniform(-0.6, 0.6)
+        length, width, height = rng.uniform(0.3, 1.4), rng.uniform(0.15, 0.8), rng.uniform(0.4, 2.0)
+        if rng.random() < 0.6:
+            leaves = rng.uniform(0.2, 0.4)
+            parts.append(
+                blob((x, y, height * 0.5), (length, width, height * 0.6), leaves, Surface.FOLIAGE, 0.3, rng, 7)
+            )
+        else:
+            low, high = (x - length / 2, y - width / 2, -0.2), (x + length / 2, y + width / 2, height)
+            parts.append(box(low, high, rng.uniform(0.08, 0.5)))
+    return merge(*parts)
+
+
 def parked_bicycle(rng: Rng) -> Mesh:
     """A bicycle without its rider; KITTI does not label it."""
     return merge(*bicycle(rng))

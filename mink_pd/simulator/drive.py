@@ -11,6 +11,7 @@ from mink_pd.simulator.moving_scene import Footprints, Scene
 from mink_pd.simulator.rig import IMU_TO_VELO, raw_calibration_lines
 from mink_pd.simulator.sensor import scan
 from mink_pd.simulator.street import LANE_SPEEDS, drive_region, random_scene
+from mink_pd.simulator.world import DEFAULT_WORLD, world_named
 
 DATE, DRIVE = "2011_09_26", "0001"
 PERIOD = 0.1  # between scans [s]
@@ -20,13 +21,13 @@ START = (49.0, 8.43)  # latitude, longitude of the first pose [degrees]
 ORIGIN_TIME = datetime(2011, 9, 26, 13, 2, 25)
 
 
-def write_drive(base: Path, seed: int, count: int) -> Iterator[Path]:
+def write_drive(base: Path, seed: int, count: int, world: str = DEFAULT_WORLD) -> Iterator[Path]:
     """Write ``count`` full scans of a car that drives through one street; yields each scan's file.
 
     ``pykitti.raw(base, DATE, DRIVE)`` loads the drive. It has the cameras' time stamps, but no images.
     """
-    rng = frame_rng(seed, 0, stream=1)
-    scene = random_scene(rng, drive_region(SPEED * PERIOD * count))
+    rng, kind = frame_rng(seed, 0, stream=1), world_named(world)
+    scene = random_scene(rng, drive_region(SPEED * PERIOD * count), kind)
     poses = [_pose(scene, i * PERIOD) for i in range(count)]
     stop_collisions(scene, {i * PERIOD: pose for i, pose in enumerate(poses)})
     folder = base / DATE / f"{DATE}_drive_{DRIVE}_sync"
@@ -36,7 +37,7 @@ def write_drive(base: Path, seed: int, count: int) -> Iterator[Path]:
         (base / DATE / name).write_text(text)
     _write_stamps(folder, count)
     for index, pose in enumerate(poses):
-        result = scan(scene.snapshot(index * PERIOD, pose), rng, camera_view=False)
+        result = scan(scene.snapshot(index * PERIOD, pose), rng, camera_view=False, optics=kind.optics)
         path = folder / "velodyne_points" / "data" / f"{index:010d}.bin"
         result.points.tofile(path)
         packet = oxts_packet(velo_pose(scene, pose))

@@ -7,6 +7,8 @@ import numpy as np
 from mink_pd.simulator.draws import Rng
 from mink_pd.simulator.mesh import Mesh, Surface
 
+VERGE = 4.0  # width over which the ground beside the road reaches its full height [m]
+
 
 @dataclass
 class Road:
@@ -34,22 +36,38 @@ class Road:
 
 
 @dataclass
-class Ground:
-    """A height field: a slope and W waves."""
+class Waves:
+    """W sine waves of height."""
 
-    slope: np.ndarray  # (2,) along x and y
     vectors: np.ndarray  # (W, 2) wave vectors [rad/m]
     amplitudes: np.ndarray  # (W,) [m]
     phases: np.ndarray  # (W,) [rad]
+
+    def height(self, places: np.ndarray) -> np.ndarray:
+        """Heights [m] at places (..., 2); 0 at the origin."""
+        return (np.sin(places @ self.vectors.T + self.phases) - np.sin(self.phases)) @ self.amplitudes
+
+
+@dataclass
+class Ground:
+    """A height field: a slope and waves, and further waves beside the road."""
+
+    slope: np.ndarray  # (2,) along x and y
+    waves: Waves
     road: Road
     road_edges: tuple[float, float]  # right and left edge [m to the left of the road's middle]
     reflectance: tuple[float, float]  # of the road, and of the ground beside it
+    verges: Waves | None = None  # beside the road
 
     def height(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Heights [m] at points x, y of any shape; 0 at the origin."""
         places = np.stack([x, y], -1)
-        waves = np.sin(places @ self.vectors.T + self.phases) - np.sin(self.phases)
-        return places @ self.slope + waves @ self.amplitudes
+        height = places @ self.slope + self.waves.height(places)
+        if self.verges is not None:
+            across, (right, left) = self.road.across(x, y), self.road_edges
+            beyond = np.clip(np.maximum(across - left, right - across) / VERGE, 0, 1)
+            height = height + beyond * self.verges.height(places)
+        return height
 
     def mesh(self, x: np.ndarray, y: np.ndarray) -> Mesh:
         """The height field as triangles over the grid of x (I,) and y (J,)."""
@@ -65,17 +83,36 @@ class Ground:
         return Mesh(vertices, triangles, np.full(len(triangles), Surface.ROAD, np.int8), reflectance)
 
 
-def random_ground(rng: Rng, road: Road, road_edges: tuple[float, float]) -> Ground:
+@dataclass(frozen=True)
+class Relief:
+    """How uneven and how bright the ground is. A LiDAR that is mounted aslant sees level ground as a slope."""
+
+    slope: tuple[float, float] = (0.0, 0.0)  # mean along x and y
+    slope_spread: tuple[float, float] = (0.01, 0.01)  # standard deviation between frames, likewise
+    waves: tuple[float, float] = (0.03, 0.13)  # amplitude of the undulations over tens of metres [m]
+    verges: tuple[float, float] | None = None  # amplitude of further waves beside the road [m]
+    road: tuple[float, float] = (0.22, 0.4)  # reflectance
+    beside: tuple[float, float] = (0.28, 0.45)
+
+
+RELIEF = Relief()
+
+
+def random_ground(rng: Rng, road: Road, road_edges: tuple[float, float], relief: Relief = RELIEF) -> Ground:
     """A slope of up to about 4 %, undulations of decimetres over tens of metres, bumps of a centimetre."""
     length = np.concatenate([rng.uniform(25, 80, 3), rng.uniform(5, 12, 2)])
     direction = rng.uniform(0, 2 * np.pi, 5)
-    amplitude = np.concatenate([rng.uniform(0.03, 0.13, 3), rng.uniform(0.005, 0.02, 2)])
-    return Ground(
-        slope=rng.normal(0, 0.01, 2),
-        vectors=(2 * np.pi / length)[:, None] * np.stack([np.cos(direction), np.sin(direction)], 1),
-        amplitudes=amplitude,
-        phases=rng.uniform(0, 2 * np.pi, 5),
-        road=road,
-        road_edges=road_edges,
-        reflectance=(rng.uniform(0.22, 0.4), rng.uniform(0.28, 0.45)),
-    )
+    amplitude = np.concatenate([rng.uniform(*relief.waves, 3), rng.uniform(0.005, 0.02, 2)])
+    slope = rng.normal(relief.slope, relief.slope_spread)
+    waves = Waves(_vectors(length, direction), amplitude, rng.uniform(0, 2 * np.pi, 5))
+    reflectance = rng.uniform(*relief.road), rng.uniform(*relief.beside)
+    verges = None
+    if relief.verges is not None:
+        vectors = _vectors(rng.uniform(9, 25, 3), rng.uniform(0, 2 * np.pi, 3))
+        verges = Waves(vectors, rng.uniform(*relief.verges, 3), rng.uniform(0, 2 * np.pi, 3))
+    return Ground(slope, waves, road, road_edges, reflectance, verges)
+
+
+def _vectors(length: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Wave vectors (W, 2) [rad/m] of wave lengths (W,) [m] and directions (W,) [rad]."""
+    return (2 * np.pi / length)[:, None] * np.stack([np.cos(direction), np.sin(direction)], 1)

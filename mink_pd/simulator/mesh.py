@@ -11,7 +11,7 @@ from mink_pd.simulator.draws import Rng
 
 
 class Surface(IntEnum):
-    """Types of surfaces; ``sensor.RESPONSES`` says how each reflects a laser pulse."""
+    """Types of surfaces; ``optics.RESPONSES`` says how each reflects a laser pulse."""
 
     MATT = 0
     PAINT = 1

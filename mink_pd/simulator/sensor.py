@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import open3d as o3d
@@ -11,34 +10,15 @@ from mink_pd.boxes.geometry import corners
 from mink_pd.config.sensor import SensorConfig
 from mink_pd.data.kitti.projection import in_camera_view
 from mink_pd.simulator.draws import Rng
-from mink_pd.simulator.mesh import Surface
 from mink_pd.simulator.moving_scene import Snapshot
+from mink_pd.simulator.optics import OPTICS, Optics
 from mink_pd.simulator.rig import HDL64E, IMAGE_SIZE, calibration
 
 AZIMUTH_STEP = np.radians(HDL64E.azimuth_step)
 MAX_RANGE = HDL64E.range  # largest range in KITTI's scans [m]
+_SINES = np.sort(np.sin(HDL64E.elevations()))  # of the lasers' elevations
 _HEIGHTS = np.unique(HDL64E.origins())  # of the lasers above the LiDAR frame's origin [m]
 _REACH = 50.0 / MAX_RANGE  # share of the range at which a white wall gives a signal of 1
-
-
-class Response(NamedTuple):
-    """How a surface reflects pulses."""
-
-    exponent: float  # of the cosine of the incidence angle
-    spread: float  # relative standard deviation of the intensity
-    lost: float  # share of pulses lost at any range
-    depth: float  # mean depth that a pulse enters before it returns [m]
-
-
-RESPONSES = {
-    Surface.MATT: Response(0.3, 0.35, 0.01, 0.0),
-    Surface.PAINT: Response(1.5, 0.6, 0.03, 0.0),  # mirror-like: little returns at an angle
-    Surface.GLASS: Response(1.0, 0.5, 0.65, 0.3),  # most pulses pass; some return from the seats
-    Surface.FOLIAGE: Response(0.1, 0.9, 0.12, 0.3),
-    Surface.ROAD: Response(0.05, 0.14, 0.01, 0.0),
-}
-_TABLE = np.array([RESPONSES[surface] for surface in Surface])  # (surfaces, 4)
-WEAK_SIGNAL = 0.015  # reflectance x cosine x (reach / range)^2; two in three echoes of this strength are registered
 
 
 @dataclass
@@ -90,7 +70,7 @@ def in_image(points: np.ndarray) -> np.ndarray:
     return in_camera_view(points, calibration(), IMAGE_SIZE)
 
 
-def scan(snapshot: Snapshot, rng: Rng, camera_view: bool = True) -> Scan:
+def scan(snapshot: Snapshot, rng: Rng, camera_view: bool = True, optics: Optics = OPTICS) -> Scan:
     """One turn of KITTI's LiDAR. With ``camera_view`` only points that the camera sees are returned."""
     rays = beams(camera_view).copy()
     rays[:, 3:] = turned(rays[:, 3:], rng.uniform(0, AZIMUTH_STEP))  # random start of the turn
@@ -103,9 +83,12 @@ def scan(snapshot: Snapshot, rng: Rng, camera_view: bool = True) -> Scan:
     on_thing = np.flatnonzero(owner >= 0)
     seen = on_thing[in_image(origin[on_thing] + direction[on_thing] * distance[on_thing, None])]
     cosine = np.abs(np.einsum("rc,rc->r", hits["primitive_normals"].numpy()[hit], direction))
-    measured, intensity, kept = echo(
-        rng, distance, cosine, mesh.surface[triangle].astype(np.int64), mesh.reflectance[triangle]
-    )
+    surface, reflectance = mesh.surface[triangle].astype(np.int64), mesh.reflectance[triangle]
+    measured, intensity, kept = echo(rng, distance, cosine, surface, reflectance, optics=optics)
+    if optics.has_peculiar_lasers:
+        gain, bias, tilt = (values[laser_of(direction)] for values in optics.lasers(len(_SINES)))
+        measured, intensity = measured + bias, in_steps(intensity * gain)
+        direction = direction + tilt[:, None] * (0, 0, 1)  # the angles are small
     points = np.column_stack([origin + direction * measured[:, None], intensity]).astype(np.float32)
     kept &= in_image(points) if camera_view else True
     reached = np.bincount(owner[seen], minlength=count)
@@ -120,18 +103,31 @@ def echo(
     surface: np.ndarray,
     reflectance: np.ndarray,
     sensor: SensorConfig = HDL64E,
+    optics: Optics = OPTICS,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Measured range [m], intensity [0..1] and whether the echo was strong enough, each (R,)."""
-    exponent, spread, lost, depth = _TABLE[surface].T
+    exponent, spread, lost, depth = optics.table[surface].T
     count = len(distance)
     measured = distance + rng.normal(0, sensor.range_noise, count) + depth * rng.exponential(1, count)
     brightness = reflectance * cosine**exponent
     signal = brightness * cosine * (_REACH * sensor.range / distance) ** 2
-    kept = rng.random(count) < (1 - lost) * (1 - np.exp(-signal / WEAK_SIGNAL))
+    kept = rng.random(count) < (1 - lost) * (1 - np.exp(-((signal / optics.weak_signal) ** optics.sharpness)))
     intensity = brightness * (1 + spread * rng.normal(0, 1, count)) + rng.normal(0, 0.02, count)
     # The sensor reports intensity in hundredths, and no echo below its threshold.
-    intensity = np.floor(np.clip(intensity - 0.02, 0, 0.99) * 100) / 100
+    intensity = in_steps(np.clip(intensity - 0.02, 0, 0.99))
+    if optics.faint_signal is not None:
+        intensity *= rng.random(count) * (1 + (optics.faint_signal / np.maximum(signal, 1e-6)) ** 4) < 1
     return measured, intensity, kept
+
+
+def in_steps(intensity: np.ndarray) -> np.ndarray:
+    """Intensities (R,) in [0..1], rounded down to hundredths."""
+    return np.floor(intensity * 100) / 100
+
+
+def laser_of(directions: np.ndarray) -> np.ndarray:
+    """Number of the laser of KITTI's LiDAR, from the lowest, that sent each ray with the unit vector (R, 3)."""
+    return np.searchsorted((_SINES[1:] + _SINES[:-1]) / 2, directions[:, 2])
 
 
 def _possible(snapshot: Snapshot, rays: np.ndarray) -> np.ndarray:

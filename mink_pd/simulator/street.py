@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mink_pd.simulator.actors import build, draw_size
-from mink_pd.simulator.clutter import SMALL, facade, thicket
+from mink_pd.simulator.actors import draw_size
+from mink_pd.simulator.clutter import facade, thicket
 from mink_pd.simulator.draws import Rng
 from mink_pd.simulator.ground import Road, random_ground
 from mink_pd.simulator.mesh import Mesh
 from mink_pd.simulator.moving_scene import Footprints, Scene, Thing
+from mink_pd.simulator.world import VARIED, World
 
 
 @dataclass
@@ -37,10 +38,6 @@ def drive_region(path: float) -> Region:
     return Region(start, end, camera_view=False, crowd=1.4 * (end - start) / 72, path=path)
 
 
-# Mean number of attempts per frame for each kind; about two in three find a free position in view.
-CARS, PEDESTRIANS, CYCLISTS, LARGE = 9.0, 6.2, 4.9, 0.9
-
-
 # Speeds [m/s], our own lane first. All vehicles of a lane have one speed, so that they do not collide.
 LANE_SPEEDS = (8.0, 8.0, 9.0, 7.0)
 
@@ -59,9 +56,9 @@ class Layout:
     busy: float  # factor on pedestrians and cyclists
 
 
-def random_layout(rng: Rng) -> Layout:
+def random_layout(rng: Rng, world: World = VARIED) -> Layout:
     """A residential street, a city street, a wide road, or an open square."""
-    kind = rng.choice(["residential", "city", "road", "square"], p=[0.35, 0.3, 0.15, 0.2])
+    kind = rng.choice(list(world.streets), p=list(world.streets.values()))
     lane, wide = rng.uniform(2.9, 3.6), kind in ("road", "city") and rng.random() < 0.5
     lanes: list[tuple[float, bool]] = [(0.0, False), (lane, True)]
     if kind == "residential" and rng.random() < 0.4:
@@ -69,7 +66,7 @@ def random_layout(rng: Rng) -> Layout:
     if wide:
         lanes += [(-lane, False), (2 * lane, True)]
     left, right = max(n for n, _ in lanes) + lane / 2, min(n for n, _ in lanes) - lane / 2
-    across = kind == "square" or rng.random() < 0.12
+    across = kind == "square" or rng.random() < world.across
     row = 2.6 if across else 1.1
     pavement, verge = rng.uniform(1.0, 3.2), row * 2 + 0.3
     outer = (right - verge - pavement, left + verge + pavement)
@@ -91,13 +88,13 @@ def random_layout(rng: Rng) -> Layout:
     )
 
 
-def random_scene(rng: Rng, region: Region = FRAME) -> Scene:
+def random_scene(rng: Rng, region: Region = FRAME, world: World = VARIED) -> Scene:
     """A street scene. No object intersects another object or the clutter."""
     road = Road(heading=rng.normal(0, 0.06), curvature=rng.normal(0, 0.0025))
-    layout = random_layout(rng)
+    layout = random_layout(rng, world)
     lanes = [n for n, _ in layout.lanes]
-    ground = random_ground(rng, road, (min(lanes) - 1.8, max(lanes) + 1.8))
-    filler = Filler(rng, road, layout, region)
+    ground = random_ground(rng, road, (min(lanes) - 1.8, max(lanes) + 1.8), world.relief)
+    filler = Filler(rng, road, layout, region, world)
     filler.fill()
     return Scene(ground, _grid(region), filler.things)
 
@@ -113,8 +110,8 @@ def _grid(region: Region) -> tuple[np.ndarray, np.ndarray]:
 class Filler:
     """Draws random things and keeps those that find a free position."""
 
-    def __init__(self, rng: Rng, road: Road, layout: Layout, region: Region) -> None:
-        self.rng, self.road, self.layout, self.region = rng, road, layout, region
+    def __init__(self, rng: Rng, road: Road, layout: Layout, region: Region, world: World = VARIED) -> None:
+        self.rng, self.road, self.layout, self.region, self.world = rng, road, layout, region, world
         self.things: list[Thing] = []
         self.taken = Footprints()
         if not region.camera_view:
@@ -125,25 +122,25 @@ class Filler:
     def fill(self) -> None:
         """Add all things, large ones first, as they need the most room."""
         self._walls()
-        crowd, busy = self.region.crowd, self.layout.busy
-        for _ in range(self._number(LARGE)):
+        world, crowd, busy = self.world, self.region.crowd, self.layout.busy
+        for _ in range(self._number(world.large)):
             self._vehicle(str(self.rng.choice(["Van", "Truck"], p=[0.65, 0.35])))
-        left = self._number(CARS * self.rng.uniform(0.5, 1.5))
+        left = self._number(world.cars * self.rng.uniform(0.5, 1.5))
         while left > 0:
             if self.rng.random() < 0.2:
                 left -= self._parked_row(int(self.rng.integers(2, 5)))
             else:
                 self._vehicle("Car")
                 left -= 1
-        left = self._number(PEDESTRIANS * busy * self.rng.uniform(0.4, 1.6))
+        left = self._number(world.pedestrians * busy * self.rng.uniform(0.4, 1.6))
         while left > 0:
             left -= self._group(int(self.rng.choice([1, 2, 3], p=[0.6, 0.27, 0.13])))
-        for _ in range(self._number(CYCLISTS * busy * self.rng.uniform(0.4, 1.6))):
+        for _ in range(self._number(world.cyclists * busy * self.rng.uniform(0.4, 1.6))):
             self._cyclist()
-        kinds, shares = list(SMALL), np.array([share for _, share in SMALL.values()])
-        wanted = int(self.rng.integers(14, 34) * crowd)
+        kinds, shares = list(world.clutter), np.array([share for _, share in world.clutter.values()])
+        wanted = int(self.rng.integers(*world.pieces) * crowd)
         for kind in self.rng.choice(kinds, 4 * wanted, p=shares / shares.sum()):
-            wanted -= self._furniture(str(kind), SMALL[str(kind)][0])
+            wanted -= self._furniture(str(kind), world.clutter[str(kind)][0])
             if not wanted:
                 break
 
@@ -152,7 +149,7 @@ class Filler:
 
     def _along(self) -> float:
         """A random position along the road [m]. Far ones are somewhat more likely because the view widens."""
-        share = self.rng.random() ** 0.85
+        share = self.rng.random() ** self.world.nearness
         return float(self.region.start + (self.region.end - self.region.start) * share)
 
     def _actor(
@@ -166,7 +163,8 @@ class Filler:
         x, y, yaw = pose
         if not self.region.contains(x, y) or not self.taken.take(x, y, size[0], size[1], yaw):
             return False
-        self.things.append(Thing(name, build(self.rng, name, size), size, x, y, yaw, speed, labelled=True))
+        mesh = self.world.build(self.rng, name, size)
+        self.things.append(Thing(name, mesh, size, x, y, yaw, speed, labelled=True))
         return True
 
     def _walls(self) -> None:
@@ -200,7 +198,7 @@ class Filler:
                 x, y, yaw = self.road.at(max(s, self.region.start + 5), n + self.rng.normal(0, 0.25))
                 pose = (x, y, yaw + self.rng.normal(0, 0.04) + np.pi * oncoming)
                 speed = LANE_SPEEDS[lane] if self.rng.random() < 0.8 else 0.0
-            elif kind < 0.85:
+            elif kind < 1 - self.world.crossing:
                 pose, speed = self._parked(s, int(self.rng.integers(2))), 0.0
             else:
                 x, y, yaw = self.road.at(s, self.rng.uniform(-14, 16))

@@ -23,6 +23,7 @@ from mink_pd.simulator.kitti_labels import make_labels
 from mink_pd.simulator.rig import object_calibration_lines
 from mink_pd.simulator.sensor import Scan, scan
 from mink_pd.simulator.street import random_scene
+from mink_pd.simulator.world import DEFAULT_WORLD, world_named
 
 VERSION = 1  # to be raised whenever the same seed gives other bytes
 MANIFEST = "simulator.json"
@@ -38,6 +39,7 @@ class Settings:
     val: int = 80  # frames
     seed: int = 0
     drive: int = 0  # scans of the raw drive; 0: no drive
+    world: str = DEFAULT_WORLD  # name of the kind of streets
     version: int = VERSION
 
 
@@ -49,11 +51,11 @@ class Summary:
     names: Counter  # labelled objects by class
 
 
-def simulate_frame(seed: int, frame: int) -> tuple[Scan, Objects]:
-    """Scan and labels of one frame. They depend only on seed and frame."""
-    rng = frame_rng(seed, frame)
-    snapshot = random_scene(rng).snapshot()
-    result = scan(snapshot, rng)
+def simulate_frame(seed: int, frame: int, world: str = DEFAULT_WORLD) -> tuple[Scan, Objects]:
+    """Scan and labels of one frame. They depend only on seed, frame and world."""
+    rng, kind = frame_rng(seed, frame), world_named(world)
+    snapshot = random_scene(rng, world=kind).snapshot()
+    result = scan(snapshot, rng, optics=kind.optics)
     return result, make_labels(snapshot, result)
 
 
@@ -74,7 +76,7 @@ def simulate(
             return None
         summaries = _write_frames(root, settings, workers, advance)
         if settings.drive:
-            for _ in write_drive(root / "raw", settings.seed, settings.drive):
+            for _ in write_drive(root / "raw", settings.seed, settings.drive, settings.world):
                 advance()
     return summaries
 
@@ -139,7 +141,9 @@ def _write_frames(root: Path, settings: Settings, workers: int, advance: Callabl
     (root / "ImageSets").mkdir()
     for name, frames in splits.items():
         (root / "ImageSets" / f"{name}.txt").write_text("".join(f"{frame:06d}\n" for frame in frames))
-    return map_processes(partial(write_frame, training, settings.seed), splits["trainval"], workers, advance, chunk=4)
+    return map_processes(
+        partial(write_frame, training, settings.seed, settings.world), splits["trainval"], workers, advance, chunk=4
+    )
 
 
 def map_processes(
@@ -163,9 +167,9 @@ def map_processes(
     return done
 
 
-def write_frame(training: Path, seed: int, frame: int) -> Summary:
+def write_frame(training: Path, seed: int, world: str, frame: int) -> Summary:
     """Simulate one frame and write its point cloud, calibration and labels."""
-    result, objects = simulate_frame(seed, frame)
+    result, objects = simulate_frame(seed, frame, world)
     name = f"{frame:06d}"
     result.points.tofile(training / "velodyne" / f"{name}.bin")
     (training / "calib" / f"{name}.txt").write_text(object_calibration_lines())

@@ -15,6 +15,7 @@ from mink_pd.export.write import TARGETS
 from mink_pd.registry import IMPORTANCES, METHODS
 from mink_pd.simulator.nuscenes import SPLITS
 from mink_pd.simulator.nuscenes.bodies import BODIES
+from mink_pd.simulator.world import DEFAULT_WORLD, WORLDS
 
 ROOT = Path(__file__).resolve().parents[2]
 FOR_DEVELOPERS = {"benchmark", "check_gpu", "gpu_environment", "gpu_report", "setup", "setup_cuda", "setup_minkowski",
@@ -49,6 +50,8 @@ def test_help_lists_what_there_is() -> None:
     assert tuple(DIALECTS) == choices.FORMATS
     assert tuple(BODIES) == choices.BODIES
     assert tuple(SPLITS) == choices.SCHEMAS
+    assert tuple(WORLDS) == choices.WORLDS
+    assert choices.WORLDS[0] == DEFAULT_WORLD
     assert set(choices.IMPORTANCES) == IMPORTANCES.built_in & IMPORTANCES.keys()
     assert set(choices.METHODS) == METHODS.built_in & METHODS.keys()
     assert get_args(Target) == tuple(TARGETS)

@@ -12,3 +12,4 @@ BODIES = (
     "bicycle", "traffic_cone", "barrier",
 )  # fmt: skip
 SCHEMAS = ("v1.0-trainval", "v1.0-mini")
+WORLDS = ("varied", "street")

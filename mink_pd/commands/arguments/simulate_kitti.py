@@ -2,6 +2,7 @@
 
 import argparse
 
+from mink_pd.commands.arguments.choices import WORLDS
 from mink_pd.commands.arguments.options import add_simulation
 from mink_pd.commands.arguments.values import count
 
@@ -16,3 +17,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--val", type=count, default=80, help="frames in the val split")
     scans = "also write a raw drive, as pykitti reads it, of SCANS full turns (20 without a number)"
     add("--drive", type=count, nargs="?", const=20, default=0, metavar="SCANS", help=scans)
+    worlds = "varied: many people, crossing traffic, rough ground; street: KITTI's streets as its LiDAR sees them"
+    add("--world", choices=WORLDS, default=WORLDS[0], help=worlds)
