@@ -18,6 +18,16 @@ class ObjectNoise(Section):
     rotation: Span = (-0.15707963, 0.15707963)
 
 
+class Tilt(Section):
+    """A random pose of the LiDAR over the ground, for each frame.
+
+    slope: standard deviation of the ground's slopes along x and y; height: the same of its height [m].
+    """
+
+    slope: tuple[Weight, Weight] = (0.01, 0.01)
+    height: Weight = 0.05
+
+
 class BeamsConfig(Section):
     """Beams dropped at random, to simulate a LiDAR with fewer beams.
 
@@ -51,6 +61,7 @@ class AugmentConfig(Section):
     rotation: Span = (-0.78539816, 0.78539816)  # of the whole frame [rad]
     scaling: Annotated[tuple[Positive, Positive], AfterValidator(check_span)] = (0.95, 1.05)
     object_noise: ObjectNoise | None = None
+    tilt: Tilt | None = None
     beams: BeamsConfig | None = None
 
 

@@ -5,9 +5,9 @@ import pytest
 from shapely.geometry import Polygon
 
 from mink_pd.boxes.geometry import bev_corners, corners, points_in_boxes
-from mink_pd.config.data import AugmentConfig, ObjectNoise
+from mink_pd.config.data import AugmentConfig, ObjectNoise, Tilt
 from mink_pd.data.frame import Frame
-from mink_pd.data.loading.augment import augment, mirror, mirror_ahead, move_objects, rotate, scale
+from mink_pd.data.loading.augment import augment, mirror, mirror_ahead, move_objects, rotate, scale, tilt
 
 INSIDE = 180  # points 0 to 179 of the scene lie in boxes, 60 in each
 
@@ -49,6 +49,26 @@ def test_mirroring_keeps_the_heading_forward(scene: Frame) -> None:
     front = np.cos(scene.boxes[:, 6]), np.sin(scene.boxes[:, 6])
     yaw = mirror(scene).boxes[:, 6]
     np.testing.assert_allclose((np.cos(yaw), np.sin(yaw)), (front[0], -front[1]), atol=1e-6)
+
+
+def test_tilted_ground_carries_its_objects(scene: Frame) -> None:
+    """Against the plane itself: what lay on it lies on the tilted one, and heights above it are kept."""
+    slope, rise = np.array([0.02, -0.01]), 0.1
+    tilted = tilt(scene, slope, rise)
+    for before, after in ((scene.points, tilted.points), (scene.boxes, tilted.boxes)):
+        plane = before[:, 0] * 0.02 - before[:, 1] * 0.01 + 0.1
+        np.testing.assert_allclose(after[:, 2] - plane, before[:, 2], atol=1e-5)
+        np.testing.assert_array_equal(np.delete(after, 2, axis=1), np.delete(before, 2, axis=1))
+        assert after.dtype == np.float32
+
+
+def test_tilts_are_as_steep_as_asked(scene: Frame) -> None:
+    config = AugmentConfig(flip=0, rotation=(0, 0), scaling=(1, 1), tilt=Tilt(slope=(0.02, 0.005), height=0.1))
+    corner = np.array([[0, 0, 0, 0], [10, 0, 0, 0], [0, 10, 0, 0]], np.float32)
+    rng = np.random.default_rng(0)
+    z = np.array([augment(replace(scene, points=corner), config, rng).points[:, 2] for _ in range(2000)])  # (2000, 3)
+    spread = np.array([z[:, 0], (z[:, 1] - z[:, 0]) / 10, (z[:, 2] - z[:, 0]) / 10]).std(1)
+    np.testing.assert_allclose(spread, (0.1, 0.02, 0.005), rtol=0.06)
 
 
 def test_moved_objects_take_their_points_along(scene: Frame) -> None:

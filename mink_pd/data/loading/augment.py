@@ -1,6 +1,6 @@
 """Augmentation of training frames as in SECOND (Yan et al., Sensors 2018, "Data Augmentation") and VoxelNet (Zhou,
-Tuzel, CVPR 2018, section 3.2): pasted objects, noise on single objects, mirroring, rotation and scaling; and dropped
-beams as in LiDAR Distillation."""
+Tuzel, CVPR 2018, section 3.2): pasted objects, noise on single objects, mirroring, rotation and scaling; a
+tilted sensor; and dropped beams as in LiDAR Distillation."""
 
 from dataclasses import replace
 
@@ -45,7 +45,10 @@ def augment(
     if config.flip_x and rng.random() < config.flip_x:
         frame = mirror_ahead(frame)
     frame = rotate(frame, rng.uniform(*config.rotation))
-    return scale(frame, rng.uniform(*config.scaling))
+    frame = scale(frame, rng.uniform(*config.scaling))
+    if config.tilt is not None:
+        frame = tilt(frame, rng.normal(0, config.tilt.slope), rng.normal(0, config.tilt.height))
+    return frame
 
 
 def mirror(frame: Frame) -> Frame:
@@ -74,6 +77,17 @@ def scale(frame: Frame, factor: float) -> Frame:
     for rows in _vectors(frame):
         for axis in range(min(3, rows.shape[1])):  # column by column, which is three times as fast as rows of three
             rows[:, axis] *= np.float32(factor)
+    return frame
+
+
+def tilt(frame: Frame, slope: np.ndarray, height: float) -> Frame:
+    """The frame over ground that rises by ``slope`` (2,) along x and y and by ``height`` [m]: only z changes.
+
+    Boxes stay upright, as labels are; at the usual slopes the points of an object shift by centimetres within its box.
+    """
+    frame = _copied(frame)
+    for rows in (frame.points, frame.boxes):
+        rows[:, 2] += rows[:, :2] @ np.asarray(slope, np.float32) + np.float32(height)
     return frame
 
 
