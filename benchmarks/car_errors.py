@@ -15,10 +15,10 @@ from rich.table import Table
 from mink_pd.boxes.geometry import wrap_angle
 from mink_pd.boxes.iou import bev_iou
 from mink_pd.config import Config
+from mink_pd.data.datasets.kitti_dataset import Kitti
 from mink_pd.data.frame import Frame
-from mink_pd.data.images import IMAGE_SIZE
-from mink_pd.data.kitti import Kitti
-from mink_pd.data.labels import DONT_CARE
+from mink_pd.data.kitti.images import IMAGE_SIZE
+from mink_pd.data.kitti.labels import DONT_CARE
 from mink_pd.data.objects import Objects
 from mink_pd.detect.predict import FrameDetections, detect_frames, to_objects
 from mink_pd.evaluate.kitti import evaluate_kitti

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mink_pd.boxes.geometry import pairs_in_boxes
+from mink_pd.data.datasets.kitti_dataset import Kitti
 from mink_pd.data.frame import Frame
-from mink_pd.data.images import IMAGE_SIZE
-from mink_pd.data.kitti import Kitti
+from mink_pd.data.kitti.images import IMAGE_SIZE
 
 DARK = 0.005  # an intensity below it is 0 in hundredths
 ROAD_BANDS = ((5, 10), (10, 20), (20, 30), (30, 40))  # [m]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.streets import Street, dark_cars, dark_road, upper_echoes
-from mink_pd.data.kitti import Kitti
+from mink_pd.data.datasets.kitti_dataset import Kitti
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.simulator import Settings, simulate, simulate_frame
 from mink_pd.simulator.cars import street_car
