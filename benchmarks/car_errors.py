@@ -80,7 +80,7 @@ class Found:
         labels, detections = {}, {}
         for frame, found, (rows, cars) in zip(self.frames, self.detections, self.matches, strict=True):
             boxes = found.boxes.copy()
-            boxes[np.ix_(rows, swapped)] = cars[:, swapped]
+            boxes[np.ix_(rows, list(swapped))] = cars[:, list(swapped)]
             detections[frame.id] = to_objects(frame, replace(found, boxes=boxes))
             labels[frame.id] = self._labels(frame)
         result = evaluate_kitti(labels, detections, {CAR: IOU})[CAR]

@@ -142,7 +142,7 @@ def _write_frames(root: Path, settings: Settings, workers: int, advance: Callabl
     for name, frames in splits.items():
         (root / "ImageSets" / f"{name}.txt").write_text("".join(f"{frame:06d}\n" for frame in frames))
     return map_processes(
-        partial(write_frame, training, settings.seed, settings.world), splits["trainval"], workers, advance, chunk=4
+        partial(write_frame, training, settings.seed, world=settings.world), splits["trainval"], workers, advance, chunk=4
     )
 
 
@@ -167,7 +167,7 @@ def map_processes(
     return done
 
 
-def write_frame(training: Path, seed: int, world: str, frame: int) -> Summary:
+def write_frame(training: Path, seed: int, frame: int, world: str = DEFAULT_WORLD) -> Summary:
     """Simulate one frame and write its point cloud, calibration and labels."""
     result, objects = simulate_frame(seed, frame, world)
     name = f"{frame:06d}"
