@@ -77,10 +77,10 @@ class Found:
 
         swapped: columns of the boxes of found cars that are replaced by the truth.
         """
-        labels, detections = {}, {}
+        labels, detections, columns = {}, {}, np.array(swapped, np.int64)
         for frame, found, (rows, cars) in zip(self.frames, self.detections, self.matches, strict=True):
             boxes = found.boxes.copy()
-            boxes[np.ix_(rows, list(swapped))] = cars[:, list(swapped)]
+            boxes[rows[:, None], columns] = cars[:, columns]
             detections[frame.id] = to_objects(frame, replace(found, boxes=boxes))
             labels[frame.id] = self._labels(frame)
         result = evaluate_kitti(labels, detections, {CAR: IOU})[CAR]

@@ -142,7 +142,11 @@ def _write_frames(root: Path, settings: Settings, workers: int, advance: Callabl
     for name, frames in splits.items():
         (root / "ImageSets" / f"{name}.txt").write_text("".join(f"{frame:06d}\n" for frame in frames))
     return map_processes(
-        partial(write_frame, training, settings.seed, world=settings.world), splits["trainval"], workers, advance, chunk=4
+        partial(write_frame, training, settings.seed, world=settings.world),
+        splits["trainval"],
+        workers,
+        advance,
+        chunk=4,
     )
 
 
