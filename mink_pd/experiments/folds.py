@@ -2,10 +2,11 @@
 
 import csv
 
-from mink_pd.config import DataConfig
 from mink_pd.data import open_dataset
 from mink_pd.data.loading.training import training_sets
 from mink_pd.errors import ConfigError, DataError
+from mink_pd.evaluate.scorers import Scorer, scorer_of
+from mink_pd.evaluate.scorers.scorer import scorer_name
 from mink_pd.experiments.matrix import Job, Matrix
 from mink_pd.files import read_text
 
@@ -17,7 +18,8 @@ def read_groups(matrix: Matrix, jobs: list[Job]) -> dict[str, str]:
 
     Raises DataError for a file that is missing, malformed or lacks a judged frame.
     """
-    judged = [frame for data in _judging(jobs).values() for frame in open_dataset(data, data.val_split).ids]
+    splits = {(job.config.data.root, job.config.data.val_split): job.config.data for job in jobs}
+    judged = [frame for (_, split), data in splits.items() for frame in open_dataset(data, split).ids]
     if matrix.groups is None:
         return {frame: frame for frame in judged}
     path = jobs[0].config.data.root / matrix.groups
@@ -33,32 +35,28 @@ def read_groups(matrix: Matrix, jobs: list[Job]) -> dict[str, str]:
 
 
 def check_folds(matrix: Matrix, jobs: list[Job]) -> None:
-    """Raise ConfigError where two folds judge the same frame, or a fold is trained on frames or groups that it judges.
+    """Raise ConfigError where two folds of a row judge the same frame, a run is trained on frames or groups that it is
+    judged on, or the scorer cannot pool folds.
 
     Only training frames in ``data.root`` have groups. Raises DataError as ``read_groups`` does.
     """
     groups = read_groups(matrix, jobs)
-    fold_of: dict[str, str] = {}
-    for fold, data in _judging(jobs).items():
+    fold_of: dict[tuple[str, str], str] = {}  # of a row and a frame
+    for job in {(job.run, job.fold): job for job in jobs}.values():
+        if scorer_of(job.config).read is Scorer.read:
+            raise ConfigError(f"'evaluate.scorer': {scorer_name(job.config)} cannot pool the detections of folds")
+        data, fold = job.config.data, job.fold or ""
         judged = open_dataset(data, data.val_split).ids
         for frame in judged:
-            if frame in fold_of:
-                raise ConfigError(f"folds '{fold_of[frame]}' and '{fold}' both judge frame {frame}; judge it once")
-            fold_of[frame] = fold
+            other = fold_of.setdefault((job.run, frame), fold)
+            if other != fold:
+                raise ConfigError(f"folds '{other}' and '{fold}' both judge frame {frame}; judge it once")
         held_back = {groups[frame]: frame for frame in judged}
         own = [one for one in training_sets(data) if one.root.resolve() == data.root.resolve()]
         for frame in (frame for one in own for frame in one.ids):
             group = groups.get(frame, frame)
             if group in held_back:
                 raise ConfigError(
-                    f"fold '{fold}': is trained on frame {frame} and judged on frame {held_back[group]} of the same"
+                    f"{job.config.name}: is trained on frame {frame} and judged on frame {held_back[group]} of the same"
                     f" group, {group}; leave whole groups out"
                 )
-
-
-def _judging(jobs: list[Job]) -> dict[str, DataConfig]:
-    """The settings of the data of each fold, of its first row."""
-    folds: dict[str, DataConfig] = {}
-    for job in jobs:
-        folds.setdefault(job.fold or "", job.config.data)
-    return folds

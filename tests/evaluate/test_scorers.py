@@ -1,6 +1,7 @@
 """Scorers by name, the scorer of any classes, and its judgement of a frame."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,15 @@ def test_a_frame_without_labels() -> None:
     own.labelled = False
     with pytest.raises(DataError, match="frame a: has no labels"):
         CloudsScorer({"forklift": 0.5}).keep(own, found([], []))
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    scorer = CloudsScorer({"forklift": 0.5, "pallet": 0.5}, RANGE)
+    kept = {"a": scorer.keep(frame(), found([0, 3, 1], [0.9, 0.7, 0.3]))}
+    scorer.write(tmp_path / "results", kept)
+    assert scorer.score(scorer.read(tmp_path / "results", [frame()])) == scorer.score(kept)
+    with pytest.raises(DataError, match=r"b\.json: missing"):
+        scorer.read(tmp_path / "results", [replace(frame(), id="b")])
+    nuscenes = SCORERS["nuscenes"]
+    with pytest.raises(ConfigError, match="NuScenesScorer cannot pool"):
+        nuscenes.read(object.__new__(nuscenes), tmp_path, [])

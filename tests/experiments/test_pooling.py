@@ -16,6 +16,7 @@ from mink_pd.data.kitti.labels import read_objects, write_objects
 from mink_pd.data.objects import Objects
 from mink_pd.errors import ConfigError, DataError, MinkPDError
 from mink_pd.evaluate.kitti import evaluate_folders, evaluate_kitti, load_folders
+from mink_pd.evaluate.scorers import Scorer
 from mink_pd.evaluate.scorers.kitti import KittiScorer
 from mink_pd.experiments.bootstrap import Scored, draw_groups, over_seeds, score_resamples
 from mink_pd.experiments.folds import check_folds, read_groups
@@ -206,11 +207,16 @@ def test_folds_that_share_frames_or_groups_are_refused(matrix: Matrix, tmp_path:
     check_folds(matrix, jobs)
     lists = tmp_path / "data/ImageSets"
     (lists / "b_train.txt").write_text("000001\n000006")
-    with pytest.raises(ConfigError, match=r"fold 'b': is trained on frame 000006 .* group, R;"):
+    with pytest.raises(ConfigError, match=r"student-b-seed0: is trained on frame 000006 .* group, R;"):
         check_folds(matrix, jobs)
     (lists / "b_val.txt").write_text("000003")
     with pytest.raises(ConfigError, match="'a' and 'b' both judge frame 000003"):
         check_folds(matrix, jobs)
+    (lists / "b_val.txt").write_text("\n".join(FOLDS["b"]))
+    (lists / "b_train.txt").write_text("000001")
+    matrix.runs["more"].set.append("data.train_split=b_val")  # a row with frames of its own
+    with pytest.raises(ConfigError, match=r"more-b-seed0: is trained on frame 000004"):
+        check_folds(matrix, plan(matrix, [0], tmp_path / "runs", []))
     drives = tmp_path / "data/drives.csv"
     drives.write_text("frame,drive\n000000,P\n")
     with pytest.raises(DataError, match="lacks frame 000001"):
@@ -221,6 +227,14 @@ def test_folds_that_share_frames_or_groups_are_refused(matrix: Matrix, tmp_path:
     drives.unlink()
     with pytest.raises(DataError, match="columns frame and group"):
         read_groups(matrix, jobs)
+
+
+def test_a_scorer_that_cannot_pool_is_refused_before_training(
+    matrix: Matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KittiScorer, "read", Scorer.read)
+    with pytest.raises(ConfigError, match="kitti cannot pool"):
+        check_folds(matrix, plan(matrix, [0], tmp_path / "runs", []))
 
 
 def test_missing_frames_are_named_before_anything_is_trained(matrix: Matrix, tmp_path: Path) -> None:
