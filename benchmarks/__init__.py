@@ -1,6 +1,6 @@
-"""What the speed claims rest on: each beside a peer that does the same work, measured side by side.
+"""The measurements behind the speed claims. Each compares our code with a peer that does the same work.
 
-One module a theme holds the rows of the table (:mod:`benchmarks.rows` lists them); ``tools/benchmark.py`` runs
+Each module holds the table rows of one theme, :mod:`benchmarks.rows` lists them all, and ``tools/benchmark.py`` runs
 them. docs/performance.md says how to repeat each figure.
 """
 

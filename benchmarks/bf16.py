@@ -1,4 +1,4 @@
-"""Inference in bfloat16 beside the same in float32, on processors that multiply it."""
+"""Inference in bfloat16 compared with float32, on processors with bfloat16 instructions."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,14 +20,14 @@ TOLERANCE = 0.05  # of the largest value, a dozen layers deep: each rounds to 1/
 
 
 def rounded(work: Callable[[], Any]) -> Any:
-    """What ``work`` gives under autocast to bfloat16."""
+    """The result of ``work`` under autocast to bfloat16."""
     with torch.autocast("cpu", torch.bfloat16):
         return work()
 
 
 def _pair(work: Callable[[], Any], check: Callable[[], None]) -> Pair:
     if not multiplies_bf16():
-        return Pair(Side(work, OURS), None, notes=["this processor multiplies no bfloat16; ours is in float32"])
+        return Pair(Side(work, OURS), None, notes=["this processor has no bfloat16 instructions; ours is in float32"])
     return Pair(Side(partial(rounded, work), OURS), Side(work, OURS), check)
 
 

@@ -1,4 +1,4 @@
-"""Whole detectors, from points to boxes: sparse and dense, large and small, and from a file on the disk."""
+"""Whole detectors, from points to boxes: sparse and dense, large and small, and from a file on disk."""
 
 from functools import partial
 from typing import Any
@@ -27,7 +27,8 @@ def detect(detector: Detector, batch: Batch) -> list[Detections]:
 
 
 def settled(network: nn.Module, batch: Batch) -> nn.Module:
-    """Running statistics of all batch norms as after training: those of the batch. Returns it in eval mode."""
+    """Set the running statistics of all batch norms to those of the batch, as training would. Returns the detector in
+    eval mode."""
     norms: list[Any] = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -42,8 +43,8 @@ def settled(network: nn.Module, batch: Batch) -> nn.Module:
 def shift_scores(bias: Tensor, logits: Tensor, lowest: float, wanted: int) -> None:
     """Move the scores' bias so that the best ``wanted`` anchors of each class pass ``lowest``.
 
-    An untrained head finds nothing, and decoding and NMS would cost nothing. bias: (A * classes,); logits: (S, A,
-    classes).
+    Without this an untrained head finds nothing, and decoding and NMS cost nothing. bias: (A * classes,); logits:
+    (S, A, classes).
     """
     anchors, classes = logits.shape[1:]
     flat = logits.reshape(-1, classes)  # (S * A, classes)
@@ -52,7 +53,7 @@ def shift_scores(bias: Tensor, logits: Tensor, lowest: float, wanted: int) -> No
 
 
 def ready(config: Config, batch: Batch, candidates: int) -> PointPillars:
-    """A detector of random weights that costs what a trained one does."""
+    """A detector with random weights that costs as much as a trained one."""
     torch.manual_seed(0)
     detector: Any = settled(build_detector(config), batch)
     with torch.no_grad():

@@ -34,7 +34,7 @@ ALL_ROUND = (-69.12, -39.68, -3.0, 69.12, 39.68, 1.0)  # PointPillars' range, an
 class Compared:
     """A frame's pillars with features of a teacher and a student, and both forms of the loss on them.
 
-    Importance, selection, weights and nearest neighbours are the same code in both: what differs is the graph.
+    Importance, selection, weights and nearest neighbours use the same code in both. Only the graph differs.
     """
 
     def __init__(self, inputs: Inputs, device: str = "cpu") -> None:
@@ -149,7 +149,7 @@ class Step:
 
 
 def distillation_step(inputs: Inputs) -> Pair:
-    """Both students learn for the few runs, which does not change what a step costs."""
+    """Both students learn during these runs, which does not change the cost of a step."""
     teacher, student = networks(inputs)
     alone = networks(inputs)[1]
     batch = inputs.batch(inputs.sizes.batch)

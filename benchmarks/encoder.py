@@ -1,6 +1,7 @@
-"""A sparse 3D encoder of SECOND's size over three libraries' layers: ours, MinkowskiEngine's own, spconv's.
+"""A sparse 3D encoder of SECOND's size, built with the layers of three libraries: ours, MinkowskiEngine's and spconv's.
 
-Ours and MinkowskiEngine's start from the coordinates of a frame at every run: a new frame has new kernel maps.
+With ours and MinkowskiEngine's, every run starts from the coordinates of a frame, because a new frame has new kernel
+maps.
 """
 
 from collections.abc import Callable
@@ -27,8 +28,8 @@ STOCK = "MinkowskiEngine 0.5.4, its best threads"
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution with batch norm and ReLU; edge and stride along x, y, z. Layers of one ``level`` and stride 1
-    share a kernel map."""
+    """One convolution with batch norm and ReLU; edge and stride along x, y, z. Layers with the same ``level`` and
+    stride 1 share a kernel map."""
 
     channels_in: int
     channels_out: int
@@ -38,8 +39,8 @@ class Layer:
 
 
 def layers() -> list[Layer]:
-    """SECOND's middle encoder (Yan et al. 2018, section 3.1.2, in the form that is in use): 16-16-32-64-64, three
-    stages of stride 2 with two submanifold convolutions each, at last a stride of 2 along z."""
+    """SECOND's middle encoder (Yan et al. 2018, section 3.1.2, in the form now in use): 16-16-32-64-64, three stages
+    of stride 2 with two submanifold convolutions each, and a final stride of 2 along z."""
     result = [Layer(4, 16), Layer(16, 16)]
     for level, (before, after) in enumerate(((16, 32), (32, 64), (64, 64)), start=1):
         result.append(Layer(before, after, stride=(2, 2, 2), level=level))
@@ -68,7 +69,7 @@ class Ours(nn.Module):
 
 
 class Stock(nn.Module):
-    """Over MinkowskiEngine's own layers."""
+    """Built with MinkowskiEngine's own layers."""
 
     blocks: Any
 
@@ -90,14 +91,14 @@ class Stock(nn.Module):
         return self.blocks(x)
 
     def take(self, ours: Ours) -> None:
-        """Take over the parameters and statistics."""
+        """Copy the parameters and statistics of ours."""
         for (convolution, norm, _), block in zip(self.blocks, ours.blocks, strict=True):
             convolution.kernel.data.copy_(block.convolution.kernel.data)
             norm.bn.load_state_dict(block.norm.state_dict())
 
 
 def spconv_network(spconv: Any, ours: Ours) -> nn.Module:
-    """Over spconv's layers, with the parameters of ours."""
+    """Built with spconv's layers, with the parameters of ours."""
     modules: list[nn.Module] = []
     for x, block in zip(layers(), ours.blocks, strict=True):
         edge, stride = x.edge[::-1], x.stride[::-1]  # spconv's axes are z, y, x
@@ -124,7 +125,7 @@ class Scene:
     features: Tensor
 
     def tensor(self) -> "ME.SparseTensor":
-        """On a coordinate manager of its own."""
+        """The scene on its own coordinate manager."""
         kind, threads = ME.CoordinateMapType.CPU, torch.get_num_threads()
         manager = ME.CoordinateManager(D=3, num_threads=threads, coordinate_map_type=kind)
         return ME.SparseTensor(self.features, self.coordinates, coordinate_manager=manager)
@@ -137,7 +138,7 @@ def voxels(inputs: Inputs) -> Scene:
 
 
 def networks(scene: Scene, grow: bool = True) -> tuple[Ours, Stock]:
-    """Both with the same parameters, and running statistics as after training: those of the scene."""
+    """Both encoders with the same parameters, and with running statistics of the scene, as after training."""
     torch.manual_seed(0)
     ours, stock = Ours(grow).train(), Stock(grow)
     norms = [m for m in ours.modules() if isinstance(m, nn.BatchNorm1d)]
@@ -157,7 +158,7 @@ def forward(network: nn.Module, scene: Scene) -> "ME.SparseTensor":
 
 
 def step(network: nn.Module, scene: Scene) -> "ME.SparseTensor":
-    """Forward and backward of the mean square of the output; gradients are made anew."""
+    """Forward and backward of the mean square of the output. Gradients are cleared before."""
     network.zero_grad(set_to_none=True)
     y = network(scene.tensor())
     y.F.square().mean().backward()
@@ -197,7 +198,7 @@ def encoder_train(inputs: Inputs) -> Pair:
 
 
 def encoder_halved(inputs: Inputs) -> Pair:
-    """MinkowskiEngine is slow at growing sites: without that, what is left is kernel maps and products."""
+    """MinkowskiEngine creates new sites slowly. Without new sites, this row compares only kernel maps and products."""
     return _against_stock(inputs, train=False, grow=False)
 
 
@@ -206,7 +207,7 @@ def encoder_default_threads(inputs: Inputs) -> Pair:
 
 
 def encoder_spconv(inputs: Inputs) -> Pair:
-    """spconv's scatter-add races on the CPU above one thread: its values are then wrong, so it gets one."""
+    """spconv's scatter-add on the CPU has a data race with several threads and gives wrong values, so it gets one."""
     scene = voxels(inputs)
     ours = networks(scene)[0].eval()
     side = Side(partial(forward, ours, scene), OURS)
@@ -232,7 +233,7 @@ def encoder_spconv(inputs: Inputs) -> Pair:
 
 
 def _on_all_cores(check: Callable[[], None], work: Callable[[], Any], threads: Threads) -> str:
-    """What spconv does on the threads that it takes by default."""
+    """A note on spconv's time and errors with its default number of threads."""
     runs, wrong = 5, 0
     with threads.applied():
         for _ in range(runs):

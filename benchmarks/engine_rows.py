@@ -1,4 +1,4 @@
-"""The engine, from points to boxes: beside the torch operators, OpenVINO, and its own larger networks and threads."""
+"""The engine, from points to boxes, compared with the torch operators, OpenVINO, larger networks and one thread."""
 
 import tempfile
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def _engine(inputs: Inputs, detector: Detector, threads: int = CORES) -> Callabl
 
 
 def _same(ours: Callable[[], Detections], theirs: Callable[[], list[Detections]], detector: Detector) -> None:
-    """Raises AssertionError unless both find the same, within the tolerances of exports."""
+    """Raise AssertionError unless both sides find the same objects, within the tolerances of exports."""
     agreement = compare_detections(ours(), theirs()[0], detector.config.model.nms)
     assert agreement.same, agreement
     assert agreement.pairs, "nothing found: decoding and NMS would cost nothing"
@@ -58,7 +58,7 @@ def against_one_thread(inputs: Inputs, compression: float) -> Pair:
 
 
 def against_openvino(inputs: Inputs, compression: float) -> Pair:
-    """The peer has this package's own voxels, decoding and NMS around its two networks, dense and in float32."""
+    """The peer runs the two networks dense and in float32, between this package's own voxels, decoding and NMS."""
     detector, batch = _detector(inputs, compression), inputs.batch()
     ours = _engine(inputs, detector)
     if peer_module("openvino") is None:

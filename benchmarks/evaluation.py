@@ -1,4 +1,4 @@
-"""KITTI's figures of a whole validation split, from files on the disk."""
+"""KITTI's figures for a whole validation split, from files on disk."""
 
 from functools import partial
 from pathlib import Path
@@ -17,18 +17,18 @@ from mink_pd.data.objects import Objects
 from mink_pd.evaluate.kitti import evaluate_folders
 from mink_pd.simulator.rig import calibration
 
-# The official C++ evaluator on 3,769 frames and one core [ms], and what SciPy's k-d tree took on that machine (see
-# benchmarks.machine.scalar_milliseconds). On another machine both are taken to change alike.
+# The time of the official C++ evaluator for 3,769 frames on one core [ms], and of SciPy's k-d tree on that machine (see
+# benchmarks.machine.scalar_milliseconds). On other machines both times are assumed to change by the same factor.
 OFFICIAL_MS, OFFICIAL_FRAMES, SCALAR_MS = 26_000.0, 3769, 21.0
-LABELS = DETECTIONS = 10.35  # a frame: 39,000 in all
-FOUND = 0.8  # share of the labels with a detection; the other detections lie elsewhere
+LABELS = DETECTIONS = 10.35  # per frame: 39,000 in total
+FOUND = 0.8  # share of the labels with a detection; the other detections are elsewhere
 CLASSES = np.array(["Car", "Pedestrian", "Cyclist", "Van"])
 SHARES = (0.72, 0.15, 0.06, 0.07)
 SIZES = np.array([[3.9, 1.6, 1.56], [0.8, 0.6, 1.73], [1.76, 0.6, 1.73], [5.0, 1.9, 2.2]])  # l, w, h [m]
 
 
 def write_split(folder: Path, frames: int) -> tuple[Path, Path]:
-    """Label and detection files of made-up frames with KITTI's numbers of objects; returns their folders."""
+    """Write label and detection files of made-up frames with KITTI's numbers of objects; return their folders."""
     rng = np.random.default_rng(0)
     count = round(frames * LABELS)
     owner, kind = rng.integers(0, frames, count), rng.choice(len(CLASSES), count, p=SHARES)  # (L,)

@@ -31,7 +31,7 @@ def knn_row(inputs: Inputs) -> Pair:
         return torch.cdist(places, places).topk(k, largest=False, sorted=True).indices
 
     def check() -> None:
-        """Equal distances: among equally far neighbours either may choose."""
+        """Compare the distances, because the sides may choose differently among neighbours at equal distances."""
         ours, theirs = ((places[:, None] - places[rows]).norm(dim=2) for rows in (knn(places, places, k), peer()))
         worst = float((ours - theirs).abs().max())
         assert worst < 0.05, f"a neighbour is {worst:.3f} m farther than the other side's"
@@ -69,7 +69,7 @@ def voxelise_map_row(inputs: Inputs) -> Pair:
 
 
 def crowd(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (B, 7) as a detector leaves them to NMS: some dozens around each object; and their scores (B,)."""
+    """Boxes (B, 7) as NMS receives them from a detector, dozens around each object, and their scores (B,)."""
     rng = np.random.default_rng(0)
     objects = max(1, count // CROWD)
     place = rng.uniform([0, -39, -1, 3.9, 1.6, 1.5, -np.pi], [69, 39, -0.8, 3.9, 1.6, 1.6, np.pi], (objects, 7))
@@ -79,7 +79,7 @@ def crowd(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def suppress_by_shapely(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
-    """Greedy NMS with shapely's polygons and a loop over pairs."""
+    """Greedy NMS with shapely's polygons and a loop over all pairs."""
     shapely = import_module("shapely")
     polygons = [shapely.Polygon(corners) for corners in bev_corners(boxes)]
     kept: list[int] = []
@@ -101,7 +101,7 @@ def nms_row(inputs: Inputs) -> Pair:
     kept = ours()
 
     def peer() -> None:
-        assert np.array_equal(suppress_by_shapely(boxes, scores, IOU), kept), "the sides keep other boxes"
+        assert np.array_equal(suppress_by_shapely(boxes, scores, IOU), kept), "the sides keep different boxes"
 
     note = f"{len(boxes)} boxes around {max(1, len(boxes) // CROWD)} objects, {len(kept)} kept; shapely runs once"
     return Pair(Side(ours, OURS), Side(peer, OURS, runs=1), notes=[note])

@@ -1,6 +1,6 @@
-"""CPU and GPU on the same frames with the same weights: outputs, losses and gradients side by side.
+"""Compares outputs, losses and gradients of CPU and GPU on the same frames with the same weights.
 
-On the CPU (a rehearsal) MinkowskiEngine's layers, which the GPU has, stand beside our compiled operators.
+On a CPU (a rehearsal) it compares our compiled operators with MinkowskiEngine's layers, which the GPU uses.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -21,7 +21,8 @@ TAPS = ("neck", "scores", "boxes")
 
 @dataclass
 class Result:
-    """Of one step: taps by name, coordinates (M, 3) and features (M, C); losses by term; gradients by parameter."""
+    """The results of one step: coordinates (M, 3) and features (M, C) of each tap, losses by term, and gradients by
+    parameter."""
 
     taps: dict[str, tuple[np.ndarray, np.ndarray]]
     losses: dict[str, float]
@@ -29,7 +30,7 @@ class Result:
 
 
 def compare(device: str, tiny: bool) -> Outcome:
-    """Every detector alone and distilled. ``ok`` is False where a difference is above its bound."""
+    """Compare every detector alone and distilled. ``ok`` is False if a difference exceeds its bound."""
     sides = "ours and MinkowskiEngine's layers, both on the CPU" if device == "cpu" else "CPU and GPU"
     outcome = Outcome(lines=[
         f"Largest relative differences between {sides}: of the outputs to their largest value (bound {OUTPUTS:g}), of"
@@ -57,14 +58,14 @@ def compare(device: str, tiny: bool) -> Outcome:
 
 
 def every_neighbour(config: Config) -> Config:
-    """PointDistiller with all rows as neighbours: among some, devices choose different ones at equal distances."""
+    """PointDistiller with all rows as neighbours. With fewer, the devices choose differently at equal distances."""
     distill: Any = config.distill  # whose sections are those of the registered methods
     settings = distill.pointdistiller.model_copy(update={"rows": 32, "neighbours": 10**6})
     return config.model_copy(update={"distill": distill.model_copy(update={"pointdistiller": settings})})
 
 
 def step(config: Config, work: str, batch: Batch, device: str, path: AbstractContextManager[None]) -> Result:
-    """Forward and backward of a batch, from the same weights at every call."""
+    """Forward and backward of a batch, with the same weights at every call."""
     with path:
         objective = objective_of(config, work)
         objective.to(device)
@@ -85,7 +86,7 @@ def to_numpy(x: Any) -> np.ndarray:
 
 
 def _sorted(tap: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Rows in the order of their coordinates: a GPU's maps have another."""
+    """Rows sorted by coordinates, because a GPU's maps have another order."""
     assert isinstance(tap, SiteTap)
     places, values = to_numpy(tap.coordinates), to_numpy(tap.features)
     order = np.lexsort(places.T[::-1])
@@ -93,7 +94,7 @@ def _sorted(tap: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def differences(first: Result, second: Result) -> dict[str, Any]:
-    """The largest relative differences; infinity where sites or parameters are not the same."""
+    """The largest relative differences; infinity if sites or parameters differ."""
     outputs = max(_of_taps(first.taps[name], second.taps[name]) for name in TAPS)
     losses = max(abs(second.losses[name] - value) / max(abs(value), 1e-9) for name, value in first.losses.items())
     if first.gradients.keys() != second.gradients.keys():

@@ -1,22 +1,26 @@
-"""Labelled LiDAR frames from NumPy alone, for machines where Open3D, which the simulator needs, is not installed."""
+"""Labelled LiDAR frames made with NumPy alone, for machines without Open3D, which the simulator needs."""
 
 import numpy as np
 
 from benchmarks.inputs import SEED, Inputs
 from mink_pd.data.frame import Frame
 
-BEAMS, STEP = 64, 0.175  # beams of KITTI's sensor and its turn from one firing to the next [degrees]
+BEAMS, STEP = 64, 0.175  # beams of KITTI's sensor, and the angle between two firings [degrees]
 ELEVATION = (2.0, -24.8)  # of the highest and the lowest beam [degrees]
 VIEW = 40.5  # half of the camera's view [degrees]
-GROUND, REACH, NOISE = -1.73, 70.0, 0.02  # the road below the sensor, the farthest return, its deviation [m]
+GROUND, REACH, NOISE = (
+    -1.73,
+    70.0,
+    0.02,
+)  # height of the road in the sensor's frame, largest range, standard deviation of the range [m]
 LOST = 0.35  # share of the rays whose return does not reach the sensor
 SIZES = {"Car": (3.9, 1.6, 1.56), "Pedestrian": (0.8, 0.6, 1.73), "Cyclist": (1.76, 0.6, 1.73)}  # l, w, h [m]
 COUNTS = {"Car": 8, "Pedestrian": 4, "Cyclist": 3}
-WALLS = 6  # boxes that are no object, 8 m long and 3 m high
+WALLS = 6  # boxes that are not objects, 8 m long and 3 m high
 
 
 class CastInputs(Inputs):
-    """Frames of objects and walls on a plane, each ray ended by the first surface that it meets."""
+    """Frames of objects and walls on a plane. Each ray returns the first surface that it meets."""
 
     def _simulated(self, index: int) -> Frame:
         return cast_frame(index)
@@ -54,7 +58,7 @@ def _rays() -> np.ndarray:
 def _entry(rays: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Where rays (R, 3) from the origin enter a box (7,): (R,) [m], infinity for those that miss it.
 
-    In the box's own frame it lies between two planes an axis (Kay and Kajiya 1986).
+    In its own frame, a box lies between two planes per axis (Kay and Kajiya 1986).
     """
     cos, sin = np.cos(box[6]), np.sin(box[6])
     turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])

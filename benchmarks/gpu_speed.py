@@ -1,4 +1,4 @@
-"""Time and memory of training and distillation steps on a GPU: ours, and over MinkowskiEngine's plain layers."""
+"""Time and memory of training and distillation steps on a GPU, with our layers and with MinkowskiEngine's."""
 
 import statistics
 import time
@@ -17,7 +17,7 @@ ENOUGH = 8.0  # seconds of one figure, after which no further repeat begins
 
 
 class StockBlock(nn.Module):
-    """A :class:`ConvBlock` over MinkowskiEngine's own layers, with the block's parameters."""
+    """A :class:`ConvBlock` built with MinkowskiEngine's own layers, with the block's parameters."""
 
     def __init__(self, block: ConvBlock) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class StockBlock(nn.Module):
 
 
 def use_stock_layers(network: nn.Module) -> None:
-    """Put a :class:`StockBlock` in the place of every :class:`ConvBlock`."""
+    """Replace every :class:`ConvBlock` by a :class:`StockBlock`."""
     for name, child in network.named_children():
         if isinstance(child, ConvBlock):
             setattr(network, name, StockBlock(child))
@@ -48,7 +48,7 @@ def use_stock_layers(network: nn.Module) -> None:
 
 
 def measure(device: str, tiny: bool) -> Outcome:
-    """Milliseconds a step and the largest memory, of both detectors and both kinds of step."""
+    """Measure milliseconds per step and peak memory, for both detectors and both kinds of step."""
     outcome = Outcome()
     for detector in DETECTORS:
         inputs = inputs_of(detector, tiny)
@@ -80,7 +80,7 @@ def _bind(step: Step, batch: Any) -> Callable[[], float]:
 
 
 def time_steps(steps: list[Callable[[], float]], device: str) -> tuple[list[float], list[float | None]]:
-    """Median milliseconds of each step, taken in turns, and the peak of the GPU's memory [MB]; None on a CPU."""
+    """Median milliseconds of each step, run in turns, and the peak memory of the GPU [MB], None on a CPU."""
     cuda = device == "cuda"
     memory: list[float | None] = []
     for step in steps:

@@ -1,4 +1,4 @@
-"""What the stages of ``tools/check_gpu.py`` that measure share: arguments, networks, a JSON file."""
+"""Shared by the stages of ``tools/check_gpu.py`` that measure: arguments, networks, a JSON file."""
 
 import argparse
 import json
@@ -29,7 +29,8 @@ WORK = ("training step", "distillation step of the 4x student")
 
 @dataclass
 class Outcome:
-    """ok: whether what was compared agrees; lines: Markdown for the report; figures: the same for programs."""
+    """The outcome of a stage. ok: whether the compared values agree; lines: Markdown for the report; figures: the same
+    for programs."""
 
     ok: bool = True
     lines: list[str] = field(default_factory=list)
@@ -50,7 +51,7 @@ def run_stage(description: str, work: Callable[[str, bool], Outcome]) -> None:
 
 
 def require_gpu() -> None:
-    """Raise RuntimeError without a GPU; make arithmetic on it float32 throughout."""
+    """Raise RuntimeError if there is no GPU. Switch TF32 off, so that all arithmetic is in float32."""
     if not (torch.cuda.is_available() and ME.is_cuda_available()):
         raise RuntimeError("torch finds no GPU, or MinkowskiEngine is built for the CPU")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -81,8 +82,10 @@ def inputs_of(detector: str, tiny: bool) -> CastInputs:
 
 
 def objective_of(config: Config, work: str, change: Callable[[nn.Module], None] = lambda network: None) -> Any:
-    """What a step of ``work`` trains, in training mode, with the same weights at every call; ``change`` is called with
-    each network."""
+    """The networks that a step of ``work`` trains, in training mode, with the same weights at every call.
+
+    change: called with each network.
+    """
     torch.manual_seed(0)
     detector = build_detector(config)
     change(detector)

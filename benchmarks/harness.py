@@ -1,4 +1,4 @@
-"""Times two callables that do the same work, in one process, turn by turn."""
+"""Times two callables that do the same work, alternately in one process."""
 
 import gc
 import time
@@ -15,9 +15,9 @@ Work = Callable[[], Any]
 
 @dataclass
 class Side:
-    """One side of a row: what is timed and on which threads.
+    """One side of a row: the call to time, and its threads.
 
-    runs: at most so many timed runs, and no warm-up, where a run takes seconds; None: as many as are asked for.
+    runs: the largest number of timed runs, without warm-up, for a call that takes seconds; None: as many as requested.
     """
 
     work: Work
@@ -27,9 +27,11 @@ class Side:
 
 @dataclass
 class Pair:
-    """Ours and the peer. The peer is a side, a fixed time [ms] (a figure measured elsewhere, or a rate to be kept),
-    or None where it is not installed. ``check`` compares the results of both once, untimed, and raises
-    AssertionError where they are not the same work. ``memory``: measure the peaks too; ours may take this share.
+    """Ours and the peer.
+
+    The peer is a side, a fixed time [ms] (a figure measured elsewhere, or a rate to be kept), or None if it is not
+    installed. ``check`` compares the results of both once, untimed, and raises AssertionError if they did different
+    work. ``memory``: also measure the peak memory; ours may be at most this share of the peer's.
     """
 
     ours: Side
@@ -41,7 +43,7 @@ class Pair:
 
 @dataclass
 class Timing:
-    """Medians [ms] of both sides, the peer's over ours, and the quartiles' distance of that ratio over itself."""
+    """Medians [ms] of both sides, the ratio peer / ours, and the relative interquartile range of that ratio."""
 
     ours_ms: float | None = None
     peer_ms: float | None = None
@@ -52,7 +54,7 @@ class Timing:
 
 @dataclass
 class Memory:
-    """How far one run of each side raises the process's memory [MB], and the share that is allowed."""
+    """The memory that one run of each side adds to the process [MB], and the allowed share ours / peer."""
 
     ours_mb: float
     peer_mb: float
@@ -80,9 +82,9 @@ def measure(pair: Pair, repeats: int, warm_up: int = 2, clock: Callable[[], floa
 
 
 def compare(ours: list[float], theirs: list[float]) -> Timing:
-    """Medians of both, and how far the ratio moves from one pair of neighbouring runs to the next.
+    """Medians of both sides, and the spread of the ratio over pairs of neighbouring runs.
 
-    Where a side has fewer runs than the other its median stands for each.
+    If one side has fewer runs than the other, its median is used in every pair.
     """
     ours_ms, peer_ms = median(ours), median(theirs)
     count = max(len(ours), len(theirs))
@@ -92,7 +94,7 @@ def compare(ours: list[float], theirs: list[float]) -> Timing:
 
 
 def relative_spread(values: list[float]) -> float:
-    """Distance of the quartiles over the median; 0 for a single value."""
+    """Interquartile range divided by the median; 0 for a single value."""
     if len(values) < 2:
         return 0.0
     low, middle, high = quantiles(values, n=4, method="inclusive")
@@ -100,7 +102,7 @@ def relative_spread(values: list[float]) -> float:
 
 
 def measure_memory(pair: Pair) -> Memory | None:
-    """Peaks of one run of each side, after the timed runs have warmed everything up."""
+    """Peak memory of one run of each side, after the timed runs have warmed everything up."""
     if pair.memory is None or not isinstance(pair.peer, Side):
         return None
     ours, peer = (peak_growth(side.work, side.threads.applied) for side in (pair.ours, pair.peer))
@@ -108,7 +110,7 @@ def measure_memory(pair: Pair) -> Memory | None:
 
 
 def _once(side: Side, clock: Callable[[], float]) -> float:
-    """Milliseconds of one run, its result thrown away and rubbish collected outside the time."""
+    """Milliseconds of one run. Freeing its result and collecting garbage are not timed."""
     with side.threads.applied():
         gc.collect()
         start = clock()

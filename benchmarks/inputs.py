@@ -1,4 +1,4 @@
-"""What the rows are measured on: simulated frames, or a frame that is given."""
+"""The inputs of the rows: simulated frames, or a given frame."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ from mink_pd.data.points import read_points
 from mink_pd.detect.clouds import PointFiles
 
 SEED = 0
-JITTER = 0.05  # standard deviation of points that are added to reach a number [m]
+JITTER = 0.05  # standard deviation of the points that are added to reach a given number [m]
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the rows are: those of the table, or for a test :data:`TINY`."""
+    """The sizes of the rows: those of the table, or :data:`TINY` for tests."""
 
-    batch: int = 4  # frames in a training step, as configs/pointpillars_kitti.yaml has it
+    batch: int = 4  # frames in a training step, as in configs/pointpillars_kitti.yaml
     sweep: int = 120_000  # points of a full turn
     selected: int = 6000  # PointDistiller's N and K for PointPillars, as published
     neighbours: int = 128
     boxes: int = 4096
     candidates: int = 300  # anchors of a frame and class that reach NMS
     evaluated: int = 3769  # frames of KITTI's validation split
-    every: int = 1  # of the points of a frame one in so many
+    every: int = 1  # keep one in so many points of a frame
 
 
 TINY = Sizes(batch=1, sweep=3000, selected=60, neighbours=8, boxes=60, candidates=20, evaluated=6, every=30)
@@ -43,18 +43,18 @@ TINY = Sizes(batch=1, sweep=3000, selected=60, neighbours=8, boxes=60, candidate
 class Inputs:
     """Frames cut to the camera's view with their labels, and full turns, for all rows.
 
-    frame: a point cloud; its calibration and labels are taken from KITTI's layout around it where they are there.
-    Without one the frames are simulated. Raises DataError for a malformed file.
+    frame: a point cloud; its calibration and labels are read from KITTI's layout around it if they exist. Without a
+    cloud, the frames are simulated. Raises DataError for a malformed file.
     """
 
     def __init__(self, frame: Path | None = None, sizes: Sizes = Sizes(), config: Config | None = None) -> None:
-        """``config``: of the detector and its training; None: that of configs/pointpillars_kitti.yaml, which has the
-        defaults of both."""
+        """``config``: of the detector and its training; None: the defaults, which are those of
+        configs/pointpillars_kitti.yaml."""
         self.path, self.sizes, self.config = frame, sizes, config or Config()
         self._frames: dict[int, Frame] = {}
 
     def frame(self, index: int = 0) -> Frame:
-        """Frame ``index`` in the camera's view; of a given frame the same one always."""
+        """Frame ``index`` in the camera's view; always the given frame if there is one."""
         if self.path is not None:
             index = 0
         if index not in self._frames:
@@ -78,8 +78,8 @@ class Inputs:
     def sweep(self) -> np.ndarray:
         """A full turn of exactly ``sizes.sweep`` points (P, 4).
 
-        The simulated street lies ahead of the car; behind it comes another one, turned. Too many points are thinned
-        evenly; for too few, points are repeated with a jitter.
+        A simulated street lies ahead of the car, and another one, rotated, behind it. Excess points are thinned
+        evenly; missing points are repeated with a jitter.
         """
         if self.path is not None:
             points = read_points(self.path)
@@ -101,17 +101,17 @@ class Inputs:
 
     @property
     def description(self) -> str:
-        """Where the frames come from."""
+        """The origin of the frames."""
         return f"simulated frames, seed {SEED}" if self.path is None else str(self.path)
 
     @cached_property
     def folder(self) -> Path:
-        """A folder for files of this run; it goes when the inputs go."""
+        """A folder for files of this run, removed together with the inputs."""
         self._folder = TemporaryDirectory(prefix="mink_pd-benchmark-")
         return Path(self._folder.name)
 
     def _simulated(self, index: int) -> Frame:
-        """Written and read as KITTI's, so that it comes with all that a frame has."""
+        """A simulated frame, written and read in KITTI's layout, so that it is complete."""
         from mink_pd.simulator.write import write_frame  # imports Open3D, which subclasses do without
 
         training = self.folder / "simulated" / "training"
@@ -122,7 +122,7 @@ class Inputs:
 
 
 def resized(points: np.ndarray, count: int) -> np.ndarray:
-    """``count`` points: thinned evenly, or filled up with jittered copies."""
+    """Exactly ``count`` points: thinned evenly, or filled up with jittered copies."""
     if len(points) >= count:
         return points[np.linspace(0, len(points) - 1, count).astype(np.int64)]
     rng = np.random.default_rng(SEED)
@@ -141,7 +141,8 @@ def _full_turn(index: int) -> Frame:
 
 
 def _given(path: Path) -> Frame:
-    """A frame of KITTI's layout with its calibration and labels; another cloud as a camera like KITTI's sees it."""
+    """A frame of KITTI's layout with its calibration and labels; any other cloud is cut to the view of a camera like
+    KITTI's."""
     home = path.resolve().parents[1]
     if path.parent.name == "velodyne" and (home / "calib" / f"{path.stem}.txt").is_file():
         return Kitti(home.parent, [path.stem])[0]

@@ -1,4 +1,4 @@
-"""Latency of detection over many different frames: percentiles, processor time and memory."""
+"""Latency of detection over many different frames: percentiles, CPU time and memory."""
 
 import time
 from collections.abc import Callable
@@ -25,8 +25,8 @@ WARM_UP = 3  # runs of each network on the first frame
 
 @dataclass
 class Latency:
-    """Of one network on a number of threads: wall time and this process's processor time of each frame [ms], and how
-    far a detection in the frame with the most points raises the process's memory [MB]."""
+    """The latency of one network with a number of threads: wall time and CPU time of each frame [ms], and the memory
+    that a detection in the frame with the most points adds to the process [MB]."""
 
     compression: float
     threads: int
@@ -36,9 +36,9 @@ class Latency:
 
 
 def latency(inputs: Inputs, frames: int, done: Callable[[], Any] = lambda: None) -> tuple[list[Latency], list[int]]:
-    """Detect in every frame with every network and number of threads, in turns; points to boxes after NMS.
+    """Detect in every frame with every network and number of threads, in turns; from points to boxes after NMS.
 
-    Returns what was measured and the number of points of each frame. ``done`` is called after each frame.
+    Returns the latencies and the number of points of each frame. ``done`` is called after each frame.
     """
     first = inputs.batch()
     networks = {
@@ -74,7 +74,7 @@ def _time(one: Latency, network: Detector, batch: Batch) -> None:
 
 
 def table(found: list[Latency], points: list[int], what: str) -> Table:
-    """One line a network and number of threads."""
+    """A table with one line per network and number of threads."""
     least, most = min(points), max(points)
     title = f"PointPillars, points to boxes; {len(points)} different frames of {least} to {most} points, {what}"
     result = Table(title=title, title_justify="left", box=box.MARKDOWN)

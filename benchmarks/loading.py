@@ -1,4 +1,4 @@
-"""Training steps a second by number of loader workers: whether reading and augmenting frames holds training up."""
+"""Training steps per second by number of loader workers: whether reading and augmenting frames slows training down."""
 
 import time
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ STEPS = 15  # in one timed stretch
 
 @dataclass
 class Stretches:
-    """ms, cpu_ms: wall time and this process's processor time of a step [ms], one entry for each timed stretch."""
+    """ms, cpu_ms: wall time and CPU time of this process per step [ms], one entry per timed stretch."""
 
     threads: int
     workers: int
@@ -33,9 +33,9 @@ class Stretches:
 
 
 def loading(config: Config, repeats: int) -> list[Stretches]:
-    """Steps of the configured detector with every number of workers and threads, turn by turn.
+    """Time steps of the configured detector with every number of workers and threads, in turns.
 
-    Frames come from memory, as after the first epoch of a training whose frames fit there.
+    Frames come from memory, as after the first epoch of a training whose frames fit into memory.
     """
     step = Step(DetectionObjective(build_detector(config)).train(), config)
     sources = {workers: _batches(config, workers) for workers in WORKERS}
@@ -51,7 +51,7 @@ def loading(config: Config, repeats: int) -> list[Stretches]:
 
 
 def _batches(config: Config, workers: int) -> Iterator[Batch]:
-    """Training batches without end, after one epoch that fills the memory."""
+    """Endless training batches, after one epoch that fills the memory."""
     data = config.data.model_copy(update={"workers": workers})
     dataset = open_dataset(data, data.train_split)
     loader = make_loader(dataset, data, batch_size=config.train.batch_size, training=True, seed=config.seed)
@@ -69,8 +69,8 @@ def _endless(loader: Loader) -> Iterator[Batch]:
 
 
 def _stretch(step: Step, batches: Iterator[Batch], ahead: int) -> tuple[float, float]:
-    """Wall and processor time of a step [ms]; the ``ahead`` batches that were made while others were timed are thrown
-    away first."""
+    """Wall and CPU time of a step [ms]. The ``ahead`` batches that were made while others were timed are discarded
+    first."""
     for _ in islice(batches, ahead):
         pass
     wall, cpu = time.perf_counter(), time.process_time()
@@ -80,7 +80,8 @@ def _stretch(step: Step, batches: Iterator[Batch], ahead: int) -> tuple[float, f
 
 
 def table(found: list[Stretches], what: str) -> Table:
-    """One line a combination; ``against none`` is the median of the ratios to no worker, turn by turn."""
+    """A table with one line per combination. ``against no worker`` is the median of the ratios to no worker, one ratio
+    per turn."""
     result = Table(title=what, title_justify="left", box=box.MARKDOWN)
     for name in ("threads", "workers", "ms a step", "of it own processor time", "steps/s", "against no worker"):
         result.add_column(name, justify="right")

@@ -1,4 +1,4 @@
-"""What a figure depends on beside the code: processor, threads, versions, load, and how fast the machine multiplies."""
+"""What a figure depends on besides the code: processor, threads, versions, load, and the speed of matrix products."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ SIZE = 1024  # of the square matrices that sgemm multiplies
 
 
 def describe() -> dict[str, Any]:
-    """The "machine" of the JSON; call it before anything else runs, for the load average."""
+    """The "machine" of the JSON. Call it before anything else runs, because of the load average."""
     load = os.getloadavg()[0]
     threads = current()
     return {
@@ -44,7 +44,7 @@ def processor() -> str:
 
 
 def version(package: str) -> str | None:
-    """None for one that is not installed."""
+    """Its version, None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -52,15 +52,17 @@ def version(package: str) -> str | None:
 
 
 def sgemm(threads: int, repeats: int = 15) -> float:
-    """GFLOP/s (a multiply-add is two) of torch's float32 product of two square matrices: the arithmetic limit."""
+    """GFLOP/s (a multiply-add counts as two) of torch's float32 product of square matrices: the arithmetic limit."""
     a, b = torch.rand(2, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     with Threads(openmp=threads).applied():
         return 2e-9 * SIZE**3 / min(_seconds(lambda: a @ b) for _ in range(repeats))
 
 
 def scalar_milliseconds(repeats: int = 9) -> float:
-    """How fast the machine is at compiled code that branches: SciPy's k-d tree, the 128 nearest of each of 4,000
-    cells of a plane, on two threads. Times that were measured elsewhere are scaled by it."""
+    """The machine's time for compiled code with branches, by which times measured elsewhere are scaled.
+
+    SciPy's k-d tree finds the 128 nearest neighbours of each of 4,000 cells of a plane, with two threads.
+    """
     cells = np.random.default_rng(0).permutation(400 * 400)[:4000]
     places = np.stack(np.divmod(cells, 400), axis=1) * 0.16
 

@@ -12,11 +12,11 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_growth(work: Callable[[], Any], context: Callable[[], AbstractContextManager[Any]] = nullcontext) -> float:
-    """How far ``work()`` raises the resident memory of the process above where it stood before [MB].
+    """The peak of the process's resident memory during ``work()`` minus its memory before [MB].
 
-    All memory counts, whoever allocates it (torch, NumPy, a k-d tree, compiled code). Freed memory is given back to
-    the system first and the kernel's high-water mark set to what is left (Linux, proc(5): clear_refs). Raises
-    OSError where the kernel does not offer that.
+    All memory counts, whoever allocates it (torch, NumPy, a k-d tree, compiled code). First, freed memory is returned
+    to the system and the kernel's high-water mark is reset (Linux, proc(5): clear_refs). Raises OSError if the kernel
+    does not support this.
     """
     with context():
         gc.collect()

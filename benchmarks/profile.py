@@ -22,7 +22,7 @@ REST = "everything else"
 
 
 class Stopwatch:
-    """Seconds by stage. A stage within another counts for itself only, so that the shares add up."""
+    """Seconds by stage. The time of a nested stage counts only for that stage, so that the shares add up."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.clock = clock
@@ -45,7 +45,7 @@ class Stopwatch:
 
     @contextmanager
     def around(self, owner: Any, attribute: str, name: str) -> Iterator[None]:
-        """Time every call of a function of an object or module, which is put back afterwards."""
+        """Time every call of a function of an object or module. The original function is restored afterwards."""
         call = getattr(owner, attribute)
         own = attribute in vars(owner)
 
@@ -61,7 +61,7 @@ class Stopwatch:
 
 
 def profile(kind: Kind, inputs: Inputs, repeats: int, warm_up: int = 2) -> dict[str, float]:
-    """Milliseconds of one step (or detection) by stage, the mean of ``repeats``; they add up to the whole."""
+    """Milliseconds of one step (or detection) by stage, mean of ``repeats``. The stages add up to the whole."""
     with OURS.applied():
         work, stages = _prepare(kind, inputs)
         for _ in range(warm_up):
@@ -78,7 +78,7 @@ def profile(kind: Kind, inputs: Inputs, repeats: int, warm_up: int = 2) -> dict[
 
 
 def _prepare(kind: Kind, inputs: Inputs) -> tuple[Callable[[], Any], list[tuple[Any, str, str]]]:
-    """What is timed, and which functions are its stages."""
+    """The work to time, with the functions that are its stages."""
     if kind == "detect":
         batch = inputs.batch()
         detector = ready(inputs.config, batch, inputs.sizes.candidates)
@@ -120,7 +120,7 @@ def _learning(detector: Detector, step: Step) -> list[tuple[Any, str, str]]:
 
 
 def table(kind: Kind, milliseconds: dict[str, float], what: str) -> Table:
-    """Stages in the order in which they first end, with their shares."""
+    """A table of the stages and their shares, in the order in which they first end."""
     total = sum(milliseconds.values())
     result = Table(title=f"{kind}: {total:.1f} ms, {what}", title_justify="left", box=box.MARKDOWN)
     result.add_column("stage")

@@ -1,4 +1,4 @@
-"""PointDistiller's loss in its published formulation: what the fused one is measured against."""
+"""PointDistiller's loss in its published formulation, the peer of the fused one."""
 
 from typing import Literal
 
@@ -20,7 +20,7 @@ def published_loss(
 ) -> Tensor:
     """mean over rows, neighbours and channels of phi_i (G_t - G_s)^2, a scalar (Zhang et al. 2023, equations 1 to 3).
 
-    As the paper writes it, on dense tensors and all N x K edges at once: edge features [x_j ; x_i] (or
+    As in the paper, it works on dense tensors of all N x K edges at once: edge features [x_j ; x_i] (or
     [x_i - x_j ; x_i]) are concatenated, then go through a 1x1 convolution, batch norm without parameters, and ReLU.
 
     teacher: (M, C_t) and student: (M, C_s), features of the same M rows; neighbours: int64 (N, K), rows of M, the first

@@ -23,7 +23,7 @@ FIELDS = ("x", "y", "z", "intensity")
 
 
 def write_drive(path: Path, points: np.ndarray) -> Path:
-    """A recording of the same points (P, 4) again and again, ten times a second."""
+    """A recording that repeats the same points (P, 4) ten times per second."""
     with path.open("wb") as file:
         writer = DriveWriter(file)
         for number in range(CLOUDS):
@@ -33,7 +33,7 @@ def write_drive(path: Path, points: np.ndarray) -> Path:
 
 
 def read_by_hand(path: Path) -> Iterator[np.ndarray]:
-    """What one writes without us: rosbags decodes the message, NumPy views its fields; (P, 4) each."""
+    """Clouds (P, 4) as one reads them without mink_pd: rosbags decodes the messages, NumPy views their fields."""
     types = get_typestore(Stores.LATEST)
     with Reader(path) as reader:
         for _, _, data in reader.messages():
@@ -52,7 +52,7 @@ def read_by_hand(path: Path) -> Iterator[np.ndarray]:
 
 
 def read_by_us(path: Path) -> Iterator[np.ndarray]:
-    """The clouds of the same recording, opened anew: every message is looked through before the first cloud."""
+    """The clouds of the same recording, opened anew. Opening checks every message before the first cloud."""
     recording = Recording(path)
     for frame in recording:
         yield frame.points
@@ -76,7 +76,7 @@ def mcap(inputs: Inputs) -> Pair:
 
 
 def _all(read: Callable[[Path], Iterator[np.ndarray]], path: Path) -> int:
-    """The number of points of all clouds."""
+    """The total number of points."""
     return sum(len(points) for points in read(path))
 
 

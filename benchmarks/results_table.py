@@ -44,7 +44,7 @@ def cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def remarks(row: Mapping[str, Any]) -> list[str]:
-    """What stands below a row: the peer, threads, runs, memory, notes, error."""
+    """The lines below a row: the peer, threads, runs, memory, notes, error."""
     if "error" in row:
         return [row["error"]]
     threads, runs = row["threads"], row["runs"]
@@ -63,7 +63,7 @@ def remarks(row: Mapping[str, Any]) -> list[str]:
 
 
 def duration(milliseconds: float | None) -> str:
-    """With three digits, in ms or s."""
+    """A time with three digits, in ms or s."""
     if milliseconds is None:
         return "-"
     if milliseconds >= 10_000:
@@ -87,7 +87,7 @@ def markdown(content: Mapping[str, Any]) -> str:
 
 
 def machine(facts: Mapping[str, Any]) -> str:
-    """The machine in a line."""
+    """The machine in one line."""
     gflops = ", ".join(f"{value:.0f} on {n}" for n, value in facts["sgemm_gflops"].items())
     versions = ", ".join(f"{name} {value or 'missing'}" for name, value in facts["versions"].items())
     threads = ", ".join(f"{name} {value}" for name, value in facts["threads"].items())
@@ -98,21 +98,21 @@ def machine(facts: Mapping[str, Any]) -> str:
 
 
 def check_writable(*paths: Path | None) -> None:
-    """Raise DataError, before work is lost, for a file whose folder does not exist."""
+    """Raise DataError for a file whose folder does not exist, before any work is lost."""
     for path in paths:
         if path is not None and not path.resolve().parent.is_dir():
             raise DataError(f"{path}: cannot be written, its folder does not exist; choose one that does")
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Whole or not at all. Raises DataError where it cannot be written."""
+    """Write the file completely or not at all. Raises DataError if it cannot be written."""
     text = json.dumps(content, indent=1, allow_nan=False)
     with whole_file(path) as file:
         file.write(text + "\n")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Raises DataError naming a file that is missing or no such JSON."""
+    """Read such a JSON. Raises DataError naming a file that is missing or is not one."""
     content = read_json(path, remedy="give what --json or --scaling has written")
     if not isinstance(content, dict) or "machine" not in content or not content.keys() & {"rows", "curves"}:
         raise DataError(f"{path}: holds no rows or curves; give what --json or --scaling has written")

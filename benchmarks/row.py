@@ -1,4 +1,4 @@
-"""One line of the table: what it compares, and what came of it."""
+"""One line of the table: what it compares, and its result."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ INSTALL_SPCONV = "make bench-deps installs spconv"
 
 
 def peer_module(name: str) -> Any | None:
-    """A peer's module, None if it is not installed; what it says at its import is nobody's business."""
+    """A peer's module, None if it is not installed. What it prints when it is imported is discarded."""
     logging.disable(logging.WARNING)
     try:
         return import_module(name)
@@ -27,7 +27,7 @@ def peer_module(name: str) -> Any | None:
 
 @dataclass(frozen=True)
 class Row:
-    """name: short and stable; build: makes both sides; target: the least ratio peer / ours, None if only reported."""
+    """name: short and stable; build: makes both sides; target: the lowest ratio peer / ours, None if only reported."""
 
     name: str
     what: str
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass
 class Result:
-    """What a row gave: its timing, or the error that stopped it."""
+    """The result of a row: its timing, or the error that stopped it."""
 
     row: Row
     timing: Timing | None = None
@@ -49,14 +49,14 @@ class Result:
 
     @property
     def met(self) -> bool | None:
-        """Whether the targets are met; None where there is none, or nothing to compare with."""
+        """Whether the targets are met; None if there is no target or no peer."""
         if self.timing is None or self.timing.ratio is None or self.row.target is None:
             return None
         small = self.memory is None or self.memory.share <= self.memory.target
         return self.timing.ratio >= self.row.target and small
 
     def to_json(self) -> dict[str, Any]:
-        """The row of the JSON; what could not be measured is null."""
+        """The row of the JSON. Values that could not be measured are null."""
         timing = self.timing or Timing()
         content: dict[str, Any] = {
             "name": self.row.name,
@@ -80,7 +80,7 @@ class Result:
 
 
 def run(row: Row, inputs: Inputs, repeats: int, debug: bool = False) -> Result:
-    """Measure one row. What goes wrong in it stays in it (with ``debug`` its traceback is printed)."""
+    """Measure one row. An error is recorded in the row; with ``debug`` its traceback is printed."""
     try:
         pair = row.build(inputs)
         timing = measure(pair, repeats)

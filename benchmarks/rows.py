@@ -21,7 +21,7 @@ ROWS: list[Row] = [
 
 
 def choose(names: list[str] | None) -> list[Row]:
-    """The rows of these names, all for None. Raises ConfigError for a name that there is not."""
+    """The rows with these names; None: all rows. Raises ConfigError for an unknown name."""
     known = {row.name: row for row in ROWS}
     unknown = [name for name in names or [] if name not in known]
     if unknown:

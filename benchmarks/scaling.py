@@ -1,4 +1,4 @@
-"""How time and memory grow with points, batch and threads, and how near the arithmetic limit the networks come."""
+"""How time and memory grow with points, batch and threads, and how close the networks come to the arithmetic limit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -48,7 +48,7 @@ class Curve:
         self.mb.append(mb)
 
     def slopes(self) -> list[float | None]:
-        """d log time / d log x from the place before: 1 is linear, less is a fixed cost, more is worse than linear."""
+        """d log time / d log x from the previous point of the curve: 1 is linear growth; a fixed cost gives less."""
         steps = zip(self.x, self.x[1:], self.ms, self.ms[1:], strict=False)
         return [None, *(log(t1 / t0) / log(x1 / x0) for x0, x1, t0, t1 in steps)]
 
@@ -60,10 +60,10 @@ def curves(
     batches: tuple[int, ...] = BATCHES,
     done: Callable[[Curve], object] = lambda curve: None,
 ) -> list[Curve]:
-    """All curves of full-size PointPillars; ``done`` is called with each curve as it grows.
+    """All curves of full-size PointPillars; ``done`` is called with a curve after each of its points.
 
     Points: one full turn, thinned evenly or filled up with jittered copies, in a range that reaches as far behind
-    the car as before it. Batch and threads: frames in the camera's view (two of them for threads).
+    the car as ahead. Batch and threads: frames in the camera's view (two of them for threads).
     """
     around = inputs.config.model_copy(update={"data": inputs.config.data.model_copy(update={"range": ALL_ROUND})})
     turns = {count: _turn(inputs, count) for count in points}
@@ -98,7 +98,7 @@ def _work(kind: str, config: Config, batch: Batch, candidates: int) -> Callable[
 
 
 def _measure(work: Callable[[], Any], threads: Threads, repeats: int, warm_up: int = 2) -> tuple[float, float]:
-    """Median milliseconds and peak MB."""
+    """Median time [ms] and peak memory [MB]."""
     with threads.applied():
         for _ in range(warm_up):
             work()
@@ -111,10 +111,10 @@ def _measure(work: Callable[[], Any], threads: Threads, repeats: int, warm_up: i
 
 
 def arithmetic(inputs: Inputs, repeats: int) -> list[dict[str, Any]]:
-    """Multiply-adds, counted from the kernel maps, over the time and over what this machine's sgemm reaches.
+    """Multiply-adds, counted from the kernel maps, per time, and their share of what this machine's sgemm reaches.
 
-    Backward is taken as two forwards. The time is that of all that happens from coordinates (encoder) or points
-    (PointPillars) on, not of the products alone.
+    Backward counts as two forwards. The time includes everything from coordinates (encoder) or points (PointPillars)
+    on, not only the products.
     """
     limit = sgemm(CORES)
     scene = encoder.voxels(inputs)
@@ -145,7 +145,7 @@ def tables(content: dict[str, Any]) -> list[Table]:
 
 
 def curve_table(found: list[Curve]) -> Table:
-    """One line a place of a curve."""
+    """A table with one line per point of a curve."""
     table = Table(box=box.MARKDOWN)
     for name in ("axis", "work", "x", "ms", "peak MB", "slope"):
         table.add_column(name, justify="left" if name in ("axis", "work") else "right")
@@ -157,7 +157,7 @@ def curve_table(found: list[Curve]) -> Table:
 
 
 def arithmetic_table(rows: list[dict[str, Any]]) -> Table:
-    """One line a network."""
+    """A table with one line per network."""
     table = Table(box=box.MARKDOWN)
     for name in ("network", "multiply-adds", "ms", "GFLOP/s", "share"):
         table.add_column(name, justify="left" if name == "network" else "right")
@@ -168,7 +168,7 @@ def arithmetic_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def draw(found: list[Curve], path: Path) -> None:
-    """Time above, memory below, against points, batch and threads; dashed: linear from the first place on."""
+    """Plot time (above) and memory (below) against points, batch and threads; dashed: linear growth."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator

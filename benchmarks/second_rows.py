@@ -1,4 +1,4 @@
-"""SECOND beside its parts: the encoder as the rows `encoder-*` measure it, and what follows seen from above."""
+"""SECOND compared with its parts: the encoder as in the rows `encoder-*`, and the bird's-eye-view part after it."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,14 +44,14 @@ def second_forward(inputs: Inputs) -> Pair:
 
 
 def config(inputs: Inputs) -> Config:
-    """configs/second_kitti.yaml, which has the defaults of its model, within the range of the encoder's rows."""
+    """configs/second_kitti.yaml, which has the defaults of its model, with the range of the encoder's rows."""
     data = inputs.config.data.model_copy(update={"range": encoder.BOUNDS})
     return inputs.config.model_copy(update={"data": data, "model": SecondConfig()})
 
 
 @dataclass
 class FromAbove:
-    """What SECOND's part seen from above is given: coordinates (S, 3) and features (S, C) at a stride, and columns."""
+    """The input of SECOND's bird's-eye-view part: coordinates (S, 3) and features (S, C) at a stride, and columns."""
 
     coordinates: Tensor
     features: Tensor
@@ -59,7 +59,7 @@ class FromAbove:
     columns: Voxels
 
     def fresh(self) -> tuple["ME.SparseTensor", Voxels]:
-        """On a coordinate manager of their own: a new frame has new kernel maps."""
+        """The input on its own coordinate manager, because a new frame has new kernel maps."""
         kind, threads = ME.CoordinateMapType.CPU, torch.get_num_threads()
         manager = ME.CoordinateManager(D=2, num_threads=threads, coordinate_map_type=kind)
         key, _ = manager.insert_and_map(self.columns.coordinates, [1, 1], "")
@@ -69,7 +69,7 @@ class FromAbove:
 
 
 def from_above(detector: Second, batch: Any) -> FromAbove:
-    """What the part gets in a run of the whole."""
+    """The input that the part receives in a run of the whole detector."""
     kept: list[Any] = []
     hook = detector.bev.register_forward_hook(lambda module, given, output: kept.append(given))
     with torch.inference_mode():

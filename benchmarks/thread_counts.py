@@ -1,4 +1,4 @@
-"""Who may use how many cores: OpenMP (torch, MinkowskiEngine, spconv, our kernels) and OpenBLAS (MinkowskiEngine)."""
+"""Numbers of threads of OpenMP (torch, MinkowskiEngine, spconv, our kernels) and of OpenBLAS (MinkowskiEngine)."""
 
 import ctypes
 import sys
@@ -18,7 +18,7 @@ CORES = cores()
 
 @dataclass(frozen=True)
 class Threads:
-    """Numbers of threads; None leaves one as it is."""
+    """Numbers of threads; None leaves a number as it is."""
 
     openmp: int | None = None
     openblas: int | None = None
@@ -29,7 +29,7 @@ class Threads:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Set them inside the context, and restore what was there after it."""
+        """Set the numbers inside the context, and restore the previous ones after it."""
         before = current()
         _set(self)
         try:
@@ -39,18 +39,18 @@ class Threads:
 
 
 UNCHANGED = Threads()
-COUNTS = sorted({1, CORES})  # what is tried for the best of a peer
-OURS = Threads(openmp=CORES, openblas=1)  # what importing mink_pd sets for its user
+COUNTS = sorted({1, CORES})  # numbers that are tried to find a peer's fastest
+OURS = Threads(openmp=CORES, openblas=1)  # set by importing mink_pd
 
 
 def current() -> Threads:
-    """What is set now; None for OpenBLAS if it is not loaded."""
+    """The current numbers; None for OpenBLAS if it is not loaded."""
     blas = _openblas()
     return Threads(torch.get_num_threads(), blas.openblas_get_num_threads() if blas else None)
 
 
 def best_of(work: Callable[[], object], choices: Sequence[Threads], repeats: int = 3) -> Threads:
-    """The choice under which ``work`` is fastest."""
+    """The numbers of threads with which ``work`` is fastest."""
 
     def time(threads: Threads) -> float:
         with threads.applied():
@@ -60,7 +60,7 @@ def best_of(work: Callable[[], object], choices: Sequence[Threads], repeats: int
 
 
 def milliseconds(work: Callable[[], object], repeats: int = 3) -> float:
-    """The shortest of some runs, after one to warm up."""
+    """The shortest time of several runs after a warm-up run."""
     work()
     times = []
     for _ in range(repeats):
@@ -80,8 +80,11 @@ def _set(threads: Threads) -> None:
 
 @cache
 def _openblas() -> ctypes.CDLL | None:
-    """The OpenBLAS that MinkowskiEngine is linked to, looked up from its extension: a process may hold others, such as
-    OpenCV's, which have the same names for its functions."""
+    """The OpenBLAS that MinkowskiEngine is linked to.
+
+    It is looked up from MinkowskiEngine's extension, because a process may hold other copies with functions of the same
+    names, such as OpenCV's.
+    """
     assert ME  # loaded
     library = ctypes.CDLL(sys.modules["MinkowskiEngineBackend._C"].__file__)
     return library if hasattr(library, "openblas_set_num_threads") else None

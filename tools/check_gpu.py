@@ -1,8 +1,8 @@
 """Does my GPU set-up work? Builds, tests, compares, measures, and writes one report (docs/gpu.md).
 
-Each stage is a process of its own with a limit of time; what fails or hangs in one leaves the results of the others.
-Results are kept, so that a later call with ``--only`` adds to the report. Standard library only: on a bare machine
-nothing else is installed yet.
+Each stage runs in its own process with a time limit. If a stage fails or hangs, the results of the others remain.
+Results are kept, so that a later call with ``--only`` adds to the report. This script uses only the standard library,
+because nothing else may be installed yet.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from setup_cuda import find_toolkit
 from setup_system import SetupError
 
 ROOT = Path(__file__).resolve().parents[1]
-LEAST = 5  # seconds that must be left for a stage to begin
-GRACE = 10  # seconds between the request to end and the end
+LEAST = 5  # a stage only starts with this many seconds left
+GRACE = 10  # seconds between SIGTERM and SIGKILL
 
 
 @dataclass(frozen=True)
 class Stage:
-    """name; what it does; limit: the seconds that it may take; tests: a file of ``tests/gpu``, or module: what runs."""
+    """A part of the check, which runs either tests or a module."""
 
     name: str
-    what: str
-    limit: int
-    tests: str = ""
-    module: str = ""
+    what: str  # it does, for the reader
+    limit: int  # time limit [s]
+    tests: str = ""  # a file of ``tests/gpu``
+    module: str = ""  # run with ``python -m``
 
 
 STAGES = (
-    Stage("build", "MinkowskiEngine for this GPU, in an environment of its own where there is none", 400),
+    Stage("build", "MinkowskiEngine for this GPU, in a separate environment unless it is installed", 400),
     Stage("layers", "tests of voxels and sparse layers", 120, tests="test_gpu_layers.py"),
     Stage("detectors", "tests of the detectors", 120, tests="test_gpu_detectors.py"),
     Stage("distillation", "tests of the distillation methods", 120, tests="test_gpu_distillation.py"),
     Stage("training", "tests of training, resuming and reading on the CPU", 120, tests="test_gpu_training.py"),
-    Stage("agreement", "outputs, losses and gradients of full-size detectors, CPU and GPU", 150,
+    Stage("agreement", "outputs, losses and gradients of full-size detectors, on CPU and GPU", 150,
           module="benchmarks.gpu_agreement"),
-    Stage("speed", "training and distillation steps, ours and over MinkowskiEngine's plain layers", 150,
+    Stage("speed", "training and distillation steps, with our layers and with MinkowskiEngine's", 150,
           module="benchmarks.gpu_speed"),
 )  # fmt: skip
 NAMES = [stage.name for stage in STAGES]
 
 
 def check(options: argparse.Namespace) -> bool:
-    """Run the stages; returns whether all that ran have passed. The report is complete after each."""
+    """Run the stages; return whether all that ran have passed. The report is updated after each stage."""
     options.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * options.minutes
     machine = describe_machine(options.device)
@@ -76,7 +76,7 @@ def check(options: argparse.Namespace) -> bool:
 
 
 def report(options: argparse.Namespace, machine: list[str]) -> None:
-    """Write the report of all results that are kept."""
+    """Write the report from all stored results."""
     text = markdown(read_results(options.out, NAMES), machine, NAMES, options.device)
     temporary = options.out / "report.part"
     temporary.write_text(text)
@@ -84,7 +84,7 @@ def report(options: argparse.Namespace, machine: list[str]) -> None:
 
 
 def run_stage(stage: Stage, options: argparse.Namespace, seconds: float) -> Result:
-    """Run one stage for at most so many seconds; whatever goes wrong in it is in its result."""
+    """Run one stage for at most ``seconds``. Its result records any failure."""
     if seconds < LEAST:
         return Result(stage.name, "skipped", problem=f"no time was left; run it alone: --only {stage.name}")
     log, outcome = options.out / f"{stage.name}.log", options.out / f"{stage.name}.json"
@@ -97,8 +97,8 @@ def run_stage(stage: Stage, options: argparse.Namespace, seconds: float) -> Resu
     if code is None:
         return Result(stage.name, "failed", problem=f"stopped after {seconds:.0f} s; the log is {log}", lines=tail(log))
     if not outcome.exists():
-        said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["nothing was said"]
-        problem = next((line for line in said if line.startswith("error: ")), said[-1])
+        printed = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["no output"]
+        problem = next((line for line in printed if line.startswith("error: ")), printed[-1])
         return Result(stage.name, "failed", problem=problem[:300], lines=tail(log))
     if stage.tests:
         lines, problem = test_lines(outcome)
@@ -109,7 +109,7 @@ def run_stage(stage: Stage, options: argparse.Namespace, seconds: float) -> Resu
 
 
 def command_of(stage: Stage, options: argparse.Namespace, outcome: Path) -> list[str]:
-    """The command line of a stage. Raises SetupError where it needs an environment and there is none."""
+    """The command line of a stage."""
     if stage.name == "build":
         command = [sys.executable, str(ROOT / "tools" / "gpu_environment.py"), "--device", options.device]
         command += ["--folder", str(options.out), "--json", str(outcome)]
@@ -131,26 +131,26 @@ def command_of(stage: Stage, options: argparse.Namespace, outcome: Path) -> list
 
 
 def interpreter(folder: Path) -> str:
-    """The Python that the last build stage found or made; without one, the running one."""
+    """The Python that the last build stage found or made; the running one if there was no build stage."""
     kept = folder / "build.json"
     return json.loads(kept.read_text())["python"] if kept.exists() else sys.executable
 
 
 def environment_of(device: str) -> dict[str, str]:
-    """Variables of the stages: mink_pd of this checkout, and tests on the GPU, or on a pretended one."""
+    """Environment variables of the stages: mink_pd of this checkout, and tests on the GPU or on a simulated one."""
     path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
     own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "MINK_PD_TEST_GPU": "1" if device == "cuda" else "0"}
     return {**os.environ, **own}
 
 
 def run_limited(command: list[str], log: Path, environment: dict[str, str], seconds: float) -> int | None:
-    """Exit code of a command whose output goes to a log; None where it was ended because its time was up."""
+    """Run a command with its output in a log; return its exit code, or None if it was stopped at the time limit."""
     with log.open("w") as file:
         file.write(f"$ {' '.join(command)}\n")
         file.flush()
         process = subprocess.Popen(
             command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment, cwd=ROOT,
-            start_new_session=True,  # a group of its own, which can be ended as a whole
+            start_new_session=True,  # its own process group, which can be stopped as a whole
         )  # fmt: skip
         try:
             return process.wait(seconds)
@@ -162,7 +162,7 @@ def run_limited(command: list[str], log: Path, environment: dict[str, str], seco
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and what it has started: ask first, for it may have to end others."""
+    """Stop a process and all that it has started: first with SIGTERM, because it may have to stop others."""
     os.killpg(process.pid, signal.SIGTERM)
     try:
         process.wait(GRACE)
@@ -172,15 +172,15 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def describe_machine(device: str) -> list[str]:
-    """Lines about GPU, driver, compiler and processor; what is not found is said."""
+    """Lines about GPU, driver, compiler and processor, including those that were not found."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version,compute_cap", "--format=csv,noheader"]
-    gpu = _said(query) or "no GPU that nvidia-smi shows"
+    gpu = _output(query) or "nvidia-smi shows no GPU"
     try:
         toolkit = find_toolkit()
         compiler = f"{toolkit} ({toolkit.nvcc})"
     except SetupError as error:
         compiler = str(error)
-    commit = _said(["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]) or "unknown"
+    commit = _output(["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]) or "unknown"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return [
@@ -191,8 +191,8 @@ def describe_machine(device: str) -> list[str]:
     ]
 
 
-def _said(command: list[str]) -> str:
-    """What a command prints, its lines joined; empty where it fails."""
+def _output(command: list[str]) -> str:
+    """The output of a command, with its lines joined; empty if it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
@@ -214,11 +214,13 @@ def main() -> None:
         epilog="Stages: " + "; ".join(f"{stage.name}: {stage.what}" for stage in STAGES) + ".",
     )
     arguments.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal without a GPU")
-    arguments.add_argument("--only", nargs="+", choices=NAMES, metavar="STAGE", help="run these stages only")
-    arguments.add_argument("--wheels", type=Path, metavar="FOLDER", help="packages for a machine without a registry")
+    arguments.add_argument("--only", nargs="+", choices=NAMES, metavar="STAGE", help="run only these stages")
+    arguments.add_argument("--wheels", type=Path, metavar="FOLDER", help="packages, for a machine without a registry")
     out = ROOT / "build" / "check_gpu"
     arguments.add_argument("--out", type=Path, default=out, metavar="FOLDER", help=f"report and logs (default {out})")
-    arguments.add_argument("--minutes", type=positive, default=10, help="time for all stages together (default 10)")
+    arguments.add_argument(
+        "--minutes", type=positive, default=10, help="time limit of all stages together (default 10)"
+    )
     arguments.add_argument("--tiny", action="store_true", help="small networks in the last two stages")
     options = arguments.parse_args()
     if options.wheels is not None and not options.wheels.is_dir():
@@ -228,7 +230,7 @@ def main() -> None:
     try:
         passed = check(options)
     except KeyboardInterrupt:
-        sys.exit("interrupted; what is done stays, --only runs the rest")
+        sys.exit("interrupted; the results so far are kept, --only runs the remaining stages")
     except OSError as error:
         arguments.error(f"{error}; --out names another folder for the report")
     sys.exit(0 if passed else 1)

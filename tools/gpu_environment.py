@@ -1,8 +1,8 @@
 """The stage ``build`` of ``tools/check_gpu.py``: an environment with MinkowskiEngine for this machine's GPU.
 
-The running Python is taken as it is where its MinkowskiEngine serves the device. Otherwise an environment is made that
-sees the packages of the running Python, gets the wheels of a folder, and MinkowskiEngine is built against its torch.
-Standard library only.
+If MinkowskiEngine of the running Python works on the device, that Python is used. Otherwise this script makes an
+environment that sees the packages of the running Python, installs the wheels of a folder in it, and builds
+MinkowskiEngine against its torch. Standard library only.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ NEEDED = (
 BLAS = "scipy_openblas32"  # PyPI's build of OpenBLAS with headers, for machines without libopenblas-dev
 CBLAS = ("sgemm", "dgemm", "saxpy", "daxpy")  # the functions that MinkowskiEngine calls
 FINDS = "import importlib.util as u, json, sys; print(json.dumps([n for n in sys.argv[1:] if not u.find_spec(n)]))"
-ADVICE = "run make setup CUDA=1, or carry wheels (docs/gpu.md) and name their folder, --wheels"
+ADVICE = "run make setup CUDA=1, or copy wheels to a folder and name it with --wheels (docs/gpu.md)"
 
 
 def prepare(device: str, folder: Path, wheels: Path | None) -> dict[str, Any]:
-    """Find or make the environment; returns its interpreter and lines for the report.
+    """Find or make the environment; return its interpreter and lines for the report.
 
     Raises:
-        SetupError: something is missing or does not build; one line for each thing.
+        SetupError: something is missing or cannot be built; one line for each problem.
     """
     target = CudaTarget("cuda", requested=True) if device == "cuda" else Target()
     here = Path(sys.executable)
@@ -66,7 +66,7 @@ def prepare(device: str, folder: Path, wheels: Path | None) -> dict[str, Any]:
 
 
 def serves(python: Path, target: Target) -> bool:
-    """Whether an interpreter loads MinkowskiEngine for the target."""
+    """Whether an interpreter can load MinkowskiEngine for the target."""
     try:
         check(python, target.loads)
     except SetupError:
@@ -75,7 +75,7 @@ def serves(python: Path, target: Target) -> bool:
 
 
 def require_toolkit(target: CudaTarget) -> None:
-    """Raise SetupError unless there is a GPU (or TORCH_CUDA_ARCH_LIST) and an nvcc that compiles for it."""
+    """Raise SetupError if there is no GPU (nor TORCH_CUDA_ARCH_LIST) or no nvcc that can compile for it."""
     problems = target.architecture_problems() or target.compiler_problems()
     if problems:
         raise SetupError("\n".join(problems))
@@ -83,7 +83,8 @@ def require_toolkit(target: CudaTarget) -> None:
 
 
 def create_environment(folder: Path) -> Path:
-    """A virtual environment that sees what the running Python sees, which may itself be in one; returns its Python."""
+    """Make a virtual environment that sees all packages of the running Python, even if that is in one; return its
+    Python."""
     python = folder / "bin" / "python"
     if not python.exists():
         run = subprocess.run(
@@ -102,20 +103,20 @@ def create_environment(folder: Path) -> Path:
 
 
 def install_wheels(python: Path, wheels: Path, log: Path) -> None:
-    """Install every wheel of a folder, without a registry and without what they depend on."""
+    """Install every wheel of a folder, without a registry and without dependencies."""
     files = sorted(wheels.glob("*.whl"))
     if files:
         run_logged([*pip(python, "install"), "--no-index", "--no-deps", *files], log, "pip install of the wheels")
 
 
 def missing_modules(python: Path) -> list[str]:
-    """Which of the modules that we need an interpreter does not find."""
+    """The required modules that an interpreter does not find."""
     run = subprocess.run([str(python), "-c", FINDS, *NEEDED], capture_output=True, text=True)
     return json.loads(run.stdout) if run.returncode == 0 else list(NEEDED)
 
 
 def build(python: Path, target: Target, wheels: Path | None, folder: Path, log: Path) -> list[str]:
-    """Compile MinkowskiEngine, unless its wheel is kept from before, and our own library beside it."""
+    """Compile MinkowskiEngine, unless its wheel exists from an earlier build, and our own library at the same time."""
     state = probe(python)
     if state is None or state["torch"] is None:
         raise SetupError(f"{python} has no torch")
@@ -141,15 +142,15 @@ def build(python: Path, target: Target, wheels: Path | None, folder: Path, log: 
 
 
 def use_packaged_openblas(python: Path, folder: Path) -> None:
-    """Let the compiler find the OpenBLAS of a Python package, whose functions have another prefix.
+    """Make the compiler find the OpenBLAS of a Python package, whose functions have another prefix.
 
     Raises:
-        SetupError: the package is not there either.
+        SetupError: the package is missing, too.
     """
     code = f"import {BLAS} as b; print(b.get_include_dir()); print(b.get_lib_dir())"
     run = subprocess.run([str(python), "-c", code], capture_output=True, text=True)
     if run.returncode != 0:
-        raise SetupError(f"OpenBLAS is missing: install libopenblas-dev, or carry the wheel of {BLAS} (docs/gpu.md)")
+        raise SetupError(f"OpenBLAS is missing: install libopenblas-dev, or copy the wheel of {BLAS} (docs/gpu.md)")
     include, library = (Path(line) for line in run.stdout.split("\n")[:2])
     folder.mkdir(parents=True, exist_ok=True)
     names = "".join(f"#define cblas_{name} scipy_cblas_{name}\n" for name in CBLAS)
@@ -162,7 +163,7 @@ def use_packaged_openblas(python: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Write the outcome to ``--json``; a failure is one line for each problem and exit code 2."""
+    """Write the outcome to ``--json``. A failure prints one line per problem and exits with code 2."""
     arguments = argparse.ArgumentParser(description="Make an environment with MinkowskiEngine for a GPU.")
     arguments.add_argument("--device", choices=("cuda", "cpu"), required=True)
     arguments.add_argument("--folder", type=Path, required=True)

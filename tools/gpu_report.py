@@ -1,4 +1,4 @@
-"""The report of ``tools/check_gpu.py``: what each stage found, as Markdown. Standard library only."""
+"""The report of ``tools/check_gpu.py``: the result of each stage, as Markdown. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,30 +8,26 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-MOST_FAILURES = 20  # tests named in the report
-TAIL = 15  # lines of a failed stage's log
+MOST_FAILURES = 20  # the report names at most this many failed tests
+TAIL = 15  # lines of a failed stage's log in the report
 
 
 @dataclass
 class Result:
-    """What came of one stage.
-
-    state: passed, failed, or skipped; problem: why not passed, one line; lines: Markdown; figures: the same for
-    programs; when: local time at its end.
-    """
+    """The result of one stage."""
 
     name: str
-    state: str
+    state: str  # passed, failed or skipped
     seconds: float = 0.0
-    problem: str = ""
-    lines: list[str] = field(default_factory=list)
-    figures: list[dict[str, Any]] = field(default_factory=list)
-    when: str = ""
+    problem: str = ""  # one line: why it has not passed
+    lines: list[str] = field(default_factory=list)  # Markdown
+    figures: list[dict[str, Any]] = field(default_factory=list)  # the same for programs
+    when: str = ""  # local time at its end
     device: str = ""
 
 
 def write_result(folder: Path, result: Result) -> None:
-    """Keep a stage's result beside the others, whole or not at all."""
+    """Store a stage's result next to the others, completely or not at all."""
     path = folder / f"{result.name}.result.json"
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps(asdict(result), indent=1))
@@ -39,13 +35,13 @@ def write_result(folder: Path, result: Result) -> None:
 
 
 def read_results(folder: Path, names: list[str]) -> list[Result]:
-    """The results that are kept, in the order of the stages."""
+    """The stored results, in the order of the stages."""
     paths = [folder / f"{name}.result.json" for name in names]
     return [Result(**json.loads(path.read_text())) for path in paths if path.exists()]
 
 
 def test_lines(path: Path) -> tuple[list[str], str]:
-    """Markdown of pytest's JUnit file, and what is wrong: empty where every test passed or was skipped."""
+    """Markdown of pytest's JUnit file, and the problem in one line, empty if every test passed or was skipped."""
     suite = ElementTree.parse(path).getroot()
     cases = list(suite.iter("testcase"))
     bad = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
@@ -61,7 +57,7 @@ def test_lines(path: Path) -> tuple[list[str], str]:
 
 
 def tail(path: Path) -> list[str]:
-    """The last lines of a log, as a block of Markdown."""
+    """The last lines of a log, as a Markdown code block."""
     lines = path.read_text(errors="replace").splitlines()[-TAIL:] if path.exists() else []
     return ["```", *lines, "```"] if lines else []
 

@@ -1,4 +1,4 @@
-"""Seeds of files that describe others (data sets, labels, recordings, exports, run folders), by their readers."""
+"""Seeds for readers of data sets, labels, recordings, exports and run folders."""
 
 import json
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ CARD = Card(
 
 
 def described(folder: Path) -> Iterator[Seed]:
-    """All of them; ``folder`` is for files that only a library can write."""
+    """All seeds of this module. folder: for files that only a library can write."""
     yield Seed("dataset.yaml", yaml.safe_dump(DESCRIPTION).encode(), lambda path: read_description(path.parent))
     for name, content in LABELS.items():
         yield Seed(name, json.dumps(content).encode(), labels)
@@ -90,12 +90,12 @@ def sensor(path: Path) -> object:
 
 
 def detections(path: Path) -> None:
-    """Open a folder of detections to go on with it."""
+    """Open a folder of detections to continue in it."""
     Bulk([], path.parent, {"mink_pd": "0.2.0"}).open(force=False)  # type: ignore[arg-type]
 
 
 def recording(path: Path) -> int:
-    """Read every cloud of a recording, one after the other and by its number."""
+    """Read every cloud of a recording in order, and one by its number."""
     opened = Recording(path)
     try:
         return sum(len(frame.points) for frame in opened) + len(opened[len(opened) - 1].points)
@@ -104,7 +104,7 @@ def recording(path: Path) -> int:
 
 
 def of_recordings(folder: Path) -> Iterator[Seed]:
-    """Bags of ROS 1 and ROS 2, and MCAP as its own library writes it."""
+    """Bags of ROS 1 and ROS 2, and MCAP files as the mcap library writes them."""
     clouds, stamps = [make_points(30, seed) for seed in range(2)], [START, START + 100_000_000]
     yield Seed("ros1.bag", write_bag1(folder / "ros1.bag", clouds, stamps, ["/points"]).read_bytes(), recording)
     for profile in ("ros1", "ros2"):

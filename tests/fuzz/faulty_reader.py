@@ -1,6 +1,6 @@
-"""The fuzzer on a reader with one fault of each kind, in a process without other threads: it forks.
+"""Runs the fuzzer on a reader with one fault of each kind, in a process without other threads, because it forks.
 
-Prints what it has found as JSON; ``test_fuzz.py`` runs it.
+Prints the findings as JSON; ``test_fuzz.py`` runs this script.
 """
 
 import json
@@ -22,7 +22,7 @@ def raise_(error: Exception) -> None:
     raise error
 
 
-# What reading mutant N does.
+# Mutant number -> what reading it does.
 FAULTS: dict[int, Callable[[], object]] = {
     1: lambda: raise_(ValueError("plain")),
     2: lambda: os.kill(os.getpid(), signal.SIGKILL),

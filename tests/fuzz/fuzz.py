@@ -1,7 +1,7 @@
 """Feed mutated files to every reader, each batch in a forked worker: ``python tests/fuzz/fuzz.py --inputs 100000``.
 
-A finding is an exception other than ours, a worker that dies, a file that takes more than five seconds, or one that
-takes more than 500 MB. Mutant ``number`` of a seed is always the same bytes, so that a finding can be repeated:
+A finding is an exception other than ours, the death of a worker, or a file that takes more than five seconds or 500 MB.
+Mutant ``number`` of a seed always has the same bytes, so a finding can be repeated:
 ``--only NAME --first NUMBER --inputs 1``.
 """
 
@@ -51,7 +51,8 @@ WORDS = (
 
 
 def mutate(content: bytes, random_: random.Random) -> bytes:
-    """One to four changes: bits, bytes, numbers, words, pieces cut, doubled or moved, the end cut off."""
+    """Make one to four changes: to bits, bytes, numbers or words; pieces are removed, doubled or moved; the end is cut
+    off."""
     data = bytearray(content)
     for _ in range(random_.randint(1, 4)):
         at = random_.randrange(len(data)) if data else 0
@@ -88,11 +89,11 @@ def mutant(seed: Seed, number: int) -> bytes:
 
 @dataclass
 class Result:
-    """What came of the inputs: how many were read, how many were refused by our errors, and what else happened."""
+    """The outcomes of the inputs."""
 
-    read: int = 0
-    refused: int = 0
-    findings: list[str] = field(default_factory=list)
+    read: int = 0  # inputs that were read
+    refused: int = 0  # inputs that our errors refused
+    findings: list[str] = field(default_factory=list)  # everything else
 
     def add(self, line: str) -> None:
         kind, _, text = line.partition(" ")
@@ -105,8 +106,8 @@ class Result:
 
 
 def work(seed: Seed, folder: Path, numbers: range, progress: mmap.mmap, report: int) -> None:
-    """Read the mutants in this (forked) process; tell the parent which one is under way and what happened."""
-    path = seed.place(folder)
+    """Read the mutants in this (forked) process. Tell the parent which one is being read and what happened."""
+    path = seed.write_neighbours(folder)
     read = refused = 0
     for number in numbers:
         progress[:8] = number.to_bytes(8, "little")
@@ -133,7 +134,8 @@ def tell(report: int, text: str) -> None:
 
 
 def run_batch(seed: Seed, folder: Path, numbers: range, result: Result, end: float = float("inf")) -> None:
-    """Read the mutants in forked workers; after a death or a hang the next worker goes on behind it, until ``end``."""
+    """Read the mutants in forked workers until ``end``. After a death or a hang, a new worker continues with the next
+    mutant."""
     first = numbers.start
     while first < numbers.stop and time.monotonic() < end:
         progress = mmap.mmap(-1, 8)
@@ -160,7 +162,7 @@ def run_batch(seed: Seed, folder: Path, numbers: range, result: Result, end: flo
 
 
 def watch(worker: int, progress: mmap.mmap) -> tuple[int, bool]:
-    """Wait for the worker; kill it where one input takes too long. Returns its status and whether it was killed."""
+    """Wait for the worker, and kill it if one input takes too long. Return its status and whether it was killed."""
     seen, since = progress[:8], time.monotonic()
     while True:
         done, status = os.waitpid(worker, os.WNOHANG)
@@ -175,14 +177,14 @@ def watch(worker: int, progress: mmap.mmap) -> tuple[int, bool]:
 
 
 def fuzz(inputs: int, seconds: float, only: str | None = None, first: int = 0) -> tuple[Result, Counter]:
-    """Share ``inputs`` among the readers, for at most so long. Returns the result and the inputs of each seed."""
+    """Distribute ``inputs`` among the readers, for at most ``seconds``. Return the result and each seed's inputs."""
     torch.set_num_threads(1)  # a forked worker has no OpenMP threads
     result, counts, end = Result(), Counter[str](), time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         chosen = [seed for seed in (*seeds(folder), *described(folder)) if only in (None, seed.name)]
-        for seed in chosen:  # imports and compiles what the readers need, before the fork
-            path = seed.place(folder)
+        for seed in chosen:  # import and compile what the readers need before the fork
+            path = seed.write_neighbours(folder)
             path.write_bytes(seed.content)
             seed.read(path)
         each = -(-inputs // len(chosen))

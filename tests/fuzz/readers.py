@@ -1,4 +1,4 @@
-"""What the fuzzer reads: for each reader a small valid file, its name, and the function that users reach it by."""
+"""The fuzzer's seeds: for each reader a small valid file, its name, and the public function that reads it."""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -31,15 +31,15 @@ MATRIX = "1 0 0 0 0 1 0 0 0 0 1 0"
 
 @dataclass(frozen=True)
 class Seed:
-    """A valid file to mutate: its name, its bytes, the reader, and what lies beside it unchanged."""
+    """A valid file to mutate: its name, its bytes, the reader, and the unchanged files next to it."""
 
     name: str
     content: bytes
     read: Callable[[Path], object]
     beside: dict[str, bytes] = field(default_factory=dict)
 
-    def place(self, folder: Path) -> Path:
-        """The path of the file in a folder of its own, in which what lies beside it is written."""
+    def write_neighbours(self, folder: Path) -> Path:
+        """Write the files next to the seed into a new folder below ``folder``; return the path for the seed there."""
         path = folder / f"of_{self.name}" / self.name
         path.parent.mkdir(exist_ok=True)
         for name, content in self.beside.items():
@@ -77,7 +77,7 @@ def ply(kind: str) -> bytes:
 
 
 def seeds(folder: Path) -> Iterator[Seed]:
-    """All of them; ``folder`` is for files that only a library can write."""
+    """All seeds of this module. folder: for files that only a library can write."""
     for name, content in (
         ("a.bin", cloud().tobytes()), ("ascii.pcd", pcd("ascii")), ("binary.pcd", pcd("binary")),
         ("packed.pcd", pcd("binary_compressed")), ("a.ply", ply("ascii")), ("little.ply", ply("binary_little_endian")),

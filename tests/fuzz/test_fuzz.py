@@ -1,5 +1,5 @@
-"""A short run of the fuzzer; ``make fuzz`` is the long one. Both tests start it in a process of its own: it forks, and
-the process of the tests has threads by then."""
+"""A short run of the fuzzer; ``make fuzz`` is the long one. Both tests start the fuzzer in a new process, because it
+forks and the process of the tests has threads."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def test_no_reader_crashes_hangs_grows_or_leaks_an_exception() -> None:
 
 
 def test_the_fuzzer_finds_what_it_looks_for() -> None:
-    """Exceptions, deaths, hangs and growth of a reader that has all of them."""
+    """It finds the exceptions, deaths, hangs and memory growth of a reader that has all of them."""
     done = run("faulty_reader.py")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -1,6 +1,7 @@
-"""``growing.py train|detect FOLDER``: 2,000 steps of a tiny training, or 2,000 detections; prints the memory it holds.
+"""``growing.py train|detect FOLDER``: runs 2,000 steps of a tiny training, or 2,000 detections, and prints its memory.
 
-The memory is that of the process (VmRSS in MB), after all free memory has been returned, at every hundredth of them.
+It measures the memory of the process (VmRSS in MB) after every hundredth step or detection, when all free memory has
+been returned to the system.
 """
 
 import gc
@@ -30,7 +31,7 @@ def measure() -> None:
 
 
 def train(folder: Path) -> None:
-    """As many epochs as make 2,000 batches of one frame."""
+    """Train for as many epochs as give 2,000 batches of one frame."""
     original = Reporter.step
 
     def step(self, epoch, number, *rest):  # type: ignore[no-untyped-def]
@@ -43,7 +44,7 @@ def train(folder: Path) -> None:
 
 
 def detect(folder: Path) -> None:
-    """The clouds of a folder, again and again."""
+    """Detect repeatedly in the clouds of a folder."""
     config = load_config(folder / "tiny.yaml")
     detector = build_detector(config).eval()
     clouds = [read_points(path) for path in sorted((folder / "kitti" / "training" / "velodyne").iterdir())]

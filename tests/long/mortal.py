@@ -1,7 +1,7 @@
-"""``mortal.py N COMMAND ...``: mink-pd COMMAND, killed just before its file operation number N; 0: it lives.
+"""``mortal.py N COMMAND ...``: runs mink-pd COMMAND and kills it just before its file operation number N (0: never).
 
-Operations are those that change something below the working folder: opening for writing, renaming, removing, making a
-folder. They are counted over the process and the trainings that it starts; ``MORTAL_COUNT`` names the count's file.
+File operations are those that change something below the working folder: opening for writing, renaming, removing,
+making a folder. They are counted in the process and in the trainings that it starts, in the file ``MORTAL_COUNT``.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.
 
 
 def count_one() -> None:
-    """One more operation; the last one kills the process, and so the whole group of processes."""
+    """Count an operation. The last one kills the process, which ends the whole group of processes."""
     with open(os.environ[COUNT], "r+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         number = int(file.read() or b"0") + 1
@@ -53,7 +53,7 @@ def main() -> None:
     Path(os.environ[COUNT]).write_text("0")
     from mink_pd.experiments import queue
 
-    queue.TRAIN = [__file__, "job", work]  # a training of a matrix is a process of its own, and may die as well
+    queue.TRAIN = [__file__, "job", work]  # each training of a matrix has its own process, which may die as well
     watch(work)
     sys.argv = ["mink-pd", *words]
     runpy.run_module("mink_pd", run_name="__main__")

@@ -1,4 +1,4 @@
-"""A full disk, for every command that writes: one line, exit code 2, and all that was there before is intact."""
+"""Every command that writes, on a full disk: one line, exit code 2, and all existing files are intact."""
 
 import ctypes
 import hashlib
@@ -18,7 +18,7 @@ from mink_pd.files import PART
 
 IDS = [f"{i:06d}" for i in range(3)]
 CLOUDS, TEACHER = "kitti/training", "disk/runs/teacher"
-# Every command that writes files, all into the folder ``disk``.
+# Every command that writes files, with all its outputs in the folder ``disk``.
 WRITERS = {
     "train": "train tiny.yaml name=new",
     "distill": f"distill tiny.yaml --teacher {TEACHER} name=student model.compression=4",
@@ -33,7 +33,7 @@ WRITERS = {
     "simulate-kitti": "simulate-kitti disk/simulated --train 1 --val 1",
     "simulate-drive": "simulate-drive disk/drives --drives 1 --val 0 --scans 1 --every 1 --sensor vlp16",
 }
-# Bytes that a file may have: the first byte fails, or a later one of a larger file.
+# Largest size of a file in bytes: the first byte fails, or a later one of a larger file.
 LIMITS = (0, 5000)
 
 
@@ -52,7 +52,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(work: Path, words: str, most: int | None = None) -> subprocess.CompletedProcess:
-    """Run a command; ``most``: bytes that a file may have, which needs no rights."""
+    """Run a command. most: largest size of a file in bytes; setting this limit needs no privileges."""
 
     def limit() -> None:
         if most is not None:
@@ -91,7 +91,7 @@ def work(prepared: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("most", LIMITS)
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_file_that_cannot_grow(work: Path, name: str, most: int) -> None:
-    """By a limit of the system on the size of files; small results are whole under the larger one."""
+    """The system limits the size of files. With the larger limit, small results are complete."""
     if name == "export":
         pytest.importorskip("onnx")
     before = digests(work / "disk")
@@ -106,7 +106,7 @@ def test_a_file_that_cannot_grow(work: Path, name: str, most: int) -> None:
 
 @pytest.fixture
 def full_disk(work: Path) -> Iterator[Callable[[], None]]:
-    """The folder ``disk`` on a small file system in memory; the call fills it."""
+    """The folder ``disk`` on a small file system in memory; calling the fixture fills it."""
     libc = ctypes.CDLL(None, use_errno=True)
     kept = work / "kept"
     (work / "disk").rename(kept)
@@ -114,7 +114,7 @@ def full_disk(work: Path) -> Iterator[Callable[[], None]]:
     disk.mkdir()
     if libc.mount(b"none", os.fsencode(disk), b"tmpfs", 0, b"size=2m"):
         reason = os.strerror(ctypes.get_errno())
-        pytest.skip(f"no right to mount a file system in memory ({reason}); the limit on files stands for it")
+        pytest.skip(f"no permission to mount a file system in memory ({reason}); the limit on file sizes replaces it")
     shutil.copytree(kept, disk, dirs_exist_ok=True)
 
     def fill() -> None:

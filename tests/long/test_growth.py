@@ -1,8 +1,8 @@
-"""2,000 training steps and 2,000 detections without growth of memory.
+"""Memory does not grow during 2,000 training steps and 2,000 detections.
 
-The bound: MinkowskiEngine 0.5.4 itself loses about 100 bytes at each call that returns a key of a coordinate map. A
-training step makes some ten of these calls, a detection as many: about 2 MB in 2,000. What the allocator keeps in
-pieces comes on top. A leak of one tensor of the tiny network at each step would be 20 MB or more.
+About the bound: MinkowskiEngine 0.5.4 leaks about 100 bytes in each call that returns a key of a coordinate map. A
+training step or a detection makes about ten of these calls, which gives about 2 MB in 2,000. Fragmentation of the
+allocator adds to that. A leak of one tensor of the tiny network per step would be 20 MB or more.
 """
 
 import json
@@ -14,7 +14,7 @@ import pytest
 import yaml
 from tiny_kitti import settings, write_data
 
-MOST = 8.0  # MB, from the 500th on; before, caches fill
+MOST = 8.0  # largest growth [MB] after the 500th; before that, caches fill
 IDS = [f"{i:06d}" for i in range(20)]
 
 

@@ -1,4 +1,4 @@
-"""Every command is killed at random file operations and started again: the result is that of an undisturbed run."""
+"""Every command is killed at random file operations and started again. The result is that of an undisturbed run."""
 
 import json
 import os
@@ -37,11 +37,11 @@ MATRIX = {
 
 @dataclass(frozen=True)
 class Command:
-    """words: of the first start. again: of the start after a kill. kills: how many of the twenty."""
+    """A command to kill."""
 
-    words: list[str]
-    again: list[str]
-    kills: int
+    words: list[str]  # of the first start
+    again: list[str]  # words of the start after a kill
+    kills: int  # how many of the twenty kills
 
 
 TEACHER = ["train", "tiny.yaml", "name=teacher"]
@@ -59,12 +59,12 @@ COMMANDS = {
 
 
 def start(work: Path, last: int, words: list[str]) -> subprocess.CompletedProcess:
-    """Run a command that dies at its operation number ``last``, and wait until its processes have ended."""
+    """Run a command that is killed at its operation number ``last``, and wait until its processes have ended."""
     environment = os.environ | {"COLUMNS": "200"}
     command = [sys.executable, str(MORTAL), str(last), *words]
     done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=600)
     until = time.monotonic() + 90
-    while processes_in(work) and time.monotonic() < until:  # trainings of a matrix stop when it has gone
+    while processes_in(work) and time.monotonic() < until:  # trainings of a matrix stop when it is dead
         time.sleep(0.1)
     assert not processes_in(work)
     return done
@@ -88,7 +88,7 @@ def operations(work: Path) -> int:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with data, configurations and a trained teacher, not to be written to."""
+    """A working folder with data, configurations and a trained teacher. Tests must not write to it."""
     work = tmp_path_factory.mktemp("prepared").resolve() / "work"
     work.mkdir()
     write_data(work / "kitti", TRAIN, VAL)
@@ -102,7 +102,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def copy_of(prepared: Path, command: str, to: Path) -> Path:
-    """A working folder of a command's own."""
+    """A separate working folder for a command."""
     work = to.resolve() / "work"
     shutil.copytree(prepared, work)
     if command in ("train", "experiment"):
@@ -112,7 +112,7 @@ def copy_of(prepared: Path, command: str, to: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, int]]:
-    """The working folder of each command after a run that nobody has killed, and the number of its operations."""
+    """The working folder of each command after a run without a kill, and the number of its operations."""
     known: dict[str, tuple[Path, int]] = {}
 
     def run(name: str) -> tuple[Path, int]:
@@ -150,7 +150,7 @@ def test_a_killed_command_is_finished_by_the_next(
 
 
 def compare(work: Path, whole: Path) -> None:
-    """All files of two working folders, without times and what a second start adds."""
+    """Compare all files of two working folders, except for times and additions of a second start."""
     kept = files_of(whole)
     found = files_of(work)
     assert found.keys() == kept.keys()
@@ -159,7 +159,7 @@ def compare(work: Path, whole: Path) -> None:
 
 
 def files_of(work: Path) -> dict[str, Any]:
-    """What each file says, by its path; events and logs of a run that was resumed are others."""
+    """The contents of each file by its path. Events and logs are left out, because they differ in a resumed run."""
     result = {}
     for path in sorted(path for path in work.rglob("*") if path.is_file()):
         name = str(path.relative_to(work))
@@ -173,7 +173,7 @@ def content(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return {name: bits(tensor) for name, tensor in load_file(path).items()}
     if path.name == "environment.txt" or path.name.endswith(".state.pt"):
-        return None  # the starts; generators and tensors, whose weights are compared as safetensors
+        return None  # records of the starts; random states and tensors (the weights are compared as safetensors)
     if path.name == "metrics.jsonl":
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         return [
@@ -183,9 +183,9 @@ def content(path: Path) -> Any:
         rows = {row["frame"]: row["sha256"] for row in map(json.loads, path.read_text().splitlines())}
         return dict(sorted(rows.items()))
     if path.name == "files.json":
-        # A teacher's weights are compared themselves; safetensors writes its metadata in another order every time.
+        # A teacher's weights are compared directly, because safetensors writes its metadata in an arbitrary order.
         return {key: key == "teacher" or one["sha256"] for key, one in json.loads(path.read_text()).items()}
-    if path.name == "index.html":  # cost and speed are measured anew
+    if path.name == "index.html":  # cost and speed are measured again: compare the structure
         return len(re.findall(r"<(h2|table|img|figure|svg)", path.read_text()))
     return path.read_bytes()
 

@@ -1,4 +1,4 @@
-"""Two processes train together and one of them is killed: the other says so in one line, and --resume goes on."""
+"""Two processes train together and one of them is killed. The other reports it in one line, and --resume continues."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def start(folder: Path, *words: str) -> list[subprocess.Popen]:
-    """Both processes of a training, started as SLURM does: nobody watches over them."""
+    """Both processes of a training, started as SLURM does, without a parent that watches them."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = str(one.getsockname()[1])

@@ -86,7 +86,7 @@ def test_half_precision_features_are_convolved_in_single(
 def test_inference_in_bfloat16_is_that_of_rounded_operands(channels: tuple[int, int], options: dict) -> None:
     """By MinkowskiEngine's layer in float64 on features and weights that torch rounds."""
     if not torch.ops.mink_pd.multiplies_bf16():
-        pytest.skip("this processor multiplies no bfloat16")
+        pytest.skip("this processor has no bfloat16 instructions")
     torch.manual_seed(0)
     block = ConvBlock(*channels, **options, dimension=3).eval()
     x = sparse(coordinates(3, 1000), channels[0])
