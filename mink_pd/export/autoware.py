@@ -1,8 +1,8 @@
 """The two graphs and the parameter file that Autoware's ``lidar_centerpoint`` node loads, in the geometry of its
 ``centerpoint_tiny``.
 
-The node voxelises, scatters, decodes and suppresses. Its network says width before length, and a yaw from which
--yaw - pi / 2 is published as the heading that this package calls yaw: both are put into the last convolutions here.
+The node voxelises, scatters, decodes and suppresses. It expects width before length, and a yaw' = -yaw - pi / 2, where
+yaw is the heading of this package. The export builds both conventions into the last convolutions.
 """
 
 from pathlib import Path
@@ -29,9 +29,9 @@ from mink_pd.sparse import Voxels
 
 ENCODER, HEAD = "pts_voxel_encoder_centerpoint_tiny", "pts_backbone_neck_head_centerpoint_tiny"
 PARAMETERS = "centerpoint_tiny_ml_package.param.yaml"
-MOST, SLOTS, WIDTH = 40_000, 32, 32  # pillars at most, points of one, channels of a pillar: constants of the node
-OUTPUTS = ("heatmap", "reg", "height", "dim", "rot", "vel")  # the node binds them by their order
-# The names of classes that the node knows, by those of nuScenes, of KITTI and of the simulators.
+MOST, SLOTS, WIDTH = 40_000, 32, 32  # constants of the node: maximum pillars, points per pillar, channels per pillar
+OUTPUTS = ("heatmap", "reg", "height", "dim", "rot", "vel")  # the node identifies them by their order
+# Class names of nuScenes, KITTI and the simulators -> those of the node.
 CLASSES = {
     "car": "CAR",
     "truck": "TRUCK",
@@ -42,7 +42,7 @@ CLASSES = {
     "motorcycle": "MOTORBIKE",
     "pedestrian": "PEDESTRIAN",
 }
-DISTANCES, SCORE, YAW_NORM = [50.0, 90.0, 121.0, 200.0], 0.35, 0.3  # the node's usual thresholds
+DISTANCES, SCORE, YAW_NORM = [50.0, 90.0, 121.0, 200.0], 0.35, 0.3  # the node's default thresholds
 
 
 class Autoware(Networks):
@@ -93,7 +93,7 @@ class Autoware(Networks):
         write_text(folder / PARAMETERS, plain_yaml(self.parameters()))
 
     def parameters(self) -> dict[str, Any]:
-        """What the node reads beside the graphs: in the form of 2026 (paths, version) and in the earlier one."""
+        """The node's parameters, both in the form of 2026 (paths, version) and in the earlier one."""
         config, bev = self.detector.config, self.detector.bev
         names = [CLASSES[name.lower()] for name in self.detector.classes]
         scores = {name: [SCORE] * len(DISTANCES) for name in names}
@@ -142,7 +142,7 @@ class Autoware(Networks):
         return {"ONNX RT": Candidate(run, self.detector, self.network.head)}
 
     def saved(self, folder: Path) -> dict[str, Candidate]:
-        return {}  # the graphs are compared already
+        return {}  # the graphs have already been compared
 
 
 class _Encoder(nn.Module):
@@ -158,7 +158,7 @@ class _Encoder(nn.Module):
 
 
 class _Head(nn.Module):
-    """spatial_features (1, 32, y, x) -> the six maps in the node's words, and those of the stages."""
+    """spatial_features (1, 32, y, x) -> the six maps in the node's conventions, and those of the stages."""
 
     def __init__(self, networks: Autoware, channels: int) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class _Head(nn.Module):
 
 
 def _as_ours(maps: Maps) -> Maps:
-    """The node's maps in the detector's own words."""
+    """The node's maps in the detector's own names and conventions."""
     dim, rot = maps["dim"], maps["rot"]
     ours = {
         "heatmap": maps["heatmap"], "offset": maps["reg"], "height": maps["height"],

@@ -18,55 +18,47 @@ Runtime = Literal["onnxruntime", "openvino"]
 
 
 class Graph(Section):
-    """A file with a network. inputs, outputs: name -> shape, in the order of the graph; a text stands for a dimension
-    that may have any size."""
+    """A file with a network."""
 
     file: str
-    inputs: dict[str, list[int | str]]
-    outputs: dict[str, list[int | str]]
+    inputs: dict[str, list[int | str]]  # name -> shape, in the graph's order; a text is a dimension of any size
+    outputs: dict[str, list[int | str]]  # the same
 
 
 class Pillars(Section):
     """How points become the first graph's input (rows, slots, features).
 
-    slots: points a row holds. overflow: of a pillar with more points: the first ones in the file count (``drop``), or
-    it takes several rows, of which the scatter keeps the maximum (``rows``). most: rows of the static graph, None: any.
-    features: of a point, in order; the mean is that of the pillar's points that count, the centre that of the pillar.
+    overflow: what happens to a pillar with more points than slots. ``drop`` keeps the first points of the file;
+    ``rows`` gives the pillar several rows, of which the scatter keeps the maximum. features: of a point, in order; the
+    mean is over the points of the pillar that are kept, and the centre is that of the pillar.
     """
 
-    slots: int
+    slots: int  # number of points per row
     overflow: Literal["drop", "rows"]
-    most: int | None
+    most: int | None  # number of rows of a static graph; None: any
     features: list[str]
-    empty_slots: bool  # slots of zeros take part in the maximum
+    empty_slots: bool  # whether slots of zeros take part in the maximum
 
 
 class Cloud(Section):
-    """How point cloud files are read. columns, dtype: of a point of a .bin file. intensity: its full scale, by which it
-    is divided; by_type: floats are 0..1; none: 0 stands for it."""
+    """How point cloud files are read."""
 
-    columns: list[str]
-    dtype: str | list[str]
-    intensity: float | str
+    columns: list[str]  # of a point in a .bin file
+    dtype: str | list[str]  # of these columns
+    intensity: float | str  # full scale, by which intensities are divided; by_type: floats are 0..1; none: it is 0
 
 
 class Anchor(Section):
-    """One of the anchors of every cell. size: l, w, h [m]; z: height of its centre [m]; yaw [rad]."""
+    """One of the anchors of every cell."""
 
     name: str
-    size: Vector3
-    z: float
-    yaw: float
+    size: Vector3  # l, w, h [m]
+    z: float  # height of its centre [m]
+    yaw: float  # [rad]
 
 
 class Card(Section):
-    """The content of ``model.yaml``.
-
-    grid: cells along x and y of the canvas, whose memory is (1, channels, y, x); strides: of the head's levels, in
-    cells of the canvas; mark: what a sparse detector's canvas has in channel 0 of a site whose features are all 0;
-    empty_logit: the class logit of cells where it predicts nothing; cloud: how its clouds were read. The networks see
-    intensities from 0 to 1.
-    """
+    """The content of ``model.yaml``. The networks take intensities from 0 to 1."""
 
     format: Literal["mink_pd export 1"] = "mink_pd export 1"
     target: Target
@@ -79,19 +71,19 @@ class Card(Section):
     opset: int
     range: Range
     voxel_size: Vector3
-    grid: tuple[int, int]
+    grid: tuple[int, int]  # cells along x and y of the canvas, whose layout in memory is (1, channels, y, x)
     point_features: list[str]
-    cloud: Cloud
+    cloud: Cloud  # how the detector's clouds were read
     camera_view: bool
     pillars: Pillars | None
     channels: int
-    mark: float
-    strides: list[int]
+    mark: float  # value in channel 0 of a site of a sparse detector's canvas whose features are all 0
+    strides: list[int]  # of the head's levels, in cells of the canvas
     classes: list[str]
     anchors: list[Anchor]
     tasks: list[list[str]] | None
     head: dict[str, Any]
-    empty_logit: float
+    empty_logit: float  # class logit of cells where a sparse detector predicts nothing
     nms: dict[str, Any]
     graphs: dict[str, Graph]
     config: dict[str, Any]  # the detector's own settings (data, model), from which this package rebuilds it
@@ -110,14 +102,14 @@ class _PlainDumper(yaml.SafeDumper):
 
 
 def plain_yaml(tree: dict[str, Any]) -> str:
-    """YAML without anchors and aliases, which small parsers such as that of ROS do not know."""
+    """YAML without anchors and aliases, which small parsers such as that of ROS do not support."""
     return yaml.dump(tree, Dumper=_PlainDumper, sort_keys=False, default_flow_style=None, width=100)
 
 
 def read_card(folder: Path) -> Card:
     """The card of an export folder.
 
-    Raises DataError if it is none, or if a file is missing or has changed since the export.
+    Raises DataError if the folder has no valid card, or if a file is missing or has changed since the export.
     """
     path = folder / CARD
     check_regular(path, DataError, "give a folder that export has written")

@@ -1,4 +1,4 @@
-"""Two lists of detections that must be the same, but for what rounding decides."""
+"""Compares two lists of detections that must be equal, except where rounding decides."""
 
 import math
 from dataclasses import dataclass
@@ -12,22 +12,21 @@ from mink_pd.boxes.iou import bev_iou
 from mink_pd.config.models import NMSConfig
 from mink_pd.models.detector import Detections
 
-BOX, SCORE = 1e-3, 1e-4  # largest allowed differences: metres or radians; of a score
-_NEAR_IOU = 1e-3  # of the threshold of suppression: rounding may fall on either side
-_FAR = 10.0  # so many times the largest allowed difference is not the same detection
+BOX, SCORE = 1e-3, 1e-4  # largest allowed differences of a box [m or rad] and of a score
+_NEAR_IOU = 1e-3  # an overlap this close to the threshold of suppression may fall on either side of it
+_FAR = 10.0  # at this multiple of the largest allowed difference, two boxes are different detections
 _BEV = [0, 1, 3, 4, 6]
 
 
 @dataclass
 class Agreement:
-    """pairs: detections that both lists have; missing: those that only one has; edge: those that only one has since a
-    score or an overlap lies on a threshold to within rounding; box, score: largest differences of pairs."""
+    """The result of comparing two lists of detections."""
 
-    pairs: int = 0
-    missing: int = 0
-    edge: int = 0
-    box: float = 0.0
-    score: float = 0.0
+    pairs: int = 0  # detections in both lists
+    missing: int = 0  # detections in only one list
+    edge: int = 0  # those in only one list because a score or overlap lies on a threshold, up to rounding
+    box: float = 0.0  # largest difference of a pair's boxes [m or rad]
+    score: float = 0.0  # largest difference of a pair's scores
 
     @property
     def same(self) -> bool:
@@ -41,7 +40,7 @@ class Agreement:
 
 
 def compare_detections(ours: Detections, theirs: Detections, nms: NMSConfig) -> Agreement:
-    """Pair the detections of one frame by class and nearest box, and look at what is left over."""
+    """Pair the detections of one frame by class and nearest box, and classify the remaining ones."""
     result = Agreement()
     alone = [torch.ones(len(one.boxes), dtype=torch.bool) for one in (ours, theirs)]
     distance = box_distance(ours.boxes[:, None], theirs.boxes[None])  # (A, B)
@@ -59,17 +58,17 @@ def compare_detections(ours: Detections, theirs: Detections, nms: NMSConfig) -> 
 
 
 def box_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Largest difference (...) of any number of boxes (..., 7); angles modulo a whole turn."""
+    """Largest difference (...) over the columns of boxes (..., 7); angles modulo a whole turn."""
     difference = (a - b).abs()
     turn = difference[..., 6] % (2 * math.pi)
     return torch.maximum(difference[..., :6].amax(dim=-1), torch.minimum(turn, 2 * math.pi - turn))
 
 
 def _explained(lists: tuple[Detections, Detections], alone: list[Tensor], nms: NMSConfig) -> tuple[int, int]:
-    """How many of the detections that only one list has rounding explains, and how many not.
+    """Of the detections in only one list, the number that rounding explains and the number that it does not.
 
-    One is explained by a score or an overlap on a threshold, or by an explained one of the other list that suppresses
-    it.
+    A detection is explained if its score or an overlap lies on a threshold, or if an explained detection of the other
+    list suppresses it.
     """
     open_rows = [(side, row) for side in (0, 1) for row in alone[side].nonzero().flatten().tolist()]
     explained: set[tuple[int, int]] = set()
@@ -86,7 +85,8 @@ def _explained(lists: tuple[Detections, Detections], alone: list[Tensor], nms: N
 
 
 def _on_edge(one: Detections, row: int, other: Detections, explained: set[int], nms: NMSConfig) -> bool:
-    """Whether rounding explains that ``other``, some of whose rows are ``explained``, lacks a detection."""
+    """Whether rounding explains that ``other`` lacks detection ``row`` of ``one``. explained: rows of ``other`` that
+    rounding explains."""
     score = float(one.scores[row])
     if abs(score - nms.score) <= SCORE:
         return True

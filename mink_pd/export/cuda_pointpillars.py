@@ -1,8 +1,8 @@
-"""The one graph that NVIDIA's CUDA-PointPillars loads (NVIDIA-AI-IOT, ``pointpillar.onnx``).
+"""The single graph that NVIDIA's CUDA-PointPillars loads (NVIDIA-AI-IOT, ``pointpillar.onnx``).
 
-Its program voxelises, decodes and suppresses with numbers that are compiled in: the detector must have the same ones.
-The scatter is a node ``PPScatterPlugin``, which only its TensorRT plugin can run; here the graph is cut at that
-node and the scatter done between the two halves.
+That program voxelises, decodes and suppresses with compiled-in numbers, and the detector must have the same numbers.
+The scatter is a node ``PPScatterPlugin`` that only the program's TensorRT plugin can run. For the comparison, the graph
+is cut at this node, and this module does the scatter between the two halves.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ from mink_pd.sparse import Voxels
 
 FILE = "pointpillar.onnx"
 PLUGIN = "PPScatterPlugin"
-MOST, SLOTS, WIDTH = 10_000, 32, 64  # pillars at most, points of one, channels of the plugin's kernel
+MOST, SLOTS, WIDTH = 10_000, 32, 64  # maximum pillars, points per pillar, channels of the plugin's kernel
 OUTPUTS = {"cls_preds": "scores", "box_preds": "boxes", "dir_cls_preds": "directions"}
 _SIZES = [(3.9, 1.6, 1.56), (0.8, 0.6, 1.73), (1.76, 0.6, 1.73)]  # l, w, h of the three classes' anchors
 _BOTTOMS = [-1.78, -0.6, -0.6]
@@ -48,7 +48,7 @@ class CudaPointPillars(Networks):
 
     @staticmethod
     def check(config: Config) -> None:
-        """Raise ConfigError for a detector that has other numbers than the program."""
+        """Raise ConfigError for a detector whose numbers differ from those of the program."""
         model = config.model
         if not isinstance(model, PointPillarsConfig):
             raise ConfigError(f"--to cuda-pointpillars: is for model.name=pointpillars, not {model.name}")
@@ -101,7 +101,7 @@ class CudaPointPillars(Networks):
         return {"as saved": Candidate(self._run(folder / FILE, everything.parent), self.detector, self.network.head)}
 
     def saved(self, folder: Path) -> dict[str, Candidate]:
-        return {}  # the graph is compared already; detect cannot run its plugin
+        return {}  # the graph has already been compared, and detect cannot run its plugin
 
     def _run(self, path: Path, scratch: Path) -> Any:
         first, second = halves(path, scratch)
@@ -126,7 +126,7 @@ class CudaPointPillars(Networks):
 
 
 def halves(path: Path, scratch: Path) -> tuple[OnnxSession, OnnxSession]:
-    """The graph before its plugin, voxels -> pillars, and behind it, canvas -> outputs."""
+    """The part of the graph before its plugin (voxels -> pillars), and the part after it (canvas -> outputs)."""
     onnx = require("onnx")
     from onnx.utils import Extractor
 
@@ -163,7 +163,7 @@ class _Graph(nn.Module):
 
 
 class _Scatter(torch.autograd.Function):
-    """The plugin: the first ``voxel_num`` pillars into the cells that ``voxel_idxs`` names."""
+    """The plugin: it writes the first ``voxel_num`` pillars into the cells that ``voxel_idxs`` names."""
 
     @staticmethod
     def forward(ctx: Any, pillars: Tensor, voxel_idxs: Tensor, voxel_num: Tensor, rows: int, columns: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""An exported detector in place of the trained one: same clouds in, same boxes out."""
+"""An exported detector with the interface of the trained one: the same clouds give the same boxes."""
 
 from pathlib import Path
 
@@ -19,14 +19,14 @@ from mink_pd.models.detector import Detections, Detector, Prediction
 from mink_pd.sparse import Voxels
 
 ENCODER, NETWORK, WHOLE = "pillar_encoder", "backbone_neck_head", "detector"
-WEIGHTS = "encoder.safetensors"  # of a detector whose encoder stays sparse
+WEIGHTS = "encoder.safetensors"  # weights of an encoder that stays sparse
 
 
 class GraphDetector(Detector[Voxels, Prediction]):
     """The graphs of a detector in a runtime, between this package's own pre- and post-processing. It cannot be trained.
 
-    inner: the detector whose voxels, encoder (where no graph has it) and decoding are used. slots, most: points per row
-    and rows of the graph of pillars.
+    inner: the detector that makes the voxels, decodes the boxes and, if no graph contains it, runs the encoder. slots,
+    most: points per row and number of rows of the pillar graph.
     """
 
     def __init__(self, inner: BevDetector, runner: Runner, slots: int, most: int | None) -> None:
@@ -52,7 +52,7 @@ class GraphDetector(Detector[Voxels, Prediction]):
         return prediction_of(self._head, self.inner, self.maps(voxels, name), columns)
 
     def maps(self, voxels: Voxels, name: str) -> Maps:
-        """The canvas and the head's maps of voxels, whose cloud ``name`` names in errors."""
+        """The canvas and the head's maps for voxels. name: of the cloud, for errors."""
         return two_graphs(self.inner, self._runner, voxels, self._slots, self._most, name)
 
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
@@ -66,9 +66,9 @@ class ExportedDetector(GraphDetector):
     """The graphs of an export folder."""
 
     def __init__(self, folder: Path, runtime: Runtime | None = None) -> None:
-        """``runtime``: None: the one that the folder was made for.
+        """``runtime``: None: that for which the folder was exported.
 
-        Raises DataError if the folder is none, or has a missing or changed file.
+        Raises DataError if the path is not an export folder, or if one of its files is missing or has changed.
         """
         card = read_card(folder)
         if card.target not in ("onnx", "openvino"):
@@ -92,7 +92,7 @@ class ExportedDetector(GraphDetector):
 
 
 def check_numbers(card: Card, detector: BevDetector, path: Path) -> None:
-    """Raise DataError where a number that other runtimes read is not that of the configuration in the same card."""
+    """Raise DataError if a number that other runtimes read differs from the configuration in the same card."""
     settings = detector.settings.model_dump(mode="json")
     own = {
         "range": detector.config.data.range,
@@ -108,7 +108,7 @@ def check_numbers(card: Card, detector: BevDetector, path: Path) -> None:
 
 
 def load_session(path: Path, runtime: Runtime) -> Session:
-    """A graph in a runtime."""
+    """Load a graph in a runtime."""
     return OpenVinoSession(path) if runtime == "openvino" else OnnxSession(path)
 
 

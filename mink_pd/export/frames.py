@@ -1,4 +1,4 @@
-"""Clouds on which an export is compared and calibrated."""
+"""The clouds for comparing and calibrating an export."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from mink_pd.data.frame import Frame, Frames
 from mink_pd.data.points import with_columns
 from mink_pd.detect.clouds import PointFiles
 
-SIMULATED, CALIBRATED = 3, 16  # simulated clouds for a comparison; where ranges are calibrated on them as well
+SIMULATED, CALIBRATED = 3, 16  # number of simulated clouds for a comparison alone, and if int8 is calibrated on them
 
 
 def proof_frames(paths: list[Path] | None, data: DataConfig, most: int = SIMULATED) -> Frames:
@@ -21,8 +21,8 @@ def proof_frames(paths: list[Path] | None, data: DataConfig, most: int = SIMULAT
 
 
 class SimulatedFrames:
-    """Frames of the simulated street, made when they are asked for. Where a detector sees a time lag, the points have
-    lags of ten sweeps in turn, so that this column counts too."""
+    """Frames of the simulated street, made on access. For a detector with a time lag, the points have the lags of ten
+    sweeps in turn, so that the comparison covers this column."""
 
     def __init__(self, count: int, columns: int, first: int = 0) -> None:
         self.ids = [f"simulated{first + number}" for number in range(count)]
@@ -40,7 +40,7 @@ class SimulatedFrames:
         return Frame(self.ids[index], points)
 
     def paths(self, index: int) -> list[Path]:
-        """None: they come from no file."""
+        """No paths, because the frames do not come from files."""
         return []
 
     def __iter__(self) -> Iterator[Frame]:

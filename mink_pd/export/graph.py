@@ -1,4 +1,4 @@
-"""Writing networks as ONNX graphs, and running them."""
+"""Writes networks as ONNX graphs, and runs graphs in ONNX Runtime and OpenVINO."""
 
 import sys
 import warnings
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mink_pd.errors import ConfigError, DataError
 
-OPSETS = range(11, 21)  # what torch's tracing exporter writes, from what deployed runtimes read
+OPSETS = range(11, 21)  # from the oldest that deployed runtimes read to the newest that torch's tracing exporter writes
 Arrays = dict[str, np.ndarray]
 
 
@@ -22,11 +22,11 @@ class Session(Protocol):
     outputs: list[str]
 
     def run(self, inputs: Arrays) -> Arrays:
-        """Arrays by the graph's names."""
+        """Run the graph on arrays by name of the input; return arrays by name of the output."""
 
 
 def require(package: str) -> Any:
-    """An optional package. Raises ConfigError, naming the command that installs it, if it is not there."""
+    """Import an optional package. Raises ConfigError with the command to install it if it is missing."""
     _report_nothing()
     try:
         return __import__(package)
@@ -35,20 +35,20 @@ def require(package: str) -> Any:
 
 
 def _report_nothing() -> None:
-    """Keep OpenVINO and NNCF from reporting their use over the network, unless the caller has loaded what does so.
+    """Keep OpenVINO and NNCF from reporting their use over the network, unless their telemetry is already loaded.
 
-    Their telemetry also forks the process from threads that live on for minutes where there is no network.
+    The telemetry also forks the process, from threads that live for minutes if there is no network.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: it cannot be imported
 
 
 @cache
 def openvino_core() -> Any:
-    """OpenVINO's Core: one for the process, and never freed.
+    """OpenVINO's Core: one per process, and never freed.
 
-    Its CPU plugin gives the main thread a stack for signals of its own, and takes it away when it is freed. Two plugins
-    that are not freed in reverse order leave the thread with an unmapped stack: the next signal with a Python handler
-    (an interrupt, the end of a loader's worker) is then a segmentation fault.
+    Its CPU plugin gives the main thread a new signal stack and removes it when the plugin is freed. If two plugins are
+    not freed in reverse order, the thread keeps an unmapped stack. The next signal with a Python handler (an interrupt,
+    the end of a loader's worker) then causes a segmentation fault.
     """
     return require("openvino").Core()
 
@@ -68,10 +68,10 @@ def write_onnx(
     dynamic: dict[str, dict[int, str]] | None = None,
     plugin: str | None = None,
 ) -> None:
-    """Trace ``network`` on ``inputs`` and write it.
+    """Trace ``network`` on ``inputs`` and write the graph.
 
-    dynamic: names of dimensions that may have any size. plugin: an operator of a runtime's own, which the network has
-    in the domain ``mink_pd``; it is moved to the default one, where runtimes look for it.
+    dynamic: names of dimensions that may have any size. plugin: a runtime-specific operator, which the network contains
+    in the domain ``mink_pd``. It is moved to the default domain, where runtimes look for it.
     """
     onnx = require("onnx")
     with warnings.catch_warnings(), torch.no_grad():
@@ -105,7 +105,7 @@ def save_onnx(path: Path, model: Any) -> None:
 
 
 def keep_outputs(source: Path, path: Path, outputs: list[str]) -> None:
-    """Write the graph of ``source`` with these of its outputs only, in this order."""
+    """Write the graph of ``source`` with only these outputs, in this order."""
     model = require("onnx").load(source)
     by_name = {value.name: value for value in model.graph.output}
     del model.graph.output[:]
@@ -114,7 +114,7 @@ def keep_outputs(source: Path, path: Path, outputs: list[str]) -> None:
 
 
 def shapes(path: Path) -> tuple[dict[str, list[int | str]], dict[str, list[int | str]]]:
-    """Inputs and outputs of a graph: name -> shape, with names for dimensions that may have any size."""
+    """Inputs and outputs of a graph: name -> shape. A dimension that may have any size is given by a name."""
     if path.suffix == ".xml":
         model = openvino_core().read_model(path)
         return _ports(model.inputs), _ports(model.outputs)
@@ -136,13 +136,15 @@ def _ports(ports: Any) -> dict[str, list[int | str]]:
 
 
 class OnnxSession:
-    """A graph in ONNX Runtime, on the processor."""
+    """A graph in ONNX Runtime, on the CPU."""
 
     def __init__(self, path: Path) -> None:
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to others meanwhile
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "0"
+        )  # idle threads must not take cores from others
         options.log_severity_level = 3
         try:
             self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -156,7 +158,7 @@ class OnnxSession:
 
 
 class OpenVinoSession:
-    """A graph (ONNX, or OpenVINO's .xml) in OpenVINO, on the processor."""
+    """A graph (ONNX, or OpenVINO's .xml) in OpenVINO, on the CPU."""
 
     def __init__(self, path: Path, precision: str = "f32") -> None:
         """``precision``: of the arithmetic, f32 or bf16."""

@@ -1,4 +1,4 @@
-"""The detectors' heads: their maps in a graph, and the prediction from maps that a runtime gives."""
+"""The detectors' heads: their maps in a graph, and the prediction from the maps that a runtime returns."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -16,11 +16,11 @@ from mink_pd.models.layers.maps import places
 from mink_pd.sparse import Voxels
 
 EMPTY_LOGIT = -100.0  # class logit of cells where a sparse detector predicts nothing
-Levels = list[dict[str, Tensor]]  # of each level the maps (B, C_i, y, x) by name
+Levels = list[dict[str, Tensor]]  # for each level the maps (B, C_i, y, x) by name
 
 
 class HeadMaps(nn.Module, ABC):
-    """A head on the map of a level. names: of the maps that it gives, in order, without the number of the level.
+    """A head on the map of a level. names: of its output maps, in order, without the number of the level.
 
     The first map of a sparse detector's head is EMPTY_LOGIT where it predicts nothing.
     """
@@ -29,15 +29,15 @@ class HeadMaps(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, level: Tensor, mask: Tensor | None) -> list[Tensor]:
-        """Maps (1, C_i, y, x) of a level (1, C, y, x), where sites are by ``mask`` (1, 1, y, x), None if everywhere."""
+        """Maps (1, C_i, y, x) of a level (1, C, y, x). mask: (1, 1, y, x), 1 at sites; None: every cell is a site."""
 
     @abstractmethod
     def prediction(self, detector: Any, levels: Levels, voxels: Voxels) -> Any:
-        """The detector's prediction at all cells that have one, from the maps of each level."""
+        """The detector's prediction from the maps of each level, at all cells that have one."""
 
 
 def head_maps(detector: Detector) -> HeadMaps | None:
-    """The head of a detector as maps; None if it has no such form."""
+    """The head of a detector as maps; None if the detector's head has no such form."""
     if isinstance(detector, AnchorDetector):
         return AnchorMaps(detector.head)
     if isinstance(detector, CenterDetector):
@@ -46,7 +46,7 @@ def head_maps(detector: Detector) -> HeadMaps | None:
 
 
 class AnchorMaps(HeadMaps):
-    """Scores, boxes, directions and, where they are predicted, velocities of one level."""
+    """Scores, boxes, directions and, if predicted, velocities of one level."""
 
     def __init__(self, head: AnchorHead) -> None:
         super().__init__()
@@ -74,14 +74,14 @@ class AnchorMaps(HeadMaps):
 
 
 class CenterMaps(HeadMaps):
-    """heatmap, offset, height, size, yaw and, where they are predicted, velocity and iou; of further tasks with a
-    suffix: heatmap_task2."""
+    """heatmap, offset, height, size, yaw and, if predicted, velocity and iou. Those of further tasks have a suffix:
+    heatmap_task2."""
 
     def __init__(self, head: CenterHead) -> None:
         super().__init__()
         self.shared = folded(head.shared)
         tasks: list[Any] = list(head.branches)
-        self.tasks = [list(branches) for branches in tasks]  # the names of each
+        self.tasks = [list(branches) for branches in tasks]  # names of each task's maps
         self.names = [_task_name(name, task) for task, names in enumerate(self.tasks) for name in names]
         branches = [branch for task in tasks for branch in task.values()]
         self.hidden = nn.ModuleList(folded(branch[0]) for branch in branches)
@@ -116,7 +116,7 @@ def _without_empty(logits: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _cells(detector: Any, levels: Levels, first: str) -> list[tuple[dict[str, Tensor], Tensor, int]]:
-    """Of each level the rows (S, C) of all maps at cells with a prediction, their coordinates (S, 3) and stride."""
+    """For each level: the rows (S, C) of all maps at cells with a prediction, their coordinates (S, 3), the stride."""
     result = []
     for number, maps in zip(detector.bev.neck_stages, levels, strict=True):
         stride = detector.encoder.stride * detector.bev.strides[0] * detector.bev.factors[number]

@@ -12,7 +12,7 @@ from mink_pd.sparse.norm import BatchNorm
 
 
 def folded(block: nn.Module) -> nn.Sequential:
-    """Convolution with bias, then ReLU: what a block of two dimensions computes in evaluation mode."""
+    """A two-dimensional block in evaluation mode as a convolution with bias, then ReLU."""
     assert isinstance(block, ConvBlock | DenseBlock)
     layer: Any = block.convolution
     transposed = layer.is_transpose if isinstance(block, ConvBlock) else isinstance(layer, nn.ConvTranspose2d)
@@ -22,7 +22,7 @@ def folded(block: nn.Module) -> nn.Sequential:
 
 
 def linear_map(layer: nn.Linear) -> nn.Conv2d:
-    """A linear map of the cells of a map (1, C, y, x), as a 1 x 1 convolution."""
+    """A linear map on each cell of a map (1, C, y, x), as a 1 x 1 convolution."""
     result = nn.Conv2d(layer.in_features, layer.out_features, 1)
     with torch.no_grad():
         result.weight.copy_(layer.weight[:, :, None, None])
@@ -31,7 +31,7 @@ def linear_map(layer: nn.Linear) -> nn.Conv2d:
 
 
 def output_map(layer: Any) -> nn.Conv2d:
-    """A convolution with bias, sparse or dense, kernel 3, without anything after it."""
+    """A dense copy of a convolution with bias and kernel 3, sparse or dense, without a norm or activation."""
     result = nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1)
     with torch.no_grad():
         result.weight.copy_(layer.weight if isinstance(layer, nn.Conv2d) else _dense_weight(layer, transposed=False))
@@ -40,7 +40,7 @@ def output_map(layer: Any) -> nn.Conv2d:
 
 
 def folded_linear(layer: nn.Linear, norm: BatchNorm) -> nn.Linear:
-    """A linear map without bias and the batch norm after it, as one linear map."""
+    """A linear map without bias and its batch norm, folded into one linear map."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # (C,)
@@ -52,7 +52,7 @@ def folded_linear(layer: nn.Linear, norm: BatchNorm) -> nn.Linear:
 
 
 def _dense_weight(layer: Any, transposed: bool) -> Tensor:
-    """The weight (C_out, C_in, y, x), of a transposed layer (C_in, C_out, y, x), of a sparse layer."""
+    """The weight of a sparse layer as (C_out, C_in, y, x), or (C_in, C_out, y, x) for a transposed layer."""
     kernel, edge = layer.kernel, layer.kernel_generator.kernel_size[0]
     cells = kernel.view(edge, edge, layer.in_channels, layer.out_channels)  # x runs fastest
     return cells.permute(2, 3, 0, 1) if transposed else cells.permute(3, 2, 0, 1)

@@ -1,9 +1,9 @@
-"""A trained detector as two ordinary networks of dense tensors, cut at the scatter of pillars into a canvas.
+"""A trained detector as two ordinary dense networks, cut at the scatter of pillars into a canvas.
 
-A sparse convolution is a dense one whose result is multiplied by the mask of its sites, 1 at a site and 0 elsewhere.
-The sites follow from the occupied cells of the canvas: those of a strided convolution by max-pooling with kernel =
-stride, since they are floor(c / stride); those of a neck's level by repeating the last stage's mask. So the dense
-network computes at each site what the sparse one computes there.
+A sparse convolution equals a dense one whose result is multiplied by the mask of its sites, 1 at a site and 0
+elsewhere. The sites follow from the occupied cells of the canvas. Those of a strided convolution are floor(c / stride),
+so max-pooling with kernel = stride gives their mask. Those of a neck's level follow by repeating the last stage's mask.
+At each site, the dense network therefore computes the same as the sparse one.
 """
 
 from typing import Any
@@ -19,19 +19,19 @@ from mink_pd.models.layers.bev import BevNetwork, SparseBev
 from mink_pd.models.layers.necks import DenseFpn, SparseFpn
 from mink_pd.models.layers.pillars import PillarFeatureNet
 
-# In channel 0 of a site whose features are all 0, so that the canvas tells it from an empty cell. It is exact in
-# float16 (as a subnormal) and moves no output by more than float32 rounding does.
+# Written into channel 0 of a site whose features are all 0, so that its cell of the canvas is not empty. The value is
+# exact in float16 (as a subnormal) and changes outputs by no more than float32 rounding does.
 MARK = 2.0**-20
 
 
 class PillarEncoder(nn.Module):
     """Points' features in slots (M, N, F) -> pillar features (M, C).
 
-    A slot of zeros is an empty one. It takes part in the maximum only where the detector was trained so.
+    A slot of zeros is empty. It takes part in the maximum only if the detector was trained that way.
     """
 
     def __init__(self, net: PillarFeatureNet, marks: bool) -> None:
-        """``marks``: tell pillars whose features are all 0 from empty cells."""
+        """``marks``: mark pillars whose features are all 0, to distinguish them from empty cells."""
         super().__init__()
         layers: Any = net.hidden
         self.hidden = nn.ModuleList(folded_linear(layer.linear, layer.norm) for layer in layers)
@@ -52,7 +52,7 @@ class PillarEncoder(nn.Module):
         return torch.cat([largest[:, :1] + MARK * unseen, largest[:, 1:]], dim=1)
 
     def _taking_part(self, x: Tensor, taken: Tensor) -> Tensor:
-        return x if self.empty_slots else x * taken  # >= 0 after ReLU: a 0 does not change the maximum
+        return x if self.empty_slots else x * taken  # values are >= 0 after ReLU, so a 0 does not change the maximum
 
 
 class Backbone(nn.Module):
@@ -63,7 +63,7 @@ class Backbone(nn.Module):
         self.masked, self.fpn, self.neck_stages = isinstance(bev, SparseBev), bev.fpn, bev.neck_stages
         self.strides, self.factors = bev.strides, bev.factors
         if self.masked and any(stride > 1 and stride % 2 for stride in bev.strides[1:]):
-            # MinkowskiEngine centres odd kernels, so the sites of the neck would lie one cell off the grid.
+            # MinkowskiEngine centres odd kernels, so the sites of the neck would be shifted by one cell.
             raise ConfigError(
                 f"model.strides {bev.strides}: an odd stride after the first cannot be exported; use 1, 2"
             )
@@ -77,8 +77,8 @@ class Backbone(nn.Module):
             self.ups = nn.ModuleList(folded(block) for block in neck)
 
     def forward(self, canvas: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor | None]]:
-        """Stages (1, C_i, y_i, x_i), levels (1, C, y, x), and the mask (1, 1, y, x) of each level, None if all cells
-        count."""
+        """Stages (1, C_i, y_i, x_i), levels (1, C, y, x), and the mask (1, 1, y, x) of each level, None if every cell
+        is a site."""
         x, stages, masks = canvas, [], []
         mask = occupied(canvas) if self.masked else None
         for stage, stride in zip(self.stages, self.strides, strict=True):
@@ -108,9 +108,9 @@ class Backbone(nn.Module):
 
 
 class DenseNetwork(nn.Module):
-    """Canvas (1, C, y, x) -> the head's maps, and after them those of the stages and of the neck's levels.
+    """Canvas (1, C, y, x) -> the head's maps, followed by those of the stages and of the neck's levels.
 
-    output_names: of the head's maps; stage_names: of the others, as the detector's taps are called.
+    output_names: of the head's maps; stage_names: of the other maps, which are those of the detector's taps.
     """
 
     def __init__(self, bev: BevNetwork, head: HeadMaps) -> None:
@@ -128,7 +128,7 @@ class DenseNetwork(nn.Module):
 
 
 class WholeNetwork(nn.Module):
-    """Points' features in slots and the pillars' cells -> the head's maps, with the scatter inside."""
+    """Points' features in slots and the cells of the pillars -> the head's maps, including the scatter."""
 
     def __init__(self, encoder: PillarEncoder, network: DenseNetwork, grid: tuple[int, int]) -> None:
         """``grid``: cells along x and y."""
@@ -136,12 +136,11 @@ class WholeNetwork(nn.Module):
         self.encoder, self.network, self.grid = encoder, network, grid
 
     def forward(self, features: Tensor, coordinates: Tensor) -> tuple[Tensor, ...]:
-        """features (M, N, F); coordinates int32 (M, 2): row y and column x. Row ``grid_y`` is for pillars that pad a
-        fixed number of them."""
+        """features (M, N, F); coordinates int32 (M, 2): row y and column x. Padding pillars have row ``grid_y``."""
         columns, rows = self.grid
         pillars = self.encoder(features)  # (M, C)
-        place = coordinates[:, 0].long() * columns + coordinates[:, 1].long()  # (M,)
-        cells = torch.zeros(rows * columns + 1, pillars.shape[1]).index_put((place,), pillars)
+        index = coordinates[:, 0].long() * columns + coordinates[:, 1].long()  # (M,)
+        cells = torch.zeros(rows * columns + 1, pillars.shape[1]).index_put((index,), pillars)
         canvas = cells[: rows * columns].t().reshape(1, pillars.shape[1], rows, columns)
         return self.network(canvas)[: len(self.network.output_names)]
 

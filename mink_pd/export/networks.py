@@ -1,4 +1,4 @@
-"""The dense networks of a detector, written as graphs and loaded again by the runtimes."""
+"""The dense networks of a detector, written as graphs and loaded by the runtimes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,26 +18,25 @@ from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.layers.pillars import PillarFeatureNet
 from mink_pd.sparse import Voxels
 
-SLOTS = 16  # points a row holds, of detectors without a limit of their own: most pillars have fewer
+SLOTS = 16  # points per row for detectors without a limit; most pillars have fewer
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is written. most: rows of the static graphs, None: any number; slots: points a row, None: the detector's.
-    int8: quantise the second network."""
+    """The options of an export."""
 
     target: Target = "onnx"
-    opset: int | None = None  # None: the target's
-    most: int | None = None
-    slots: int | None = None
-    int8: bool = False
+    opset: int | None = None  # None: that of the target
+    most: int | None = None  # number of rows of static graphs; None: any
+    slots: int | None = None  # points per row; None: those of the detector
+    int8: bool = False  # quantise the second network
 
 
 class Networks:
-    """The dense networks of a detector, and the shapes of what they take. A target may write them in its own way."""
+    """The dense networks of a detector and the shapes of their inputs. A target may write them in its own way."""
 
     default_opset = 17
-    runtime: Runtime = "onnxruntime"  # that the files are for
+    runtime: Runtime = "onnxruntime"  # for which the files are written
 
     def __init__(self, detector: BevDetector, settings: Settings) -> None:
         self.detector, self.grid = detector, canvas_grid(detector)
@@ -56,7 +55,7 @@ class Networks:
         """Raise ConfigError for a detector that the target cannot run."""
 
     def write(self, folder: Path, everything: Path) -> None:
-        """Write the graphs; ``everything``: the second one with the maps of all stages."""
+        """Write the graphs to ``folder``, and the second one with the maps of all stages to ``everything``."""
         columns, rows = self.grid
         canvas = torch.zeros(1, self.detector.encoder.channels_out, rows, columns)
         names = self.network.output_names
@@ -68,7 +67,7 @@ class Networks:
         any_rows = {} if self.most else {0: "rows"}
         axes = {"features": any_rows, "pillars": any_rows}
         write_onnx(folder / f"{ENCODER}.onnx", self.encoder, {"features": features}, ["pillars"], self.opset, axes)
-        # One graph has no maximum over rows of one pillar: where that may be needed a row takes all of its points.
+        # The single graph takes no maximum over a pillar's rows. Its rows have any number of slots, to hold a whole pillar.
         slots = {1: "slots"} if self.overflow == "rows" else {}
         axes = {"features": any_rows | slots, "coordinates": any_rows}
         coordinates = torch.zeros(len(features), 2, dtype=torch.int32)
@@ -77,7 +76,7 @@ class Networks:
         write_onnx(folder / f"{WHOLE}.onnx", whole, inputs, names, self.opset, axes)
 
     def candidates(self, folder: Path, everything: Path) -> dict[str, Candidate]:
-        """The networks in torch and in every runtime, to be compared with the detector."""
+        """The networks in torch and in every runtime, for the comparison with the detector."""
         encoder = folder / f"{ENCODER}.onnx" if self.encoder is not None else None
         runners = [torch_runner(self.encoder, self.network)]
         for name, load in (("ONNX RT", OnnxSession), ("OpenVINO", OpenVinoSession)):
@@ -89,16 +88,17 @@ class Networks:
         return result
 
     def loaded(self, folder: Path, network: Path) -> GraphDetector:
-        """The detector with the first graph of a folder and ``network`` as the second, before :meth:`finish`."""
+        """The detector with the first graph of ``folder`` and ``network`` as the second one; only before
+        :meth:`finish`."""
         first = load_session(folder / f"{ENCODER}.onnx", self.runtime) if self.encoder is not None else None
         runner = session_runner(self.runtime, first, load_session(network, self.runtime), self.most)
         return GraphDetector(self.detector, runner, self.slots, self.most)
 
     def finish(self, folder: Path) -> None:
-        """Turn the graphs, once compared, into what the target loads."""
+        """Convert the compared graphs into the files that the target loads."""
 
     def saved(self, folder: Path) -> dict[str, Candidate]:
-        """The folder as it is, with its card, to be compared as well."""
+        """The finished folder, loaded with its card, for a second comparison."""
         written = ExportedDetector(folder)
         return {"as saved": Candidate(written.maps, written.inner, self.network.head)}
 
@@ -127,7 +127,7 @@ class Networks:
 
 
 class OpenVinoNetworks(Networks):
-    """The same graphs as OpenVINO's .xml and .bin."""
+    """The same graphs as OpenVINO's .xml and .bin files."""
 
     runtime: Runtime = "openvino"
 

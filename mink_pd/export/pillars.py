@@ -1,4 +1,4 @@
-"""From points to what the graphs of a pillar detector take, and from pillar features to the canvas."""
+"""Converts points into the inputs of a pillar detector's graphs, and pillar features into the canvas."""
 
 from dataclasses import dataclass
 
@@ -11,18 +11,17 @@ from mink_pd.sparse import Voxels
 
 @dataclass
 class PillarRows:
-    """features float32 (R, slots, F) of points in slots, zeros in empty ones; coordinates int32 (R, 3) of each row:
-    frame, y, x. A pillar of more points than slots has several rows."""
+    """The points of pillars in rows. A pillar with more points than slots has several rows."""
 
-    features: Tensor
-    coordinates: Tensor
+    features: Tensor  # float32 (R, slots, F) of the points, zeros in empty slots
+    coordinates: Tensor  # int32 (R, 3): frame, y, x of each row
 
     def __len__(self) -> int:
         return len(self.features)
 
 
 def pillar_rows(net: PillarFeatureNet, voxels: Voxels, slots: int | None = None) -> PillarRows:
-    """The points of pillars in rows of ``slots``; None: as many as the fullest pillar has points."""
+    """The points of pillars in rows of ``slots`` slots; None: as many as the largest pillar has points."""
     if net.max_points is not None:
         voxels = voxels.limited(net.max_points)
     slots = int(voxels.counts.max()) if slots is None else slots
@@ -38,11 +37,11 @@ def pillar_rows(net: PillarFeatureNet, voxels: Voxels, slots: int | None = None)
 def canvas_of(features: Tensor, coordinates: Tensor, frames: int, grid: tuple[int, int]) -> Tensor:
     """Features (R, C) at coordinates (R, 3), frame, y, x, as a canvas (frames, C, y, x) of ``grid`` cells, x and y.
 
-    Of several rows in one cell each channel takes the largest; features are >= 0.
+    If several rows share a cell, each channel takes the maximum. Features must be >= 0.
     """
     columns, lines = grid
     frame, y, x = coordinates.long().t()
-    place = (frame * lines + y) * columns + x  # (R,)
+    index = (frame * lines + y) * columns + x  # (R,)
     cells = features.new_zeros(frames * lines * columns, features.shape[1])
-    cells.scatter_reduce_(0, place[:, None].expand_as(features), features, "amax")
+    cells.scatter_reduce_(0, index[:, None].expand_as(features), features, "amax")
     return cells.view(frames, lines, columns, -1).permute(0, 3, 1, 2).contiguous()

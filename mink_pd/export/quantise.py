@@ -1,10 +1,9 @@
-"""Quantisation of the second network to int8 after training, with the layers that suffer most left in float.
+"""Quantisation of the second network to int8 after training. The layers with the largest errors stay in float.
 
-NNCF chooses the ranges: of activations, per tensor, the mean over the calibration canvases of each one's minimum and
-of its maximum; of weights, per channel, the largest value. Never by entropy: a canvas is mostly zeros, and clipping
-by entropy ruins the boxes (LiDAR-PTQ, Zhou et al., ICLR 2024). Of the two quantisers at hand it is the better one: on
-a 4x PointPillars the error of the outputs was a tenth of what ONNX Runtime's quantiser left, which also rounds each
-convolution's result before the ReLU.
+NNCF chooses the ranges. For activations, per tensor, it takes the means of the calibration canvases' minima and maxima;
+for weights, per channel, the largest value. Ranges are not chosen by entropy: a canvas is mostly zeros, and clipping by
+entropy ruins the boxes (LiDAR-PTQ, Zhou et al., ICLR 2024). On a 4x PointPillars, NNCF's error of the outputs was a
+tenth of that of ONNX Runtime's quantiser, which also rounds the result of each convolution before the ReLU.
 """
 
 import logging
@@ -19,27 +18,26 @@ from rich.table import Column, Table
 from mink_pd.errors import ExportError
 from mink_pd.export.graph import OnnxSession, require, save_onnx
 
-FLOAT_ABOVE = 5e-4  # a layer whose own error is larger stays in float
-MOST_FLOAT = 0.25  # of the layers
-RUINED = 0.05  # error of the outputs from which the export is refused
-TOLERABLE = 0.5  # AP lost, in percent points, beyond which a user is warned
-PROBES = 2  # canvases on which the layers are compared one by one
+FLOAT_ABOVE = 5e-4  # a layer stays in float if its own error is larger
+MOST_FLOAT = 0.25  # largest share of the layers that stay in float
+RUINED = 0.05  # the export is refused if the error of the outputs is larger
+TOLERABLE = 0.5  # a larger loss of AP [percentage points] gives a warning
+PROBES = 2  # number of canvases on which the layers are compared one by one
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
 Figures = dict[str, float]  # AP by name, in percent
-Measure = Callable[[str, Path], Figures]  # of a graph, which is called so
+Measure = Callable[[str, Path], Figures]  # name and file of a graph -> its AP
 
 
 @dataclass
 class Layer:
-    """A convolution. error: of the outputs if it alone is int8, see :func:`output_error`; left_out: AP if it alone is
-    in float, empty if not measured."""
+    """A convolution."""
 
     name: str
-    error: float
-    float32: bool
-    left_out: Figures = field(default_factory=dict)
+    error: float  # of the outputs if only this layer is int8, see :func:`output_error`
+    float32: bool  # whether it is written in float32
+    left_out: Figures = field(default_factory=dict)  # AP if only this layer is in float; empty if not measured
 
 
 @dataclass
@@ -51,22 +49,21 @@ class Accuracy:
     written: Figures
 
     def losses(self) -> Figures:
-        """What the graph as written has lost."""
+        """The loss of AP of the graph as written."""
         return lost(self.float32, self.written)
 
 
 @dataclass
 class Quantised:
-    """layers: in the order of the network; all_int8, error: of the outputs with all layers in int8, and as written;
-    accuracy: None if not measured."""
+    """The result of quantising a graph."""
 
-    layers: list[Layer]
-    all_int8: float
-    error: float
-    accuracy: Accuracy | None = None
+    layers: list[Layer]  # in the order of the network
+    all_int8: float  # error of the outputs with all layers in int8
+    error: float  # error of the outputs of the graph as written
+    accuracy: Accuracy | None = None  # None if not measured
 
     def table(self) -> Table:
-        """A row per layer, with the rule."""
+        """A table with a row per layer, and the rule that chooses the layers in its title."""
         title = (
             f"error of the outputs, over their variance; a layer above {FLOAT_ABOVE:.0e} alone is float32, a quarter at"
             " most"
@@ -93,15 +90,16 @@ class Quantised:
 
 
 def lost(before: Figures, after: Figures) -> Figures:
-    """How much lower the figures are; nothing where ``after`` has not been measured."""
+    """The decrease of each figure; empty if ``after`` has not been measured."""
     return {name: before[name] - value for name, value in after.items()}
 
 
 def quantise(path: Path, canvases: list[np.ndarray], scratch: Path, measure: Measure | None = None) -> Quantised:
     """Replace the graph at ``path`` by its int8 form, calibrated on canvases (1, C, y, x).
 
-    ``measure``: gives the AP of a graph; all layers in float32, in int8, and each left in float32 alone are measured
-    with it. Raises ExportError if the outputs differ from the float ones by more than RUINED of their variance.
+    ``measure``: returns the AP of a graph. It is called for all layers in float32, for all in int8, and for int8 with
+    each single layer in float32. Raises ExportError if the mean squared difference of the outputs exceeds RUINED of
+    their variance.
     """
     original = require("onnx").load(path)
     full = quantised_model(original, canvases)
@@ -138,12 +136,12 @@ def quantised_model(model: Any, canvases: list[np.ndarray]) -> Any:
     nncf = require("nncf")
     logging.getLogger("nncf").setLevel(logging.ERROR)
     data = nncf.Dataset(canvases, lambda canvas: {"canvas": canvas})
-    preset = nncf.QuantizationPreset.MIXED  # unsigned after ReLU, else symmetric
+    preset = nncf.QuantizationPreset.MIXED  # unsigned after ReLU, otherwise symmetric
     return nncf.quantize(model, data, preset=preset, subset_size=len(canvases))
 
 
 def output_error(found: list[list[np.ndarray]], wanted: list[list[np.ndarray]]) -> float:
-    """Largest over the outputs of the mean squared difference over the variance, at cells with a prediction."""
+    """The mean squared difference divided by the variance, at cells with a prediction; the largest of all outputs."""
     errors = []
     for output in range(len(wanted[0])):
         ours, theirs = [], []
@@ -157,7 +155,7 @@ def output_error(found: list[list[np.ndarray]], wanted: list[list[np.ndarray]]) 
 
 
 def with_float(quantised: Any, original: Any, names: set[str]) -> Any:
-    """A copy of a quantised model in which the named convolutions read float inputs and weights again."""
+    """A copy of a quantised model in which the named convolutions read float inputs and weights."""
     onnx = require("onnx")
     model = onnx.ModelProto()
     model.CopyFrom(quantised)
@@ -185,7 +183,7 @@ def with_float(quantised: Any, original: Any, names: set[str]) -> Any:
 
 
 def _unquantised(name: str, producers: dict[str, Any], added: list[Any]) -> str:
-    """The float tensor that a quantised one comes from; what lies between both is computed once more, in float."""
+    """The float tensor that a quantised one comes from. Nodes between the two are computed a second time, in float."""
     onnx = require("onnx")
     node = producers.get(name)
     if node is None or node.op_type in _CONVOLUTIONS:
@@ -207,7 +205,7 @@ def _unquantised(name: str, producers: dict[str, Any], added: list[Any]) -> str:
 
 
 def _sort(model: Any) -> None:
-    """Put the nodes into an order in which each comes after those that it reads."""
+    """Sort the nodes topologically: each comes after those that it reads."""
     nodes, known = list(model.graph.node), {""}
     known |= {value.name for value in model.graph.input} | {tensor.name for tensor in model.graph.initializer}
     ordered: list[Any] = []

@@ -22,12 +22,11 @@ Maps = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Runner:
-    """name: of the runtime; encode: points' features (R, N, F) -> (R, C), None where the detector's own encoder runs;
-    network: canvas (1, C, y, x) -> maps by name."""
+    """The two networks in a runtime."""
 
-    name: str
-    encode: Callable[[Tensor], Tensor] | None
-    network: Callable[[Tensor], Maps]
+    name: str  # of the runtime
+    encode: Callable[[Tensor], Tensor] | None  # points' features (R, N, F) -> (R, C); None: the detector's own encoder
+    network: Callable[[Tensor], Maps]  # canvas (1, C, y, x) -> maps by name
 
 
 def torch_runner(encoder: PillarEncoder | None, network: DenseNetwork) -> Runner:
@@ -37,7 +36,7 @@ def torch_runner(encoder: PillarEncoder | None, network: DenseNetwork) -> Runner
 
 
 def session_runner(name: str, encoder: Session | None, network: Session, most: int | None) -> Runner:
-    """Two loaded graphs; ``most``: rows that the first takes, None: any number."""
+    """Two loaded graphs. most: number of rows of the first one; None: any."""
 
     def encode(features: Tensor) -> Tensor:
         assert encoder is not None
@@ -66,7 +65,7 @@ def make_canvas(
 ) -> Tensor:
     """The canvas (B, C, y, x) of all frames of ``voxels``.
 
-    slots, most: points a row and rows a graph of pillars takes. Raises DataError, naming the cloud, for more rows.
+    slots, most: points per row and number of rows of a pillar graph. Raises DataError, naming the cloud, for more rows.
     """
     grid = canvas_grid(detector)
     if isinstance(detector.encoder, PillarFeatureNet):
@@ -85,13 +84,13 @@ def make_canvas(
 
 
 def check_rows(rows: int, most: int | None, name: str) -> None:
-    """Raise DataError for more rows of pillars than a graph takes."""
+    """Raise DataError if there are more rows of pillars than a graph takes."""
     if most is not None and rows > most:
         raise DataError(f"{name}: has {rows} pillars, the graph takes {most}; export with --pillars {rows} or more")
 
 
 def run_network(runner: Runner, canvas: Tensor) -> Maps:
-    """The maps (B, C_i, y_i, x_i) of a canvas (B, C, y, x), frame by frame through the network."""
+    """The maps (B, C_i, y_i, x_i) of a canvas (B, C, y, x). The network runs once per frame."""
     frames = [runner.network(one) for one in canvas.split(1)]
     return {name: torch.cat([frame[name] for frame in frames]) for name in frames[0]}
 
@@ -105,7 +104,7 @@ def two_graphs(
 
 
 def prediction_of(head: HeadMaps, detector: BevDetector, maps: Maps, voxels: Voxels) -> Prediction:
-    """The prediction that the maps of the detector's head, among others, hold."""
+    """The prediction from maps that include those of the detector's head."""
     levels = [
         {name: maps[level_name(name, level)] for name in head.names}
         for level in range(1, len(detector.bev.neck_stages) + 1)

@@ -1,4 +1,4 @@
-"""What a detector costs in each runtime on this machine, from points to boxes."""
+"""The time that a detector takes in each runtime on this machine, from points to boxes."""
 
 import tempfile
 import time
@@ -21,10 +21,10 @@ from mink_pd.models.detector import Detector
 
 
 def runtime_milliseconds(detector: Detector, batch: Batch, repeats: int = 5) -> dict[str, float]:
-    """Median milliseconds from points to boxes of a batch of one frame, by runtime; the first is the detector itself.
+    """Median milliseconds from points to boxes for a batch of one frame, by runtime; the first is the detector itself.
 
-    bf16 only where the processor has it. int8 has all layers in int8. Raises ConfigError for a detector that cannot be
-    exported.
+    bf16 is included only if the processor has it. int8 has all layers in int8. Raises ConfigError for a detector that
+    cannot be exported.
     """
     check_exportable(detector, Settings())
     assert isinstance(detector, BevDetector)

@@ -1,4 +1,4 @@
-"""The exported networks against the trained detector, stage by stage, before anything is written."""
+"""Compares exported networks with the trained detector, stage by stage, before anything is written."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,25 +23,24 @@ from mink_pd.sparse import ME, Voxels
 
 SITES = "sites"
 OUTPUTS = ("scores", "boxes", "directions", "velocities", "ious")  # of a prediction
-FEATURES = 1e-3  # largest allowed difference of a feature or raw output, of those that are <= 1; else relative
+FEATURES = 1e-3  # largest allowed difference of a feature or raw output; relative for values above 1
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Networks to be compared: from voxels of one frame, and its name, to maps by name; detector, head: what makes the
-    voxels and the boxes."""
+    """Networks to compare with the trained detector."""
 
-    maps: Callable[[Voxels, str], Maps]
-    detector: BevDetector
-    head: HeadMaps
+    maps: Callable[[Voxels, str], Maps]  # voxels of one frame and the frame's name -> maps by name
+    detector: BevDetector  # makes the voxels and decodes the boxes
+    head: HeadMaps  # makes the prediction from the maps
 
 
 @dataclass
 class Stage:
-    """compared: numbers; differences: runner -> the largest, over max(1, magnitude)."""
+    """The comparison of one stage."""
 
-    compared: int = 0
-    differences: dict[str, float] = field(default_factory=dict)
+    compared: int = 0  # how many numbers
+    differences: dict[str, float] = field(default_factory=dict)  # runner -> the largest, divided by max(1, magnitude)
 
     def add(self, runner: str, ours: Tensor, theirs: Tensor) -> None:
         if not ours.numel():
@@ -51,22 +50,22 @@ class Stage:
         self.differences[runner] = max(self.differences.get(runner, 0.0), worst)
 
     def add_count(self, runner: str, count: int) -> None:
-        """A number of sites that only one of both has."""
+        """Add the number of sites that only one side has."""
         self.differences[runner] = self.differences.get(runner, 0.0) + count
 
 
 @dataclass
 class Report:
-    """What was compared: frames, stages by name, and the detections by runner; and what int8 has changed."""
+    """The results of a comparison."""
 
     frames: int = 0
-    detections: int = 0
-    stages: dict[str, Stage] = field(default_factory=dict)
-    agreements: dict[str, Agreement] = field(default_factory=dict)
-    quantised: Quantised | None = None
+    detections: int = 0  # of the trained detector
+    stages: dict[str, Stage] = field(default_factory=dict)  # by name
+    agreements: dict[str, Agreement] = field(default_factory=dict)  # of the detections, by runner
+    quantised: Quantised | None = None  # the effects of int8
 
     def failures(self) -> list[str]:
-        """Stages and runners that differ by more than they may."""
+        """The differences above their bounds, by stage and runner."""
         wrong = [
             f"{name} in {runner} by {difference:.1e}"
             for name, stage in self.stages.items()
@@ -86,7 +85,7 @@ class Report:
             raise ExportError(f"{what}: not exported, it differs from the trained detector: {', '.join(wrong[:3])}")
 
     def table(self) -> Table:
-        """A row for each stage, a column for each runner."""
+        """A table with a row for each stage and a column for each runner."""
         runners = list(self.agreements)
         result = Table(
             title=f"largest differences from the trained detector on {self.frames} clouds",
@@ -159,7 +158,7 @@ def _verify_frame(detector: BevDetector, candidates: dict[str, Candidate], batch
 
 @contextmanager
 def lowest_score(detector: BevDetector, score: float) -> Iterator[None]:
-    """Another score threshold for a while."""
+    """Change the score threshold inside the context."""
     nms = detector.settings.nms
     before, nms.score = nms.score, score
     try:
@@ -169,7 +168,7 @@ def lowest_score(detector: BevDetector, score: float) -> Iterator[None]:
 
 
 def _stages(encoded: "ME.SparseTensor", bev: BevFeatures) -> dict[str, tuple[Tensor, Tensor, int]]:
-    """Features (S, C) at coordinates (S, 3) of a tensor stride, of each stage by the name of its map."""
+    """Name of the map -> features (S, C), coordinates (S, 3) and tensor stride, for each stage."""
     result = {"canvas": (encoded.F, encoded.C, encoded.tensor_stride[0])}
     for number, stage in enumerate(bev.stages, start=1):
         result[f"bev{number}"] = (stage.F, stage.C, stage.tensor_stride[0])
@@ -179,7 +178,7 @@ def _stages(encoded: "ME.SparseTensor", bev: BevFeatures) -> dict[str, tuple[Ten
 
 
 def in_order(bev: BevFeatures) -> Tensor:
-    """Rows (S,) of the levels' cells in the order of a map: level by level, then y, then x."""
+    """Rows (S,) that bring the cells of the levels into the order of maps: by level, then y, then x."""
     rows, before = [], 0
     for level in bev.levels:
         _, x, y = level.coordinates.long().t()
@@ -189,7 +188,7 @@ def in_order(bev: BevFeatures) -> Tensor:
 
 
 def _sites(prediction: Any) -> int:
-    """At how many cells there is a prediction."""
+    """The number of cells with a prediction."""
     return len(prediction.frame)
 
 

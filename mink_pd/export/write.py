@@ -1,4 +1,4 @@
-"""Export of a trained detector: graphs, ``model.yaml`` and the proof that they compute what the detector computes."""
+"""Export of a trained detector: graphs, ``model.yaml`` and a table of their comparison with the detector."""
 
 import io
 import platform
@@ -41,18 +41,18 @@ TARGETS: dict[Target, type[Networks]] = {
     "autoware": Autoware,
     "cuda-pointpillars": CudaPointPillars,
 }
-Score = Callable[[str, Detector], Figures]  # of a detector, which is called so
+Score = Callable[[str, Detector], Figures]  # name and detector -> AP
 TABLE = "verification.txt"
-CALIBRATION = 128  # clouds at most
+CALIBRATION = 128  # largest number of clouds for calibration
 POINT = ("x", "y", "z", "intensity", "time lag")  # columns of a point
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a detector comes from: its weights file, and the run's name."""
+    """The origin of a detector."""
 
-    weights: Path
-    run: str
+    weights: Path  # its weights file
+    run: str  # name of its run
 
 
 def export(
@@ -64,12 +64,12 @@ def export(
     console: Console,
     score: Score | None = None,
 ) -> Report:
-    """Write the folder ``out`` after comparing on ``frames``, and print the comparison.
+    """Compare the graphs with the detector on ``frames``, print the comparison, and write the folder ``out``.
 
-    ``score``: gives the AP of a detector; what int8 costs is measured with it, see :func:`quantise`.
+    ``score``: returns the AP of a detector. It measures the loss by int8, see :func:`quantise`.
 
-    Raises ConfigError for a detector or settings that cannot be exported, ExportError if anything differs from the
-    detector; nothing is written then.
+    Raises ConfigError for a detector or settings that cannot be exported, and ExportError if anything differs from the
+    detector. Nothing is written then.
     """
     check_exportable(detector, settings)
     assert isinstance(detector, BevDetector)
@@ -84,7 +84,7 @@ def export(
             (folder / WEIGHTS).write_bytes(read_bytes(source.weights))
         card = describe(networks, source, settings, folder)
         write_card(folder, card)
-        saved = networks.saved(folder)  # of int8 only that it can be loaded: it computes something else
+        saved = networks.saved(folder)  # int8 computes something else; for it this only tests that the folder loads
         report = verify(detector, candidates if settings.int8 else candidates | saved, frames)
         report.quantised = quantised
         tables = [report.table()] if quantised is None else [report.table(), quantised.table()]
@@ -97,7 +97,7 @@ def export(
 
 
 def quantise_folder(networks: Networks, frames: Frames, folder: Path, scratch: Path, score: Score | None) -> Quantised:
-    """Quantise the second graph of a folder, calibrated on at most CALIBRATION of the frames; the one graph goes."""
+    """Quantise the second graph of a folder, calibrated on at most CALIBRATION frames, and remove the single graph."""
     runner, canvases = torch_runner(networks.encoder, networks.network), []
     for frame in (frames[index] for index in range(min(len(frames), CALIBRATION))):
         with torch.inference_mode():
@@ -112,7 +112,7 @@ def quantise_folder(networks: Networks, frames: Frames, folder: Path, scratch: P
 
 
 def write_tables(path: Path, tables: list[Table]) -> None:
-    """Keep what was printed."""
+    """Write the printed tables to a file."""
     console = Console(width=160, file=io.StringIO())
     with console.capture() as text:
         for table in tables:
@@ -121,7 +121,7 @@ def write_tables(path: Path, tables: list[Table]) -> None:
 
 
 def check_exportable(detector: Detector, settings: Settings) -> None:
-    """Raise ConfigError for a detector or settings of which no graph can be made."""
+    """Raise ConfigError for a detector or settings that cannot be exported."""
     config = detector.config
     if not isinstance(detector, BevDetector) or head_maps(detector) is None:
         raise ConfigError(f"model.name {config.model.name}: has no dense equivalent; export another detector")
@@ -187,7 +187,7 @@ def describe(networks: Networks, source: Source, settings: Settings, folder: Pat
 
 
 def pillars_of(networks: Networks) -> Pillars | None:
-    """How the points of pillars become an input; None for a detector without pillars."""
+    """How points of pillars become inputs of the graph; None for a detector without pillars."""
     net = networks.detector.encoder
     if not isinstance(net, PillarFeatureNet):
         return None
@@ -203,7 +203,7 @@ def pillars_of(networks: Networks) -> Pillars | None:
 
 
 def anchors_of(config: Config) -> list[Anchor]:
-    """The anchors of a cell in the order of the head's channels; none of a detector without."""
+    """The anchors of a cell in the order of the head's channels; empty for a detector without anchors."""
     model = config.model
     if not isinstance(model, AnchorDetectorConfig):
         return []
@@ -222,6 +222,6 @@ def graphs_of(folder: Path) -> dict[str, Graph]:
 
 
 def versions() -> dict[str, str]:
-    """Of everything that made the files."""
+    """The versions of all packages that made the files."""
     packages = {name: require(name).__version__ for name in ("onnx", "onnxruntime", "openvino")}
     return {"mink_pd": mink_pd.__version__, "python": platform.python_version(), "torch": torch.__version__} | packages
