@@ -126,7 +126,7 @@ def _close_output() -> None:
 
 
 def _is_users(error: Exception) -> bool:
-    """Whether the user can mend the cause; else it is our own fault."""
+    """Whether the user can fix the cause; else it is our own fault."""
     return isinstance(error, MinkPDError | OSError | MemoryError) or _is_out_of_memory(error) or _is_lost_worker(error)
 
 

@@ -2,7 +2,7 @@
 
 
 class MinkPDError(Exception):
-    """Base of all errors that a user can mend; the tools print it as one line and exit with 2."""
+    """Base of all errors that a user can fix; the tools print it as one line and exit with 2."""
 
     told = False  # by another process, which met the same error
 

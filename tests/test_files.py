@@ -63,7 +63,7 @@ def test_any_exception_while_reading_names_the_file() -> None:
         MemoryError(),
         IsADirectoryError(21, "Is a directory"),
     ):
-        with pytest.raises(DataError, match=r"^x\.bin: [^\n]*; mend it$"), reading("x.bin", remedy="mend it"):
+        with pytest.raises(DataError, match=r"^x\.bin: [^\n]*; correct it$"), reading("x.bin", remedy="correct it"):
             raise fault
     with pytest.raises(CheckpointError, match="as it was"), reading("x.bin"):
         raise CheckpointError("as it was")

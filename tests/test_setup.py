@@ -210,7 +210,7 @@ def test_a_damaged_wheel_of_the_cache_is_built_anew(
         steps.clear()
 
 
-def test_a_wheel_is_mended_for_new_pythons(tmp_path: Path) -> None:
+def test_a_wheel_is_patched_for_new_pythons(tmp_path: Path) -> None:
     """The wheel package, which checks every file against RECORD, must take what comes out."""
     sources = {
         "MinkowskiEngine/common.py": "import os\nfrom collections import Sequence\n\nx = Sequence\n",
@@ -227,10 +227,10 @@ def test_a_wheel_is_mended_for_new_pythons(tmp_path: Path) -> None:
     packer = [sys.executable, "-m", "wheel"]
     subprocess.run([*packer, "pack", tmp_path / "in", "-d", tmp_path], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
-    setup_minkowski.mend_wheel(wheel)
-    mended = wheel.stat().st_mtime_ns
-    setup_minkowski.mend_wheel(wheel)
-    assert wheel.stat().st_mtime_ns == mended  # nothing is left to mend
+    setup_minkowski.patch_wheel(wheel)
+    patched = wheel.stat().st_mtime_ns
+    setup_minkowski.patch_wheel(wheel)
+    assert wheel.stat().st_mtime_ns == patched  # nothing is left to patch
     subprocess.run([*packer, "unpack", wheel, "-d", tmp_path / "out"], check=True, capture_output=True)
     package = tmp_path / "out" / "MinkowskiEngine-0.5.4" / "MinkowskiEngine"
     for name in ("common", "kernel", "other"):

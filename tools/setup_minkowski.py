@@ -1,4 +1,4 @@
-"""MinkowskiEngine: a wheel built against the installed torch, mended, kept and installed. Standard library only."""
+"""MinkowskiEngine: a wheel built against the installed torch, patched, kept and installed. Standard library only."""
 
 from __future__ import annotations
 
@@ -113,31 +113,33 @@ def build_wheel(python: Path, state: dict[str, Any], target: Target, version: st
     return wheel
 
 
-def mend_wheel(wheel: Path) -> None:
+def patch_wheel(wheel: Path) -> None:
     """Make ``import MinkowskiEngine`` work: Python >= 3.10 has ``Sequence`` in ``collections.abc`` only.
 
-    Release 0.5.4 is the last one. A wheel that needs no mending is left as it is.
+    Release 0.5.4 is the last one. A wheel that needs no patch is left as it is.
     """
     with ZipFile(wheel) as archive:
         infos = archive.infolist()
         contents = {info.filename: archive.read(info) for info in infos}
-    mended = {
-        name: _mend(content) for name, content in contents.items() if name.endswith(".py") and _mend(content) != content
+    patched = {
+        name: _patch(content)
+        for name, content in contents.items()
+        if name.endswith(".py") and _patch(content) != content
     }
-    if not mended:
+    if not patched:
         return
     (record,) = (name for name in contents if name.endswith(".dist-info/RECORD"))
     lines = contents[record].decode().splitlines()
-    lines = [_record(name, mended[name]) if (name := line.split(",")[0]) in mended else line for line in lines]
-    contents |= mended | {record: "".join(f"{line}\n" for line in lines).encode()}
-    temporary = wheel.with_suffix(".mended")
+    lines = [_record(name, patched[name]) if (name := line.split(",")[0]) in patched else line for line in lines]
+    contents |= patched | {record: "".join(f"{line}\n" for line in lines).encode()}
+    temporary = wheel.with_suffix(".patched")
     with ZipFile(temporary, "w", ZIP_DEFLATED) as archive:
         for info in infos:
             archive.writestr(info, contents[info.filename])
     os.replace(temporary, wheel)
 
 
-def _mend(source: bytes) -> bytes:
+def _patch(source: bytes) -> bytes:
     """Python source that imports ``Sequence``, alone or with other names, from where it is."""
     right = b"from collections.abc import Sequence"
     source = re.sub(rb"^from collections import Sequence$", right, source, flags=re.MULTILINE)
@@ -157,7 +159,7 @@ def install_wheel(python: Path, target: Target, wheel: Path, log: Path) -> None:
         SetupError: it does not install or load.
     """
     try:
-        mend_wheel(wheel)
+        patch_wheel(wheel)
     except (OSError, ValueError, BadZipFile, zlib.error) as error:
         raise SetupError(f"{wheel} cannot be read: {error}") from None
     command = [*pip(python, "install"), "--force-reinstall", "--no-deps", "--no-index", wheel]

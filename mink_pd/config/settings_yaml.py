@@ -67,7 +67,7 @@ def read_yaml(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
         what = getattr(error, "problem", None) or str(error)
-        raise ConfigError(f"{path}: {line}not valid YAML ({' '.join(what.split())}); mend the file") from None
+        raise ConfigError(f"{path}: {line}not valid YAML ({' '.join(what.split())}); correct the file") from None
 
 
 def parse_value(text: str) -> Any:

@@ -140,7 +140,7 @@ def _names_in(paths: Sequence[Path]) -> set[str]:
 
 
 def _read(paths: Sequence[Path], ids: Sequence[str], scores: bool | None, classes: Collection[str]) -> Frames:
-    name_it = "mend it, or choose the classes to score: --classes {} ..."
+    name_it = "correct it, or choose the classes to score: --classes {} ..."
     return dict(zip(ids, read_all_objects(paths, classes=classes, scores=scores, name_it=name_it), strict=True))
 
 

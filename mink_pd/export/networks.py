@@ -67,7 +67,7 @@ class Networks:
         any_rows = {} if self.most else {0: "rows"}
         axes = {"features": any_rows, "pillars": any_rows}
         write_onnx(folder / f"{ENCODER}.onnx", self.encoder, {"features": features}, ["pillars"], self.opset, axes)
-        # The single graph takes no maximum over a pillar's rows. Its rows have any number of slots, to hold a whole pillar.
+        # The single graph has no maximum over a pillar's rows, so a row has any number of slots to hold a whole pillar.
         slots = {1: "slots"} if self.overflow == "rows" else {}
         axes = {"features": any_rows | slots, "coordinates": any_rows}
         coordinates = torch.zeros(len(features), 2, dtype=torch.int32)

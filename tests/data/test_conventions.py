@@ -56,7 +56,7 @@ def test_right_labels_are_not_suspected() -> None:
 )  # fmt: skip
 def test_another_convention_is_named(change: Callable[[np.ndarray], np.ndarray], finding: str) -> None:
     text = said(change)
-    assert f"the points in and near the boxes say that {finding}; mend the labels." in text
+    assert f"the points in and near the boxes say that {finding}; correct the labels." in text
     assert "Car" in text
 
 

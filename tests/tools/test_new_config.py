@@ -124,7 +124,7 @@ def test_every_warning_can_come(tool: Tool, tmp_path: Path) -> None:
         "Bus (20), Person (20): fewer than 50 objects to learn from",
         "Car (20 of 80, up to 300 m away): objects out of range, neither trained on nor evaluated.",
         "Bus: 20 of 20 boxes hold no point.",
-        "Car: the points in and near the boxes say that length and width are exchanged; mend the labels.",
+        "Car: the points in and near the boxes say that length and width are exchanged; correct the labels.",
         "The intensity is 0 at every point and says nothing; set intensity: none.",
     ):
         assert f"warning: {text}" in printed

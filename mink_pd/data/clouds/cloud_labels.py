@@ -70,7 +70,7 @@ def _known(row: Row, names: Mapping[str, str | None]) -> str | None:
     if row.name.lower() not in names:
         classes = ", ".join(sorted({name for name in names.values() if name}))
         raise DataError(
-            f"{row.place}: unknown class '{row.name}'; add it to classes or ignore of dataset.yaml, or mend it"
+            f"{row.place}: unknown class '{row.name}'; add it to classes or ignore of dataset.yaml, or correct it"
             f" (classes: {classes})"
         )
     return names[row.name.lower()]
@@ -80,14 +80,14 @@ def _checked(row: Row, unit: str) -> list[float]:
     """The box with its yaw in radians. Raises DataError for impossible numbers."""
     *numbers, yaw = row.box
     if not all(map(math.isfinite, row.box)):
-        raise DataError(f"{row.place}: a number is NaN or infinite; mend or remove the object")
+        raise DataError(f"{row.place}: a number is NaN or infinite; correct or remove the object")
     if min(numbers[3:]) <= 0:
         size = ", ".join(f"{value:g}" for value in numbers[3:])
-        raise DataError(f"{row.place}: length, width and height are {size}; they must be above 0, mend the object")
+        raise DataError(f"{row.place}: length, width and height are {size}; they must be above 0, correct the object")
     if unit == "degrees":
         return [*numbers, math.radians(yaw)]
     if abs(yaw) > 2 * math.pi + 1e-3:
-        raise DataError(f"{row.place}: yaw is {yaw:g}, beyond 2 pi; set yaw: degrees in dataset.yaml, or mend it")
+        raise DataError(f"{row.place}: yaw is {yaw:g}, beyond 2 pi; set yaw: degrees in dataset.yaml, or correct it")
     return [*numbers, yaw]
 
 
@@ -98,12 +98,12 @@ def _from_text(path: Path) -> Iterator[Row]:
             continue
         place = f"{path}:{number}"
         if len(words) != 8:
-            raise DataError(f"{place}: {len(words)} values instead of 8 ({_FORMAT}); mend or remove the line")
+            raise DataError(f"{place}: {len(words)} values instead of 8 ({_FORMAT}); correct or remove the line")
         try:
             yield Row(tuple(map(float, words[:7])), words[7], place)
         except ValueError:
             wrong = next(word for word in words[:7] if not is_number(word))
-            raise DataError(f"{place}: '{wrong}' is not a number ({_FORMAT}); mend or remove the line") from None
+            raise DataError(f"{place}: '{wrong}' is not a number ({_FORMAT}); correct or remove the line") from None
 
 
 def _from_json(path: Path, unit: str) -> Iterator[Row]:
@@ -131,7 +131,7 @@ def _from_json(path: Path, unit: str) -> Iterator[Row]:
         tilt = max(abs(math.remainder(angle, full_turn)) if math.isfinite(angle) else 0.0 for angle in values[6:8])
         if tilt > _MOST_TILT * full_turn / (2 * math.pi):
             raise DataError(
-                f"{place}: leans by {tilt:g} {unit} about x or y; boxes must stand upright, mend the object"
+                f"{place}: leans by {tilt:g} {unit} about x or y; boxes must stand upright, correct the object"
             )
         yield Row((*values[:6], values[8]), str(name), place)
 

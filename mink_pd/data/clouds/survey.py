@@ -96,7 +96,7 @@ def _swapped(found: Survey) -> list[str]:
         boxes = found.boxes[found.of(name)]
         wider, reading = wider_than_long(boxes), likelier(counts)
         if reading is not None:
-            text, end = f"the points in and near the boxes say that {reading.describe(wider)}", "; mend the labels."
+            text, end = f"the points in and near the boxes say that {reading.describe(wider)}", "; correct the labels."
         elif wider:
             length, width = np.median(boxes[:, 3:5], axis=0)
             text = f"most boxes are wider than long (median length {length:.2f} m, width {width:.2f} m)"

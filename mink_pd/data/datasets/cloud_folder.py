@@ -121,7 +121,7 @@ class CloudFolder(Dataset):
                 length, width = np.median(own[:, 3:5], axis=0)
                 logger.warning(
                     "%s: most labels of %s are wider than long (median length %.2f m, width %.2f m); labels give length"
-                    " before width, and yaw along the length: mend them if this is not meant",
+                    " before width, and yaw along the length: correct them if this is not intended",
                     self.root / "labels", name, length, width,
                 )  # fmt: skip
 
@@ -190,7 +190,7 @@ class CloudFolder(Dataset):
                 if ours != theirs:
                     raise ConfigError(
                         f"'data.{key}': is {ours} here and {theirs} in {self.root / DESCRIPTION}; leave it out here, or"
-                        " mend the file"
+                        " correct the file"
                     )
         unknown = next((name for name in config.classes if name not in said.classes), None)
         if unknown is not None:

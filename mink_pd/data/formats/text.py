@@ -28,7 +28,7 @@ def read_table(body: bytes, count: int, types: list[np.dtype], path: Path) -> li
             raise DataError(f"{path}: truncated, {whole} of {count} points are there; copy the file again")
         if whole < len(lines):
             raise DataError(
-                f"{path}: point {whole + 1} has {len(rows[whole])} values, and its header names {len(types)}; mend it"
+                f"{path}: point {whole + 1} has {len(rows[whole])} values, and its header names {len(types)}; fix it"
             )
         raise DataError(f"{path}: a value of its points is not a number; correct or convert it")
     return [_as_type(table[:, n], type, path) for n, type in enumerate(types)]

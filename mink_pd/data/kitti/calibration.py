@@ -86,7 +86,7 @@ def check_calibration(path: Path, calibration: Calibration) -> None:
     distance = np.linalg.norm(calibration.velo_to_cam[:, 3])
     if distance > _FARTHEST:
         raise DataError(
-            f"{path}: 'Tr_velo_to_cam' puts the camera {distance:.3g} m from the LiDAR; it must be in metres, mend it"
+            f"{path}: 'Tr_velo_to_cam' puts the camera {distance:.3g} m from the LiDAR; it must be in metres, fix it"
         )
 
 
