@@ -1,4 +1,4 @@
-"""Settings of frames without labels in distillation."""
+"""Settings for distillation on frames without labels."""
 
 from pydantic import Field, model_validator
 
@@ -6,30 +6,27 @@ from mink_pd.config.section import Count, Folder, Positive, Section, Share
 
 
 class UnlabelledConfig(Section):
-    """Frames without labels, which train the student with the teacher's boxes in place of labels (docs/unlabelled.md).
+    """Frames without labels, on which the teacher's boxes replace labels (docs/unlabelled.md).
 
-    paths: folders of clouds, raw drives, recordings, and ROOT:SPLIT for a split, whose labels are not read; none
-    switches it off. topic: of a recording. calib: KITTI calib file of all clouds, or a folder of such files, to cut the
-    clouds to the camera's view. share: of the frames of each batch; 1 trains without any label. boxes: a folder with a
-    detection file per frame in place of the teacher's boxes. upper, lower: per class the score from which a box is an
-    object, and the score below which it is background; boxes between the two are ignored. Where they are not given they
-    are chosen on labelled frames: the lowest score from which on at least ``upper_precision`` (or ``lower_precision``)
-    of the boxes are right, by an overlap from above of ``min_iou`` or more. held_out: the split of these frames, SPLIT
-    or ROOT:SPLIT; None: the training frames. held_out_frames: how many of them, evenly spaced.
+    paths: folders of clouds, raw drives, recordings, and ROOT:SPLIT for a split, whose labels are not read. Without
+    paths there are no unlabelled frames. upper, lower: for each class, a box with a score of at least ``upper`` is an
+    object, a box below ``lower`` is background, and boxes between the two are ignored. Scores that are not given are
+    chosen on labelled frames: each is the lowest score such that at least ``upper_precision`` (or ``lower_precision``)
+    of the boxes at or above it are correct, with a BEV IoU of at least ``min_iou``.
     """
 
     paths: list[str] = Field(default_factory=list)
-    topic: str | None = None
-    calib: Folder | None = None
-    share: float = Field(0.5, gt=0, le=1)
-    boxes: Folder | None = None
+    topic: str | None = None  # of a recording
+    calib: Folder | None = None  # KITTI calib file, or a folder of them, to crop to the camera's view
+    share: float = Field(0.5, gt=0, le=1)  # of unlabelled frames in each batch; 1: train without labels
+    boxes: Folder | None = None  # folder with a detection file per frame, used instead of the teacher's boxes
     upper: dict[str, float] = Field(default_factory=dict)
     lower: dict[str, float] = Field(default_factory=dict)
     upper_precision: Share = 0.9
     lower_precision: Share = 0.5
     min_iou: Positive = Field(0.5, le=1)
-    held_out: str | None = None
-    held_out_frames: Count = 200
+    held_out: str | None = None  # split on which the scores are chosen, SPLIT or ROOT:SPLIT; None: the training frames
+    held_out_frames: Count = 200  # number of its frames, evenly spaced
 
     @model_validator(mode="after")
     def _in_order(self) -> "UnlabelledConfig":
@@ -44,7 +41,8 @@ class UnlabelledConfig(Section):
         return self
 
     def batch_of(self, size: int) -> tuple[int, int]:
-        """How many labelled and unlabelled frames a batch of ``size`` frames has. Raises ValueError if one has none."""
+        """The numbers of labelled and unlabelled frames in a batch of ``size``. Raises ValueError if the share leaves no
+        frame of either kind."""
         unlabelled = round(self.share * size)
         if unlabelled == 0 or (unlabelled == size and self.share < 1):
             raise ValueError(

@@ -1,7 +1,8 @@
-"""Pseudo-labels: a detector's own boxes in place of labels, on frames without any.
+"""Pseudo-labels: a detector's boxes replace labels on frames without labels.
 
-Boxes of high score are objects, those of middling score are ignored by the loss, and the rest is background. After
-Caine et al. 2021 ("Pseudo-labeling for Scalable 3D Object Detection", arXiv 2103.02093), who ignore none.
+Boxes with a high score are objects, boxes with a medium score are ignored by the loss, and the rest is background. The
+method follows Caine et al. 2021 ("Pseudo-labeling for Scalable 3D Object Detection", arXiv 2103.02093), who ignore no
+boxes.
 """
 
 import math
@@ -20,16 +21,15 @@ from mink_pd.models import Detections
 from mink_pd.processes import shared_count
 
 BEV = [0, 1, 3, 4, 6]  # columns of a box: x, y, l, w, yaw
-_SAME = 0.1  # IoU from above from which a box is taken for a labelled object
+_SAME = 0.1  # BEV IoU from which a box counts as the labelled object that it overlaps
 
 
 @dataclass(frozen=True)
 class Levels:
-    """Scores that decide what a box of a class is: an object from ``upper`` on, ignored from ``lower`` on, below it
-    background. inf: no box reaches it; -inf: every box does."""
+    """The two scores of a class. inf: no box reaches the score; -inf: every box does."""
 
-    upper: float
-    lower: float
+    upper: float  # a box with at least this score is an object
+    lower: float  # a box between the two scores is ignored; one below both is background
 
     def __str__(self) -> str:
         return f"{_level(self.upper)} / {_level(self.lower)}"
@@ -38,20 +38,20 @@ class Levels:
 class PseudoLabels:
     """Puts a detector's boxes into the unlabelled frames of a batch.
 
-    levels: of each class, in the order of the classes. from_files: whether the boxes are those that the frames bring
-    along, rather than the teacher's.
+    levels: of each class, in the order of the classes. from_files: whether to use the boxes that were read with the
+    frames instead of the teacher's.
     """
 
     def __init__(self, levels: Sequence[Levels], from_files: bool = False) -> None:
         self.levels, self.from_files = list(levels), from_files
 
     def __call__(self, batch: Batch, found: Sequence[Detections]) -> tuple[Batch, dict[str, Tensor]]:
-        """The batch with objects and ignored boxes in its unlabelled frames, and what to log.
+        """The batch with objects and ignored boxes in its unlabelled frames, and values to log.
 
-        found: what the teacher finds in each frame. Labelled objects of an unlabelled frame, which were pasted in,
-        stay, and a box that lies on one is left out. So is one without a point that the student sees, where the teacher
-        sees more, as a labelled object is. Logs: ``unlabelled/kept`` and ``unlabelled/ignored``, boxes per
-        unlabelled frame.
+        found: the teacher's detections in each frame. Objects that were pasted into an unlabelled frame stay, and a box
+        that overlaps one of them is left out. If the teacher sees more points than the student, a box without a point
+        of the student is left out, too, like a labelled object without a point. Logs: ``unlabelled/kept`` and
+        ``unlabelled/ignored``, the number of boxes per unlabelled frame.
         """
         labelled, brought = _split(batch)
         nothing = Detections.none(batch.points.device)
@@ -70,7 +70,7 @@ class PseudoLabels:
         return result, logs
 
     def _sort(self, found: Detections, labelled: Tensor) -> tuple[Detections, Detections]:
-        """Objects and ignored boxes, without those that lie on ``labelled`` objects (L, 7)."""
+        """Objects and ignored boxes, without those that overlap ``labelled`` objects (L, 7)."""
         upper, lower = (
             found.scores.new_tensor([getattr(level, name) for level in self.levels])[found.labels]
             for name in ("upper", "lower")
@@ -84,7 +84,7 @@ class PseudoLabels:
 
 
 def summary(levels: Mapping[str, Levels]) -> str:
-    """The levels of each class in one line, upper / lower."""
+    """The scores of each class in one line, as upper / lower."""
     return ", ".join(f"{name} {each}" for name, each in levels.items())
 
 
@@ -98,7 +98,7 @@ def _rows(found: Detections, chosen: Tensor) -> Detections:
 
 
 def _seen(found: Detections, batch: Batch, index: int) -> Detections:
-    """The teacher's boxes that hold a point of the student's frame, where the teacher sees more points."""
+    """The teacher's boxes that contain a point of the student's frame; all boxes if both see the same points."""
     if batch.teacher is None or not len(found.scores):
         return found
     points, boxes = (each.detach().cpu().numpy() for each in (batch.points[batch.frame == index], found.boxes))
@@ -107,7 +107,7 @@ def _seen(found: Detections, batch: Batch, index: int) -> Detections:
 
 
 def _split(batch: Batch) -> tuple[Batch, list[Detections]]:
-    """The batch with its labelled objects only, and the detector's boxes that each frame brought along."""
+    """The batch with only its labelled objects, and the boxes that were read with each frame."""
     if batch.scores is None:
         return batch, [Detections.none(batch.points.device)] * len(batch)
     own = [scores.isinf() for scores in batch.scores]

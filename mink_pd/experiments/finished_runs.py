@@ -19,11 +19,11 @@ _ELSEWHERE = ("name", "runs", "seed", *MOVABLE, *PROCESSES)  # keys that do not 
 
 @dataclass
 class Run:
-    """A run that was validated after its last epoch. teacher: sha256 of its teacher's weights."""
+    """A run that was validated after its last epoch."""
 
     folder: RunFolder
     config: Config
-    teacher: str | None
+    teacher: str | None  # sha256 of its teacher's weights
     figures: dict[str, float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,9 +54,7 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Dotted key -> value of the settings that distinguish rows; only the methods in use have their sections
-        included.
-        """
+        """Dotted key -> value of the settings that distinguish rows. The sections of unused methods are left out."""
         keys = {key: value for key, value in flat(self.config).items() if key not in _ELSEWHERE and not is_root(key)}
         used = {"methods", "taps", "control", "control_share", "initialise", *self.config.distill.methods}
         if self.teacher is None:

@@ -21,15 +21,12 @@ _CONTROL = ("distill.control", "distill.control_share")
 
 @dataclass
 class Group:
-    """Rows whose settings differ only in distillation. student: trained alone; taught: all others.
+    """Rows whose settings differ only in distillation."""
 
-    split: the validation split, if other groups have others, as the folds of a cross-validation do.
-    """
-
-    student: Row | None
+    student: Row | None  # trained alone
     teacher: Row | None
-    taught: list[Row] = field(default_factory=list)
-    split: str = ""
+    taught: list[Row] = field(default_factory=list)  # all distilled rows
+    split: str = ""  # the validation split, if groups differ in it, as in a cross-validation
 
     @property
     def first(self) -> Row:
@@ -63,17 +60,19 @@ class Group:
             for _, row in self.varied(reference)
             if len(self.varied(row)) < len(self.varied(reference))
         ]
-        return [row for row in self.honest if row not in variants]
+        return [row for row in self.distilled if row not in variants]
 
     @property
-    def honest(self) -> list[Row]:
+    def distilled(self) -> list[Row]:
         """Rows that were distilled from a real teacher."""
         return [row for row in self.taught if row.control is None]
 
     @property
     def main(self) -> Row | None:
         """The row of the main result: the most central row of PointDistiller or, without one, of any method."""
-        return max(self.honest, key=lambda row: (row.methods == "pointdistiller", *self.centrality(row)), default=None)
+        return max(
+            self.distilled, key=lambda row: (row.methods == "pointdistiller", *self.centrality(row)), default=None
+        )
 
     def centrality(self, row: Row) -> tuple[int, int, int]:
         """How central a row is among its variants, judged by settings and never by figures.
@@ -85,14 +84,14 @@ class Group:
         return len(self.varied(row)), len(self.controls(row)), -departures
 
     def controls(self, row: Row) -> list[Row]:
-        """Rows with the same method and settings and a control in place of the teacher."""
+        """Rows with the same method and settings, but a control instead of the teacher."""
         own = _without(row.part(distill=True), _CONTROL)
         return [other for other in self.taught if other.control and _without(other.part(True), _CONTROL) == own]
 
     def varied(self, row: Row) -> list[tuple[str, Row]]:
         """Rows with a real teacher and the same methods that differ from this one in a single key, and the key."""
         found = []
-        for other in self.honest:
+        for other in self.distilled:
             keys = differences(row, other)
             if len(keys) == 1 and "distill.methods" not in keys:
                 found.append((keys[0], other))
@@ -120,8 +119,8 @@ def make_groups(rows: list[Row]) -> list[Group]:
 
 def references(group: Group) -> list[Row]:
     """The most central row of each method (or mixture of methods) that has variants."""
-    methods = dict.fromkeys(row.methods for row in group.honest)
-    best = [max((row for row in group.honest if row.methods == method), key=group.centrality) for method in methods]
+    methods = dict.fromkeys(row.methods for row in group.distilled)
+    best = [max((row for row in group.distilled if row.methods == method), key=group.centrality) for method in methods]
     return [row for row in best if group.varied(row)]
 
 

@@ -1,4 +1,4 @@
-"""One training of a matrix in a process of its own: ``python -m mink_pd.experiments.job``, the job on standard input.
+"""Runs one training of a matrix in its own process: ``python -m mink_pd.experiments.job``, the job on standard input.
 
 The parent process keeps standard input open while it wants the result. When standard input closes, for example because
 the parent has died, this process stops as after Ctrl-C, and the run can be resumed.

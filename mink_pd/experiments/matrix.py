@@ -1,4 +1,4 @@
-"""A matrix of runs, several settings times several seeds: resumable run by run, with a table of results."""
+"""A matrix of runs (several settings, each with several seeds) that can be resumed, and its table of results."""
 
 import re
 from dataclasses import dataclass
@@ -26,31 +26,30 @@ _PLACE = re.compile(r"\$\{(\w+)\}")  # where ``set`` has a text of the fold
 
 
 class RunSpec(Section):
-    """One row of the matrix: overrides of the configuration, and the row it is compared with."""
+    """One row of the matrix: overrides of the configuration, and the row with which it is compared."""
 
-    config: Path | None = None  # in place of the matrix's
+    config: Path | None = None  # instead of the matrix's configuration
     set: list[str] = Field(default_factory=list)
     teacher: str | None = None  # the run of the teacher; None: trained alone
-    once: bool = False  # one seed may serve all runs, as for a teacher
-    against: str | None = None  # the run that its gain is measured against, paired by seed
+    once: bool = False  # train only the first seed, which serves all other runs, as for a teacher
+    against: str | None = None  # the run over which the gain is computed, paired by seed
 
 
 class Matrix(Section):
-    """The content of a YAML file in configs/experiments; ``set`` applies to all its runs.
+    """The content of a YAML file in configs/experiments.
 
-    folder: where the run folders lie, below the folder for runs. Matrices with the same folder share runs of equal
-    name.
-    folds: fold -> texts by name. Every run is repeated for each fold; in ``set``, ``${fold}`` stands for the fold's
-    name and ``${NAME}`` for its text. The detections of the folds are scored together (mink_pd/experiments/pooling.py).
+    folder: for the run folders, below the folder for runs. Matrices with the same folder share runs with the same name.
+    folds: fold -> texts by name. Every run is repeated for each fold; in ``set``, ``${fold}`` is replaced by the fold's
+    name and ``${NAME}`` by its text. The detections of the folds are scored together (mink_pd/experiments/pooling.py).
     groups: CSV file with the columns frame and group in ``data.root``, such as the drive of each frame. No fold may
-    train on a group that it is judged on, and intervals come from a bootstrap over groups. None: over frames.
+    train on a group on which it is evaluated, and intervals come from a bootstrap over groups. None: over frames.
     metrics: the columns of the table; none: the benchmark's main figures. With folds, ``FIGURE@IOU`` is a figure of
     a class at another IoU.
     """
 
     config: Path
-    folder: str = ""  # the file's name
-    set: list[str] = Field(default_factory=list)
+    folder: str = ""  # default: the name of the file
+    set: list[str] = Field(default_factory=list)  # overrides for all runs
     folds: dict[str, dict[str, str]] = Field(default_factory=dict)
     groups: str | None = None
     metrics: list[str] = Field(default_factory=list)
@@ -71,15 +70,13 @@ class Matrix(Section):
 
 @dataclass(frozen=True)
 class Job:
-    """One training: the run's name in the matrix, its seed, its configuration, the run of its teacher, whether it may
-    replace a run with other settings, and its fold.
-    """
+    """One training."""
 
-    run: str
+    run: str  # its name in the matrix
     seed: int
     config: Config
-    teacher: RunFolder | None
-    force: bool = False
+    teacher: RunFolder | None  # the run of its teacher
+    force: bool = False  # whether it may replace a run with other settings
     fold: str | None = None
 
     @property
@@ -148,12 +145,12 @@ def execute(job: Job) -> None:
 
 
 def is_finished(job: Job) -> bool:
-    """Whether ``execute`` would find nothing to do."""
+    """Whether ``execute`` would have nothing to do."""
     if not job.folder.exists:
         return False
     try:
         return job.folder.epochs_done() >= job.config.train.epochs and _difference(job, _teacher_file(job)) is None
-    except MinkPDError:  # the training itself will say it
+    except MinkPDError:  # the training itself will report it
         return False
 
 
@@ -173,7 +170,7 @@ def missing_frames(jobs: list[Job]) -> dict[str, str]:
 
 
 def _teacher_file(job: Job) -> Path | None:
-    """Its weights. Raises CheckpointError if it has not been trained."""
+    """The teacher's weights. Raises CheckpointError if the teacher has not been trained."""
     if job.teacher is None:
         return None
     if not job.teacher.exists:
@@ -191,7 +188,7 @@ def _difference(job: Job, teacher: Path | None) -> str | None:
 
 
 def other_run(job: Job) -> str | None:
-    """How a finished run in the folder differs from this training, as far as is known without the data."""
+    """How a finished run in the folder differs from this training, as far as can be told without reading the data."""
     teacher = job.teacher.weights("last") if job.teacher else None
     if not job.folder.config.is_file() or (teacher and not teacher.is_file()):
         return None

@@ -1,4 +1,4 @@
-"""Progress and time left of a matrix of trainings: bars on a terminal, otherwise one line per run."""
+"""Progress and remaining time of a matrix of trainings: bars on a terminal, otherwise one line per run."""
 
 import time
 from types import TracebackType
@@ -11,7 +11,7 @@ from mink_pd.errors import DataError
 from mink_pd.experiments.matrix import Job, figures, is_done
 from mink_pd.train.reporter import read_metrics
 
-REFRESH = 1.0  # [s] between two reads of the run folders
+REFRESH = 1.0  # interval between two reads of the run folders [s]
 
 
 class Pace:
@@ -23,11 +23,11 @@ class Pace:
         self.seconds: dict[str, float] = {}  # run folder -> seconds per epoch, if it has one
 
     def read(self, job: Job) -> None:
-        """Read how far a run is."""
+        """Read the progress of a run."""
         name = str(job.folder)
         try:
             rows = read_metrics(job.folder.metrics)
-        except DataError:  # the training itself will say it
+        except DataError:  # the training itself will report it
             rows = []
         self.epochs[name] = max((row["epoch"] for row in rows if row["split"] == "train"), default=0)
         seconds = sum(row.get("seconds", 0.0) for row in rows)
@@ -35,7 +35,7 @@ class Pace:
             self.seconds[name] = seconds / self.epochs[name]
 
     def left(self, unfinished: list[Job], jobs: int) -> float | None:
-        """Seconds until all are done, ``jobs`` at a time; None until a run has finished an epoch."""
+        """Estimated seconds until all are done, ``jobs`` at a time; None until a run has finished an epoch."""
         if not self.seconds:
             return None
         times = [
@@ -44,8 +44,8 @@ class Pace:
         return max(sum(times) / jobs, max(times, default=0.0))
 
     def _epoch(self, job: Job) -> float:
-        """Seconds per epoch of this run; else of its row with other seeds; else of all rows that, like it, have (or
-        lack) a teacher; else of all runs.
+        """Seconds per epoch of the most similar runs that are known: this run, the same row with other seeds, all
+        runs that have (or lack) a teacher like this one, or all runs.
         """
         taught = job.teacher is not None
         alike = [
@@ -83,7 +83,7 @@ class MatrixProgress:
         """Show a run that an earlier call has finished."""
         self.pace.read(job)
         del self.unfinished[str(job.folder)]
-        self._line(f"{job.folder}: was done before{_outcome(job)}")
+        self._line(f"{job.folder}: already done{_outcome(job)}")
 
     def started(self, job: Job) -> None:
         """Show that a training has started."""

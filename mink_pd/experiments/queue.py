@@ -17,11 +17,11 @@ from mink_pd.threads import cores
 
 TRAIN = ["-m", "mink_pd.experiments.job"]  # command line of a training
 POLL = 0.2  # [s]
-PATIENCE = 60.0  # [s] that a process may take to stop
+PATIENCE = 60.0  # time for a process to stop before it is killed [s]
 
 
 class Process:
-    """A running training. Its output goes to ``<run folder>.log``. It stops when this process ends or closes it."""
+    """A running training. Its output goes to ``<run folder>.log``. It stops when this process ends or stops it."""
 
     def __init__(self, job: Job, jobs: int) -> None:
         self.job, self.log = job, log_file(job)
@@ -41,7 +41,7 @@ class Process:
 
     def _tell(self, data: bytes) -> None:
         assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has already ended; its exit code tells
+        with contextlib.suppress(BrokenPipeError):  # it has already ended, and its exit code says why
             self.process.stdin.write(data)
             self.process.stdin.flush()
 
@@ -50,13 +50,13 @@ class Process:
         return self.process.poll() is not None
 
     def failure(self) -> str | None:
-        """The reason of its failure, in one line; None if it did not fail."""
+        """The reason for its failure, in one line; None if it did not fail."""
         code = self.process.returncode
         if code == 0:
             return None
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        reason = lines[-1].removeprefix("error: ") if lines else "it said nothing"
-        return f"{f'killed by signal {-code}' if code < 0 else reason} (all it said: {self.log})"
+        reason = lines[-1].removeprefix("error: ") if lines else "no output"
+        return f"{f'killed by signal {-code}' if code < 0 else reason} (its output: {self.log})"
 
     def stop(self) -> None:
         """Ask it to stop."""
@@ -88,7 +88,7 @@ def run_all(wanted: list[Job], console: Console, jobs: int = 1) -> dict[str, str
                 progress.update()
                 time.sleep(POLL)
         except KeyboardInterrupt:
-            console.print("stopping; the same command goes on after the last finished epochs")
+            console.print("stopping; the same command continues after the last finished epochs")
             raise
         finally:
             queue.stop()
@@ -102,7 +102,7 @@ class Queue:
         self.waiting, self.jobs, self.progress = list(wanted), jobs, progress
         self.running: list[Process] = []
         self.failed: dict[str, str] = {}
-        self._unfinished: set[str] = set()  # folders that need not be read again: reading takes time from the trainings
+        self._unfinished: set[str] = set()  # folders that need not be read again; reading slows the trainings
 
     def collect(self) -> None:
         """Remove the processes that have ended from the list."""
@@ -112,7 +112,7 @@ class Queue:
             self._report(process.job, process.failure())
 
     def start(self) -> None:
-        """Start the jobs that are ready, and settle those that are done or whose teacher has failed."""
+        """Start the jobs that are ready, and report those that are done or whose teacher has failed."""
         for job in list(self.waiting):
             teacher = str(job.teacher)
             unfinished = {str(other.folder) for other in self.waiting} | {str(one.job.folder) for one in self.running}
@@ -150,5 +150,5 @@ class Queue:
 
 
 def log_file(job: Job) -> Path:
-    """The log file of a training, beside its run folder."""
+    """The log file of a training, next to its run folder."""
     return job.folder.path.with_name(f"{job.folder.path.name}.log")

@@ -42,7 +42,7 @@ def comparison(group: Group) -> Table:
     table = Table(group.title, headings)
     for row in _rows(group, group.compared):
         cells = [_name(group, row), Cell(str(len(row.runs)), len(row.runs))]
-        controls = group.controls(row) if row in group.honest else []
+        controls = group.controls(row) if row in group.distilled else []
         for metric in metrics:
             over_student = gain(row, group.student, metric) if row.taught else None
             beside = [value for one in controls if (value := gain(one, group.student, metric)) is not None]
@@ -71,7 +71,7 @@ def by_class(group: Group) -> list[Table]:
         figures = {key: title for key, title in scorer.class_figures(name).items() if key in present}
         gains = {key: figures[key] for key in scorer.main_class_figures(name) if key in figures}
         table = Table(name, ["run", *figures.values(), *(f"gain {title}" for title in gains.values())])
-        for row in _rows(group, group.honest):
+        for row in _rows(group, group.distilled):
             cells = [_name(group, row), *(_cell(over_seeds(row, key)) for key in figures)]
             cells += [_cell(gain(row, group.student, key) if row.taught else None, sign=True) for key in gains]
             table.rows.append(cells)
@@ -103,7 +103,7 @@ def looks(group: Group) -> Table | None:
     keys = {"inside": "rows inside objects", "largest_phi": "largest φ", "teacher_rms": "teacher's size",
             "student_rms": "student's size"}  # fmt: skip
     table = Table(group.title, ["run", "tap", *keys.values(), "loss, first epoch", "loss, last epoch"])
-    for row in [row for row in _rows(group, group.honest) if row.taught]:
+    for row in [row for row in _rows(group, group.distilled) if row.taught]:
         for method in row.first.config.distill.methods:
             for tap in _taps(row.first, method):
                 cells = [_name(group, row), Cell(f"{method} {tap}" if "+" in row.methods else tap, tap)]
@@ -158,12 +158,12 @@ def shown(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _rows(group: Group, honest: list[Row]) -> list[Row]:
+def _rows(group: Group, distilled: list[Row]) -> list[Row]:
     """Teacher, student, these rows each followed by its controls, then controls whose method has no row."""
     result = [row for row in (group.teacher, group.student) if row is not None]
-    for row in honest:
+    for row in distilled:
         result += [row, *group.controls(row)]
-    return result + [row for row in group.taught if row not in [*result, *group.honest]]
+    return result + [row for row in group.taught if row not in [*result, *group.distilled]]
 
 
 def _name(group: Group, row: Row) -> Cell:

@@ -1,4 +1,4 @@
-"""The unlabelled frames of a distillation: where they come from, what they are, and which scores make labels."""
+"""The unlabelled frames of a distillation: their sources, their identity, and the scores of their pseudo-labels."""
 
 import hashlib
 import math
@@ -30,20 +30,20 @@ from mink_pd.models import Detector
 from mink_pd.registry import DATASETS
 from mink_pd.train.run_folder import UNLABELLED, Files, identify_data
 
-FEWEST = 10  # labelled objects of a class, from which a precision says something
+FEWEST = 10  # with fewer labelled objects of a class, a precision means nothing
 _SCANS = Path("velodyne_points") / "data"  # of a raw drive
-_OPENED: dict[str, "Unlabelled"] = {}  # by settings: one training asks several times, and a recording is read whole
+_OPENED: dict[str, "Unlabelled"] = {}  # by settings; a training asks several times, and opening reads a whole recording
 
 
 class Unlabelled:
-    """The frames of ``distill.unlabelled``, and the boxes that stand for labels in them.
+    """The frames of ``distill.unlabelled``, and the boxes that replace labels in them.
 
-    share: labelled and unlabelled frames of a batch of one process. opening: lines for the reader about the frames;
-    notes: these, and those about the scores once :meth:`labels` has chosen them.
+    share: numbers of labelled and unlabelled frames in a batch of one process. opening: lines about the frames for the
+    user; notes: the same, and lines about the scores after :meth:`labels` has chosen them.
     """
 
     def __init__(self, config: Config) -> None:
-        """Raises DataError and ConfigError for what cannot be read or does not fit."""
+        """Open the sources. Raises DataError or ConfigError if one cannot be read or does not fit the settings."""
         self.config, self.settings = config, config.distill.unlabelled
         self.share = self.settings.batch_of(config.train.batch_size)
         data = config.data
@@ -52,7 +52,7 @@ class Unlabelled:
         self.frames = UnlabelledFrames(sources, data.point_features, data.has_velocities, known)
         if self.settings.boxes is not None:
             self.frames.give_boxes(read_boxes(self.settings.boxes, self.frames.ids, data))
-            self.frames[0]  # whether its boxes can be placed
+            self.frames[0]  # raises an error if its boxes lack a calibration
         labelled, unlabelled = self.share
         self.opening = [
             f"{len(self.frames):,} unlabelled frames of {', '.join(self.settings.paths)}; a batch has {unlabelled} of"
@@ -72,7 +72,7 @@ class Unlabelled:
         return [*folders, *([self.settings.boxes] if self.settings.boxes else [])]
 
     def identity(self) -> str:
-        """A digest of the unlabelled frames, and of the labelled ones that scores are chosen on."""
+        """A digest of the unlabelled frames, and of the labelled frames on which scores are chosen."""
         digest = hashlib.sha256(self.frames.identity().encode())
         if self.chooses:
             digest.update(self.held_out().identity().encode())
@@ -80,12 +80,12 @@ class Unlabelled:
 
     @property
     def chooses(self) -> bool:
-        """Whether a score is to be chosen on labelled frames."""
+        """Whether a score must be chosen on labelled frames."""
         given = (self.settings.upper, self.settings.lower)
         return any(name not in scores for scores in given for name in self.config.data.classes)
 
     def held_out(self) -> Dataset:
-        """The labelled frames to choose scores on. Raises ConfigError for the frames that the run is judged by."""
+        """The labelled frames for choosing scores. Raises ConfigError for the frames on which the run is evaluated."""
         data, key = self.config.data, "distill.unlabelled.held_out"
         if self.settings.held_out is None:
             if not self.share[0]:
@@ -100,7 +100,7 @@ class Unlabelled:
         return open_split(data, root, split)
 
     def labels(self, teacher: Detector) -> PseudoLabels:
-        """What labels the frames, with scores as they are given or chosen. Raises ConfigError where they do not fit."""
+        """The pseudo-labels, with given or chosen scores. Raises ConfigError for a score that no box can have."""
         names, settings = self.config.data.classes, self.settings
         from_files = settings.boxes is not None
         least = -math.inf if from_files else teacher.config.model.nms.score
@@ -128,7 +128,7 @@ class Unlabelled:
         return choose_levels(frames, self._boxes_in(teacher, frames), self.config.data.classes, self.settings)
 
     def _as_taught(self, teacher: Detector) -> Dataset:
-        """The held-out frames as the teacher sees those of training."""
+        """The held-out frames with the beams that the teacher sees in training."""
         whole, own = whole_frames(self.held_out()), self.config.distill.teacher_points == "all"
         beams = (teacher.config if own else self.config).data.beams
         return whole if beams is None else FewerBeams(whole, beams)
@@ -149,12 +149,14 @@ class Unlabelled:
         split = place_of(name, self.config.data)[1]
         known = [(root.resolve(), trained) for root, trained in training_places(own)]
         if (Path(dataset.root).resolve(), split) in known and settings.boxes is None:
-            text += "; the teacher was trained on them, which flatters it: name others, distill.unlabelled.held_out"
+            text += (
+                "; the teacher was trained on them, so the scores are too low: name others, distill.unlabelled.held_out"
+            )
         return text
 
 
 def forget_opened() -> None:
-    """Let the next training look at files and folders anew."""
+    """Make the next training open all files and folders again."""
     _OPENED.clear()
 
 
@@ -169,7 +171,7 @@ def open_unlabelled(config: Config) -> Unlabelled | None:
 
 
 def identify_frames(config: Config, unlabelled: Unlabelled | None) -> Files:
-    """Place and digest of all frames that a training uses. Raises DataError, ConfigError."""
+    """Path and digest of all frames that a training uses. Raises DataError, ConfigError."""
     if unlabelled is None:
         return identify_data(config.data)
     key = str(unlabelled.places[0].resolve())
@@ -193,19 +195,22 @@ def open_source(text: str, data: DataConfig, topic: str | None = None, calib: Pa
 
 
 def names_split(text: str) -> bool:
-    """Whether a path is ROOT:SPLIT, and no file or folder of that name."""
+    """Whether a text is ROOT:SPLIT, and not the name of an existing file or folder."""
     return ":" in text and not Path(text).expanduser().exists()
 
 
 def place_of(text: str, data: DataConfig) -> tuple[Path, str]:
-    """Root and split of ROOT:SPLIT, or of SPLIT, which is one of the data set's own."""
+    """Root and split of ROOT:SPLIT, or of SPLIT, which is a split of the data set itself."""
     root, _, split = text.rpartition(":")
     return (Path(root).expanduser() if root else data.root), split
 
 
 def labelled_clouds(data: DataConfig, with_training: bool) -> set[Path]:
-    """The resolved clouds that no unlabelled frame may be: all that the validation frames are read from, and, if there
-    are labelled training frames, their own. Earlier sweeps of training frames are free."""
+    """The resolved paths of clouds that must not be unlabelled frames.
+
+    These are all clouds of the validation frames, including their sweeps, and the clouds of labelled training frames.
+    Earlier sweeps of training frames may be used.
+    """
     judged = open_dataset(data, data.val_split)
     clouds = {path for index in range(len(judged)) for path in judged.paths(index) if path.suffix.lower() in SUFFIXES}
     if with_training:
@@ -215,7 +220,8 @@ def labelled_clouds(data: DataConfig, with_training: bool) -> set[Path]:
 
 
 def read_boxes(folder: Path, ids: list[str], data: DataConfig) -> Mapping[str, Any]:
-    """Anybody's detections of the frames: ID.txt (KITTI, with scores), or ID.json (LiDAR frame). Raises DataError."""
+    """Detections in the frames from any source: ID.txt (KITTI, with scores), or ID.json (LiDAR frame). Raises
+    DataError."""
     texts = [folder / f"{id}.txt" for id in ids]
     if not texts[0].is_file():
         return read_detections(folder, ids)
@@ -228,10 +234,10 @@ def read_boxes(folder: Path, ids: list[str], data: DataConfig) -> Mapping[str, A
 def choose_levels(
     frames: list[Frame], found: list[FrameDetections], classes: list[str], settings: UnlabelledConfig
 ) -> dict[str, Levels]:
-    """Scores by class, given or by precision on labelled frames.
+    """The scores of each class, given or chosen by precision on labelled frames.
 
-    Of a class of which there are fewer than FEWEST objects, or whose boxes never have a precision, no box is an object,
-    or all below an object are ignored: what is not known is not taught.
+    If a class has fewer than FEWEST objects, no box is an object and all are ignored. If no score reaches the upper
+    precision, no box is an object. If none reaches the lower one, all boxes below the upper score are ignored.
     """
     levels = {}
     for name in classes:

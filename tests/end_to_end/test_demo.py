@@ -42,6 +42,6 @@ def test_the_demo_from_nothing_and_again(tmp_path: Path) -> None:
     before = weights.stat().st_mtime_ns
 
     second = demo(tmp_path)
-    assert second.count("was done before") == 3
+    assert second.count("already done") == 3
     assert "nothing to do" in second
     assert weights.stat().st_mtime_ns == before

@@ -114,7 +114,7 @@ def test_a_real_training(tmp_path: Path) -> None:
     (tmp_path / "matrix.yaml").write_text("{config: small.yaml, set: [train.epochs=1], runs: {student: {}}}")
     jobs = plan(load_matrix(tmp_path / "matrix.yaml"), [0], tmp_path / "runs", [])
     out = StringIO()
-    for says in ("done", "was done before"):
+    for says in ("done", "already done"):
         assert run_all(jobs, Console(file=out, width=500)) == {}
         assert f"{jobs[0].folder}: {says}" in out.getvalue()
     assert "epoch 1/1" in log_file(jobs[0]).read_text()

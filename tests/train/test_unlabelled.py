@@ -249,7 +249,7 @@ def test_scores_are_chosen_on_the_frames_that_are_named(folder: Path, make: Make
     assert any("scores chosen on 3 labelled frames of :more" in note for note in unlabelled.notes)
     own = Unlabelled(make("distill.unlabelled.lower={}", "data.train_split=train", paths=[str(folder / "clouds")]))
     own.labels(teacher)
-    assert any("which flatters it" in note for note in own.notes)
+    assert any("so the scores are too low" in note for note in own.notes)
 
 
 def scene(right: int, wrong: int, scores: list[float], name: str = "Car") -> tuple[Frame, FrameDetections]:
