@@ -41,8 +41,8 @@ class UnlabelledConfig(Section):
         return self
 
     def batch_of(self, size: int) -> tuple[int, int]:
-        """The numbers of labelled and unlabelled frames in a batch of ``size``. Raises ValueError if the share leaves no
-        frame of either kind."""
+        """The numbers of labelled and unlabelled frames in a batch of ``size``. Raises ValueError if one of them is
+        zero, unless ``share`` is 1."""
         unlabelled = round(self.share * size)
         if unlabelled == 0 or (unlabelled == size and self.share < 1):
             raise ValueError(
