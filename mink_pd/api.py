@@ -96,7 +96,7 @@ def distill_detector(
     resume: bool = False,
     force: bool = False,
 ) -> Path:
-    """Train a student with a teacher beside it, as ``mink-pd distill`` does; returns the run folder.
+    """Train a student with a teacher, like ``mink-pd distill``; return the run folder.
 
     config: of the student. teacher: run folder or ``.safetensors`` file. which: checkpoint of the teacher's run folder.
     The rest as for :func:`train_detector`.

@@ -126,7 +126,7 @@ def _close_output() -> None:
 
 
 def _is_users(error: Exception) -> bool:
-    """Whether the user can fix the cause; else it is our own fault."""
+    """Whether the user can fix the cause; otherwise it is a bug of mink_pd."""
     return isinstance(error, MinkPDError | OSError | MemoryError) or _is_out_of_memory(error) or _is_lost_worker(error)
 
 
@@ -140,7 +140,7 @@ def _is_lost_worker(error: Exception) -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    """What the user is told."""
+    """The error message for the user."""
     if isinstance(error, MinkPDError):
         return str(error)
     if isinstance(error, OSError):
@@ -151,13 +151,13 @@ def _one_line(error: Exception) -> str:
         return "a process that reads frames was killed; set data.workers=0, or lower data.cache_mb or train.batch_size"
     text = "".join(traceback.format_exception(error))
     kept = _keep(text)
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    what = f"{type(error).__name__} in {Path(place.filename).name}:{place.lineno}: {reason(error)}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}: {reason(error)}"
     return f"a fault of mink_pd itself ({what}); please report it, with {kept or 'the output of --debug'}"
 
 
 def _keep(text: str) -> str | None:
-    """Write a traceback to a file of its own; returns its path."""
+    """Write a traceback to a new file; return its path."""
     with contextlib.suppress(OSError):
         handle, path = tempfile.mkstemp(prefix="mink_pd-fault-", suffix=".txt")
         with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:

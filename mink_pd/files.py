@@ -123,7 +123,7 @@ def writing(path: str | Path, remedy: str = "check the disk's free space and the
 
 @contextmanager
 def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO]:
-    """A file opened under a temporary name beside ``path`` and renamed to it when the block ends well.
+    """A file opened under a temporary name next to ``path``, and renamed to it when the block ends without an error.
 
     After an error nothing of it is left, and an earlier file at ``path`` stays. A link is followed; a device such as
     /dev/null is written to. Raises DataError where it cannot be written.
@@ -151,7 +151,7 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO]:
 
 
 def _open_part(folder: Path) -> tuple[int, str]:
-    """A new locked temporary file: descriptor and path. The lock says that its writer lives."""
+    """A new locked temporary file: descriptor and path. The lock shows that its writer is alive."""
     while True:
         handle, path = tempfile.mkstemp(dir=folder, prefix=".", suffix=PART)
         with contextlib.suppress(OSError):  # a file system without locks
@@ -196,9 +196,9 @@ def append_line(path: Path, line: str) -> None:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """An empty folder to fill, which takes the place of ``path`` when the block ends well.
+    """An empty folder to fill, which replaces ``path`` when the block ends without an error.
 
-    Raises DataError where it cannot be written; the earlier folder then stays.
+    Raises DataError if it cannot be written; the earlier folder then stays.
     """
     temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
     for left_over in (temporary, old):

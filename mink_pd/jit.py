@@ -13,8 +13,8 @@ from mink_pd.files import cache_folder
 def njit(**options: Any) -> Callable[[Callable], Any]:
     """``numba.njit(cache=True, **options)`` that also works where no cache can be written.
 
-    numba caches beside the source or in the user's cache folder; where it can do neither (a read-only installation and
-    home, as in containers), the cache goes to :func:`mink_pd.files.cache_folder`, or nowhere.
+    numba caches next to the source or in the user's cache folder. If neither can be written (a read-only installation
+    and home, as in containers), the cache goes to :func:`mink_pd.files.cache_folder`, or nowhere.
     """
 
     def decorate(function: Callable) -> Any:
@@ -46,7 +46,7 @@ def _forgive(cache: Any) -> None:
             return load(*arguments)
         except Exception:  # unpickling a damaged file may raise anything; the function is compiled again
             with contextlib.suppress(OSError):
-                cache.flush()  # an empty index in place of the damaged one
+                cache.flush()  # replaces the damaged index by an empty one
             return None
 
     cache.save_overload, cache.load_overload = save_overload, load_overload

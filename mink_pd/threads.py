@@ -108,8 +108,8 @@ os.environ.setdefault("OMP_NUM_THREADS", str(cores()))  # MinkowskiEngine warns 
 # student 38 ms passive and 36 ms active (medians).
 if "torch" in sys.modules and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys() and not outnumber_cores():
     warnings.warn(
-        "torch was imported before mink_pd: its idle threads spin, which makes mink_pd up to five times slower beside"
-        " other work. Import mink_pd first, or set the environment variable OMP_WAIT_POLICY=passive.",
+        "torch was imported before mink_pd: its idle threads spin, which makes mink_pd up to five times slower on a"
+        " busy machine. Import mink_pd first, or set the environment variable OMP_WAIT_POLICY=passive.",
         RuntimeWarning,
         stacklevel=3,
     )

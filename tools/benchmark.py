@@ -1,4 +1,4 @@
-"""How fast it is, beside peers that do the same work."""
+"""Measures speed in comparison with peers that do the same work."""
 
 import argparse
 from dataclasses import asdict
@@ -50,7 +50,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def measure_latency(frames: int, inputs: Inputs) -> None:
-    """Percentiles over so many frames."""
+    """Percentiles over a number of frames."""
     inputs.frame()  # a bad file stops the work before it starts
     console.print(results_table.machine(describe()), style="dim", soft_wrap=True)
     with progress("frames", frames) as advance:
@@ -129,7 +129,7 @@ def count(text: str) -> int:
 
 if __name__ == "__main__":
     arguments = parser(
-        "Measure speed beside peers that do the same work: both in one process, turn by turn, medians after warm-up."
+        "Compare speed with peers that do the same work: alternately in one process, medians after warm-up."
         " Give the machine nothing else to do meanwhile. docs/performance.md explains the rows."
     )
     arguments.add_argument("--json", type=Path, metavar="OUT", help="write machine and rows to this file")
@@ -154,7 +154,7 @@ if __name__ == "__main__":
         "--latency",
         type=count,
         metavar="FRAMES",
-        help="latency of detection instead: percentiles over so many simulated frames, and memory",
+        help="measure latency of detection instead: percentiles over this number of simulated frames, and memory",
     )
     other.add_argument(
         "--loading",

@@ -1,4 +1,4 @@
-"""``mink-pd distill`` as a script: train a student with a teacher beside it."""
+"""``mink-pd distill`` as a script: train a student with a teacher."""
 
 from mink_pd.commands import run_command
 

@@ -264,7 +264,7 @@ def install(python: Path, target: Target, pip_args: list[str], log: Path) -> Non
     except SetupError as error:
         if cached is None:
             raise
-        say(f"{cached.name} of the cache is damaged, it is built anew: {error}")
+        say(f"{cached.name} in the cache is damaged and is built again: {error}")
         cached.unlink()
         install_wheel(python, target, build(), log)
 

@@ -37,7 +37,7 @@ LIBRARIES = ("cudart", "cusparse")  # what the link step names
 
 @dataclass(frozen=True)
 class Toolkit:
-    """An installed nvcc and what lies beside it."""
+    """An installed nvcc and its toolkit."""
 
     home: Path
     version: tuple[int, int]
@@ -197,7 +197,7 @@ class CudaTarget(Target):
             (scratch / f"lib{name}.so").symlink_to(file)
         # nvcc and torch name the toolkit's own include folder themselves, later in the order.
         folders = dict.fromkeys(str(folder) for folder in headers.values() if folder != self.toolkit.home / "include")
-        # MinkowskiEngine has an NVTX of its own, which clashes with Thrust's.
+        # MinkowskiEngine has its own NVTX, which clashes with Thrust's.
         flags = f'-DCCCL_DISABLE_NVTX -DNVTX_DISABLE -include "{COMPATIBILITY}"'
         return {
             "CUDA_HOME": str(self.toolkit.home),

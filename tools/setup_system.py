@@ -68,7 +68,7 @@ def run_logged(
             env=env,
             text=True,
             errors="replace",
-            start_new_session=True,  # a group of its own, which stop_commands can end as a whole
+            start_new_session=True,  # its own process group, which stop_commands can end as a whole
         )
         _running.add(process)
         assert process.stdout is not None
@@ -99,7 +99,7 @@ def check(python: Path, code: str) -> None:
 
 
 def has_library(name: str) -> bool:
-    """True if the dynamic loader finds a library, whatever its package is called in this release."""
+    """Whether the dynamic loader finds a library. (The names of packages differ between releases.)"""
     try:
         ctypes.CDLL(name)
     except OSError:

@@ -40,7 +40,7 @@ class Target:
         return 8 / jobs  # 4 minutes on two idle cores
 
     def environment(self, state: dict[str, Any], scratch: Path) -> dict[str, str]:
-        """Environment variables of the build; ``scratch`` is a folder that lives as long as the build.
+        """Environment variables of the build. scratch: a folder that exists as long as the build runs.
 
         Raises:
             SetupError: the installed torch does not fit, or something is missing; one line for each thing.

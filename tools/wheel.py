@@ -10,7 +10,7 @@ class BuildWithConfigs(build_py):
     """Builds the package, and copies configs/ to mink_pd/configs, where mink_pd.config.shipped looks first."""
 
     def run(self) -> None:
-        """Build; an editable install needs no copy, for it finds configs/ beside the package."""
+        """Build. An editable install needs no copy, because it finds configs/ next to the package."""
         super().run()
         if not self.editable_mode:
             copy = Path(self.build_lib, "mink_pd", "configs")

@@ -15,7 +15,7 @@ COMMANDS = {
     "simulate-drive": "simulate recordings and labelled clouds of any LiDAR",
     "new-config": "write a configuration for a data set from its labelled frames",
     "train": "train a detector",
-    "distill": "train a student with a teacher beside it",
+    "distill": "train a student with a teacher",
     "detect": "detect objects in point clouds",
     "export": "export a detector for ONNX Runtime, OpenVINO, Autoware or CUDA-PointPillars",
     "eval-kitti": "KITTI figures of a detector, or of detections in files",

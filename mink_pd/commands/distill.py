@@ -10,7 +10,7 @@ from mink_pd.train.start import distil
 
 
 def main(options: argparse.Namespace) -> None:
-    """Train the configured student with the teacher beside it into the student's run folder."""
+    """Train the configured student with the teacher, and write the student's run folder."""
     config = load_config(options.config, [*options.overrides, *unlabelled_settings(options)])
     distil(config, checkpoint_file(options.teacher, options.which), options.resume, options.force)
 

@@ -43,7 +43,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def choose_frame(path: Path | None, columns: int) -> tuple[Frame, str]:
-    """The cloud at ``path``, or a simulated one, with so many columns a point; and what to call it."""
+    """The cloud at ``path``, or a simulated one, with ``columns`` columns per point, and its name for the output."""
     if path is not None:
         return PointFiles([path], None, camera_view=False, columns=columns)[0], str(path)
     points = simulate_frame(seed=0, frame=0)[0].points

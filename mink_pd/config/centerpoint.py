@@ -42,7 +42,7 @@ class CenterHeadConfig(Section):
 class CenterDetectorConfig(BevDetectorConfig):
     """Settings that all forms of CenterPoint share (Yin, Zhou & Krähenbühl, CVPR 2021).
 
-    tasks: groups of classes, each with branches of its own; None: one task of all classes.
+    tasks: groups of classes, each with its own branches; None: one task of all classes.
     With ``bev: sparse`` the head predicts at occupied sites only, as VoxelNeXt does (Chen et al., CVPR 2023).
     """
 

@@ -110,7 +110,7 @@ class DataConfig(PointsConfig):
         twice = next((name for n, name in enumerate(classes) if lower[n] in lower[:n] or not lower[n]), None)
         if twice is not None:
             raise ValueError(
-                f"lists '{twice}' twice, in whatever case; list each class once"
+                f"lists '{twice}' twice (upper and lower case do not differ); list each class once"
                 if twice.strip()
                 else "lists an empty name"
             )

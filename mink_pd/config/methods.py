@@ -1,5 +1,5 @@
 """Settings of distillation: the settings that all methods share, and the choice of methods. Each method's own section
-is beside the method, in ``mink_pd/distill/methods``."""
+is in the method's module in ``mink_pd/distill/methods``."""
 
 from typing import Any, Literal
 

@@ -143,7 +143,7 @@ class VoxelEncoderConfig(BevDetectorConfig):
 
     voxel_size: Size3 = (0.05, 0.05, 0.1)
     encoder_channels: list[Count] = Field([16, 32, 64, 64, 128], min_length=5, max_length=5)  # four stages, height
-    residual: bool = False  # residual blocks (He et al., CVPR 2016) in place of the encoder's stride-1 convolutions
+    residual: bool = False  # residual blocks (He et al., CVPR 2016) instead of the encoder's stride-1 convolutions
     channels: list[Count] = [128, 256]
     strides: list[Count] = [1, 2]
     layers: list[Layers] = [5, 5]
@@ -153,7 +153,7 @@ class VoxelEncoderConfig(BevDetectorConfig):
 class AnchorDetectorConfig(BevDetectorConfig):
     """Settings of detectors with anchors in the bird's-eye view.
 
-    anchors: one entry per class; with ``head.any_class``, one per shape, with a name of its own.
+    anchors: one entry per class; with ``head.any_class``, one per shape, each with its own name.
     """
 
     head: HeadConfig = HeadConfig()

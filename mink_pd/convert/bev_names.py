@@ -1,4 +1,4 @@
-"""Names that detectors seen from above share in a framework, whatever their head is."""
+"""Parameter names that a framework's bird's-eye-view detectors share, independent of their heads."""
 
 from collections.abc import Iterator
 

@@ -47,9 +47,9 @@ class Difference:
 def verify(tensors: dict[str, Tensor], config: Config, dialect: Dialect, folder: Path) -> list[Difference]:
     """Run the detector of ``config`` with these weights on a case: points.bin and expected.npz in ``folder``.
 
-    Compares whichever stages the case has answers for. A case may have a range of its own (``point_cloud_range``).
-    Raises DataError for a case that cannot be read, CheckpointError for one without answers that can be compared,
-    ConfigError for a detector that answers are not known of.
+    Compares all stages that the case has answers for. A case may set the range (``point_cloud_range``).
+    Raises DataError for a case that cannot be read, CheckpointError for a case without answers to compare, and
+    ConfigError for a detector without known answers.
     """
     expected = _read_case(folder)
     if "point_cloud_range" in expected:

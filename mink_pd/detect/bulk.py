@@ -23,7 +23,7 @@ from mink_pd.errors import ConfigError, DataError
 from mink_pd.files import check_writable_folder, read_text, reading, write_text
 from mink_pd.models import Detector
 
-RECORD = "detect.yaml"  # beside NAME.txt and NAME.json
+RECORD = "detect.yaml"  # next to NAME.txt and NAME.json
 LOOK_EVERY = 1.0  # seconds
 REMEDY = "--force replaces them (one process), another --out keeps them"
 
@@ -31,7 +31,7 @@ REMEDY = "--force replaces them (one process), another --out keeps them"
 class Bulk:
     """The output folder of all processes that detect in the same frames.
 
-    settings: what the detections depend on beside the frames; the folder records it.
+    settings: everything except the frames that the detections depend on; the folder records it.
     """
 
     def __init__(self, frames: Frames, out: Path, settings: dict[str, object], rank: int = 0, world: int = 1) -> None:
@@ -43,10 +43,11 @@ class Bulk:
         self.unread: dict[int, str] = {}  # frames that cannot be read, and why
 
     def open(self, force: bool) -> None:
-        """Make the folder or go on with it; ``force`` removes what it holds of these frames.
+        """Make the folder or continue in it; ``force`` removes its detections of these frames.
 
-        Raises ConfigError, before anything is written, if that was found with other settings or in other clouds of the
-        same names, or if nobody knows how; and DataError where the folder cannot be written.
+        Raises ConfigError, before anything is written, if the folder has detections of these frames that were made with
+        other settings, in other clouds with the same names, or without a record. Raises DataError if the folder cannot
+        be written.
         """
         if force and self.world > 1:
             raise ConfigError(f"--force is for a single process; remove {self.out}, or choose another --out")
@@ -119,7 +120,7 @@ class Bulk:
             if not record.exists() or self.frames.ids[index] not in self.inputs.known:
                 file = next(file for file in self._files(index) if file.exists())
                 raise ConfigError(
-                    f"{file}: is in the way and of unknown origin ({RECORD} and {INPUTS} beside it do not know it);"
+                    f"{file}: exists and is of unknown origin ({RECORD} and {INPUTS} next to it do not list it);"
                     " remove it, or choose another --out"
                 )
 

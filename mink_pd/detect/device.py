@@ -19,10 +19,10 @@ if TYPE_CHECKING:  # Lightning imports torch's compiler, which takes two seconds
 
 
 def launch(config: TrainConfig) -> "Fabric":
-    """Device, precision and processes, by Lightning Fabric; its own messages are kept quiet.
+    """Device, precision and processes, by Lightning Fabric, whose own messages are suppressed.
 
-    Raises ConfigError if this machine has not what the configuration asks for, or torchrun has started another number
-    of processes.
+    Raises ConfigError if this machine lacks what the configuration requires, or if torchrun has started a different
+    number of processes.
     """
     started, wanted = rank_and_world()[1], config.devices * config.nodes
     if started not in (1, wanted):
@@ -51,7 +51,7 @@ def own_device(config: TrainConfig) -> torch.device:
 
 
 def accelerator(wanted: str) -> str:
-    """What Lightning is asked for: ``auto`` is the CPU where MinkowskiEngine is built for it, whatever torch could do.
+    """Lightning's accelerator: ``auto`` is the CPU if MinkowskiEngine is built for it, even if torch has a GPU.
 
     Raises ConfigError for a GPU that MinkowskiEngine is not built for.
     """

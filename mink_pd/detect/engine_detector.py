@@ -50,7 +50,7 @@ class EngineDetector(Detector[Shared, EnginePrediction]):
             self._made_of = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """The engine is made anew in another process."""
+        """The state without the engine, which another process makes again."""
         return self.__dict__ | {"_engine": None, "_made_of": None}
 
     def shared_input(self, batch: Batch) -> Shared:

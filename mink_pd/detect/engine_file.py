@@ -226,7 +226,7 @@ def _center_head(detector: CenterDetector, tensors: Tensors) -> dict[str, Any]:
 
 
 def _side_by_side(kernels: list[Tensor]) -> Tensor:
-    """(K, sum of C_in, sum of C_out): each of the kernels (K, C_in, C_out) on channels of its own."""
+    """Kernels (K, C_in, C_out) joined to (K, sum of C_in, sum of C_out), each on its own channels."""
     return torch.stack([torch.block_diag(*(kernel[k] for kernel in kernels)) for k in range(len(kernels[0]))])
 
 

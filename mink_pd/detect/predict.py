@@ -65,7 +65,7 @@ def detect_batches(detector: Detector, batches: Iterable[Batch]) -> Iterator[tup
 
 
 def check_finite(prediction: Any, batch: Batch) -> None:
-    """Raise MinkPDError where a network computes NaN or infinity: no box would pass the score, and none be missed."""
+    """Raise MinkPDError if a network's output has NaN or infinity. Otherwise its boxes would be dropped silently."""
     parts = vars(prediction) if is_dataclass(prediction) else {"output": prediction}
     for name, part in parts.items():
         if isinstance(part, Tensor) and part.is_floating_point() and not part.isfinite().all():

@@ -12,7 +12,7 @@ import numpy as np
 from mink_pd.data.frame import Frame
 from mink_pd.files import append_line, read_text
 
-INPUTS = "detect.inputs.jsonl"  # beside the detections; the last line of a frame counts
+INPUTS = "detect.inputs.jsonl"  # next to the detections; the last line of a frame counts
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from mink_pd.registry import DETECTORS, IMPORTANCES, METHODS
 
 
 class Distiller(nn.Module):
-    """What is trained in distillation: the student and the methods' adapters, with the frozen teacher beside them.
+    """The module that distillation trains: the student and the methods' adapters, together with the frozen teacher.
 
     The teacher always stays in eval mode and out of ``state_dict``; only ``detector``, the student, is exported.
     teacher_data: the teacher's settings of the data where it sees more points than the student; None: both see the

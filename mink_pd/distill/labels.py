@@ -1,4 +1,4 @@
-"""Label distillation (SparseKD, Yang et al., NeurIPS 2022): the teacher's boxes beside the ground truth."""
+"""Label distillation (SparseKD, Yang et al., NeurIPS 2022): the teacher's boxes are added to the ground truth."""
 
 from dataclasses import replace
 

@@ -32,7 +32,7 @@ class Scene:
     score: np.ndarray  # (D,) float64
     dont_care: np.ndarray  # (D,) share of each detection's image box inside a DontCare box
     pairs: Pairs
-    image_rules: bool = True  # False: every label is counted, whatever its image height, occlusion and truncation
+    image_rules: bool = True  # False: every label counts, at any image height, occlusion and truncation
 
     def candidates(self, overlap: str, above: float) -> Candidates:
         """The pairs whose overlap ("bbox", "bev" or "3d") is strictly greater than ``above``."""

@@ -116,7 +116,7 @@ def evaluate_submission(path: Path, root: Path, version: str, split: str) -> dic
         try:
             scorer = evaluation.NuScenesEval(tables, config, str(path), split, folder, verbose=False)
             metrics, _ = scorer.evaluate()
-        except Exception as error:  # whatever a box of another kind makes the devkit raise
+        except Exception as error:  # the devkit raises any exception for boxes of another kind
             text = f"the devkit refuses it ({type(error).__name__}: {reason(error)})"
             raise DataError(f"{path}: {text}; write it again") from error
     return metrics.serialize()

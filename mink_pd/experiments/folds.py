@@ -14,7 +14,7 @@ _REMEDY = "give a CSV file with the columns frame and group, and a line for each
 
 
 def read_groups(matrix: Matrix, jobs: list[Job]) -> dict[str, str]:
-    """The group of each frame of ``data.root``; without a file of groups, each judged frame is a group of its own.
+    """The group of each frame of ``data.root``; without a file of groups, each evaluated frame is its own group.
 
     Raises DataError for a file that is missing, malformed or lacks a judged frame.
     """

@@ -277,7 +277,7 @@ class PointTap(Tap):
         return isinstance(other, PointTap) and self.sample is other.sample
 
     def rows_at(self, other: Tap) -> Tensor | None:
-        return None  # each network draws a sample of its own
+        return None  # each network draws its own sample
 
     def order(self) -> Tensor:
         return torch.arange(len(self.values), device=self.values.device)

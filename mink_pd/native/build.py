@@ -32,7 +32,7 @@ from mink_pd.threads import cores
 SOURCES = Path(__file__).parent / "csrc"
 # Contraction is named because results must not depend on a compiler's default.
 FLAGS = ["-O3", "-std=c++20", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-Wall", "-Wextra"]
-LOG = "build.log"  # what the compiler said, beside the library
+LOG = "build.log"  # output of the compiler, next to the library
 
 
 @functools.cache
@@ -91,7 +91,7 @@ def compiler() -> str | None:
 def build() -> Path:
     """Compile the library unless another process just did; returns its path.
 
-    Raises MinkPDError if there is no compiler or it fails (its output is kept in build.log beside the library).
+    Raises MinkPDError if there is no compiler or it fails (its output is kept in build.log next to the library).
     """
     path = library_path()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -45,8 +45,8 @@ def comparison(group: Group) -> Table:
         controls = group.controls(row) if row in group.distilled else []
         for metric in metrics:
             over_student = gain(row, group.student, metric) if row.taught else None
-            beside = [value for one in controls if (value := gain(one, group.student, metric)) is not None]
-            strongest = max(beside, key=lambda value: value.mean, default=None)
+            gains = [value for one in controls if (value := gain(one, group.student, metric)) is not None]
+            strongest = max(gains, key=lambda value: value.mean, default=None)
             below_teacher = gain(row, group.teacher, metric, paired=False) if row is not group.teacher else None
             cells += [
                 _cell(over_seeds(row, metric)),

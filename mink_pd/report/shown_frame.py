@@ -113,7 +113,7 @@ def _panel(name: str, run: Run, frame: Frame, dataset: Dataset) -> Panel:
 
 
 def _selection(run: Run) -> tuple[str, str, int]:
-    """Tap, importance and number of rows of PointDistiller in the run's settings, whatever its method is."""
+    """Tap, importance and number of rows in the run's settings of PointDistiller, even if it used another method."""
     settings = run.config.distill.section("pointdistiller")
     return settings.taps[-1], settings.importance, settings.rows
 

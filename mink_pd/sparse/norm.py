@@ -17,8 +17,9 @@ class BatchNorm(nn.BatchNorm1d):
     With ``synchronised`` the statistics in training are those of the rows of all processes (as torch's SyncBatchNorm,
     which does not run on the CPU), each row counting the same; a process may have no row.
 
-    A single row is its own mean, so in training it gives the bias, and it leaves the running statistics as they are:
-    it says nothing of a variance. torch raises ValueError there, which would end a training at a nearly empty frame.
+    A single row equals its mean, so in training its result is the bias. It does not change the running statistics,
+    because it has no variance. torch raises ValueError in this case, which would end a training at a nearly empty
+    frame.
     """
 
     synchronised = False

@@ -175,7 +175,7 @@ def train_detector(config: Config, resume: bool = False, force: bool = False) ->
 
 
 def distil(config: Config, teacher: Path, resume: bool = False, force: bool = False) -> RunFolder:
-    """Train the configured student with the teacher of a ``.safetensors`` file beside it."""
+    """Train the configured student with the teacher in a ``.safetensors`` file."""
     if config.train.initial is not None and config.distill.initialise != "random":
         raise ConfigError("'train.initial' and 'distill.initialise' both give the student its first weights; unset one")
     network, _ = load_detector(teacher)

@@ -14,8 +14,8 @@ from mink_pd.torch_files import TorchFile
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write the state of a training (tensors and plain values only). Raises DataError where it cannot be written."""
-    data = io.BytesIO()  # torch makes an error of its own out of a full disk's
+    """Write the state of a training (only tensors and plain values). Raises DataError if it cannot be written."""
+    data = io.BytesIO()  # because torch replaces the error of a full disk by its own
     torch.save(state, data)
     with whole_file(path, "wb") as file:
         file.write(data.getbuffer())

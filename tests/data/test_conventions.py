@@ -90,7 +90,7 @@ def test_empty_boxes_yaws_in_degrees_and_odd_intensities_are_suspected() -> None
             cloud[:, 3] = values + spread * cloud[:, 3]
         return suspicions(survey(replace(f, points=cloud) for f, cloud in zip(FRAMES, clouds, strict=True)))
 
-    assert with_intensity(0.0) == ["The intensity is 0 at every point and says nothing; set intensity: none."]
+    assert with_intensity(0.0) == ["The intensity is 0 at every point and carries no information; set intensity: none."]
     assert with_intensity(0.4)[0].startswith("The intensity is 0.4 at every point")
     assert with_intensity(0.0, 1 / 255)[0].startswith("Nearly all points have less than 0.02 of the full scale")
     assert with_intensity(0.0, 0.5) == []

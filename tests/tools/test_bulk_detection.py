@@ -111,7 +111,7 @@ def test_detections_of_unknown_origin_are_left_alone(teacher: Path, clouds: Path
     for force in ((), ("--force",)):
         refused = tool("detect.py", teacher, clouds, "--out", labels, *force)
         assert refused.returncode == 2
-        assert "label_2/000000.txt: is in the way and of unknown origin" in refused.stderr
+        assert "label_2/000000.txt: exists and is of unknown origin" in refused.stderr
         assert {file.name: file.read_bytes() for file in labels.iterdir()} == before
 
 

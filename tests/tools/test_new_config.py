@@ -125,7 +125,7 @@ def test_every_warning_can_come(tool: Tool, tmp_path: Path) -> None:
         "Car (20 of 80, up to 300 m away): objects out of range, neither trained on nor evaluated.",
         "Bus: 20 of 20 boxes hold no point.",
         "Car: the points in and near the boxes say that length and width are exchanged; correct the labels.",
-        "The intensity is 0 at every point and says nothing; set intensity: none.",
+        "The intensity is 0 at every point and carries no information; set intensity: none.",
     ):
         assert f"warning: {text}" in printed
         head = (tmp_path / "own.yaml").read_text().replace("\n#  ", "").partition("data:")[0]

@@ -22,5 +22,5 @@ def add_unlabelled(parser: argparse.ArgumentParser) -> None:
     text = "frames without labels, for which the teacher's boxes stand: folders of clouds, a raw drive, a recording,"
     text += " or ROOT:SPLIT (docs/unlabelled.md)"
     parser.add_argument("--unlabelled", nargs="+", metavar="PATH", default=[], help=text)
-    text = "with --unlabelled: detection files of any detector (ID.txt or ID.json) in place of the teacher's boxes"
+    text = "with --unlabelled: detection files of any detector (ID.txt or ID.json) instead of the teacher's boxes"
     parser.add_argument("--boxes", type=Path, metavar="DIR", help=text)

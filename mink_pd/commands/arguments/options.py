@@ -68,7 +68,7 @@ def add_data(parser: argparse.ArgumentParser, default: str, when: str = "") -> N
 
 
 def add_layout(parser: argparse.ArgumentParser) -> None:
-    """``data`` and ``--kind``: the folder of a data set, of whatever layout."""
+    """``data`` and ``--kind``: the folder of a data set in any layout."""
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="folder of clouds, or in KITTI's or nuScenes' layout")
     add("--kind", metavar="KIND", help="data.kind of the folder; if not given, its layout tells")

@@ -10,10 +10,10 @@ import numpy as np
 from mink_pd.boxes.geometry import pairs_in_boxes
 
 _ABOVE_GROUND = 0.25  # points lower than this over the ground around a box are not counted [m]
-_AROUND = 1.5  # the ground is looked for this far around a box [m]
-_FEW_POINTS, _FEW_BOXES = 10, 10  # in a box and of boxes, from which they say something
-_DIFFERS = 0.1  # of a box's points: two readings that differ by less say nothing
-_MAJORITY = 4  # so many times more boxes speak for the other reading than against it
+_AROUND = 1.5  # the ground is searched for up to this distance around a box [m]
+_FEW_POINTS, _FEW_BOXES = 10, 10  # minimum points of a box, and minimum number of such boxes, for a conclusion
+_DIFFERS = 0.1  # a smaller difference between two conventions, as a share of a box's points, is ignored
+_MAJORITY = 4  # this many times more boxes must support the other convention than contradict it
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def _intensity(found: Survey) -> list[str]:
         return []
     low, high = found.intensity[:, 0].min(), found.intensity[:, 2].max()
     if low == high:
-        return [f"The intensity is {high:g} at every point and says nothing; set intensity: none."]
+        return [f"The intensity is {high:g} at every point and carries no information; set intensity: none."]
     if found.intensity[:, 1].max() < _DIM:
         return [f"Nearly all points have less than {_DIM:g} of the full scale: is the setting intensity right?"]
     return []

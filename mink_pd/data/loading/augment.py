@@ -27,7 +27,7 @@ def augment(
 
     database: objects to paste; None: paste none.
     thinning: which points are seen; None: all except the beams that ``config.beams`` drops. It comes first, because
-    beams can be told apart only while all points are where they were measured.
+    beams can be distinguished only while all points are where they were measured.
     The camera's fields (objects, dont_care, calibration, image_size) become None because they no longer fit the points.
     """
     if thinning is None:
@@ -118,7 +118,7 @@ def _vectors(frame: Frame) -> list[np.ndarray]:
 
 
 def move_objects(frame: Frame, noise: ObjectNoise, rng: np.random.Generator) -> Frame:
-    """Shift and rotate each box, with the points inside it, by a random amount of its own.
+    """Shift and rotate each box, with the points inside it, by its own random amount.
 
     A position that overlaps another box in bird's-eye view is drawn again, up to ten times; after that the object stays
     where it is. A point inside several boxes moves with the first.

@@ -22,7 +22,8 @@ from mink_pd.files import cache_folders, whole_file
 
 BEV = [0, 1, 3, 4, 6]  # columns of a box that describe its bird's-eye-view rectangle
 _VERSION = 3  # of the cache file; other versions are rebuilt
-_GROUND, _STANDING = 0.4, 3  # points up to this height over a box's bottom [m] are ground; so many others are a thing
+_GROUND = 0.4  # points up to this height above a box's bottom [m] are ground
+_STANDING = 3  # this many other points in the box show that something stands there
 _PROGRESS_FROM = 200  # number of frames above which progress is shown
 
 logger = logging.getLogger(__name__)

@@ -62,7 +62,7 @@ class Recording:
     def __init__(
         self, path: str | Path, topic: str | None = None, settings: PointsConfig = _DEFAULT, columns: int = 4
     ) -> None:
-        """Open a recording and look through all messages of the topic.
+        """Open a recording and check all messages of the topic.
 
         topic: None for the only one that holds clouds. columns: of a point that the detector sees.
         Raises DataError: no such topic or no clouds in it, several topics where none was chosen, a file or message that

@@ -18,8 +18,8 @@ class FitNetsConfig(FeatureConfig):
 class FitNets(AdaptedMethod):
     """Hints: 1/2 ||u - r(v)||^2 between the teacher's features u and the student's v through a regressor r (eq. 3).
 
-    Departures: the mean over sites and channels, not their sum, so that the weight does not depend on how many sites a
-    frame has; beside the detection loss from the first step, not in a stage of its own before it.
+    Departures: the mean over sites and channels instead of their sum, so that the weight does not depend on the number
+    of sites in a frame. The loss is added to the detection loss from the first step on, instead of a stage before it.
     """
 
     Settings = FitNetsConfig

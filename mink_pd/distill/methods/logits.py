@@ -24,9 +24,9 @@ class LogitsConfig(MethodConfig):
 class Logits(HeadMethod):
     """T^2 KL(p_T || p_S) of the class probabilities at temperature T (section 2).
 
-    Departures: detectors score each class by a sigmoid of its own, so p is Bernoulli, and divergences are summed over
-    sites, anchors and classes. The sum is divided not by the number of examples, nearly all of them background, but by
-    the teacher's highest scores summed over the sites: the positives that it expects.
+    Departures: detectors have a separate sigmoid for each class, so p is Bernoulli, and divergences are summed over
+    sites, anchors and classes. The sum is not divided by the number of examples, because nearly all of them are
+    background, but by the sum of the teacher's highest score at each site, the number of positives that it expects.
     """
 
     Settings = LogitsConfig

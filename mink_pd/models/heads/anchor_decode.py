@@ -51,7 +51,7 @@ def best(found: list[Detections], most: int) -> Detections:
 
 
 def best_rows(score: Tensor, among: Tensor, most: int) -> Tensor:
-    """Rows int64 of the highest of scores (n,) among those that are marked (n,), at most so many."""
+    """Rows int64 of the highest scores (n,) among the rows marked in ``among`` (n,), at most ``most``."""
     rows = torch.nonzero(among)[:, 0]
     return rows if len(rows) <= most else rows[score[rows].topk(most).indices]
 
