@@ -92,7 +92,7 @@ int64_t PillarLayers::rows_of(const PillarPoints& points, int64_t pillar) const 
 
 Encoded PillarLayers::run(Pool& pool, const Cloud& cloud, int64_t whole, Encoder::State& memory) const {
     State& state = static_cast<State&>(memory);
-    state.points.sort(points_, cloud, whole);
+    state.points.sort(pool, points_, cloud, whole);
     const int64_t pillars = state.points.pillars(), tasks = (pillars + PILLARS_AT_ONCE - 1) / PILLARS_AT_ONCE;
     const auto end = [&](int64_t task) { return std::min(pillars, (task + 1) * PILLARS_AT_ONCE); };
     int64_t most = 0;
