@@ -85,14 +85,22 @@ def warn_of_losses(accuracy: Accuracy) -> None:
 
 def main_engine(options: argparse.Namespace) -> None:
     """Write one file for the engine."""
-    for name in ("opset", "pillars", "slots", "int8", "split", "data", "split_frames"):
+    for name in ("opset", "pillars", "slots"):
         if getattr(options, name):
-            option = name.replace("_", "-")
-            raise ConfigError(f"--{option}: is for graphs of dense networks; leave it out with --to engine")
+            raise ConfigError(f"--{name}: is for graphs of dense networks; leave it out with --to engine")
+    check_split(options)
     detector, config = load_detector(checkpoint_file(options.checkpoint, options.which))
     set_threads(config.train)
-    report = export_engine(detector, proof_frames(options.frames, config.data), options.out, options.force)
+    config.data = config.data.model_copy(update={"root": options.data or config.data.root})
+    score = scoring(config, options.split, options.split_frames) if options.split else None
+    frames = proof_frames(options.frames, config.data, CALIBRATED if options.int8 else SIMULATED)
+    report = export_engine(detector, frames, options.out, options.force, options.int8, score)
     same = f"{report.agreement.pairs} boxes equal to the detector's on {report.frames} clouds"
+    if report.quantised is not None:
+        console.print(report.quantised.table())
+        same += ", then quantised"
+        if report.quantised.accuracy is not None:
+            warn_of_losses(report.quantised.accuracy)
     console.print(f"{options.out}: {report.size / 1e6:.1f} MB, {same}", soft_wrap=True)
 
 

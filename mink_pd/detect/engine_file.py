@@ -27,7 +27,8 @@ from mink_pd.sparse.norm import BatchNorm
 from mink_pd.sparse.voxels import grid_shape
 
 MAGIC = b"\x89MINKPD\n"
-VERSION = 2
+VERSION = 2  # of files in float32
+INT8_VERSION = 3  # of files with layers in 8 bits
 SUFFIX = ".mpd"
 COLUMNS = ("x", "y", "z", "intensity", "time lag")
 _PREAMBLE = struct.Struct("<8sIIQQ")  # magic, version, CRC-32 and number of the bytes that follow, 0
@@ -36,8 +37,16 @@ Tensors = dict[str, Tensor]
 
 
 def engine_file(detector: Detector, filtered: bool = False) -> bytes:
-    """The content of the file; filtered: for clouds whose reader has left out points at the origin and on the own
-    vehicle. Raises ConfigError, naming the setting, for a detector that the engine cannot run."""
+    """The content of the file in float32; arguments and errors as of :func:`engine_parts`."""
+    return pack(*engine_parts(detector, filtered))
+
+
+def engine_parts(detector: Detector, filtered: bool = False) -> tuple[Tensors, dict[str, Any]]:
+    """The tensors of the file, float32, and its description.
+
+    filtered: for clouds whose reader has left out points at the origin and on the own vehicle. Raises ConfigError,
+    naming the setting, for a detector that the engine cannot run.
+    """
     check_supported(detector)
     assert isinstance(detector, BevDetector)
     tensors: Tensors = {}
@@ -52,9 +61,14 @@ def engine_file(detector: Detector, filtered: bool = False) -> bytes:
             "head": _head(detector, tensors),
             "suppression": _suppression(detector),
         }
-    plain = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
-    content = save(plain, {"mink_pd": json.dumps(description)})
-    return _PREAMBLE.pack(MAGIC, VERSION, zlib.crc32(content), len(content), 0) + content
+    return {name: tensor.float().contiguous() for name, tensor in tensors.items()}, description
+
+
+def pack(tensors: Tensors, description: dict[str, Any]) -> bytes:
+    """The content of the file from its parts."""
+    content = save(tensors, {"mink_pd": json.dumps(description)})
+    version = INT8_VERSION if any(tensor.dtype == torch.int8 for tensor in tensors.values()) else VERSION
+    return _PREAMBLE.pack(MAGIC, version, zlib.crc32(content), len(content), 0) + content
 
 
 def check_supported(detector: Detector) -> None:

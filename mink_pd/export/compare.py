@@ -27,25 +27,26 @@ class Agreement:
     edge: int = 0  # those in only one list because a score or overlap lies on a threshold, up to rounding
     box: float = 0.0  # largest difference of a pair's boxes [m or rad]
     score: float = 0.0  # largest difference of a pair's scores
+    slack: float = 1.0  # by which the allowed differences are multiplied
 
     @property
     def same(self) -> bool:
-        return self.missing == 0 and self.box <= BOX and self.score <= SCORE
+        return self.missing == 0 and self.box <= BOX * self.slack and self.score <= SCORE * self.slack
 
     def __add__(self, other: "Agreement") -> "Agreement":
         return Agreement(
             self.pairs + other.pairs, self.missing + other.missing, self.edge + other.edge,
-            max(self.box, other.box), max(self.score, other.score),
+            max(self.box, other.box), max(self.score, other.score), max(self.slack, other.slack),
         )  # fmt: skip
 
 
-def compare_detections(ours: Detections, theirs: Detections, nms: NMSConfig) -> Agreement:
+def compare_detections(ours: Detections, theirs: Detections, nms: NMSConfig, slack: float = 1.0) -> Agreement:
     """Pair the detections of one frame by class and nearest box, and classify the remaining ones."""
-    result = Agreement()
+    result = Agreement(slack=slack)
     alone = [torch.ones(len(one.boxes), dtype=torch.bool) for one in (ours, theirs)]
     distance = box_distance(ours.boxes[:, None], theirs.boxes[None])  # (A, B)
     apart = (ours.scores[:, None] - theirs.scores[None]).abs()  # (A, B)
-    cost = torch.maximum(distance / BOX, apart / SCORE).clamp(max=_FAR)  # 1 is the largest allowed
+    cost = (torch.maximum(distance / BOX, apart / SCORE) / slack).clamp(max=_FAR)  # 1 is the largest allowed
     cost[ours.labels[:, None] != theirs.labels[None]] = _FAR
     for row, column in zip(*linear_sum_assignment(cost.numpy()), strict=True):
         if cost[row, column] < _FAR:
@@ -53,7 +54,7 @@ def compare_detections(ours: Detections, theirs: Detections, nms: NMSConfig) -> 
             result.box = max(result.box, float(distance[row, column]))
             result.score = max(result.score, float(apart[row, column]))
             alone[0][row] = alone[1][column] = False
-    result.edge, result.missing = _explained((ours, theirs), alone, nms)
+    result.edge, result.missing = _explained((ours, theirs), alone, nms, slack)
     return result
 
 
@@ -64,7 +65,9 @@ def box_distance(a: Tensor, b: Tensor) -> Tensor:
     return torch.maximum(difference[..., :6].amax(dim=-1), torch.minimum(turn, 2 * math.pi - turn))
 
 
-def _explained(lists: tuple[Detections, Detections], alone: list[Tensor], nms: NMSConfig) -> tuple[int, int]:
+def _explained(
+    lists: tuple[Detections, Detections], alone: list[Tensor], nms: NMSConfig, slack: float
+) -> tuple[int, int]:
     """Of the detections in only one list, the number that rounding explains and the number that it does not.
 
     A detection is explained if its score or an overlap lies on a threshold, or if an explained detection of the other
@@ -77,24 +80,24 @@ def _explained(lists: tuple[Detections, Detections], alone: list[Tensor], nms: N
             (side, row)
             for side, row in open_rows
             if (side, row) not in explained
-            and _on_edge(lists[side], row, lists[1 - side], {k for s, k in explained if s != side}, nms)
+            and _on_edge(lists[side], row, lists[1 - side], {k for s, k in explained if s != side}, nms, slack)
         }
         if not more:
             return len(explained), len(open_rows) - len(explained)
         explained |= more
 
 
-def _on_edge(one: Detections, row: int, other: Detections, explained: set[int], nms: NMSConfig) -> bool:
+def _on_edge(one: Detections, row: int, other: Detections, explained: set[int], nms: NMSConfig, slack: float) -> bool:
     """Whether rounding explains that ``other`` lacks detection ``row`` of ``one``. explained: rows of ``other`` that
     rounding explains."""
     score = float(one.scores[row])
-    if abs(score - nms.score) <= SCORE:
+    if abs(score - nms.score) <= SCORE * slack:
         return True
-    if len(other.scores) == nms.after and score <= float(other.scores[-1]) + SCORE:
+    if len(other.scores) == nms.after and score <= float(other.scores[-1]) + SCORE * slack:
         return True
     rows = (other.labels == one.labels[row]).nonzero().flatten()
     box, boxes = (x.double().numpy()[:, _BEV] for x in (one.boxes[row : row + 1], other.boxes[rows]))
     overlap = bev_iou(box, boxes)[0] if len(rows) else np.zeros(0)
-    if np.any(np.abs(overlap - nms.iou) <= _NEAR_IOU):
+    if np.any(np.abs(overlap - nms.iou) <= _NEAR_IOU * slack):
         return True
     return any(shared > nms.iou and int(k) in explained for shared, k in zip(overlap, rows, strict=True))

@@ -62,6 +62,10 @@ class Quantised:
     error: float  # error of the outputs of the graph as written
     accuracy: Accuracy | None = None  # None if not measured
 
+    def float32(self) -> set[str]:
+        """The layers left in float32."""
+        return {layer.name for layer in self.layers if layer.float32}
+
     def table(self) -> Table:
         """A table with a row per layer, and the rule that chooses the layers in its title."""
         title = (
@@ -110,10 +114,7 @@ def quantise(path: Path, canvases: list[np.ndarray], scratch: Path, measure: Mea
     def error(float32: set[str]) -> float:
         return output_error(_run(with_float(full, original, float32), probes, scratch), wanted)
 
-    alone = {name: error(set(names) - {name}) for name in names}
-    worst = sorted(names, key=lambda name: -alone[name])[: int(MOST_FLOAT * len(names))]
-    chosen = {name for name in worst if alone[name] > FLOAT_ABOVE}
-    result = Quantised([Layer(n, alone[n], n in chosen) for n in names], error(set()), error(chosen))
+    result = select(names, error)
     if result.error > RUINED:
         raise ExportError(
             f"{path.name}: int8 changes the outputs by {result.error:.2f} of their variance; leave out --int8"
@@ -123,12 +124,31 @@ def quantise(path: Path, canvases: list[np.ndarray], scratch: Path, measure: Mea
         def figures(name: str, float32: set[str]) -> Figures:
             return measure(name, _probe(with_float(full, original, float32), scratch))
 
-        before, all_int8 = measure("float32", path), figures("int8", set())
-        for layer in result.layers:
-            layer.left_out = figures(f"int8 but {layer.name}", {layer.name})
-        result.accuracy = Accuracy(before, all_int8, figures("as written", chosen) if chosen else all_int8)
-    save_onnx(path, with_float(full, original, chosen))
+        measure_losses(result, measure("float32", path), figures)
+    save_onnx(path, with_float(full, original, result.float32()))
     return result
+
+
+def select(names: list[str], error: Callable[[set[str]], float]) -> Quantised:
+    """The layers, with those left in float32 by the rule that ``Quantised.table`` states.
+
+    error: of the outputs with the named layers in float32 and all others in int8.
+    """
+    alone = {name: error(set(names) - {name}) for name in names}
+    worst = sorted(names, key=lambda name: -alone[name])[: int(MOST_FLOAT * len(names))]
+    chosen = {name for name in worst if alone[name] > FLOAT_ABOVE}
+    return Quantised([Layer(n, alone[n], n in chosen) for n in names], error(set()), error(chosen))
+
+
+def measure_losses(result: Quantised, before: Figures, figures: Callable[[str, set[str]], Figures]) -> None:
+    """Add the AP with all layers in int8, with each left in float32 alone, and as written.
+
+    before: AP in float32; figures: AP with the named layers in float32.
+    """
+    all_int8, chosen = figures("int8", set()), result.float32()
+    for layer in result.layers:
+        layer.left_out = figures(f"int8 but {layer.name}", {layer.name})
+    result.accuracy = Accuracy(before, all_int8, figures("as written", chosen) if chosen else all_int8)
 
 
 def quantised_model(model: Any, canvases: list[np.ndarray]) -> Any:
@@ -149,9 +169,13 @@ def output_error(found: list[list[np.ndarray]], wanted: list[list[np.ndarray]]) 
             cells = other[0][0, 0] > -100  # the first output is the class logits
             ours.append(one[output][0][:, cells].ravel())
             theirs.append(other[output][0][:, cells].ravel())
-        a, b = np.concatenate(ours), np.concatenate(theirs)
-        errors.append(float(np.square(a - b).mean() / max(float(b.var()), 1e-12)))
+        errors.append(share_of_variance(np.concatenate(ours), np.concatenate(theirs)))
     return max(errors)
+
+
+def share_of_variance(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Mean squared difference over the variance."""
+    return float(np.square(found - wanted).mean() / max(float(wanted.var()), 1e-12))
 
 
 def with_float(quantised: Any, original: Any, names: set[str]) -> Any:

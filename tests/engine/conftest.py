@@ -19,7 +19,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("engine")
     sources = [
         *build.SOURCES.glob("engine/*.cpp"),
-        *(build.SOURCES / f"core/{name}.cpp" for name in ("panels", "pool")),
+        *(build.SOURCES / f"core/{name}.cpp" for name in ("int8", "panels", "pool")),
     ]
     with ThreadPoolExecutor(cores()) as pool:
         objects = list(pool.map(lambda one: compiled(one, folder / f"{one.stem}.o", *FLAGS, "-c"), sources))

@@ -52,8 +52,8 @@ void test_results(Random& random) {
     factors[2] = factors[3] = 0.25f;  // 2.5 and 3.5: ties
     std::vector<uint8_t> codes(rows * stride), expected(codes);
     std::vector<float> values(rows * stride), expected_values(values);
-    to_codes({sums.data(), width}, rows, factors.data(), codes.data(), stride);
-    to_values({sums.data(), width}, rows, factors.data(), true, values.data(), stride);
+    to_codes({sums.data(), width}, rows, width, factors.data(), codes.data(), stride);
+    to_values({sums.data(), width}, rows, width, factors.data(), true, values.data(), stride);
     for (int64_t r = 0; r < rows; ++r)
         for (int64_t c = 0; c < width; ++c) {
             const float value = float(sums[r * width + c]) * factors[c];
@@ -62,7 +62,7 @@ void test_results(Random& random) {
         }
     expect(codes == expected && codes[2] == 2 && codes[3] == 4, "codes of sums");
     expect(values == expected_values, "values of sums");
-    to_values({sums.data(), width}, rows, factors.data(), false, values.data(), stride);
+    to_values({sums.data(), width}, rows, width, factors.data(), false, values.data(), stride);
     expect(values[1] < -1e6f, "values below 0");
 }
 

@@ -170,7 +170,7 @@ void Int8Weights::add_products(int64_t k, Pairs pairs, CodeRows x, SumRows y, in
                                   places_.data(),
                                   centres_.data() + (CENTRED ? k * width_ + panel * PANEL : 0),
                                   y.sums + panel * PANEL,
-                                  y.width,
+                                  y.stride,
                                   first_row};
         with_vectors(vectors, [&](auto v) { multiply_code_groups<v()>(pairs, product); });
     };
@@ -178,17 +178,18 @@ void Int8Weights::add_products(int64_t k, Pairs pairs, CodeRows x, SumRows y, in
     if (full * PANEL < width_) add(full, (width_ - full * PANEL) / LANES, 1);
 }
 
-void to_codes(SumRows sums, int64_t count, const float* factors, uint8_t* codes, int64_t stride) {
-    for (int64_t r = 0; r < count; ++r, sums.sums += sums.width, codes += stride)
-        for (int64_t c = 0; c < sums.width; c += LANES)
+void to_codes(SumRows sums, int64_t count, int64_t width, const float* factors, uint8_t* codes, int64_t stride) {
+    for (int64_t r = 0; r < count; ++r, sums.sums += sums.stride, codes += stride)
+        for (int64_t c = 0; c < width; c += LANES)
             store_codes(codes + c,
                         to_code(__builtin_convertvector(load_sums(sums.sums + c), Vector) * load(factors + c)));
 }
 
-void to_values(SumRows sums, int64_t count, const float* factors, bool relu, float* values, int64_t stride) {
+void to_values(SumRows sums, int64_t count, int64_t width, const float* factors, bool relu, float* values,
+               int64_t stride) {
     const Vector least = Vector{} - (relu ? 0.f : __builtin_inff());
-    for (int64_t r = 0; r < count; ++r, sums.sums += sums.width, values += stride)
-        for (int64_t c = 0; c < sums.width; c += LANES) {
+    for (int64_t r = 0; r < count; ++r, sums.sums += sums.stride, values += stride)
+        for (int64_t c = 0; c < width; c += LANES) {
             const Vector value = __builtin_convertvector(load_sums(sums.sums + c), Vector) * load(factors + c);
             store(values + c, value > least ? value : least);
         }

@@ -13,15 +13,14 @@
 
 namespace mink_pd {
 
-// A row starts every `stride` codes.
+// A row starts every `stride` numbers.
 struct CodeRows {
     const uint8_t* codes;
     int64_t stride;
 };
-// Sums of a tile, `width` of each row.
 struct SumRows {
     int32_t* sums;
-    int64_t width;
+    int64_t stride;
 };
 
 // The instructions that products are computed with here.
@@ -55,9 +54,10 @@ class Int8Weights {
 
 // Codes of sums (count, width): sum * factor of its channel, rounded to nearest, ties to even, in 0 .. 255, which is a
 // ReLU. A row of codes starts every `stride`.
-void to_codes(SumRows sums, int64_t count, const float* factors, uint8_t* codes, int64_t stride);
-// The same as float32, below 0 too unless there is a ReLU.
-void to_values(SumRows sums, int64_t count, const float* factors, bool relu, float* values, int64_t stride);
+void to_codes(SumRows sums, int64_t count, int64_t width, const float* factors, uint8_t* codes, int64_t stride);
+// The same as float32, below 0 too unless there is a ReLU. The values may take the place of the sums.
+void to_values(SumRows sums, int64_t count, int64_t width, const float* factors, bool relu, float* values,
+               int64_t stride);
 
 // Codes of values (count, width) that are 0 at least: value / step, rounded and limited likewise. Whether all are
 // finite.

@@ -17,10 +17,10 @@ const float LARGEST = float(std::log(50.0));  // of log sizes
 
 // A linear map (out, channels) and a bias (out,) as a layer of one offset on the padded rows of the neck.
 Layer linear(const ModelFile& file, const std::string& name, const BevNet& bev, int64_t out) {
-    const int64_t channels = bev.channels();
-    const Tensor& weight = file.tensor(name + ".weight", {channels, out});
-    const std::vector<float> rows = bev.spread_rows(weight.values, out);
-    return Layer(rows.data(), file.tensor(name + ".bias", {out}).values, 1, bev.width(), out, false);
+    Layer layer = Layer::read(file, name, 1, bev.row(), false);
+    require(layer.out == out, "has an anchor head of another shape than its description says");
+    bev.check_reads(layer);
+    return layer;
 }
 
 // As torch.remainder: in 0 .. by.
@@ -70,7 +70,8 @@ void AnchorHead::run(Pool& pool, const BevNet& bev, const BevState& stages, floa
     const int64_t most = sites_ * bev.children();  // rows of a task
     for (Memory& memory : threads) {  // those of threads that get no task too: the next cloud may give them one
         memory.candidates.clear(), memory.finite = true;
-        memory.neck.sized(most * bev.width()), memory.slots.sized(bev.slots(sites_)), memory.rows.sized(2 * most);
+        memory.neck.sized(most * bev.width()), memory.codes.sized(most * bev.width());
+        memory.slots.sized(bev.slots(sites_)), memory.rows.sized(2 * most);
         memory.scores.sized(most * scores_.width), memory.others.sized(most * others_.width);
     }
     const int64_t sites = stages.stages.back().sites.rows();
@@ -90,14 +91,17 @@ void AnchorHead::run(Pool& pool, const BevNet& bev, const BevState& stages, floa
 void AnchorHead::run_some(const BevNet& bev, const BevState& state, int64_t first, int64_t count, float score,
                           Memory& memory) const {
     const int64_t rows = count * bev.children(), width = bev.width();
-    float* neck = memory.neck.sized(rows * width);
-    bev.neck(state, first, count, memory.slots.sized(bev.slots(count)), neck);
+    const bool codes = scores_.int8 || others_.int8, floats = !scores_.int8 || !others_.int8;
+    const Target y{memory.neck.sized(rows * width), width, codes ? memory.codes.sized(rows * width) : nullptr, floats};
+    bev.neck(state, first, count, memory.slots.sized(bev.slots(count)), y);
+    const Source neck{y.values, width, y.codes};
     int32_t* every = memory.rows.sized(2 * rows);
     for (int64_t row = 0; row < rows; ++row) every[row] = int32_t(row);
     const auto apply = [&](const Layer& layer, const int32_t* from, int64_t some, Buffer<float>& to) {
-        const TargetRows y{to.sized(some * layer.width), layer.width};
-        layer.begin(y, some);
-        add_products({from, every, some}, {neck, width}, layer.panels(0), y, 0);
+        const Target result{to.sized(some * layer.width), layer.width};
+        layer.begin(result, some);
+        layer.add(0, {from, every, some}, neck, result, 0);
+        layer.finish(result, some);
     };
     apply(scores_, every, rows, memory.scores);
     int64_t picked = 0;

@@ -31,6 +31,7 @@ class AnchorHead final : public Head {
     // Memory of a thread.
     struct Memory {
         Buffer<float> neck, scores, others;
+        Buffer<uint8_t> codes;  // of the neck
         Buffer<int32_t> slots, rows;
         std::vector<Candidate> candidates;
         bool finite;

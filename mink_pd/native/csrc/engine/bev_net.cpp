@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/tasks.h"
 
 namespace mink_pd::engine {
 
@@ -15,18 +16,25 @@ BevNet::BevNet(const ModelFile& file, int64_t in) {
             "its description has stages that do not fit each other");
     const size_t neck_stage = size_t(description["neck_stage"].integer(1, int64_t(strides.size()))) - 1;
     std::vector<int64_t> strides_so_far;
+    float step = step_in_ = read_step(file, "encoder");
     for (size_t stage = 0; stage < strides.size(); ++stage) {
         whole_ *= strides[stage];
         strides_so_far.push_back(whole_);
-        stages_.push_back({strides[stage], {}});
+        stages_.push_back({strides[stage], {}, false});
         for (int64_t l = 0; l < layers[stage]; ++l) {
             const std::string name = "stages." + std::to_string(stage) + "." + std::to_string(l);
             stages_.back().layers.push_back(Layer::read(file, name, Kernel(3).volume(), in, true));
-            in = stages_.back().layers.back().out;
+            const Layer& last = stages_.back().layers.back();
+            last.check_reads(step);
+            in = last.out, step = last.step;
         }
     }
     stride_ = strides_so_far[neck_stage], edge_ = whole_ / stride_;
-    for (size_t stage = 0; stage < strides.size(); ++stage) add_part(file, stage, strides_so_far, neck_stage);
+    for (size_t stage = 0; stage < strides.size(); ++stage) {
+        add_part(file, stage, strides_so_far, neck_stage);
+        const bool last = stage + 1 == strides.size();
+        stages_[stage].last_floats = !parts_[stage].layer.int8 || (!last && !stages_[stage + 1].layers[0].int8);
+    }
 }
 
 void BevNet::add_part(const ModelFile& file, size_t number, const std::vector<int64_t>& strides, size_t neck_stage) {
@@ -35,6 +43,7 @@ void BevNet::add_part(const ModelFile& file, size_t number, const std::vector<in
     const std::string name = "neck." + std::to_string(number);
     parts_.push_back({Layer::read(file, name, kernel.volume(), stages_[number].layers.back().out, true), kernel, step,
                       std::countr_zero(uint64_t(step)), own > goal});
+    parts_.back().layer.check_reads(stages_[number].layers.back().step);
     width_ += parts_.back().layer.width;
 }
 
@@ -44,17 +53,27 @@ int64_t BevNet::channels() const {
     return sum;
 }
 
-std::vector<float> BevNet::spread_rows(const float* rows, int64_t out) const {
-    std::vector<float> result(width_ * out, 0.f);
-    float* to = result.data();
-    for (const Part& part : parts_) {
-        std::copy_n(rows, part.layer.out * out, to);
-        rows += part.layer.out * out, to += part.layer.width * out;
-    }
+std::vector<Channels> BevNet::row() const {
+    std::vector<Channels> result;
+    for (const Part& part : parts_) result.push_back({part.layer.out, part.layer.width});
     return result;
 }
 
-void BevNet::plan(int64_t threads, const SiteGrid& sites, const float* x, BevState& state) const {
+void BevNet::check_reads(const Layer& layer) const {
+    for (const Part& part : parts_) layer.check_reads(part.layer.step);
+}
+
+Source BevNet::read_input(Pool& pool, int64_t rows, const float* x, Buffer<uint8_t>& codes) const {
+    const int64_t width = padded(stages_[0].layers[0].in);
+    if (!stages_[0].layers[0].int8) return {x, width};
+    uint8_t* to = codes.sized(rows * width);
+    split_tasks(pool, rows, [&](int64_t first, int64_t last) {
+        write_codes(x + first * width, width, last - first, width, step_in_, to + first * width);
+    });
+    return {x, width, to};
+}
+
+void BevNet::plan(int64_t threads, const SiteGrid& sites, Source x, BevState& state) const {
     state.stages.resize(stages_.size());
     state.steps.clear();
     state.flow.clear();
@@ -65,23 +84,27 @@ void BevNet::plan(int64_t threads, const SiteGrid& sites, const float* x, BevSta
         stride_sites(*finer, stage.stride, here.sites);
         here.down.cut(threads, *finer, here.sites, Kernel(3), stage.stride);
         here.same.cut(threads, here.sites, here.sites, Kernel(3), 1);
-        int64_t stride = padded(stage.layers.front().in), widest = 0;
+        int64_t widest = 0;
         for (const Layer& layer : stage.layers) widest = std::max(widest, layer.width);
         for (Buffer<float>* buffer : {&here.features, &here.spare}) buffer->sized(here.sites.rows() * widest);
+        for (Buffer<uint8_t>* buffer : {&here.codes, &here.spare_codes}) buffer->sized(here.sites.rows() * widest);
         for (size_t l = 0; l < stage.layers.size(); ++l) {
             const Layer& layer = stage.layers[l];
             std::swap(here.features, here.spare);  // x may be what the spare one holds now
-            float* y = here.features.data();
-            state.steps.push_back({&layer, l == 0 ? &here.down : &here.same, l <= 1, {x, stride}, y});
+            std::swap(here.codes, here.spare_codes);
+            const bool floats = l + 1 < stage.layers.size() ? !stage.layers[l + 1].int8 : stage.last_floats;
+            const Target y{here.features.data(), layer.width, layer.step > 0 ? here.codes.data() : nullptr, floats};
+            state.steps.push_back({&layer, l == 0 ? &here.down : &here.same, l <= 1, x, y});
             state.flow.add_step(state.steps.back().map->tiles());
-            x = y, stride = layer.width;
+            x = {y.values, y.stride, y.codes};
         }
+        here.result = x;
         finer = &here.sites;
     }
 }
 
 void BevNet::run(Pool& pool, const SiteGrid& sites, const float* x, BevState& state) const {
-    plan(pool.threads(), sites, x, state);
+    plan(pool.threads(), sites, read_input(pool, sites.rows(), x, state.codes), state);
     // What a tile needs includes all tiles that read the rows that it overwrites: they lie under the same kernel.
     const auto needs = [&](int64_t step, int64_t tile) {
         return state.steps[step - 1].map->tiles_of(state.steps[step].map->sources(tile));
@@ -99,7 +122,7 @@ int64_t BevNet::slots(int64_t sites) const {
     return most;
 }
 
-void BevNet::neck(const BevState& state, int64_t first, int64_t count, int32_t* memory, float* y) const {
+void BevNet::neck(const BevState& state, int64_t first, int64_t count, int32_t* memory, Target y) const {
     const SiteGrid& sites = state.stages.back().sites;
     const int64_t rows = count * children();
     const auto for_each_child = [&](auto&& use) {  // of all sites, in the order of the rows
@@ -125,8 +148,8 @@ void BevNet::neck(const BevState& state, int64_t first, int64_t count, int32_t* 
             for_each_child([&](int64_t x, int64_t y, int64_t row) {
                 add_pairs(stage.sites, part.kernel, x << part.shift, y << part.shift, row, pairs);
             });
-        convolve(part.layer, {stage.features.data(), padded(part.layer.in)}, pairs, {y, width_}, 0, rows);
-        y += part.layer.width;
+        convolve(part.layer, stage.result, pairs, y, 0, rows);
+        y = y.at(0, part.layer.width);
     }
 }
 

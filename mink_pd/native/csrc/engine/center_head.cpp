@@ -17,8 +17,8 @@ constexpr int64_t BOX = 8;                    // offset x, y, height, sizes, sin
 const float LARGEST = float(std::log(50.0));  // of log sizes
 
 // The layer at some rows (count,) of y, which are rows of x's sites as well; `local`: result i is row i of y instead.
-void convolve_rows(Pool& pool, const Layer& layer, SourceRows x, const SiteGrid& sites, const int32_t* rows,
-                   int64_t count, bool local, std::vector<Buffer<int32_t>>& slots, float* y) {
+void convolve_rows(Pool& pool, const Layer& layer, Source x, const SiteGrid& sites, const int32_t* rows, int64_t count,
+                   bool local, std::vector<Buffer<int32_t>>& slots, Target y) {
     const Kernel kernel(3);
     std::atomic<size_t> started{0};
     share_tasks(pool, (count + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE, [&](auto& take) {
@@ -31,14 +31,30 @@ void convolve_rows(Pool& pool, const Layer& layer, SourceRows x, const SiteGrid&
             for (int64_t i = first; i < last; ++i) {
                 const int64_t cell = sites.cells()[rows[i]];
                 add_pairs(sites, kernel, sites.x_of(cell), sites.y_of(cell), target(i), pairs);
-                layer.begin({y + target(i) * layer.width, layer.width}, 1);
+                layer.begin(y.at(target(i), 0), 1);
             }
             for (int64_t k = 0; k < layer.volume; ++k)
-                if (pairs[k].count > 0) add_products(pairs[k], x, layer.panels(k), {y, layer.width}, 0);
-            for (int64_t i = first; i < last; ++i) layer.finish({y + target(i) * layer.width, layer.width}, 1);
+                if (pairs[k].count > 0) layer.add(k, pairs[k], x, y, 0);
+            for (int64_t i = first; i < last; ++i) layer.finish(y.at(target(i), 0), 1);
         }
     });
 }
+
+// Memory of a layer's result.
+struct Result {
+    Buffer<float> values;
+    Buffer<uint8_t> codes;
+
+    // Codes are written if the layer has a step of them.
+    Target sized(int64_t rows, const Layer& layer, bool floats) {
+        return sized(rows, layer.width, layer.step > 0, floats);
+    }
+    Target sized(int64_t rows, int64_t width, bool with_codes, bool floats) {
+        return {values.sized(rows * width), width, with_codes ? codes.sized(rows * width) : nullptr, floats};
+    }
+};
+
+Source read_back(Target y) { return {y.values, y.stride, y.codes}; }
 
 }  // namespace
 
@@ -47,8 +63,8 @@ struct CenterHead::State final : Head::State {
 
     SiteGrid sites;  // of the neck
     TileMap map;
-    Buffer<float> neck, shared, hidden, heat, box;
-    std::vector<Buffer<float>> neck_tiles;
+    Result neck, shared, hidden, heat, box;
+    std::vector<Result> neck_tiles;
     std::vector<Buffer<int32_t>> slots;
     Buffer<int32_t> labels;          // of each site the best class, by its place in the task
     Buffer<float> scores;            // of each site
@@ -64,15 +80,9 @@ CenterHead::CenterHead(const ModelFile& file, const BevNet& bev, const PointPlan
     velocity_ = head["velocity"].boolean(), iou_ = head["iou"].boolean();
     rectifier_ = float(head["rectifier"].number());
     const int64_t volume = Kernel(3).volume();
-    const Tensor& weight = file.tensor("head.shared.weight", {volume, bev.channels(), -1});
-    const int64_t channels = weight.shape[2];
-    std::vector<float> spread;
-    for (int64_t k = 0; k < volume; ++k) {
-        const auto rows = bev.spread_rows(weight.values + k * bev.channels() * channels, channels);
-        spread.insert(spread.end(), rows.begin(), rows.end());
-    }
-    const float* bias = file.tensor("head.shared.bias", {channels}).values;
-    shared_ = Layer(spread.data(), bias, volume, bev.width(), channels, true);
+    shared_ = Layer::read(file, "head.shared", volume, bev.row(), true);
+    bev.check_reads(shared_);
+    const int64_t channels = shared_.out;
     for (const Json& task : head["tasks"].list()) {
         const std::string name = "head.tasks." + std::to_string(tasks_.size());
         tasks_.push_back({});
@@ -82,6 +92,9 @@ CenterHead::CenterHead(const ModelFile& file, const BevNet& bev, const PointPlan
         last.heat = Layer::read(file, name + ".heat", volume, last.heat_hidden.out, false);
         last.box_hidden = Layer::read(file, name + ".box_hidden", volume, channels, true);
         last.box = Layer::read(file, name + ".box", volume, last.box_hidden.out, false);
+        last.heat_hidden.check_reads(shared_.step), last.box_hidden.check_reads(shared_.step);
+        last.heat.check_reads(last.heat_hidden.step), last.box.check_reads(last.box_hidden.step);
+        shared_floats_ |= !last.heat_hidden.int8 || !last.box_hidden.int8;
         require(!last.labels.empty() && last.heat.out == int64_t(last.labels.size()) &&
                     last.box.out == BOX + 2 * velocity_ + iou_,
                 "has a centre head of another shape than its description says");
@@ -97,17 +110,19 @@ void CenterHead::run(Pool& pool, const BevNet& bev, const BevState& stages, floa
     const int64_t slots = std::max(PairSlots::size(Kernel(3).volume(), ROWS_AT_ONCE), bev.slots(SITES_AT_ONCE));
     for (size_t thread = 0; thread < state.slots.size(); ++thread) {  // of those that get no task, too
         state.slots[thread].sized(slots);
-        state.neck_tiles[thread].sized(SITES_AT_ONCE * bev.children() * bev.width());
+        state.neck_tiles[thread].sized(SITES_AT_ONCE * bev.children(), bev.width(), true, true);
     }
-    make_neck(pool, bev, stages, state);
+    const Source neck = make_neck(pool, bev, stages, state);
     state.map.find(pool, state.sites, state.sites, Kernel(3), 1);
     const int64_t rows = state.sites.rows();
-    convolve(pool, shared_, {state.neck.data(), bev.width()}, state.map, state.shared.sized(rows * shared_.width));
-    for (size_t task = 0; task < tasks_.size(); ++task) run_task(pool, int32_t(task), score, state, candidates);
+    const Target shared = state.shared.sized(rows, shared_, shared_floats_);
+    convolve(pool, shared_, neck, state.map, shared);
+    for (size_t task = 0; task < tasks_.size(); ++task)
+        run_task(pool, int32_t(task), read_back(shared), score, state, candidates);
 }
 
 // The neck's sites, and its features at all of them.
-void CenterHead::make_neck(Pool& pool, const BevNet& bev, const BevState& stages, State& state) const {
+Source CenterHead::make_neck(Pool& pool, const BevNet& bev, const BevState& stages, State& state) const {
     const SiteGrid& coarse = stages.stages.back().sites;
     const int64_t edge = bev.children_edge(), width = bev.width(), count = coarse.rows();
     state.sites.clear(coarse.cells_x() * edge, coarse.cells_y() * edge);
@@ -118,38 +133,45 @@ void CenterHead::make_neck(Pool& pool, const BevNet& bev, const BevState& stages
     for (int64_t row = 0; row < count; ++row)
         for (int64_t i = 0; i < edge; ++i) state.sites.set_run(corner(row, i), edge);
     state.sites.number();
-    float* neck = state.neck.sized(state.sites.rows() * width);
+    const bool codes = shared_.int8.has_value();
+    const Target neck = state.neck.sized(state.sites.rows(), width, codes, !codes);
     std::atomic<size_t> started{0};
     share_tasks(pool, (count + SITES_AT_ONCE - 1) / SITES_AT_ONCE, [&](auto& take) {
         const size_t thread = started.fetch_add(1);
-        float* tile = state.neck_tiles[thread].data();
+        const Target tile = state.neck_tiles[thread].sized(SITES_AT_ONCE * bev.children(), width, codes, !codes);
         int32_t* slots = state.slots[thread].data();
         for (int64_t task; (task = take()) >= 0;) {
             const int64_t first = task * SITES_AT_ONCE, some = std::min(SITES_AT_ONCE, count - first);
             bev.neck(stages, first, some, slots, tile);
             for (int64_t site = 0; site < some; ++site)
-                for (int64_t i = 0; i < edge; ++i)  // the children of a line are neighbours in the rows, too
-                    std::copy_n(tile + (site * edge + i) * edge * width, edge * width,
-                                neck + state.sites.rank(corner(first + site, i)) * width);
+                for (int64_t i = 0; i < edge; ++i) {  // the children of a line are neighbours in the rows, too
+                    const Target from = tile.at((site * edge + i) * edge, 0);
+                    const Target to = neck.at(state.sites.rank(corner(first + site, i)), 0);
+                    if (codes)
+                        std::copy_n(from.codes, edge * width, to.codes);
+                    else
+                        std::copy_n(from.values, edge * width, to.values);
+                }
         }
     });
+    return read_back(neck);
 }
 
-void CenterHead::run_task(Pool& pool, int32_t number, float score, State& state,
+void CenterHead::run_task(Pool& pool, int32_t number, Source shared, float score, State& state,
                           std::vector<Candidate>& candidates) const {
     const Task& task = tasks_[number];
     const int64_t rows = state.sites.rows();
-    const SourceRows shared{state.shared.data(), shared_.width};
-    const auto hidden = [&](const Layer& layer) { return state.hidden.sized(rows * layer.width); };
-    convolve(pool, task.heat_hidden, shared, state.map, hidden(task.heat_hidden));
-    convolve(pool, task.heat, {state.hidden.data(), task.heat_hidden.width}, state.map,
-             state.heat.sized(rows * task.heat.width));
+    const Target heat_hidden = state.hidden.sized(rows, task.heat_hidden, !task.heat.int8);
+    convolve(pool, task.heat_hidden, shared, state.map, heat_hidden);
+    convolve(pool, task.heat, read_back(heat_hidden), state.map, state.heat.sized(rows, task.heat, true));
     pick_sites(task, score, state);
-    float* box = state.box.sized(state.picked_count * task.box.width);
+    const Target box_hidden = state.hidden.sized(rows, task.box_hidden, !task.box.int8);
     convolve_rows(pool, task.box_hidden, shared, state.sites, state.needed.data(), state.needed_count, false,
-                  state.slots, hidden(task.box_hidden));
-    convolve_rows(pool, task.box, {state.hidden.data(), task.box_hidden.width}, state.sites, state.picked.data(),
-                  state.picked_count, true, state.slots, box);
+                  state.slots, box_hidden);
+    const Target boxes = state.box.sized(state.picked_count, task.box, true);
+    convolve_rows(pool, task.box, read_back(box_hidden), state.sites, state.picked.data(), state.picked_count, true,
+                  state.slots, boxes);
+    const float* box = boxes.values;
     for (int64_t i = 0; i < state.picked_count; ++i) {
         const int64_t row = state.picked[i];
         const float* values = box + i * task.box.width;
@@ -179,7 +201,7 @@ void CenterHead::pick_sites(const Task& task, float score, State& state) const {
     const float logit = lowest_logit(least);
     state.picked_count = state.needed_count = 0;
     for (int64_t row = 0; row < rows; ++row) {
-        const float* heat = state.heat.data() + row * task.heat.width;
+        const float* heat = state.heat.values.data() + row * task.heat.width;
         float highest = heat[0], sum = 0;
         for (int64_t c = 0; c < classes; ++c) highest = std::max(highest, heat[c]), sum += heat[c] * 0;
         if (sum != 0) throw NotFinite();

@@ -28,8 +28,9 @@ class CenterHead final : public Head {
     };
     struct State;
 
-    void make_neck(Pool& pool, const BevNet& bev, const BevState& stages, State& state) const;
-    void run_task(Pool& pool, int32_t number, float score, State& state, std::vector<Candidate>& candidates) const;
+    Source make_neck(Pool& pool, const BevNet& bev, const BevState& stages, State& state) const;
+    void run_task(Pool& pool, int32_t number, Source shared, float score, State& state,
+                  std::vector<Candidate>& candidates) const;
     void pick_sites(const Task& task, float score, State& state) const;
     Candidate decode(const float* box, const SiteGrid& sites, int64_t row) const;
 
@@ -37,6 +38,7 @@ class CenterHead final : public Head {
     bool velocity_, iou_;
     float rectifier_;
     Layer shared_;
+    bool shared_floats_ = false;  // whether its result is read as floats
     std::vector<Task> tasks_;
 };
 

@@ -6,16 +6,11 @@
 
 #include "bev_net.h"
 #include "candidates.h"
-#include "core/error.h"
 #include "core/pool.h"
+#include "not_finite.h"
 #include "pillar_points.h"
 
 namespace mink_pd::engine {
-
-// Thrown where the network computes NaN or infinity.
-struct NotFinite : Error {
-    NotFinite() : Error("the network computes NaN or infinity: weights or points are too large") {}
-};
 
 // Where the head's cells lie: their edges [m], the range's lower corner, and their stride over the grid.
 struct CellPlan {

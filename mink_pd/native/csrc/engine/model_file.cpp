@@ -66,6 +66,13 @@ void check_preamble(const Preamble& preamble, uint64_t size) {
             DAMAGED);
 }
 
+Type type_of(const std::string& name) {
+    if (name == "F32") return Type::FLOAT32;
+    if (name == "I32") return Type::INT32;
+    require(name == "I8", "has a tensor of a type that this library does not know");
+    return Type::INT8;
+}
+
 }  // namespace
 
 int64_t Tensor::count() const {
@@ -109,23 +116,27 @@ void ModelFile::read_header(size_t size, uint32_t expected) {
             description_ = Json::parse(entry["mink_pd"].text());
             continue;
         }
-        require(entry["dtype"].text() == "F32", "has a tensor that is not float32");
         const auto span = entry["data_offsets"].integers(0, data);
-        Tensor tensor{entry["shape"].integers(0, std::numeric_limits<int32_t>::max()), nullptr};
+        Tensor tensor{entry["shape"].integers(0, std::numeric_limits<int32_t>::max()), type_of(entry["dtype"].text())};
+        const int64_t size_of_one = tensor.type == Type::INT8 ? 1 : 4;
         int64_t count = 1;
         for (const int64_t extent : tensor.shape)
             require(!__builtin_mul_overflow(count, extent, &count), "has a tensor that is too large");
-        require(span.size() == 2 && span[0] <= span[1] && (span[1] - span[0]) / 4 == count &&
-                    (span[1] - span[0]) % 4 == 0 && (8 + length + span[0]) % 4 == 0,
+        require(span.size() == 2 && span[0] <= span[1] && (span[1] - span[0]) / size_of_one == count &&
+                    (span[1] - span[0]) % size_of_one == 0 && (8 + length + span[0]) % size_of_one == 0,
                 "has a tensor that does not fit its bytes");
-        tensor.values = memory_.data() + (8 + length + span[0]) / 4;
+        const void* begin = bytes + 8 + length + span[0];
+        if (tensor.type == Type::FLOAT32) tensor.values = static_cast<const float*>(begin);
+        if (tensor.type == Type::INT32) tensor.integers = static_cast<const int32_t*>(begin);
+        if (tensor.type == Type::INT8) tensor.bytes = static_cast<const int8_t*>(begin);
         tensors_.emplace(name, std::move(tensor));
     }
 }
 
-const Tensor& ModelFile::tensor(const std::string& name, const std::vector<int64_t>& shape) const {
+const Tensor& ModelFile::tensor(const std::string& name, const std::vector<int64_t>& shape, Type type) const {
     const auto found = tensors_.find(name);
     if (found == tensors_.end()) throw Error("lacks the tensor '" + name + "'");
+    if (found->second.type != type) throw Error("has a tensor '" + name + "' of an odd type");
     const std::vector<int64_t>& actual = found->second.shape;
     bool fits = actual.size() == shape.size();
     for (size_t d = 0; fits && d < shape.size(); ++d) fits = shape[d] == -1 || shape[d] == actual[d];

@@ -10,11 +10,17 @@
 
 namespace mink_pd::engine {
 
-constexpr uint32_t FILE_VERSION = 2;  // the newest that is read
+constexpr uint32_t FILE_VERSION = 3;  // the newest that is read
 
+enum class Type { FLOAT32, INT32, INT8 };
+
+// Within the file's memory; of the three pointers, the one of its type is set.
 struct Tensor {
     std::vector<int64_t> shape;
-    const float* values;  // within the file's memory
+    Type type;
+    const float* values = nullptr;
+    const int32_t* integers = nullptr;
+    const int8_t* bytes = nullptr;
 
     int64_t count() const;
 };
@@ -26,9 +32,12 @@ class ModelFile {
     ModelFile(const void* content, size_t size);
 
     const Json& description() const { return description_; }
-    // Throws Error where there is none of this name and shape; an extent of -1 fits any.
-    const Tensor& tensor(const std::string& name, const std::vector<int64_t>& shape) const;
-    bool has(const std::string& name) const { return tensors_.contains(name); }
+    // Throws Error where there is none of this name, shape and type; an extent of -1 fits any.
+    const Tensor& tensor(const std::string& name, const std::vector<int64_t>& shape, Type type = Type::FLOAT32) const;
+    bool has(const std::string& name, Type type = Type::FLOAT32) const {
+        const auto found = tensors_.find(name);
+        return found != tensors_.end() && found->second.type == type;
+    }
 
  private:
     void read_header(size_t size, uint32_t checksum);

@@ -63,12 +63,12 @@ PairSlots TileMap::pairs(int64_t tile) const {
     return PairSlots(memory, kernel_.volume(), height_);
 }
 
-void convolve(const Layer& layer, SourceRows x, const TileMap& map, int64_t tile, float* y) {
+void convolve(const Layer& layer, Source x, const TileMap& map, int64_t tile, Target y) {
     const int64_t first = map.first(tile);
-    convolve(layer, x, map.pairs(tile), {y + first * layer.width, layer.width}, first, map.count(tile));
+    convolve(layer, x, map.pairs(tile), y.at(first, 0), first, map.count(tile));
 }
 
-void convolve(Pool& pool, const Layer& layer, SourceRows x, const TileMap& map, float* y) {
+void convolve(Pool& pool, const Layer& layer, Source x, const TileMap& map, Target y) {
     for_each_task(pool, map.tiles(), [&](int64_t tile) { convolve(layer, x, map, tile, y); });
 }
 

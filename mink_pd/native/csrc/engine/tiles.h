@@ -49,8 +49,8 @@ class TileMap {
     Buffer<int32_t> memory_;
 };
 
-// The layer for the rows of a tile, or for all rows of a map, to y (rows, width).
-void convolve(const Layer& layer, SourceRows x, const TileMap& map, int64_t tile, float* y);
-void convolve(Pool& pool, const Layer& layer, SourceRows x, const TileMap& map, float* y);
+// The layer for the rows of a tile, or for all rows of a map, to y, where the map's first row is.
+void convolve(const Layer& layer, Source x, const TileMap& map, int64_t tile, Target y);
+void convolve(Pool& pool, const Layer& layer, Source x, const TileMap& map, Target y);
 
 }  // namespace mink_pd::engine

@@ -15,15 +15,14 @@ constexpr VoxelKernel CUBE{false}, UPRIGHT{true};
 constexpr int64_t COLUMNS_AT_ONCE = 128;
 
 // Rows of y: max(y + layer of x, 0).
-void add_convolved(const Layer& layer, SourceRows x, const PairSlots& pairs, TargetRows y, int64_t first_row,
-                   int64_t count) {
+void add_convolved(const Layer& layer, Source x, const PairSlots& pairs, Target y, int64_t first_row, int64_t count) {
     for (int64_t row = 0; row < count; ++row)
         for (int64_t c = 0; c < layer.width; c += LANES) {
             float* to = y.values + row * y.stride + c;
             store(to, load(to) + load(layer.bias.data() + c));
         }
     for (int64_t k = 0; k < layer.volume; ++k)
-        if (pairs[k].count > 0) add_products(pairs[k], x, layer.panels(k), y, first_row);
+        if (pairs[k].count > 0) layer.add(k, pairs[k], x, y, first_row);
     layer.finish(y, count);
 }
 
@@ -42,7 +41,7 @@ struct VoxelNet::State final : Encoder::State {
         const Layer* layer;
         VoxelMap* map;
         bool finds, adds;
-        SourceRows x;
+        Source x;
         float* y;
     };
 
@@ -68,11 +67,13 @@ VoxelNet::VoxelNet(const ModelFile& file, const PointPlan& points) : points_(poi
         for (int64_t l = 0; l < layers[stage]; ++l) {
             const std::string name = "encoder.stages." + std::to_string(stage) + "." + std::to_string(l);
             stages_.back().layers.push_back(Layer::read(file, name, CUBE.volume(), in, true));
+            require(!stages_.back().layers.back().int8, "has an encoder in 8 bits");
             require(!residual_ || l == 0 || stages_.back().layers.back().out == in, "has residual blocks that widen");
             in = stages_.back().layers.back().out;
         }
     }
     height_ = Layer::read(file, "encoder.height", UPRIGHT.volume(), in, true);
+    require(!height_.int8, "has an encoder in 8 bits");
 }
 
 std::unique_ptr<Encoder::State> VoxelNet::make_state() const { return std::make_unique<State>(); }
@@ -91,7 +92,7 @@ Encoded VoxelNet::run(Pool& pool, const Cloud& cloud, int64_t whole, Encoder::St
         if (step.finds) step.map->find(tile);
         const PairSlots pairs = step.map->pairs(tile);
         const int64_t first = step.map->first(tile), count = step.map->count(tile), width = step.layer->width;
-        const TargetRows y{step.y + first * width, width};
+        const Target y{step.y + first * width, width};
         if (step.adds)
             add_convolved(*step.layer, step.x, pairs, y, first, count);
         else
@@ -121,7 +122,7 @@ void VoxelNet::find_sites(int64_t whole, State& state) const {
 // The convolutions of all levels, each from the result of the one before.
 void VoxelNet::plan(State& state) const {
     state.steps.clear(), state.flow.clear();
-    SourceRows x{state.points.means(), padded(stages_.front().layers.front().in)};
+    Source x{state.points.means(), padded(stages_.front().layers.front().in)};
     const auto add = [&](const Layer& layer, VoxelMap& map, bool finds, float* y, bool adds) {
         state.steps.push_back({&layer, &map, finds, adds, x, y});
         state.flow.add_step(map.tiles());
