@@ -19,6 +19,11 @@ from mink_pd.native import build
 
 FLAGS = ["-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", f"-I{build.SOURCES}"]
 HEADER = build.SOURCES / "engine/minkpd.h"
+EXPORTED = Config.model_validate({
+    "data": {"range": [0.0, -10.0, -3.0, 25.6, 10.0, 1.0]},
+    "model": {"voxel_size": [0.4, 0.4, 4.0], "pillar_channels": 8, "channels": [8, 8, 8], "layers": [1, 1, 1],
+              "neck_channels": 8},
+})  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from mink_pd.data.loading.batch import collate
 from mink_pd.data.frame import Frame, Frames
+from mink_pd.data.loading.batch import collate
 from mink_pd.detect.engine import Engine
 from mink_pd.detect.engine_detector import EngineDetector
 from mink_pd.detect.engine_file import SUFFIX, engine_file

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mink_pd.data.loading.batch import collate
 from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import collate
 from mink_pd.detect.engine_file import Tensors, engine_parts, pack
 from mink_pd.export.engine_network import ENCODER, Array, Int8Layer, Layer, Network, rows_of
 from mink_pd.export.quantise import PROBES, share_of_variance
 from mink_pd.models.bev_detector import BevDetector
-from mink_pd.models.heads.center_head import CODE
-from mink_pd.models.detectors.centerpoint import CenterDetector
 from mink_pd.models.detector import AnchorPrediction, Detections, Prediction
+from mink_pd.models.detectors.centerpoint import CenterDetector
+from mink_pd.models.heads.center_head import CODE
 
 CODES, WEIGHTS = 255, 127  # largest code, largest integer of a weight
 SAMPLES = 20_000  # numbers of a result and a cloud that its step is chosen with

@@ -1,11 +1,14 @@
-"""libminkpd and minkpd-detect, compiled once a session."""
+"""libminkpd and minkpd-detect, compiled once a session, and a checkpoint to export."""
 
+import argparse
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
-from engine_cases import FLAGS, Built, compiled, linked
+from engine_cases import EXPORTED, FLAGS, Built, cloud, compiled, linked, tuned
 
+from mink_pd.models.checkpoint import save_weights
 from mink_pd.native import build
 from mink_pd.threads import cores
 
@@ -29,3 +32,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     built = Built(folder, folder / "minkpd-detect")
     linked(build.SOURCES / "engine/command/minkpd_detect.cpp", built, built.command)
     return built
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> argparse.Namespace:
+    """Those of the command, for a checkpoint that is there."""
+    checkpoint, points = tmp_path / "student.safetensors", tmp_path / "000001.bin"
+    save_weights(checkpoint, dict(tuned(EXPORTED).state_dict()), EXPORTED, epoch=1)
+    cloud(EXPORTED).points.tofile(points)
+    return argparse.Namespace(
+        checkpoint=checkpoint, to="engine", out=tmp_path / "student.mpd", frames=[points], which="last", force=False,
+        opset=None, pillars=None, slots=None, int8=False, split=None, data=None, split_frames=None,
+    )  # fmt: skip

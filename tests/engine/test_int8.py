@@ -7,7 +7,6 @@ import pytest
 import safetensors.numpy
 import torch
 from engine_cases import cloud, tuned
-from test_export import options  # noqa: F401, the fixture
 
 from mink_pd.commands import export
 from mink_pd.config import Config
@@ -108,7 +107,7 @@ def test_eight_bits_lose_less_than_four_would() -> None:
     assert 30 * fine < eight.error(set())
 
 
-def test_the_export_in_8_bits(options: argparse.Namespace, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_the_export_in_8_bits(options: argparse.Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     options.int8 = True
     export.main(options)
     printed = capsys.readouterr().out
@@ -124,7 +123,7 @@ def test_the_export_in_8_bits(options: argparse.Namespace, capsys: pytest.Captur
 
 
 def test_ap_is_measured_of_the_files(
-    options: argparse.Namespace,  # noqa: F811
+    options: argparse.Namespace,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -147,7 +146,7 @@ def test_ap_is_measured_of_the_files(
 
 
 def test_a_wrong_engine_writes_nothing(
-    options: argparse.Namespace,  # noqa: F811
+    options: argparse.Namespace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     right = Int8Network.content
@@ -169,7 +168,7 @@ def test_a_wrong_engine_writes_nothing(
     assert not options.out.exists()
 
 
-def test_split_needs_int8(options: argparse.Namespace) -> None:  # noqa: F811
+def test_split_needs_int8(options: argparse.Namespace) -> None:
     options.split = "val"
     with pytest.raises(ConfigError, match="add --int8"):
         export.main(options)
