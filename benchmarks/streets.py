@@ -4,7 +4,7 @@ python -m benchmarks.streets REAL:fold0_train data/varied:train data/street:trai
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -96,19 +96,28 @@ def road_plane(points: np.ndarray) -> np.ndarray:
     return plane
 
 
+def _mean(values: Sequence[float] | np.ndarray) -> float:
+    """The mean, or NaN of nothing: a small set may have no car in a band."""
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _median(values: Sequence[float] | np.ndarray) -> float:
+    return float(np.median(values)) if len(values) else float("nan")
+
+
 def dark_road(street: Street, near: float = 30, far: float = 40) -> float:
     """Share of the points of the road that have no intensity."""
-    return float(np.mean(street.road(near, far)[:, 3] < DARK))
+    return _mean(street.road(near, far)[:, 3] < DARK)
 
 
 def dark_cars(street: Street) -> float:
     """Mean over cars of the share of points that have no intensity."""
-    return float(np.mean([np.mean(car.points[:, 3] < DARK) for car in street.seen(0, 80, 30)]))
+    return _mean([float(np.mean(car.points[:, 3] < DARK)) for car in street.seen(0, 80, 30)])
 
 
 def upper_echoes(street: Street, near: float = 30, far: float = 80) -> float:
     """Mean over cars of the share of points in the upper three eighths of the box: windows and roof."""
-    return float(np.mean([np.mean(car.height() > 5 / 8) for car in street.seen(near, far, 9)]))
+    return _mean([float(np.mean(car.height() > 5 / 8)) for car in street.seen(near, far, 9)])
 
 
 def end_depth(street: Street, low: float, high: float) -> float:
@@ -152,13 +161,13 @@ def rows(street: Street) -> dict[str, str]:
         "road: points without intensity at 5-10 / 10-20 / 20-30 / 30-40 m": _bands(
             lambda near, far: dark_road(street, near, far), ROAD_BANDS
         ),
-        "road: mean intensity, likewise": _bands(lambda near, far: street.road(near, far)[:, 3].mean(), ROAD_BANDS),
+        "road: mean intensity, likewise": _bands(lambda near, far: _mean(street.road(near, far)[:, 3]), ROAD_BANDS),
         "cars: points without intensity": f"{dark_cars(street):.2f}",
         "cars: share of points in the upper 3/8 at 10-20 / 20-30 / 30-40 m": _bands(
             lambda near, far: upper_echoes(street, near, far), CAR_BANDS[1:]
         ),
         "cars: median number of points at 5-10 / 10-20 / 20-30 / 30-40 m": _bands(
-            lambda near, far: float(np.median([len(car.points) for car in street.seen(near, far)])), CAR_BANDS, 0
+            lambda near, far: _median([len(car.points) for car in street.seen(near, far)]), CAR_BANDS, 0
         ),
         "cars: depth behind the near end at 0.2-0.5 / 0.5-0.6 / 0.6-0.7 of the height [m]": _bands(
             lambda low, high: end_depth(street, low / 10, high / 10), ((2, 5), (5, 6), (6, 7))
