@@ -18,6 +18,8 @@ from benchmarks.profile import table as profile_table
 from benchmarks.row import run as run_row
 from benchmarks.rows import ROWS, choose
 from benchmarks.scaling import Curve, arithmetic, curves, draw, tables
+from benchmarks.schedule import schedules
+from benchmarks.schedule import table as schedule_table
 from mink_pd.cli import console, parser, progress, run
 from mink_pd.config import load_config
 from mink_pd.errors import MinkPDError
@@ -26,7 +28,7 @@ PICTURE = Path("docs/images/scaling.png")
 
 
 def main(options: argparse.Namespace) -> None:
-    """Do one of: list, print a table that is there, profile, loader workers, latency, scaling curves, the table."""
+    """Do one of: list, show a table, profile, loader workers, latency, schedule, scaling curves, the table."""
     if options.list:
         for row in ROWS:
             console.print(f"{row.name:24} {row.what}, against {row.peer}", soft_wrap=True)
@@ -43,6 +45,8 @@ def main(options: argparse.Namespace) -> None:
         console.print(loading_table(found, f"training steps, {' '.join(options.loading)}"))
     elif options.latency:
         measure_latency(options.latency, Inputs(options.frame))
+    elif options.schedule:
+        measure_schedule(options.schedule, Inputs(options.frame))
     elif options.scaling:
         scale(options)
     else:
@@ -56,6 +60,15 @@ def measure_latency(frames: int, inputs: Inputs) -> None:
     with progress("frames", frames) as advance:
         found, points = latency(inputs, frames, advance)
     console.print(latency_table(found, points, inputs.description), soft_wrap=True)
+
+
+def measure_schedule(steps: int, inputs: Inputs) -> None:
+    """Hours of the full schedule from so many steps."""
+    inputs.frame()  # a bad file stops the work before it starts
+    console.print(results_table.machine(describe()), style="dim", soft_wrap=True)
+    with progress("steps", steps) as advance:
+        found = schedules(inputs, steps, advance)
+    console.print(schedule_table(found, f"{steps} steps each, {inputs.description}"), soft_wrap=True)
 
 
 def show(path: Path) -> None:
@@ -155,6 +168,12 @@ if __name__ == "__main__":
         type=count,
         metavar="FRAMES",
         help="measure latency of detection instead: percentiles over this number of simulated frames, and memory",
+    )
+    other.add_argument(
+        "--schedule",
+        type=count,
+        metavar="STEPS",
+        help="hours of the full KITTI schedule instead, from so many training steps of teacher, student and distilled",
     )
     other.add_argument(
         "--loading",

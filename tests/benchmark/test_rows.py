@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import results_table
+from benchmarks import results_table, schedule
 from benchmarks.harness import Memory, Pair, Side, Timing
 from benchmarks.inputs import TINY, Inputs, resized
 from benchmarks.profile import Stopwatch, profile
 from benchmarks.row import Result, Row, run
 from benchmarks.rows import ROWS, choose
 from benchmarks.scaling import Curve, arithmetic, curves, draw
+from benchmarks.schedule import Schedule, schedules, table
 from mink_pd.config import Config
 from mink_pd.errors import ConfigError, DataError
 
@@ -164,3 +165,22 @@ def test_curves_shares_and_picture(inputs: Inputs, tmp_path: Path) -> None:
 def test_slope_is_one_where_time_is_linear() -> None:
     curve = Curve("points", "train", [10, 20, 80], [3.0, 6.0, 6.0], [1, 1, 1])
     assert curve.slopes() == [None, pytest.approx(1.0), pytest.approx(0.0)]
+
+
+def test_hours_are_the_mean_step_times_the_steps_of_the_schedule() -> None:
+    one = Schedule("one", steps=1000, wall=[1800.0, 5400.0], processor=[3600.0])
+    assert one.hours(one.wall) == 1.0
+    assert one.hours(one.processor) == 1.0
+
+
+def test_each_training_of_a_schedule_takes_its_turn(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "BATCHES", 1)
+    advanced: list[None] = []
+    found = schedules(inputs, 2, lambda: advanced.append(None))
+    assert [one.name for one in found] == ["teacher", "4x student", "4x student, distilled"]
+    assert all(len(one.wall) == len(one.processor) == 2 for one in found)
+    assert {one.steps for one in found} == {3712 * 80 // TINY.batch}
+    assert len(advanced) == 2 + schedule.WARM_UP
+    shown = table(found, "title")
+    assert shown.row_count == 3
+    assert list(shown.columns[3].cells)[1] == "1.00"
