@@ -25,19 +25,19 @@ IOU = 0.1
 
 def knn_row(inputs: Inputs) -> Pair:
     voxels = build_detector(inputs.config).shared_input(inputs.batch())
-    places, k = voxels.centres(voxels.coordinates, 1), inputs.sizes.neighbours  # (M, 2)
+    centres, k = voxels.centres(voxels.coordinates, 1), inputs.sizes.neighbours  # (M, 2)
 
     def peer() -> Tensor:
-        return torch.cdist(places, places).topk(k, largest=False, sorted=True).indices
+        return torch.cdist(centres, centres).topk(k, largest=False, sorted=True).indices
 
     def check() -> None:
         """Compare the distances, because the sides may choose differently among neighbours at equal distances."""
-        ours, theirs = ((places[:, None] - places[rows]).norm(dim=2) for rows in (knn(places, places, k), peer()))
+        ours, theirs = ((centres[:, None] - centres[rows]).norm(dim=2) for rows in (knn(centres, centres, k), peer()))
         worst = float((ours - theirs).abs().max())
         assert worst < 0.05, f"a neighbour is {worst:.3f} m farther than the other side's"
 
-    note = f"K {k} of each of {len(places)} pillars among them"
-    return Pair(Side(partial(knn, places, places, k), OURS), Side(peer, OURS), check, notes=[note])
+    note = f"K {k} of each of {len(centres)} pillars among them"
+    return Pair(Side(partial(knn, centres, centres, k), OURS), Side(peer, OURS), check, notes=[note])
 
 
 def voxelise_row(inputs: Inputs) -> Pair:

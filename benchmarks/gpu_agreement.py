@@ -88,9 +88,9 @@ def to_numpy(x: Any) -> np.ndarray:
 def _sorted(tap: Any) -> tuple[np.ndarray, np.ndarray]:
     """Rows sorted by coordinates, because a GPU's maps have another order."""
     assert isinstance(tap, SiteTap)
-    places, values = to_numpy(tap.coordinates), to_numpy(tap.features)
-    order = np.lexsort(places.T[::-1])
-    return places[order], values[order]
+    coordinates, values = to_numpy(tap.coordinates), to_numpy(tap.features)
+    order = np.lexsort(coordinates.T[::-1])
+    return coordinates[order], values[order]
 
 
 def differences(first: Result, second: Result) -> dict[str, Any]:

@@ -64,10 +64,10 @@ def scalar_milliseconds(repeats: int = 9) -> float:
     SciPy's k-d tree finds the 128 nearest neighbours of each of 4,000 cells of a plane, with two threads.
     """
     cells = np.random.default_rng(0).permutation(400 * 400)[:4000]
-    places = np.stack(np.divmod(cells, 400), axis=1) * 0.16
+    positions = np.stack(np.divmod(cells, 400), axis=1) * 0.16
 
     def work() -> object:
-        return cKDTree(places).query(places, k=128, workers=2)
+        return cKDTree(positions).query(positions, k=128, workers=2)
 
     work()
     return 1e3 * median(_seconds(work) for _ in range(repeats))

@@ -21,7 +21,7 @@ def njit(**options: Any) -> Callable[[Callable], Any]:
         dispatcher: Any = numba.njit(**options)(function)
         try:
             dispatcher.enable_caching()
-        except RuntimeError:  # no place that can be written
+        except RuntimeError:  # no cache folder can be written
             try:
                 setattr(numba.config, "CACHE_DIR", str(cache_folder() / "numba"))  # noqa: B010  # typed as a bare module
                 dispatcher.enable_caching()

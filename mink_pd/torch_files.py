@@ -149,17 +149,17 @@ def _open_legacy(file: IO[bytes], size: int) -> tuple[Any, Reader]:
         raise ValueError("written on a machine of the other byte order")
     values = Unpickler(bounded, size)
     content = values.load()
-    places: dict[str, tuple[int, int]] = {}
+    locations: dict[str, tuple[int, int]] = {}
     for key in map(str, Unpickler(bounded, size).load()):
         (numbers,) = struct.unpack("<q", bounded.read(8))
         length = numbers * values.storages[key].dtype.itemsize
         if not 0 <= length <= size - file.tell():
             raise ValueError("cut off")
-        places[key] = (file.tell(), length)
+        locations[key] = (file.tell(), length)
         file.seek(length, io.SEEK_CUR)
 
     def storage(one: Storage) -> bytes:
-        start, length = places[one.key]
+        start, length = locations[one.key]
         file.seek(start)
         return file.read(length)
 

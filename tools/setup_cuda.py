@@ -270,11 +270,11 @@ class CudaTarget(Target):
 
     def _say_headers(self, state: dict[str, Any] | None) -> None:
         """Say where each header comes from; what the toolkit lacks comes with torch if that is not there yet."""
-        places: dict[str, list[str]] = {}
+        origins: dict[str, list[str]] = {}
         for what, folder in self._headers(state).items():
-            places.setdefault(str(folder or "torch's packages"), []).append(what)
-        for place, names in places.items():
-            say(f"CUDA: headers of {', '.join(names)}: {place}")
+            origins.setdefault(str(folder or "torch's packages"), []).append(what)
+        for origin, names in origins.items():
+            say(f"CUDA: headers of {', '.join(names)}: {origin}")
 
 
 def _torch_packages(state: dict[str, Any] | None) -> list[Path]:

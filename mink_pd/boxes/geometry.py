@@ -124,10 +124,10 @@ def _sort_into_strips(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float
         strip[p] = _strip(float(points[p, 0]), low, step)
         first[strip[p] + 1] += 1
     first = np.cumsum(first)
-    place, order = first[:-1].copy(), np.empty(len(points), dtype=np.int64)
+    slot, order = first[:-1].copy(), np.empty(len(points), dtype=np.int64)
     for p in range(len(points)):
-        order[place[strip[p]]] = p
-        place[strip[p]] += 1
+        order[slot[strip[p]]] = p
+        slot[strip[p]] += 1
     return first, order, low, step
 
 

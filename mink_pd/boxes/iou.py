@@ -77,19 +77,19 @@ def first_free(tries: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
     """Move rectangles one after the other, each to the first of its tries that overlaps no other one.
 
     tries (8, B * T), those of a rectangle one after the other, and rectangles (8, B) as :func:`prepare` makes them.
-    Returns the try that each took, int64 (B,), -1 where all overlap another rectangle, at its old or new place, and
+    Returns the try that each took, int64 (B,), -1 where all overlap another rectangle, at its old or new position, and
     this one stays.
     """
-    places, count = rectangles.copy(), rectangles.shape[1]
+    current, count = rectangles.copy(), rectangles.shape[1]
     chosen, each = np.full(count, -1), tries.shape[1] // max(count, 1)
     for b in range(count):
         for t in range(each):
-            place = b * each + t
-            rows = near(tries, place, places, 0, count)
+            index = b * each + t
+            rows = near(tries, index, current, 0, count)
             rows = rows[rows != b]
-            if not np.any(intersections(tries, place, places, rows) > 0):
+            if not np.any(intersections(tries, index, current, rows) > 0):
                 chosen[b] = t
-                places[:, b] = tries[:, place]
+                current[:, b] = tries[:, index]
                 break
     return chosen
 

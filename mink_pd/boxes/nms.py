@@ -30,23 +30,23 @@ def circle_nms(centres: ArrayLike, scores: ArrayLike, radius: float, limit: int 
     centres (B, 2) [m], scores (B,). Returns the kept rows, int64, highest score first, at most ``limit``; among equal
     scores the first row wins.
     """
-    places, values = as_rows(centres, 2), np.asarray(scores, dtype=np.float64)
-    if values.shape != (len(places),):
-        raise ValueError(f"expected a score for each of {len(places)} centres, got shape {values.shape}")
+    positions, values = as_rows(centres, 2), np.asarray(scores, dtype=np.float64)
+    if values.shape != (len(positions),):
+        raise ValueError(f"expected a score for each of {len(positions)} centres, got shape {values.shape}")
     order = np.argsort(-values, kind="stable")
-    kept = _suppress_near(places[order], radius, len(places) if limit is None else limit)
+    kept = _suppress_near(positions[order], radius, len(positions) if limit is None else limit)
     return order[kept]
 
 
 @njit()
-def _suppress_near(places: np.ndarray, radius: float, limit: int) -> np.ndarray:
-    kept, count = np.empty(min(limit, len(places)), np.int64), 0
-    for i in range(len(places)):
+def _suppress_near(positions: np.ndarray, radius: float, limit: int) -> np.ndarray:
+    kept, count = np.empty(min(limit, len(positions)), np.int64), 0
+    for i in range(len(positions)):
         if count == len(kept):
             break
         free = True
         for k in range(count):
-            dx, dy = places[i, 0] - places[kept[k], 0], places[i, 1] - places[kept[k], 1]
+            dx, dy = positions[i, 0] - positions[kept[k], 0], positions[i, 1] - positions[kept[k], 1]
             if dx * dx + dy * dy <= radius * radius:
                 free = False
                 break

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 
-def box_offsets(places: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """How far places (..., 2 or more) lie from the centres of boxes (..., 7) along their length and across it [m].
+def box_offsets(positions: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances of positions (..., 2 or more) from the centres of boxes (..., 7), along their length and across it [m].
 
-    The leading dimensions are broadcast: places (n, 1, 2) and boxes (B, 7) give two tensors (n, B), both >= 0. A place
-    is inside a box, seen from above, where they are at most half its length and half its width.
+    The leading dimensions are broadcast: positions (n, 1, 2) and boxes (B, 7) give two tensors (n, B), both >= 0. Seen
+    from above, a position is inside a box if they are at most half its length and half its width.
     """
-    x, y = places[..., 0] - boxes[..., 0], places[..., 1] - boxes[..., 1]
+    x, y = positions[..., 0] - boxes[..., 0], positions[..., 1] - boxes[..., 1]
     cos, sin = torch.cos(boxes[..., 6]), torch.sin(boxes[..., 6])
     return (x * cos + y * sin).abs(), (y * cos - x * sin).abs()

@@ -105,7 +105,7 @@ def main_engine(options: argparse.Namespace) -> None:
 
 
 def check_out(out: Path, force: bool) -> None:
-    """Raise ConfigError for a place that holds something else, or an export that ``force`` does not replace."""
+    """Raise ConfigError for a path that holds something else, or an export that ``force`` does not replace."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not is_export(out):

@@ -17,8 +17,8 @@ def main(options: argparse.Namespace) -> None:
     found = search(detector, config, open_dataset(data, options.split), options.name)
     table = Table("frame", "x, y [m]", "best IoU BEV", "best IoU 3D", "score")
     for one in found:
-        place = f"{one.box[0]:.1f}, {one.box[1]:.1f}"
-        table.add_row(one.frame, place, f"{one.bev:.2f}", f"{one.iou:.2f}", f"{one.score:.2f}")
+        position = f"{one.box[0]:.1f}, {one.box[1]:.1f}"
+        table.add_row(one.frame, position, f"{one.bev:.2f}", f"{one.iou:.2f}", f"{one.score:.2f}")
     console.print(table)
     for title, values in (("3D", [one.iou for one in found]), ("BEV", [one.bev for one in found])):
         counts = ", ".join(f"{sum(v > iou for v in values)} at {title} IoU {iou}" for iou in (0.5, 0.7))

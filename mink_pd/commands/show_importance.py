@@ -27,7 +27,7 @@ def main(options: argparse.Namespace) -> None:
     boxes, velocities = view.boxes, view.velocities
     outlook = Outlook(view_of(config.data))
     console.print(
-        f"frame {frame.id}, tap {options.tap}: {view.inside:.0%} of the {len(view.selected)} selected places "
+        f"frame {frame.id}, tap {options.tap}: {view.inside:.0%} of the {len(view.selected)} selected locations "
         f"lie inside {len(boxes)} labelled objects",
         soft_wrap=True,
     )

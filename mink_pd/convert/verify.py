@@ -204,8 +204,8 @@ class _Answers:
         self, name: str, ours: Tensor, features: Tensor, wanted: np.ndarray, values: np.ndarray
     ) -> Iterator[Difference]:
         """Features of the sites that both have."""
-        place = {tuple(row): index for index, row in enumerate(ours.tolist())}
-        pairs = [(place[site], index) for index, row in enumerate(wanted.tolist()) if (site := tuple(row)) in place]
+        row_of = {tuple(row): index for index, row in enumerate(ours.tolist())}
+        pairs = [(row_of[site], index) for index, row in enumerate(wanted.tolist()) if (site := tuple(row)) in row_of]
         if pairs:
             own, theirs = np.array(pairs).T
             yield self._numbers(name, features[own], values[theirs])

@@ -156,7 +156,7 @@ def _source(path: Path, calibration: Path | None) -> Source:
 
     The layout is sought around the path as it was given and, if it is a link, around what it points to.
     """
-    homes = [place.parents[1] for place in (path.absolute(), path.resolve()) if place.parent.name in SCANS]
+    homes = [candidate.parents[1] for candidate in (path.absolute(), path.resolve()) if candidate.parent.name in SCANS]
     image = next((home / "image_2" / f"{path.stem}.png" for home in homes if (home / "image_2").is_dir()), None)
     if calibration is not None:
         file = calibration / f"{path.stem}.txt" if calibration.is_dir() else calibration

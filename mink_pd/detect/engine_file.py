@@ -223,13 +223,13 @@ def _center_head(detector: CenterDetector, tensors: Tensors) -> dict[str, Any]:
             hidden: list[Tensors] = [{} for _ in branches]
             for branch, parts in zip(branches, hidden, strict=True):
                 _fold(branch[0], "own", parts)
-            place = f"head.tasks.{number}.{name}"
+            prefix = f"head.tasks.{number}.{name}"
             for part, dimension in (("weight", 2), ("bias", 0)):
                 joined = torch.cat([parts[f"own.{part}"] for parts in hidden], dimension)  # (9, C, branches * C)
-                tensors[f"{place}_hidden.{part}"] = joined
+                tensors[f"{prefix}_hidden.{part}"] = joined
             outputs = [branch[1].convolution for branch in branches]
-            tensors[f"{place}.weight"] = _side_by_side([output.kernel for output in outputs])
-            tensors[f"{place}.bias"] = torch.cat([output.bias.view(-1) for output in outputs])
+            tensors[f"{prefix}.weight"] = _side_by_side([output.kernel for output in outputs])
+            tensors[f"{prefix}.bias"] = torch.cat([output.bias.view(-1) for output in outputs])
     return {
         "kind": "centres",
         "tasks": detector.tasks,
@@ -245,7 +245,7 @@ def _side_by_side(kernels: list[Tensor]) -> Tensor:
 
 
 def _step(detector: BevDetector) -> list[float]:
-    """The distances [m] between places spread over the range with both ends included, along x and y, in float32."""
+    """The distances [m] between anchors spread over the range with both ends included, along x and y, in float32."""
     bounds, size = torch.tensor(detector.config.data.range), torch.tensor(detector.settings.voxel_size)
     bev = detector.bev
     edge = size[:2] * (detector.encoder.stride * bev.strides[0] * bev.factors[bev.neck_stages[0]])

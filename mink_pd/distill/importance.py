@@ -59,7 +59,7 @@ def select(values: Tensor, frame: Tensor, frames: int, rows: int) -> list[Tensor
 
 
 def inside_share(centres: Tensor, boxes: Tensor) -> Tensor:
-    """Share of places (n, 2+) that lie inside any box (B, 7), seen from above; 0 where there is no place."""
+    """Share of positions (n, 2+) inside any box (B, 7), seen from above; 0 if there are no positions."""
     if len(centres) == 0 or len(boxes) == 0:
         return centres.new_zeros(())
     along, across = box_offsets(centres[:, None], boxes)  # (n, B) each

@@ -41,8 +41,8 @@ def within_groups(groups: Tensor, wanted: Tensor) -> Tensor:
     chosen = torch.empty_like(wanted)
     for group in wanted.unique():
         here = torch.nonzero(groups == group)[:, 0]
-        places = torch.nonzero(wanted == group)[:, 0]
-        chosen[places] = spaced(here, places.shape)
+        rows = torch.nonzero(wanted == group)[:, 0]
+        chosen[rows] = spaced(here, rows.shape)
     return chosen
 
 

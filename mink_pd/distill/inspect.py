@@ -47,7 +47,7 @@ def inspect_importance(detector: Detector, frame: Frame, tap: str, kind: str, ro
     return ImportanceView(
         points=here.points.cpu().numpy(),
         importance=here.on_points(values).cpu().numpy(),
-        selected=here.places(chosen).cpu().numpy(),
+        selected=here.positions(chosen).cpu().numpy(),
         inside=float(inside_share(here.centres[chosen], batch.boxes[0])),
         boxes=boxes[near],
         velocities=None if batch.velocities is None else batch.velocities[0].cpu().numpy()[near],

@@ -1,6 +1,6 @@
-"""Pairs of taps: one of the teacher and one of the student at the same places.
+"""Pairs of taps: one of the teacher and one of the student at the same locations.
 
-Networks that see the same points work on one coordinate map, and their rows are the same places as they are. Where the
+Networks that see the same points work on one coordinate map, so their rows are the same locations. Where the
 teacher sees more points, the student's sites are among the teacher's: a lookup of coordinates gives the rows.
 """
 
@@ -18,7 +18,7 @@ from mink_pd.models.taps import RowsTap, Tap
 
 @dataclass
 class TapPair:
-    """Features of teacher (M, C_t) and student (M, C_s); row i of both is the same place.
+    """Features of teacher (M, C_t) and student (M, C_s); row i of both is the same location.
 
     guide: the taps from which importance is computed. They are the teacher's own, except under the control with a
     random teacher, which keeps the real teacher's importance. rows: int64 (M,), which of the guide's rows these are;

@@ -23,9 +23,9 @@ def watch(
     """
     logs: dict[str, Tensor] = {}
     if selected is not None:
-        places = pair.teacher.centres
+        centres = pair.teacher.centres
         logs["inside"] = torch.stack(
-            [inside_share(places[rows], boxes) for rows, boxes in zip(selected, pair.batch.boxes, strict=True)]
+            [inside_share(centres[rows], boxes) for rows, boxes in zip(selected, pair.batch.boxes, strict=True)]
         ).mean()
     if phi is not None and len(phi):
         logs["largest_phi"] = phi.detach().max()

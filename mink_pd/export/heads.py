@@ -12,7 +12,7 @@ from mink_pd.models.detector import AnchorPrediction, Detector
 from mink_pd.models.detectors.centerpoint import CenterDetector
 from mink_pd.models.heads.anchor_head import AnchorHead
 from mink_pd.models.heads.center_head import CenterHead, CenterPrediction
-from mink_pd.models.layers.maps import places
+from mink_pd.models.layers.maps import cell_coordinates
 from mink_pd.sparse import Voxels
 
 EMPTY_LOGIT = -100.0  # class logit of cells where a sparse detector predicts nothing
@@ -122,6 +122,6 @@ def _cells(detector: Any, levels: Levels, first: str) -> list[tuple[dict[str, Te
         stride = detector.encoder.stride * detector.bev.strides[0] * detector.bev.factors[number]
         rows = {name: values.permute(0, 2, 3, 1).flatten(0, 2) for name, values in maps.items()}  # (B * y * x, C)
         kept = rows[first][:, 0] > EMPTY_LOGIT
-        coordinates = places(maps[first], stride)[kept]  # (S, 3)
+        coordinates = cell_coordinates(maps[first], stride)[kept]  # (S, 3)
         result.append(({name: values[kept] for name, values in rows.items()}, coordinates, stride))
     return result

@@ -10,7 +10,7 @@ from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.detector import AnchorPrediction, Detections
 from mink_pd.models.heads.anchor_decode import detect
 from mink_pd.models.heads.anchor_head import AnchorHead
-from mink_pd.models.heads.anchors import anchor_places, place_anchors
+from mink_pd.models.heads.anchors import anchor_positions, place_anchors
 from mink_pd.models.heads.box_layout import BoxLayout
 from mink_pd.models.heads.losses import detection_loss
 from mink_pd.models.layers.bev import BevFeatures
@@ -56,8 +56,8 @@ class AnchorDetector(BevDetector[AnchorPrediction]):
     def anchors_at(self, coordinates: Tensor, stride: int, level: int, voxels: Voxels) -> Tensor:
         """Anchors (S, A, 7) at coordinates (S, 3) of a tensor stride; ``level`` of the neck is counted from 0."""
         head = self.settings.head
-        places = anchor_places(coordinates, stride, voxels, self.config.data.range, head)  # (S, 2)
-        return place_anchors(places, self.anchor_kinds, head.headings, head.scales[min(level, len(head.scales) - 1)])
+        positions = anchor_positions(coordinates, stride, voxels, self.config.data.range, head)  # (S, 2)
+        return place_anchors(positions, self.anchor_kinds, head.headings, head.scales[min(level, len(head.scales) - 1)])
 
     def nothing(self, frames: int, device: torch.device) -> AnchorPrediction:
         return self.head.nothing(frames, device)

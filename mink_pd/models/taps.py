@@ -48,10 +48,10 @@ class Tap(ABC):
 
     @abstractmethod
     def rows_at(self, other: "Tap") -> Tensor | None:
-        """The row of this tap at the place of each row of ``other``: int64 (M',), -1 where there is none.
+        """The row of this tap at the location of each row of ``other``: int64 (M',), -1 if there is none.
 
-        A lookup, without interpolation, for networks that see different points of the same frames. None where the
-        places of the two cannot be compared.
+        A lookup, without interpolation, for networks that see different points of the same frames. None if the
+        locations of the two cannot be compared.
         """
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Tap(ABC):
         """Values (M,) of these rows at each of the points (P,)."""
 
     @abstractmethod
-    def places(self, rows: Tensor) -> Tensor:
+    def positions(self, rows: Tensor) -> Tensor:
         """Positions (n, 3) [m] at which to show rows (n,)"""
 
 
@@ -149,7 +149,7 @@ class SiteTap(Tap):
         cells = pool(values, self.coordinates, self.stride, self.voxels.coordinates, 1, "amax")  # (voxels,)
         return cells[self.voxels.rows]
 
-    def places(self, rows: Tensor) -> Tensor:
+    def positions(self, rows: Tensor) -> Tensor:
         """Centres of the cells. A pillar is shown at the height of its highest point."""
         centres = self.centres[rows]
         if centres.shape[1] == 3:
@@ -227,11 +227,11 @@ class LevelsTap(Tap):
     def on_points(self, values: Tensor) -> Tensor:
         return torch.stack([level.on_points(part) for level, part in self._parts(values)]).amax(dim=0)
 
-    def places(self, rows: Tensor) -> Tensor:
+    def positions(self, rows: Tensor) -> Tensor:
         result = rows.new_zeros((len(rows), 3), dtype=self.levels[0].centres.dtype)
         for level, start in zip(self.levels, self._starts(), strict=True):
             here = (rows >= start) & (rows < start + len(level.features))
-            result[here] = level.places(rows[here] - start)
+            result[here] = level.positions(rows[here] - start)
         return result
 
     def _parts(self, values: Tensor) -> list[tuple[SiteTap, Tensor]]:
@@ -293,7 +293,7 @@ class PointTap(Tap):
     def on_points(self, values: Tensor) -> Tensor:
         return values
 
-    def places(self, rows: Tensor) -> Tensor:
+    def positions(self, rows: Tensor) -> Tensor:
         return self.centres[rows]
 
 
@@ -334,10 +334,10 @@ class RowsTap(Tap):
         rows = self._tap.rows_at(other)
         if rows is None:
             return None
-        return torch.where(rows < 0, rows, self._places()[rows])
+        return torch.where(rows < 0, rows, self._selected_number()[rows])
 
     def order(self) -> Tensor:
-        order = self._places()[self._tap.order()]  # (M,)
+        order = self._selected_number()[self._tap.order()]  # (M,)
         return order[order >= 0]
 
     def counts(self) -> Tensor:
@@ -349,14 +349,14 @@ class RowsTap(Tap):
     def on_points(self, values: Tensor) -> Tensor:
         return self._tap.on_points(self._spread(values))
 
-    def places(self, rows: Tensor) -> Tensor:
-        return self._tap.places(self.rows[rows])
+    def positions(self, rows: Tensor) -> Tensor:
+        return self._tap.positions(self.rows[rows])
 
-    def _places(self) -> Tensor:
-        """Which of these rows each row of the whole tap is: int64 (M,), -1 where it is none."""
-        places = self.rows.new_full((len(self._tap.features),), -1)
-        places[self.rows] = torch.arange(len(self.rows), device=self.rows.device)
-        return places
+    def _selected_number(self) -> Tensor:
+        """For each row of the whole tap its number among the selected rows: int64 (M,), -1 if it is not selected."""
+        numbers = self.rows.new_full((len(self._tap.features),), -1)
+        numbers[self.rows] = torch.arange(len(self.rows), device=self.rows.device)
+        return numbers
 
     def _spread(self, values: Tensor) -> Tensor:
         """Values (n,) of these rows as values (M,) of the whole tap's, 0 for the others."""
@@ -372,8 +372,8 @@ def pool(values: Tensor, source: Tensor, source_stride: int, target: Tensor, tar
     codes = _cell_codes(torch.cat([source, target]), stride)
     have, group = torch.unique(codes[: len(source)], return_inverse=True)
     joined = values.new_zeros(len(have)).scatter_reduce(0, group, values, how, include_self=False)
-    place = find_codes(have, codes[len(source) :])
-    return torch.where(place >= 0, joined[place], 0)
+    index = find_codes(have, codes[len(source) :])
+    return torch.where(index >= 0, joined[index], 0)
 
 
 def _cell_codes(coordinates: Tensor, stride: int) -> Tensor:

@@ -10,7 +10,7 @@ from mink_pd.data.frame import Frame
 from mink_pd.data.loading.batch import collate
 from mink_pd.data.loading.epochs import crop_points, keep_boxes
 from mink_pd.models.anchor_detector import AnchorDetector
-from mink_pd.models.heads.anchors import aligned_iou, anchor_places, place_anchors
+from mink_pd.models.heads.anchors import aligned_iou, anchor_positions, place_anchors
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def find_sites(detector: AnchorDetector, frames: Iterable[Frame]) -> NearSites:
         encoded, columns = detector.encoder.encode(voxels)
         key = detector.bev.sites(encoded, columns)[1][0]
         coordinates, stride = columns.manager.get_coordinates(key), key.get_tensor_stride()[0]
-        sites = anchor_places(coordinates, stride, columns, bounds, HeadConfig())  # (S, 2)
+        sites = anchor_positions(coordinates, stride, columns, bounds, HeadConfig())  # (S, 2)
         reach = batch.boxes[0][:, 3:5].norm(dim=1) / 2  # (B,)
         near = ((batch.boxes[0][:, None, :2] - sites).abs() <= reach[:, None, None]).all(dim=2)  # (B, S)
         row, site = torch.nonzero(near, as_tuple=True)

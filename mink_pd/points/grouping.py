@@ -51,13 +51,13 @@ def points_of_boxes(xyz: Tensor, boxes: Tensor, frame: Tensor, count: int) -> tu
 
 def farthest_points_torch(xyz: Tensor, count: int) -> Tensor:
     """:func:`farthest_points` in plain torch."""
-    places = xyz.double()
+    points = xyz.double()
     frames = torch.arange(len(xyz), device=xyz.device)
     rows = torch.zeros(len(xyz), count, dtype=torch.int64, device=xyz.device)
     distance = torch.full(xyz.shape[:2], torch.inf, dtype=torch.float64, device=xyz.device)
     row = torch.zeros_like(frames)
     for n in range(1, count):
-        step = (places - places[frames, row][:, None]).square().sum(dim=2)  # (F, N)
+        step = (points - points[frames, row][:, None]).square().sum(dim=2)  # (F, N)
         distance = torch.minimum(distance, step)
         row = (distance == distance.amax(dim=1, keepdim=True)).to(torch.int8).argmax(dim=1)
         rows[:, n] = row
@@ -66,10 +66,10 @@ def farthest_points_torch(xyz: Tensor, count: int) -> Tensor:
 
 def ball_query_torch(xyz: Tensor, centres: Tensor, radii: list[float], neighbours: list[int]) -> list[Tensor]:
     """:func:`ball_query` in plain torch."""
-    places = xyz.double()
+    points = xyz.double()
     parts: list[list[Tensor]] = []
     for part in centres.double().split(max(1, _CHUNK // (3 * xyz.shape[0] * xyz.shape[1])), dim=1):
-        distance = (part[:, :, None] - places[:, None]).square().sum(dim=3)  # (F, m, N)
+        distance = (part[:, :, None] - points[:, None]).square().sum(dim=3)  # (F, m, N)
         each = [first_rows(distance < r * r, k) for r, k in zip(radii, neighbours, strict=True)]
         parts.append([torch.where(torch.arange(rows.shape[2], device=rows.device) < found[..., None],
                                   rows, rows[..., :1]) for rows, found in each])  # fmt: skip
@@ -78,11 +78,11 @@ def ball_query_torch(xyz: Tensor, centres: Tensor, radii: list[float], neighbour
 
 def points_of_boxes_torch(xyz: Tensor, boxes: Tensor, frame: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """:func:`points_of_boxes` in plain torch."""
-    places, box = xyz.double(), boxes.double()
+    points, box = xyz.double(), boxes.double()
     rows, filled = [], []
     for start in range(0, len(boxes), step := max(1, _CHUNK // (3 * xyz.shape[1]))):
         part = slice(start, start + step)
-        own = places[frame[part]]  # (r, N, 3)
+        own = points[frame[part]]  # (r, N, 3)
         along, across = box_offsets(own, box[part, None])  # (r, N) each
         up = (own[..., 2] - box[part, None, 2]).abs()
         length, width, height = (box[part, 3:6] / 2).unsqueeze(2).unbind(dim=1)  # (r, 1) each

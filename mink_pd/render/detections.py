@@ -90,11 +90,11 @@ def detections_figure(
     pictures = render_images([(detections_scene(points, panel, outlook), camera, _PANEL) for panel in panels])
     page = Page(title, subtitle or _change(left, right))
     for number, (panel, pixels) in enumerate(zip(panels, pictures, strict=True)):
-        place = (MARGIN + number * (_PANEL[0] + _GAP), _TOP, *_PANEL)
-        _heading(page, panel, place[0])
-        page.picture(pixels, place[:2])
-        page.range_labels(camera, place, RADII, ground, outlook.all_around)
-        _scores(page, panel, camera, place)
+        area = (MARGIN + number * (_PANEL[0] + _GAP), _TOP, *_PANEL)
+        _heading(page, panel, area[0])
+        page.picture(pixels, area[:2])
+        page.range_labels(camera, area, RADII, ground, outlook.all_around)
+        _scores(page, panel, camera, area)
     _legend(page, panels)
     return page.image
 
@@ -155,9 +155,9 @@ def _heading(page: Page, panel: Panel, left: int) -> None:
         x -= page.text((x, _TOP - 24), str(panel.count(outcome)), 30, colour, bold=True, anchor="rm") + 26
 
 
-def _scores(page: Page, panel: Panel, camera: Camera, place: tuple[int, int, int, int]) -> None:
+def _scores(page: Page, panel: Panel, camera: Camera, area: tuple[int, int, int, int]) -> None:
     """Write the score above each judged box. Of scores that would overlap only the highest is written."""
-    x, y, width, height = place
+    x, y, width, height = area
     vertices, taken = corners(panel.boxes), np.zeros((0, 2))  # (B, 8, 3); (n, 2) positions of the tags [px]
     looks = panel.outcomes if panel.names is None else panel.names
     for index in np.argsort(-np.nan_to_num(panel.scores), kind="stable"):

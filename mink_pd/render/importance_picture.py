@@ -28,7 +28,7 @@ def importance_scene(
     outlook: Outlook = AHEAD,
 ) -> tuple[Scene, Scale]:
     """The scene and the scale of its colours: points (P, 3 or more) coloured by importance (P,) >= 0, circles around
-    the selected places (N, 3), and boxes (B, 7) with arrows for their velocities (B, 2) [m/s]."""
+    the selected locations (N, 3), and boxes (B, 7) with arrows for their velocities (B, 2) [m/s]."""
     scale = scale_of(importance)
     fraction = scale(importance)  # (P,)
     scene = Scene()
@@ -54,7 +54,7 @@ def importance_camera(
     size: tuple[int, int] = SIZE,
     outlook: Outlook = AHEAD,
 ) -> Camera:
-    """A camera behind and above the sensor that sees the boxes and most of the selected places."""
+    """A camera behind and above the sensor that sees the boxes and most of the selected locations."""
     middle = selected
     if len(selected) > 0:
         low, high = np.percentile(selected, [5, 95], axis=0)
@@ -73,14 +73,14 @@ def importance_figure(
     velocities: np.ndarray | None = None,
     outlook: Outlook = AHEAD,
 ) -> Image.Image:
-    """One page: the importance of the points from behind and from above, the selected places, the labelled boxes,
-    and the share of selected places inside boxes.
+    """One page: the importance of the points from behind and from above, the selected locations, the labelled boxes,
+    and the share of selected locations inside boxes.
 
     points: (P, 3 or more) [m].
     importance: of the points (P,), >= 0.
-    selected: places (N, 3) [m].
+    selected: locations (N, 3) [m].
     boxes: (B, 7).
-    share_inside: of the selected places, from 0 to 1.
+    share_inside: of the selected locations, from 0 to 1.
     velocities: of the boxes (B, 2) [m/s].
     Raises MinkPDError if Open3D cannot render.
     """
@@ -94,19 +94,19 @@ def importance_figure(
 
     page = Page(title, subtitle or _SUBTITLE, width=1080)
     ground = ground_height(points)
-    for pixels, camera, place, caption in (
+    for pixels, camera, area, caption in (
         (pictures[0], behind, _BEHIND, "from behind the sensor"),
         (pictures[1], above, _ABOVE, "from above"),
     ):
-        page.picture(pixels, place[:2], caption)
-        page.range_labels(camera, place, RADII, ground, outlook.all_around)
+        page.picture(pixels, area[:2], caption)
+        page.range_labels(camera, area, RADII, ground, outlook.all_around)
     right = SIZE[0] - MARGIN
     right -= 16 + round(page.text((right, 18), f"{share_inside:.0%}", 56, SELECTED, bold=True, anchor="ra"))
-    page.text((right, 34), f"of the {len(selected)} selected places", 20, QUIET, anchor="ra")
+    page.text((right, 34), f"of the {len(selected)} selected locations", 20, QUIET, anchor="ra")
     page.text((right, 60), "lie inside labelled objects", 20, QUIET, anchor="ra")
     page.colour_bar((MARGIN, 828), 400, scale, "importance to the teacher" + (" (log scale)" if scale.log else ""))
     legend = [
-        Entry("circle", SELECTED, f"{len(selected)} most important places, selected for distillation"),
+        Entry("circle", SELECTED, f"{len(selected)} most important locations, selected for distillation"),
         Entry("box", WHITE, f"{len(boxes)} labelled object{'s' * (len(boxes) != 1)}"),
     ]
     if velocities is not None:
@@ -115,9 +115,9 @@ def importance_figure(
     return page.image
 
 
-def _radius(places: np.ndarray) -> float:
-    """Radius [m] at which circles around neighbouring places (N, 3) just touch, clipped to a sensible range."""
-    if len(places) < 2:
+def _radius(positions: np.ndarray) -> float:
+    """Radius [m] at which circles around neighbouring positions (N, 3) just touch, clipped to a sensible range."""
+    if len(positions) < 2:
         return _LARGEST
-    distance = cKDTree(places).query(places, k=2)[0][:, 1]  # (N,) to the nearest other
+    distance = cKDTree(positions).query(positions, k=2)[0][:, 1]  # (N,) to the nearest other
     return float(np.clip(np.median(distance) / 2, _SMALLEST, _LARGEST))

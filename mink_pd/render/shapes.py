@@ -103,12 +103,12 @@ def ground_height(points: np.ndarray) -> float:
     return float(np.percentile(near[:, 2], 10)) if len(near) else -1.73
 
 
-def view_targets(points: np.ndarray, boxes: np.ndarray, places: np.ndarray | None = None) -> np.ndarray:
-    """Points (T, 3) [m] that a picture must show: the boxes (B, 7) and places (N, 3) with a margin, or the 40 m ahead
-    of the sensor if there are none."""
+def view_targets(points: np.ndarray, boxes: np.ndarray, positions: np.ndarray | None = None) -> np.ndarray:
+    """Points (T, 3) [m] that a picture must show: the boxes (B, 7) and positions (N, 3) with a margin, or, without any,
+    the 40 m ahead of the sensor."""
     found = corners(boxes).reshape(-1, 3)
-    if places is not None:
-        found = np.concatenate([found, as_rows(places, 3)])
+    if positions is not None:
+        found = np.concatenate([found, as_rows(positions, 3)])
     if len(found) == 0:
         found = np.array([[2.0, -8.0, -1.7], [40.0, 8.0, 0.0]])
     ground = ground_height(points)

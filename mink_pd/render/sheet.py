@@ -70,10 +70,10 @@ class Canvas:
             self.text((at[0] + 14, at[1] + 10), caption, 17, QUIET)
 
     def range_labels(
-        self, camera: Camera, place: Rectangle, radii: list[float], ground: float, whole: bool = False
+        self, camera: Camera, area: Rectangle, radii: list[float], ground: float, whole: bool = False
     ) -> None:
         """Write the radius of each range ring where the ring leaves the picture on the right."""
-        x, y, width, height = place
+        x, y, width, height = area
         for radius in radii:
             pixels, depth = camera.project(ring_points(radius, ground, whole), (width, height))
             inside = (depth > 0) & (pixels[:, 0] > 0) & (pixels[:, 0] < width - 52)

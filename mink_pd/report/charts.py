@@ -79,10 +79,10 @@ class _Axis:
             few = self.known if len(self.known) <= 6 else [self.known[0], self.known[-1]]
             return [(10**value, _number(10**value)) for value in few]
         whole = all(value == round(value) for value in self.known)
-        places = [
+        values = [
             v for v in MaxNLocator(5, integer=whole).tick_values(self.low, self.high) if self.low <= v <= self.high
         ]
-        return [(float(v), _number(float(v))) for v in places]
+        return [(float(v), _number(float(v))) for v in values]
 
 
 def _grid(x: _Axis, y: _Axis, x_label: str) -> list[str]:
@@ -99,10 +99,10 @@ def _grid(x: _Axis, y: _Axis, x_label: str) -> list[str]:
 
 
 def _line(one: Series, x: _Axis, y: _Axis) -> list[str]:
-    places = [(x(a), b, s) for a, b, s in zip(one.x, one.y, one.spread, strict=True) if math.isfinite(b)]
-    up, down = ([f"{a},{y(b + side * s)}" for a, b, s in places] for side in (1, -1))
+    points = [(x(a), b, s) for a, b, s in zip(one.x, one.y, one.spread, strict=True) if math.isfinite(b)]
+    up, down = ([f"{a},{y(b + side * s)}" for a, b, s in points] for side in (1, -1))
     band = f'<polygon class="band f{one.colour}" points="{" ".join([*up, *reversed(down)])}"/>'
-    line = f'<polyline class="line s{one.colour}" points="{" ".join(f"{a},{y(b)}" for a, b, _ in places)}"/>'
+    line = f'<polyline class="line s{one.colour}" points="{" ".join(f"{a},{y(b)}" for a, b, _ in points)}"/>'
     return [band, line] if one.names is None and one.spread.any() else [line]
 
 

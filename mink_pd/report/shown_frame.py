@@ -82,7 +82,7 @@ def pictures(shown: Shown) -> dict[str, Image.Image]:
 
 def scene(shown: Shown) -> dict[str, Any]:
     """The viewer's data: points as int16 multiples of a step, indices into a colour table, boxes by detector and
-    outcome, and the selected places."""
+    outcome, and the selected locations."""
     view = shown.view  # only points within the teacher's range
     points = view.points[:, :3]
     middle = (points.min(axis=0) + points.max(axis=0)) / 2

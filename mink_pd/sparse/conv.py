@@ -69,7 +69,7 @@ class _Convolution:
     def _is_fast(self, input: "ME.SparseTensor", coordinates: Sites | None) -> bool:
         layer: Any = self
         return (
-            not layer.use_mm  # a kernel of one place on the same sites is a matrix product
+            not layer.use_mm  # a kernel of one offset on the same sites is a matrix product
             and not isinstance(coordinates, Tensor)  # new coordinates, which MinkowskiEngine inserts
             and layer.kernel_generator.region_type == ME.RegionType.HYPER_CUBE
             and all(x.device.type == "cpu" and x.dtype == torch.float32 for x in (input.F, layer.kernel))

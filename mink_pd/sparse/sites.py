@@ -1,7 +1,7 @@
-"""Coordinate maps that are made from others: once, for all networks on the same voxels.
+"""Coordinate maps that are derived from others, once for all networks on the same voxels.
 
-Sites are geometry: which places a layer writes to follows from the voxels, its kernel and its stride, not from weights.
-So they are made before the layer and given to it, and the next network that asks for the same finds them.
+Sites are geometry: they follow from the voxels and from a layer's kernel and stride, not from its weights. They are
+therefore made before the layer and passed to it, and the next network with the same geometry reuses them.
 """
 
 from collections.abc import Sequence
@@ -47,14 +47,13 @@ def on_sites(features: Tensor, key: "ME.CoordinateMapKey", voxels: Voxels) -> "M
     return make_sparse(features, key, voxels.manager)
 
 
-def holding(voxels: Voxels, sites: "ME.CoordinateMapKey", places: "ME.CoordinateMapKey") -> Tensor:
-    """For each of the places, of the same or a finer tensor stride, the row (P,) of the site in whose cell it lies.
-
-    Every place must lie in one.
+def holding(voxels: Voxels, sites: "ME.CoordinateMapKey", finer: "ME.CoordinateMapKey") -> Tensor:
+    """For each site of ``finer``, a map with the same or a finer tensor stride, the row (P,) of the site of ``sites``
+    whose cell contains it. There must be one.
     """
-    name = ("holding", *hashable(sites), *hashable(places))
+    name = ("holding", *hashable(sites), *hashable(finer))
     if name not in voxels.derived:
-        both = [coordinates_of(voxels.manager, key) for key in (sites, places)]  # (S, 1 + D), (P, 1 + D)
+        both = [coordinates_of(voxels.manager, key) for key in (sites, finer)]  # (S, 1 + D), (P, 1 + D)
         count, cells = len(both[0]), torch.cat(both).long()
         step = torch.tensor(sites.get_tensor_stride(), device=cells.device)
         cells[:, 1:] = torch.div(cells[:, 1:], step, rounding_mode="floor")
@@ -70,10 +69,10 @@ def _reach(coordinates: Tensor, offsets: Tensor, step: list[int]) -> Tensor:
     compiled = operators() if coordinates.device.type == "cpu" else None
     if compiled is not None:
         return compiled.grow(coordinates, offsets, step)
-    places = coordinates[:, None, 1:] + offsets.to(coordinates.device)  # (M, K, D)
-    fits = (places % torch.tensor(step, device=places.device) == 0).all(dim=2)
+    reached = coordinates[:, None, 1:] + offsets.to(coordinates.device)  # (M, K, D)
+    fits = (reached % torch.tensor(step, device=reached.device) == 0).all(dim=2)
     frame = coordinates[:, :1].expand(fits.shape)[fits]
-    return torch.unique(torch.cat([frame[:, None], places[fits]], dim=1), dim=0)
+    return torch.unique(torch.cat([frame[:, None], reached[fits]], dim=1), dim=0)
 
 
 def strided_sites(
@@ -137,8 +136,8 @@ def seen_from_above(x: "ME.SparseTensor", flat: Voxels, levels: int, lowest: int
     if name not in flat.sites:
         sites, row = unique_sites(x.C[:, :3])  # (S, 3), (M,)
         flat.sites[name] = insert_sites(manager, sites, stride[:2], f"above {len(flat.sites)}")
-        _, place = unique_sites(coordinates_of(manager, flat.sites[name]))  # (S,): the map's rows in sorted order
-        flat.derived[name] = place.argsort()[row]
+        _, order = unique_sites(coordinates_of(manager, flat.sites[name]))  # (S,): the map's rows in sorted order
+        flat.derived[name] = order.argsort()[row]
     key, row = flat.sites[name], flat.derived[name]
     level = torch.div(x.C[:, 3] - lowest, stride[2], rounding_mode="floor").long()  # (M,)
     stacked = x.F.new_zeros(len(coordinates_of(manager, key)), levels, x.F.shape[1]).index_put(

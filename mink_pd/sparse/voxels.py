@@ -17,10 +17,9 @@ MOST_CELLS = 2**35  # of a batch's grid in the compiled path, whose bits then ta
 class Voxels:
     """The occupied voxels (D = 3) or pillars (D = 2) of a batch, and the points in them.
 
-    Every network that is given the same ``Voxels`` works on the same coordinate map, so that row i of any of its
-    features is the same place in all of them. Sites that are made from these (:mod:`mink_pd.sparse.sites`) are kept in
-    ``sites`` under their geometry; the next network finds them there instead of making its own. So are other tensors
-    that follow from the points alone, in ``derived``.
+    All networks that get the same ``Voxels`` work on the same coordinate map, so row i of their features is the same
+    location. Sites that are derived from it (:mod:`mink_pd.sparse.sites`) are kept in ``sites`` by their geometry, and
+    the next network reuses them. ``derived`` keeps other tensors that only depend on the points.
 
     coordinates: int32 (M, 1 + D), frame first, sorted; points: (P, 4), those inside the range; rows: int64 (P,), the
     voxel of each point; counts: int64 (M,), points a voxel; origin, size: (D,) [m], the range's lower corner and the
@@ -143,7 +142,7 @@ def in_grid(points: Tensor, size: tuple[float, ...], bounds: tuple[float, ...]) 
 
 
 def _grid(points: Tensor, size: tuple[float, ...], bounds: tuple[float, ...]) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """Lower corner (3,) and edges (3,) [m] in the points' type and place, and cells along x, y, z."""
+    """Lower corner (3,) and edges (3,) [m] with the type and device of the points, and cells along x, y, z."""
     lower, edge = (torch.tensor(x, dtype=points.dtype, device=points.device) for x in (bounds[:3], size))
     return lower, edge, grid_shape(bounds, size)
 
@@ -202,22 +201,23 @@ def unique_sites(coordinates: Tensor) -> tuple[Tensor, Tensor]:
     return decode_cells(code, sizes).to(coordinates.dtype), rows
 
 
-def find_sites(sites: Tensor, places: Tensor) -> Tensor:
-    """The row of unique sites (S, 1 + D) that equals each of the places (P, 1 + D): int64 (P,), -1 where none does."""
-    if not len(sites) or not len(places):
-        return torch.full((len(places),), -1, dtype=torch.int64, device=places.device)
-    both = torch.cat([sites, places]).long()
+def find_sites(sites: Tensor, wanted: Tensor) -> Tensor:
+    """For each of the coordinates ``wanted`` (P, 1 + D), the row of the equal one among unique ``sites`` (S, 1 + D):
+    int64 (P,), -1 if there is none."""
+    if not len(sites) or not len(wanted):
+        return torch.full((len(wanted),), -1, dtype=torch.int64, device=wanted.device)
+    both = torch.cat([sites, wanted]).long()
     both -= both.amin(dim=0)
     code = encode_cells(both, (both.amax(dim=0) + 1).tolist())
     have, row = code[: len(sites)].sort()
-    place = find_codes(have, code[len(sites) :])
-    return torch.where(place < 0, place, row[place])
+    index = find_codes(have, code[len(sites) :])
+    return torch.where(index < 0, index, row[index])
 
 
 def find_codes(have: Tensor, wanted: Tensor) -> Tensor:
-    """Where each of the numbers ``wanted`` (P,) stands in ``have`` (S,), sorted, S > 0: int64 (P,), -1 if nowhere."""
-    place = torch.searchsorted(have, wanted).clamp(max=len(have) - 1)
-    return torch.where(have[place] == wanted, place, -1)
+    """The index of each number of ``wanted`` (P,) in the sorted ``have`` (S,), S > 0: int64 (P,), -1 if absent."""
+    index = torch.searchsorted(have, wanted).clamp(max=len(have) - 1)
+    return torch.where(have[index] == wanted, index, -1)
 
 
 def encode_cells(coordinates: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -100,7 +100,7 @@ def _admit(
                 {f"set {name} of data.also": one.root for name, one in config.data.also.items() if one.root}
             )
             if unlabelled is not None:
-                run.check_apart({f"unlabelled {path.name}": path for path in unlabelled.places})
+                run.check_apart({f"unlabelled {path.name}": path for path in unlabelled.inputs})
             run.check(config, identified, resume, force)
     return identified, done
 

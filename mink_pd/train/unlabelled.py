@@ -10,7 +10,7 @@ import numpy as np
 
 from mink_pd.config import Config, DataConfig
 from mink_pd.config.unlabelled import UnlabelledConfig
-from mink_pd.data import Dataset, open_dataset, open_split, open_training, training_places, whole_frames
+from mink_pd.data import Dataset, open_dataset, open_split, open_training, training_splits, whole_frames
 from mink_pd.data.clouds.cloud_description import DESCRIPTION
 from mink_pd.data.dataset import FewerBeams
 from mink_pd.data.formats import SUFFIXES
@@ -63,11 +63,12 @@ class Unlabelled:
         self.notes = self.opening.copy()
 
     @property
-    def places(self) -> list[Path]:
+    def inputs(self) -> list[Path]:
         """The files and folders that are read."""
         data = self.config.data
         folders = [
-            place_of(text, data)[0] if names_split(text) else Path(text).expanduser() for text in self.settings.paths
+            root_and_split(text, data)[0] if names_split(text) else Path(text).expanduser()
+            for text in self.settings.paths
         ]
         return [*folders, *([self.settings.boxes] if self.settings.boxes else [])]
 
@@ -94,7 +95,7 @@ class Unlabelled:
                     " distill.unlabelled.upper and lower for every class"
                 )
             return open_training(data)
-        root, split = place_of(self.settings.held_out, data)
+        root, split = root_and_split(self.settings.held_out, data)
         if split == data.val_split and root.resolve() == data.root.resolve():
             raise ConfigError(f"'{key}': {split} is the split that is reported; choose scores on other frames")
         return open_split(data, root, split)
@@ -146,8 +147,8 @@ class Unlabelled:
             f"scores chosen on {count} labelled frames of {name}: precision {settings.upper_precision:g} for objects,"
             f" {settings.lower_precision:g} for ignored boxes"
         )
-        split = place_of(name, self.config.data)[1]
-        known = [(root.resolve(), trained) for root, trained in training_places(own)]
+        split = root_and_split(name, self.config.data)[1]
+        known = [(root.resolve(), trained) for root, trained in training_splits(own)]
         if (Path(dataset.root).resolve(), split) in known and settings.boxes is None:
             text += (
                 "; the teacher was trained on them, so the scores are too low: name others, distill.unlabelled.held_out"
@@ -174,7 +175,7 @@ def identify_frames(config: Config, unlabelled: Unlabelled | None) -> Files:
     """Path and digest of all frames that a training uses. Raises DataError, ConfigError."""
     if unlabelled is None:
         return identify_data(config.data)
-    key = str(unlabelled.places[0].resolve())
+    key = str(unlabelled.inputs[0].resolve())
     own = {UNLABELLED: {"path": key, "sha256": unlabelled.identity()}}
     return identify_data(config.data, labelled=unlabelled.share[0] > 0) | own
 
@@ -182,7 +183,7 @@ def identify_frames(config: Config, unlabelled: Unlabelled | None) -> Files:
 def open_source(text: str, data: DataConfig, topic: str | None = None, calib: Path | None = None) -> Frames:
     """The frames of one path of ``distill.unlabelled.paths``. Raises DataError naming what is missing or malformed."""
     if names_split(text):
-        return open_split(data, *place_of(text, data))
+        return open_split(data, *root_and_split(text, data))
     path = Path(text).expanduser()
     if is_recording(path):
         return Recording(path, topic, data, data.point_features)
@@ -199,7 +200,7 @@ def names_split(text: str) -> bool:
     return ":" in text and not Path(text).expanduser().exists()
 
 
-def place_of(text: str, data: DataConfig) -> tuple[Path, str]:
+def root_and_split(text: str, data: DataConfig) -> tuple[Path, str]:
     """Root and split of ROOT:SPLIT, or of SPLIT, which is a split of the data set itself."""
     root, _, split = text.rpartition(":")
     return (Path(root).expanduser() if root else data.root), split

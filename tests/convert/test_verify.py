@@ -13,7 +13,7 @@ from mink_pd.convert import DIALECTS, Difference, convert, published_detector, r
 from mink_pd.data.frame import Frame
 from mink_pd.data.loading.batch import collate
 from mink_pd.errors import DataError
-from mink_pd.models.heads.anchors import anchor_places, place_anchors
+from mink_pd.models.heads.anchors import anchor_positions, place_anchors
 from mink_pd.sparse import voxelise
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "configs" / "published"
@@ -42,7 +42,7 @@ def test_openpcdet_second(layout: str, shared: Shared) -> None:
         return
     wrong = {**tensors, "encoder.down.2.convolution.kernel": tensors["encoder.down.2.convolution.kernel"].flip(0)}
     assert "x_conv4_features" in worst(verify(wrong, config, OPENPCDET, case))
-    config.model.head.places = "centres"
+    config.model.head.positions = "centres"
     assert "anchors" in worst(verify(tensors, config, OPENPCDET, case))
 
 
@@ -92,8 +92,8 @@ def test_mmdet3d_second_anchors(shared: Shared) -> None:
     voxels = voxelise(point, torch.zeros(1).long(), 1, model.voxel_size, bounds, 3).columns()
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     coordinates = torch.stack([torch.zeros_like(x), 8 * x, 8 * y], dim=-1).reshape(-1, 3)
-    places = anchor_places(coordinates, 8, voxels, bounds, model.head)
-    anchors = place_anchors(places, [model.anchors[name] for name in config.data.classes], model.head.headings)
+    positions = anchor_positions(coordinates, 8, voxels, bounds, model.head)
+    anchors = place_anchors(positions, [model.anchors[name] for name in config.data.classes], model.head.headings)
     ours = anchors.view(-1, 7)[expected["second_anchor_sample_index"]].clone()
     ours[:, 2] -= ours[:, 5] / 2  # the bottom
     torch.testing.assert_close(ours, torch.from_numpy(expected["second_anchor_sample"]), atol=1e-4, rtol=0)

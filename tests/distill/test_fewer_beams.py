@@ -127,7 +127,7 @@ def test_some_rows_of_a_tap_are_a_tap() -> None:
         spread[row] = value
     assert torch.equal(some.on_points(values), tap.on_points(spread))
     assert torch.equal(some.carry(values, tap), spread)
-    assert torch.equal(some.places(torch.tensor([3])), tap.places(rows[3:4]))
+    assert torch.equal(some.positions(torch.tensor([3])), tap.positions(rows[3:4]))
 
 
 def step(batch: Batch, config: Config) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Tensor | None]]:

@@ -70,8 +70,8 @@ ANCHOR = AnchorConfig(size=(4.0, 2.0, 1.5), z=0.0, matched=0.6, unmatched=0.45)
 
 
 def test_matching_by_hand() -> None:
-    places = torch.tensor([[0.0, 0.0], [1.2, 0.0], [2.4, 0.0], [20.0, 0.0], [40.0, 0.0]])
-    anchors = place_anchors(places, [ANCHOR])
+    positions = torch.tensor([[0.0, 0.0], [1.2, 0.0], [2.4, 0.0], [20.0, 0.0], [40.0, 0.0]])
+    anchors = place_anchors(positions, [ANCHOR])
     objects = torch.tensor([[0.0, 0.0, 0.0, 4.0, 2.0, 1.5, 0.0], [22.0, 0.0, 0.0, 4.0, 2.0, 1.5, 0.0]])
     frame, label = torch.zeros(5, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
     # IoU with the first: 1, 0.54, 0.25; with the second the fourth anchor's 0.33 is its best, so it is forced.
@@ -88,12 +88,12 @@ def test_matching_by_hand() -> None:
 def test_matching_against_a_loop_over_all_pairs(dtype: torch.dtype) -> None:
     random = np.random.default_rng(3)
     kinds = [ANCHOR, AnchorConfig(size=(0.8, 0.6, 1.7), z=0.0, matched=0.5, unmatched=0.35)]
-    places = torch.from_numpy(random.uniform(-6, 6, (300, 2)))
+    positions = torch.from_numpy(random.uniform(-6, 6, (300, 2)))
     frame = torch.from_numpy(random.integers(0, 2, 300))
     objects = boxes(12, seed=4)
     objects[:, :2] = torch.from_numpy(random.uniform(-6, 6, (12, 2)))
     label, box_frame = torch.arange(12) % 2, torch.arange(12) // 6
-    anchors, objects = place_anchors(places, kinds).to(dtype), objects.to(dtype)
+    anchors, objects = place_anchors(positions, kinds).to(dtype), objects.to(dtype)
     ours = match(anchors, frame, objects, label, box_frame, kinds)
     wanted = torch.full((300, 4), -1)
     overlap = torch.zeros(300, 4, 12, dtype=dtype)
@@ -116,8 +116,8 @@ def test_anchors_of_any_class_against_a_loop_over_all_pairs(dtype: torch.dtype) 
     """Two levels, whose anchors differ in size; every object competes for every anchor of its frame."""
     random = np.random.default_rng(5)
     kinds = [ANCHOR, AnchorConfig(size=(0.8, 0.6, 1.7), z=0.0, matched=0.5, unmatched=0.35)]
-    places = torch.from_numpy(random.uniform(-6, 6, (220, 2)))
-    anchors = torch.cat([place_anchors(places[:150], kinds), place_anchors(places[150:], kinds, scale=2.0)])
+    positions = torch.from_numpy(random.uniform(-6, 6, (220, 2)))
+    anchors = torch.cat([place_anchors(positions[:150], kinds), place_anchors(positions[150:], kinds, scale=2.0)])
     frame = torch.from_numpy(random.integers(0, 2, 220))
     objects = boxes(12, seed=6)
     objects[:, :2] = torch.from_numpy(random.uniform(-6, 6, (12, 2)))
@@ -146,7 +146,7 @@ def test_matching_of_a_grid_is_that_of_plain_torch_whose_overlaps_are_often_equa
     config = Config()
     kinds = [config.model.anchors[name] for name in config.data.classes]
     axis = torch.arange(40) * 0.32
-    places = torch.cartesian_prod(axis, axis).repeat(2, 1)  # (3200, 2)
+    positions = torch.cartesian_prod(axis, axis).repeat(2, 1)  # (3200, 2)
     frame = torch.arange(2).repeat_interleave(1600)
     torch.manual_seed(0)
     objects, label = boxes(60).float(), torch.randint(0, 3, (60,))
@@ -155,7 +155,7 @@ def test_matching_of_a_grid_is_that_of_plain_torch_whose_overlaps_are_often_equa
     objects[:, 6] = torch.tensor([0.0, math.pi / 4, math.pi / 2, -2.5, 7.0])[torch.arange(60) % 5]
     objects, label = objects.repeat(2, 1), label.repeat(2)
     box_frame = torch.arange(4)[torch.arange(120) % 4] % 3  # no site is in frame 2
-    anchors = place_anchors(places, kinds)
+    anchors = place_anchors(positions, kinds)
     ours = match(anchors, frame, objects, label, box_frame, kinds, any_class)
     limits = (torch.tensor([getattr(kind, key) for kind in kinds]) for key in ("matched", "unmatched"))
     rules = [limit.repeat_interleave(2) for limit in limits]

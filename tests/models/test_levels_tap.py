@@ -27,8 +27,8 @@ def test_rows_are_those_of_the_levels_in_turn() -> None:
     assert len(tap.features) == len(fine.features) + len(coarse.features) == len(tap.frame) == len(tap.counts())
     torch.testing.assert_close(tap.centres, torch.cat([fine.centres, coarse.centres]))
     chosen = torch.tensor([len(fine.features) + 1, 0, len(fine.features)])
-    wanted = [level.places(torch.tensor([row])) for level, row in ((coarse, 1), (fine, 0), (coarse, 0))]
-    torch.testing.assert_close(tap.places(chosen), torch.cat(wanted))
+    wanted = [level.positions(torch.tensor([row])) for level, row in ((coarse, 1), (fine, 0), (coarse, 0))]
+    torch.testing.assert_close(tap.positions(chosen), torch.cat(wanted))
     assert float(tap.counts().sum()) == 2 * 50
 
 

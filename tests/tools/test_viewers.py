@@ -64,7 +64,7 @@ def test_every_detector_is_detected_with_and_shown(kind: str, data: Path, tool: 
     both = (checkpoints[0], checkpoints[-1])
     result = tool("show_importance.py", both[1], "--rows", "20", "--save", tmp_path / "importance.png")
     picture(result, tmp_path / "importance.png")
-    assert "of the 20 selected places lie inside 2 labelled objects" in result.stdout
+    assert "of the 20 selected locations lie inside 2 labelled objects" in result.stdout
     result = tool("show_detections.py", *both, "--names", "A", "B", "--score", "0", "--save", tmp_path / "both.png")
     pixels = picture(result, tmp_path / "both.png")
     assert "A, frame 000004" in result.stdout

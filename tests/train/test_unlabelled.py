@@ -208,8 +208,8 @@ def test_a_folder_lends_only_what_no_split_has(folder: Path, make: Make) -> None
     """Training on the validation frames' clouds would flatter the figures."""
     unlabelled = Unlabelled(make(paths=[str(folder / "kitti")]))
     assert unlabelled.frames.ids == ["000002", "000003", "000004"]
-    assert unlabelled.places == [folder / "kitti"]
-    assert Unlabelled(make(paths=[":more"])).places == [folder / "kitti"]
+    assert unlabelled.inputs == [folder / "kitti"]
+    assert Unlabelled(make(paths=[":more"])).inputs == [folder / "kitti"]
     assert any("6 others are labelled or validation frames" in note for note in unlabelled.notes)
     with pytest.raises(ConfigError, match="all 4 frames"):
         Unlabelled(make(paths=[":val"]))

@@ -28,7 +28,7 @@ class Row:
 
     box: tuple[float, ...]  # x, y, z, l, w, h, yaw in the label's frame
     name: str  # in the label file
-    place: str  # file and line, or file and object, for messages
+    location: str  # file and line, or file and object, for messages
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _known(row: Row, names: Mapping[str, str | None]) -> str | None:
     if row.name.lower() not in names:
         classes = ", ".join(sorted({name for name in names.values() if name}))
         raise DataError(
-            f"{row.place}: unknown class '{row.name}'; add it to classes or ignore of dataset.yaml, or correct it"
+            f"{row.location}: unknown class '{row.name}'; add it to classes or ignore of dataset.yaml, or correct it"
             f" (classes: {classes})"
         )
     return names[row.name.lower()]
@@ -80,14 +80,16 @@ def _checked(row: Row, unit: str) -> list[float]:
     """The box with its yaw in radians. Raises DataError for impossible numbers."""
     *numbers, yaw = row.box
     if not all(map(math.isfinite, row.box)):
-        raise DataError(f"{row.place}: a number is NaN or infinite; correct or remove the object")
+        raise DataError(f"{row.location}: a number is NaN or infinite; correct or remove the object")
     if min(numbers[3:]) <= 0:
         size = ", ".join(f"{value:g}" for value in numbers[3:])
-        raise DataError(f"{row.place}: length, width and height are {size}; they must be above 0, correct the object")
+        raise DataError(
+            f"{row.location}: length, width and height are {size}; they must be above 0, correct the object"
+        )
     if unit == "degrees":
         return [*numbers, math.radians(yaw)]
     if abs(yaw) > 2 * math.pi + 1e-3:
-        raise DataError(f"{row.place}: yaw is {yaw:g}, beyond 2 pi; set yaw: degrees in dataset.yaml, or correct it")
+        raise DataError(f"{row.location}: yaw is {yaw:g}, beyond 2 pi; set yaw: degrees in dataset.yaml, or correct it")
     return [*numbers, yaw]
 
 
@@ -96,14 +98,14 @@ def _from_text(path: Path) -> Iterator[Row]:
         words = line.split()
         if not words:
             continue
-        place = f"{path}:{number}"
+        location = f"{path}:{number}"
         if len(words) != 8:
-            raise DataError(f"{place}: {len(words)} values instead of 8 ({_FORMAT}); correct or remove the line")
+            raise DataError(f"{location}: {len(words)} values instead of 8 ({_FORMAT}); correct or remove the line")
         try:
-            yield Row(tuple(map(float, words[:7])), words[7], place)
+            yield Row(tuple(map(float, words[:7])), words[7], location)
         except ValueError:
             wrong = next(word for word in words[:7] if not is_number(word))
-            raise DataError(f"{place}: '{wrong}' is not a number ({_FORMAT}); correct or remove the line") from None
+            raise DataError(f"{location}: '{wrong}' is not a number ({_FORMAT}); correct or remove the line") from None
 
 
 def _from_json(path: Path, unit: str) -> Iterator[Row]:
@@ -122,18 +124,18 @@ def _from_json(path: Path, unit: str) -> Iterator[Row]:
         raise DataError(f"{path}: is not JSON of SUSTechPOINTS, labelCloud (centroid) or Supervisely; export it as one")
     full_turn = 360.0 if unit == "degrees" else 2 * math.pi
     for number, item in enumerate(objects, start=1):
-        place = f"{path}: object {number}"
+        location = f"{path}: object {number}"
         try:
             name, centre, size, angles = reader(item)
             values = [float(value) for value in (*centre, *size, *angles)]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise DataError(f"{place}: lacks a number or its class ({error}); save it again from the tool") from None
+            raise DataError(f"{location}: lacks a number or its class ({error}); save it again from the tool") from None
         tilt = max(abs(math.remainder(angle, full_turn)) if math.isfinite(angle) else 0.0 for angle in values[6:8])
         if tilt > _MOST_TILT * full_turn / (2 * math.pi):
             raise DataError(
-                f"{place}: leans by {tilt:g} {unit} about x or y; boxes must stand upright, correct the object"
+                f"{location}: leans by {tilt:g} {unit} about x or y; boxes must stand upright, correct the object"
             )
-        yield Row((*values[:6], values[8]), str(name), place)
+        yield Row((*values[:6], values[8]), str(name), location)
 
 
 def _list(value: Any) -> list[Any]:

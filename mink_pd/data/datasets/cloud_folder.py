@@ -144,8 +144,10 @@ class CloudFolder(Dataset):
         except DataError as error:
             if "data." not in str(error):
                 raise
-            place = self.root / DESCRIPTION
-            raise DataError(f"{error}; a folder of clouds has such settings in {place}, without 'data.'") from None
+            description = self.root / DESCRIPTION
+            raise DataError(
+                f"{error}; a folder of clouds has such settings in {description}, without 'data.'"
+            ) from None
 
     def paths(self, index: int) -> list[Path]:
         """The cloud and dataset.yaml."""

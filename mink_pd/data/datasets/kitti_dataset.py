@@ -212,9 +212,9 @@ class Kitti(Dataset):
 
 def _split_file(root: Path, split: str | Path) -> Path:
     official = Path(str(resources.files("mink_pd.data.kitti"))) / "splits"
-    for place in (root / "ImageSets" / f"{split}.txt", official / f"{split}.txt", Path(split)):
-        if place.is_file():
-            return place
+    for path in (root / "ImageSets" / f"{split}.txt", official / f"{split}.txt", Path(split)):
+        if path.is_file():
+            return path
     raise DataError(
         f"{root / 'ImageSets'}: no list for split '{split}'; use train, val, test or all, add {split}.txt"
         " with one ID per line, or give the path of such a file"

@@ -40,7 +40,7 @@ def usual_size(path: Path, calibration: Calibration) -> Size:
     Raises DataError for another camera, whose image size is unknown.
     """
     axis = calibration.p2[:2, 2] / calibration.p2[2, 2]  # (2,) [px]
-    off = [abs(place / size - 0.5) for place, size in zip(axis, IMAGE_SIZE, strict=True)]
+    off = [abs(value / size - 0.5) for value, size in zip(axis, IMAGE_SIZE, strict=True)]
     if not calibration.has_camera or max(off) > _CENTRED:
         raise DataError(
             f"{path}: the camera's image size is unknown, as there is no image and P2 is not KITTI's; set"

@@ -65,12 +65,12 @@ def read_all_objects(
     return [read_objects(path, classes=classes, scores=scores, name_it=name_it) for path in paths]
 
 
-def _malformed(place: str, fields: list[str], width: int, spelling: dict[str, str], name_it: str) -> DataError:
+def _malformed(where: str, fields: list[str], width: int, spelling: dict[str, str], name_it: str) -> DataError:
     if len(fields) != width:
         wanted = width or f"{_FIELDS} (label) or {_FIELDS + 1} (detection)"
-        return DataError(f"{place}: {len(fields)} fields instead of {wanted}; correct or remove the line")
+        return DataError(f"{where}: {len(fields)} fields instead of {wanted}; correct or remove the line")
     known = ", ".join(spelling.values())
-    return DataError(f"{place}: unknown class '{fields[0]}'; {name_it.format(fields[0])}; known are {known}")
+    return DataError(f"{where}: unknown class '{fields[0]}'; {name_it.format(fields[0])}; known are {known}")
 
 
 def _check(path: Path, numbers: list[int], names: list[str], table: np.ndarray) -> None:

@@ -32,12 +32,12 @@ class SeveralSets(Dataset):
         return len(self.ids)
 
     def __getitem__(self, index: int, /) -> Frame:
-        one, place = self._place(index)
-        return one[place]
+        one, number = self._locate(index)
+        return one[number]
 
     def paths(self, index: int, /) -> list[Path]:
-        one, place = self._place(index)
-        return one.paths(place)
+        one, number = self._locate(index)
+        return one.paths(number)
 
     def frame_names(self) -> list[np.ndarray]:
         return [names for one in self.sets for names in one.frame_names()]
@@ -54,7 +54,7 @@ class SeveralSets(Dataset):
     def label_bytes(self) -> Iterator[bytes]:
         return (labels for one in self.sets for labels in one.label_bytes())
 
-    def _place(self, index: int) -> tuple[Dataset, int]:
+    def _locate(self, index: int) -> tuple[Dataset, int]:
         """The set of frame ``index``, and the frame's index in it."""
         number = int(np.searchsorted(self._first, index, side="right")) - 1
         return self.sets[number], index - int(self._first[number])
@@ -91,7 +91,7 @@ def training_sets(config: DataConfig) -> list[Dataset]:
     return [own, *(_open(config, name) for name in config.also)]
 
 
-def training_places(config: DataConfig) -> list[tuple[Path, str]]:
+def training_splits(config: DataConfig) -> list[tuple[Path, str]]:
     """Root and split of every set of labelled training frames, the data set's own first."""
     return [(config.root, config.train_split), *((one.root or config.root, one.split) for one in config.also.values())]
 

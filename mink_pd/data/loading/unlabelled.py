@@ -42,9 +42,9 @@ class UnlabelledFrames:
     ) -> None:
         self.columns, self.velocities = columns, velocities
         every = [(source, index) for source in sources for index in range(len(source))]
-        self._places = [place for place in every if not _is_among(place, without)] if without else every
-        self.left_out = len(every) - len(self._places)
-        self.ids = [source.ids[index] for source, index in self._places]
+        self._entries = [entry for entry in every if not _is_among(entry, without)] if without else every
+        self.left_out = len(every) - len(self._entries)
+        self.ids = [source.ids[index] for source, index in self._entries]
         self.found: Mapping[str, Found | Objects] | None = None
         if not self.ids:
             raise ConfigError(
@@ -63,12 +63,12 @@ class UnlabelledFrames:
         self.found = found
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._entries)
 
     def __getitem__(self, index: int, /) -> Frame:
         """Read frame ``index``. Raises DataError that names a malformed file."""
-        source, place = self._places[index]
-        read = source[place]
+        source, number = self._entries[index]
+        read = source[number]
         frame = Frame(read.id, with_columns(read.points, self.columns), dropped=read.dropped, labelled=False)
         if self.found is not None:
             boxes, frame.names, scores = in_lidar_frame(self.found[read.id], read)
@@ -79,8 +79,8 @@ class UnlabelledFrames:
 
     def paths(self, index: int, /) -> list[Path]:
         """The files of frame ``index``, the cloud first."""
-        source, place = self._places[index]
-        return source.paths(place)
+        source, number = self._entries[index]
+        return source.paths(number)
 
     def identity(self) -> str:
         """A digest of the frames that stays when they are moved: names, sizes and middles of all files, SAMPLED clouds,
@@ -157,11 +157,11 @@ class Mix:
 
     def draw(self, epoch: int, count: int) -> np.ndarray:
         """The numbers int64 (count,) of an epoch's unlabelled frames, which do not depend on earlier calls."""
-        turn, place = np.divmod(epoch * count + np.arange(count), self.frames)
+        turn, position = np.divmod(epoch * count + np.arange(count), self.frames)
         result = np.zeros(count, np.int64)
         for number in np.unique(turn):
             order = np.random.default_rng([self.seed % 2**32, _ORDER, int(number)]).permutation(self.frames)
-            result[turn == number] = order[place[turn == number]]
+            result[turn == number] = order[position[turn == number]]
         return result
 
 
@@ -186,6 +186,6 @@ def _contents(found: Found | Objects) -> list[np.ndarray]:
     return [found.location, found.dimensions, found.rotation_y, found.names, found.score]
 
 
-def _is_among(place: tuple[Frames, int], clouds: Collection[Path]) -> bool:
-    source, index = place
+def _is_among(entry: tuple[Frames, int], clouds: Collection[Path]) -> bool:
+    source, index = entry
     return any(path.resolve() in clouds for path in source.paths(index)[:1])

@@ -19,7 +19,7 @@ class Topic:
 class Stored(NamedTuple):
     """A recorded message."""
 
-    place: Hashable  # key for :meth:`Container.read`
+    location: Hashable  # key for :meth:`Container.read`
     time: int  # time of logging [ns]
     data: bytes | memoryview
 
@@ -33,7 +33,7 @@ class Container(Protocol):
         """All messages of a topic, in the order of recording."""
         ...
 
-    def read(self, topic: str, place: Hashable) -> bytes | memoryview:
+    def read(self, topic: str, location: Hashable) -> bytes | memoryview:
         """One message of a topic."""
         ...
 

@@ -52,10 +52,10 @@ class McapFile:
                     if message.channel_id in ids:
                         yield Stored((at, number), message.log_time, message.data)
 
-    def read(self, topic: str, place: Hashable) -> bytes:
-        """The message at ``place``, which is the offset of its chunk and its number in the chunk."""
-        assert isinstance(place, tuple)
-        at, number = place
+    def read(self, topic: str, location: Hashable) -> bytes:
+        """The message at ``location``, which is the offset of its chunk and its number in the chunk."""
+        assert isinstance(location, tuple)
+        at, number = location
         with reading(self.path, remedy=_REMEDY):
             return self._messages_at(at)[number].data
 

@@ -73,11 +73,11 @@ class Recording:
         try:
             self.topic = _choose(self.path, self._container.topics, topic)
             self.frame_id = ""
-            self._places, self.logged, self.stamps = self._look_through()
+            self._locations, self.logged, self.stamps = self._look_through()
         except BaseException:
             self.close()
             raise
-        self.ids = [f"{number:06d}" for number in range(len(self._places))]
+        self.ids = [f"{number:06d}" for number in range(len(self._locations))]
 
     @property
     def topics(self) -> dict[str, Topic]:
@@ -85,11 +85,11 @@ class Recording:
         return self._container.topics
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._locations)
 
     def __getitem__(self, index: int) -> Frame:
         """Read cloud ``index``. Raises DataError that names the message."""
-        data = self._container.read(self.topic, self._places[index])
+        data = self._container.read(self.topic, self._locations[index])
         return self._frame(index, data)
 
     def paths(self, index: int) -> list[Path]:
@@ -119,21 +119,21 @@ class Recording:
         return Frame(self.ids[index], with_columns(cloud.points, self.columns), dropped=cloud.dropped)
 
     def _look_through(self) -> tuple[list[Hashable], list[int], list[int]]:
-        """For each message its place in the container, the time of logging and the time stamp [ns]."""
-        places, logged, stamps = list[Hashable](), list[int](), list[int]()
+        """For each message its location in the container, the time of logging and the time stamp [ns]."""
+        locations, logged, stamps = list[Hashable](), list[int](), list[int]()
         for index, stored in enumerate(self._container.messages(self.topic)):
             message = self._decode(index, stored.data)
             to_columns(message, self._where(index))
             self.frame_id = self.frame_id or message.header.frame_id
-            places.append(stored.place)
+            locations.append(stored.location)
             logged.append(stored.time)
             stamps.append(message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec)
-        if not places:
+        if not locations:
             raise DataError(f"{self.path}: {self.topic} holds no message; its topics: {describe(self.topics)}")
         self._check_order(logged)
         if any(stamps):
             self._check_order(stamps)
-        return places, logged, stamps if any(stamps) else logged
+        return locations, logged, stamps if any(stamps) else logged
 
     def _check_order(self, times: list[int]) -> None:
         for index in range(1, len(times)):

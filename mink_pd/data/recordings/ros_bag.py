@@ -40,10 +40,10 @@ class RosBag:
             before = time
             yield Stored((time, number), time, data)
 
-    def read(self, topic: str, place: Hashable) -> bytes | memoryview:
-        """The message at ``place``, which is its time [ns] and its number among messages of the same time."""
-        assert isinstance(place, tuple)
-        time, wanted = place
+    def read(self, topic: str, location: Hashable) -> bytes | memoryview:
+        """The message at ``location``, which is its time [ns] and its number among messages of the same time."""
+        assert isinstance(location, tuple)
+        time, wanted = location
         for number, (_, data) in enumerate(self._between(topic, time, time + 1)):
             if number == wanted:
                 return data

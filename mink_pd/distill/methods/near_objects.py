@@ -13,10 +13,10 @@ def near_objects(pair: TapPair, share: float) -> list[Tensor]:
     An anchor here is the object's own box moved to the site with its heading kept. Methods know no detector's anchors,
     so detectors without anchors can be distilled as well. Overlap is the bird's-eye IoU within the site's frame.
     """
-    places, found = pair.teacher.centres[:, :2], []  # (M, 2)
+    positions, found = pair.teacher.centres[:, :2], []  # (M, 2)
     for here, boxes in zip(all_rows(pair), pair.batch.boxes, strict=True):
         if len(here) and len(boxes):
-            overlap = shifted_iou(places[here], boxes)  # (m, B)
+            overlap = shifted_iou(positions[here], boxes)  # (m, B)
             here = here[(overlap > share * overlap.amax(dim=0)).any(dim=1)]
         else:
             here = here[:0]
@@ -24,8 +24,8 @@ def near_objects(pair: TapPair, share: float) -> list[Tensor]:
     return found
 
 
-def shifted_iou(places: Tensor, boxes: Tensor) -> Tensor:
-    """Bird's-eye IoU (m, B) of each box (B, 7) with itself moved to each place (m, 2)."""
-    along, across = box_offsets(places[:, None], boxes)  # (m, B) each
+def shifted_iou(positions: Tensor, boxes: Tensor) -> Tensor:
+    """Bird's-eye IoU (m, B) of each box (B, 7) with itself moved to each position (m, 2)."""
+    along, across = box_offsets(positions[:, None], boxes)  # (m, B) each
     shared = (boxes[:, 3] - along).clamp(min=0) * (boxes[:, 4] - across).clamp(min=0)
     return shared / (2 * boxes[:, 3] * boxes[:, 4] - shared)

@@ -13,7 +13,7 @@ from mink_pd.sparse import Voxels
 LARGEST = math.log(50)  # of log sizes: an untrained network must not give infinite boxes
 
 
-def anchor_places(
+def anchor_positions(
     coordinates: Tensor, stride: int, voxels: Voxels, bounds: tuple[float, ...], settings: HeadConfig
 ) -> Tensor:
     """Positions (S, 2) [m] of the anchors at coordinates (S, 3) of a tensor stride in a range [m].
@@ -110,12 +110,12 @@ def match(
     matched, unmatched = (
         anchors.new_tensor([getattr(one, key) for one in settings])[kinds] for key in ("matched", "unmatched")
     )  # (A,)
-    places = anchors, frame, boxes, labels, box_frame
-    fast = all(x.device.type == "cpu" for x in places) and anchors.dtype == boxes.dtype == torch.float32
+    inputs = anchors, frame, boxes, labels, box_frame
+    fast = all(x.device.type == "cpu" for x in inputs) and anchors.dtype == boxes.dtype == torch.float32
     compiled = operators() if fast else None
     if compiled is not None:
-        return compiled.match_anchors(*places, matched, unmatched, any_class)
-    return match_plainly(*places, matched, unmatched, any_class)
+        return compiled.match_anchors(*inputs, matched, unmatched, any_class)
+    return match_plainly(*inputs, matched, unmatched, any_class)
 
 
 def match_plainly(

@@ -51,8 +51,8 @@ def _of_task(
     boxes = decode(prediction.boxes[site, task], prediction.corners[site], prediction.cell)
     if settings.kind == "circle":
         radius = settings.radius[min(task, len(settings.radius) - 1)]
-        places = boxes[:, :2].detach().cpu().double().numpy()
-        kept = circle_nms(places, scores.detach().cpu().double().numpy(), radius, settings.after)
+        positions = boxes[:, :2].detach().cpu().double().numpy()
+        kept = circle_nms(positions, scores.detach().cpu().double().numpy(), radius, settings.after)
         rows = torch.from_numpy(np.asarray(kept, dtype=np.int64)).to(site.device)
     else:
         rows = suppress(boxes, scores, settings.iou, settings.after)

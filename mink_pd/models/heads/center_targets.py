@@ -109,12 +109,12 @@ def draw(prediction: CenterPrediction, site: Tensor, label: Tensor, radius: Tens
     heatmap = torch.zeros_like(prediction.scores)
     if len(site) == 0:
         return heatmap
-    place, object_ = _windows(prediction, site, radius)  # (n,): sites near an object
+    near, object_ = _windows(prediction, site, radius)  # (n,): sites near an object
     cells = torch.div(prediction.coordinates[:, 1:], prediction.stride, rounding_mode="floor")  # (S, 2)
-    far = (cells[place] - cells[site[object_]]).to(heatmap.dtype).square().sum(dim=1)  # (n,)
+    far = (cells[near] - cells[site[object_]]).to(heatmap.dtype).square().sum(dim=1)  # (n,)
     sigma = (2 * radius[object_] + 1).to(heatmap.dtype) / 6
     heat = torch.exp(-far / (2 * sigma.square()))
-    flat = place * heatmap.shape[1] + label[object_]
+    flat = near * heatmap.shape[1] + label[object_]
     return heatmap.flatten().scatter_reduce(0, flat, heat, "amax").view_as(heatmap)
 
 
@@ -133,9 +133,9 @@ def _windows(prediction: CenterPrediction, site: Tensor, radius: Tensor) -> tupl
     fits = (window.abs().amax(dim=1) <= radius[:, None]) & ((reached >= 0) & (reached < limit)).all(dim=2)
     object_, at = torch.nonzero(fits, as_tuple=True)
     x, y = reached[object_, at].unbind(dim=1)
-    place = rows[cells[site[object_], 0], x, y]
-    there = place >= 0
-    return place[there], object_[there]
+    near = rows[cells[site[object_], 0], x, y]
+    there = near >= 0
+    return near[there], object_[there]
 
 
 def encode(boxes: Tensor, corners: Tensor, cell: Tensor) -> Tensor:

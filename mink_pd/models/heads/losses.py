@@ -40,8 +40,8 @@ def assign_targets(
     velocities = torch.full_like(boxes[:, :2], torch.nan) if batch.velocities is None else torch.cat(batch.velocities)
 
     def matched(boxes: list[Tensor], labels: list[Tensor]) -> Tensor:
-        places = prediction.anchors, prediction.frame
-        return match(*places, torch.cat(boxes), torch.cat(labels), frames_of(boxes), anchors, any_class)
+        where = prediction.anchors, prediction.frame
+        return match(*where, torch.cat(boxes), torch.cat(labels), frames_of(boxes), anchors, any_class)
 
     row = matched(batch.boxes, batch.labels)  # (S, A)
     if batch.ignored is not None and batch.ignored_labels is not None:

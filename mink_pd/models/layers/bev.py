@@ -13,7 +13,7 @@ from operator import mul
 
 from torch import Tensor, nn
 
-from mink_pd.models.layers.maps import DenseBlock, places, read, rows_of, spread
+from mink_pd.models.layers.maps import DenseBlock, cell_coordinates, read, rows_of, spread
 from mink_pd.models.layers.necks import DenseFpn, DenseSecondNeck, SparseFpn, SparseSecondNeck
 from mink_pd.sparse import ME, ConvBlock, Voxels, on_sites, reached_sites, strided_sites
 
@@ -146,5 +146,5 @@ class DenseBev(BevNetwork):
             rows, stride = rows_of(level, key, voxels), key.get_tensor_stride()[0]
             cells = level.permute(0, 2, 3, 1).flatten(0, 2)  # (B * Y * X, C)
             neck = on_sites(cells[rows], key, voxels)
-            levels.append(Level(neck, cells, places(level, stride), stride, rows, level))
+            levels.append(Level(neck, cells, cell_coordinates(level, stride), stride, rows, level))
         return BevFeatures(stages, levels)

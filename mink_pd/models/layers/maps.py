@@ -60,8 +60,8 @@ def spread(x: "ME.SparseTensor", frames: int, grid: tuple[int, ...]) -> Tensor:
     """Sparse features (M, C) as a map (B, C, y, x) of ``grid`` cells along x and y, zero in cells without a site."""
     stride, channels = x.tensor_stride[0], x.F.shape[1]
     frame, column, row = x.C.long().t()
-    place = (frame * grid[1] + row // stride) * grid[0] + column // stride  # (M,)
-    cells = x.F.new_zeros(frames * grid[1] * grid[0], channels).index_copy(0, place, x.F)
+    index = (frame * grid[1] + row // stride) * grid[0] + column // stride  # (M,)
+    cells = x.F.new_zeros(frames * grid[1] * grid[0], channels).index_copy(0, index, x.F)
     return cells.view(frames, grid[1], grid[0], channels).permute(
         0, 3, 1, 2
     )  # channels last in memory, which is faster
@@ -79,7 +79,7 @@ def rows_of(maps: Tensor, key: "ME.CoordinateMapKey", voxels: Voxels) -> Tensor:
     return (frame * maps.shape[2] + row // stride) * maps.shape[3] + column // stride
 
 
-def places(maps: Tensor, stride: int) -> Tensor:
+def cell_coordinates(maps: Tensor, stride: int) -> Tensor:
     """Coordinates int32 (B * y * x, 3), frame first, of all cells of a map (B, C, y, x)."""
     axes = (torch.arange(n, dtype=torch.int32, device=maps.device) for n in (maps.shape[0], *maps.shape[2:]))
     frame, row, column = torch.meshgrid(*axes, indexing="ij")

@@ -37,8 +37,8 @@ class LocalGraph:
         return torch.nonzero(used)[:, 0], (used.cumsum(0) - 1)[self.neighbour]
 
 
-def local_graph(selected: list[Tensor], frame: Tensor, places: Tensor, k: int) -> LocalGraph:
-    """Connect the selected rows of each frame with their ``k`` nearest rows; ``places`` (M, D) are in metres.
+def local_graph(selected: list[Tensor], frame: Tensor, positions: Tensor, k: int) -> LocalGraph:
+    """Connect the selected rows of each frame with their ``k`` nearest rows; ``positions`` (M, D) are in metres.
 
     A row is its own nearest neighbour. A frame with fewer than ``k`` rows gives a smaller graph.
     """
@@ -47,7 +47,7 @@ def local_graph(selected: list[Tensor], frame: Tensor, places: Tensor, k: int) -
         if len(rows) == 0:
             continue
         here = torch.nonzero(frame == index)[:, 0]
-        near = here[knn(places[rows], places[here], k)]  # (n_f, k)
+        near = here[knn(positions[rows], positions[here], k)]  # (n_f, k)
         neighbours.append(near.reshape(-1))
         degrees.append(torch.full_like(rows, near.shape[1]))
     return LocalGraph(torch.cat(selected), torch.cat(neighbours), torch.cat(degrees), len(frame))
@@ -89,6 +89,6 @@ class GraphConv(nn.Module):
 
     def forward(self, x: Tensor, graph: LocalGraph) -> Tensor:
         """Features x (M, C) -> edge features (E, C')."""
-        rows, place = graph.touched
+        rows, index = graph.touched
         near, centre = self.project(x, rows, graph.selected)
-        return torch.relu(self.norm(near[place] + centre[graph.centre]))
+        return torch.relu(self.norm(near[index] + centre[graph.centre]))

@@ -69,16 +69,16 @@ class PointDistiller(Method):
     def choose(self, pair: TapPair) -> tuple[list[Tensor], Tensor, LocalGraph]:
         """The selected rows of each frame, phi (n,) of all of them, and the graph around them.
 
-        Rows are sorted by place first. Coordinate maps order a frame's rows differently in every batch; sorting makes
-        ties independent of the other frames of the batch. Centres keep that order, so that near ones share cache.
+        Rows are first sorted by position. Coordinate maps order a frame's rows differently in each batch; sorting makes
+        ties independent of the other frames of the batch. Centres keep this order, so that near ones share cache.
         """
         settings, tap = self.settings, pair.teacher
         order = tap.order()  # (M,)
         frame, score = tap.frame[order], pair.importance(settings.importance)[order]
         selected = [rows.sort().values for rows in select(score, frame, tap.frames, settings.rows)]
         phi = weights(score, selected, settings)  # (n,)
-        places = (tap.centres if settings.knn_space == "coordinates" else tap.features)[order]
-        graph = local_graph(selected, frame, places, settings.neighbours if settings.local_distillation else 1)
+        positions = (tap.centres if settings.knn_space == "coordinates" else tap.features)[order]
+        graph = local_graph(selected, frame, positions, settings.neighbours if settings.local_distillation else 1)
         graph.selected, graph.neighbour = order[graph.selected], order[graph.neighbour]
         return [order[rows] for rows in selected], phi, graph
 

@@ -83,10 +83,10 @@ class BinCoder(BoxCoder):
             turn = torch.remainder(boxes[:, 6] + self.heading / 2, 2 * math.pi) / self.heading
         else:
             turn = (half_turn(boxes[:, 6]) + QUARTER) / self.heading
-        place = torch.cat([flat, turn[:, None]], dim=1)  # (n, 3), in bins
-        last = place.new_tensor([self.steps, self.steps, self.headings]) - 1
-        bins = torch.minimum(place.floor().clamp(min=0), last)
-        within = (place - bins - 0.5).clamp(-0.5, 0.5) * place.new_tensor([1, 1, 2])
+        position = torch.cat([flat, turn[:, None]], dim=1)  # (n, 3), in bins
+        last = position.new_tensor([self.steps, self.steps, self.headings]) - 1
+        bins = torch.minimum(position.floor().clamp(min=0), last)
+        within = (position - bins - 0.5).clamp(-0.5, 0.5) * position.new_tensor([1, 1, 2])
         size = (boxes[:, 3:6] - sizes) / sizes
         return BinTargets(bins.long(), torch.cat([within, offset[:, 2:], size], dim=1))
 

@@ -37,9 +37,9 @@ def pool(sample: PointSample, scores: Tensor, features: Tensor, regions: Regions
     rows, found = points_of_boxes(xyz, enlarged, regions.frame, settings.points)  # (R, P), (R,)
     rows = rows + (regions.frame * xyz.shape[1])[:, None]
     there = (found > 0)[:, None, None]
-    places = xyz.reshape(-1, 3)[rows]  # (R, P, 3)
-    depth = places.norm(dim=2) / settings.depth - 0.5  # (R, P)
-    local = to_frame(places, regions.boxes)
+    positions = xyz.reshape(-1, 3)[rows]  # (R, P, 3)
+    depth = positions.norm(dim=2) / settings.depth - 0.5  # (R, P)
+    local = to_frame(positions, regions.boxes)
     if settings.heights == "bottom":
         local[..., 2] += regions.boxes[:, None, 5] / 2
     extra = torch.stack([scores[rows], depth], dim=2)
