@@ -33,7 +33,7 @@ test-long: setup  ## kills, full disks, lost processes, growth of memory; TESTS=
 fuzz: setup  ## 100,000 mutated files through every reader, twenty minutes at most
 	@$(BIN) tests/fuzz/fuzz.py --inputs 100000 --minutes 20
 
-bench: setup  ## speed beside peers, to benchmark.json; BENCH="--only knn" for some rows
+bench: setup engine  ## speed beside peers, to benchmark.json; BENCH="--only knn" for some rows
 	@$(BIN) tools/benchmark.py --json benchmark.json $(BENCH)
 
 bench-deps: setup  ## what only the benchmark's peers need (spconv); nothing else needs it

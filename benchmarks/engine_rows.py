@@ -1,34 +1,36 @@
-"""The engine, from points to boxes, compared with the torch operators, OpenVINO, larger networks and one thread."""
+"""The engine, from points to boxes, compared with the torch operators, OpenVINO, ONNX Runtime and larger networks."""
 
-import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 
+from benchmarks.busy import BusyProcess
+from benchmarks.dense_peers import PACKAGES, Peer, dense_peer
 from benchmarks.detectors import detect, ready
 from benchmarks.distillation import student_config
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
 from benchmarks.row import Row, peer_module
 from benchmarks.thread_counts import CORES, OURS
-from mink_pd.data.loading.batch import Batch
 from mink_pd.detect.engine import Engine
 from mink_pd.detect.engine_file import engine_file
 from mink_pd.export.compare import compare_detections
-from mink_pd.models import Detections, Detector
+from mink_pd.models import Detections
+from mink_pd.models.detectors.pointpillars import PointPillars
+
+TOGETHER = 30  # detections of a run beside a busy process: several of the scheduler's slices
 
 
-def _detector(inputs: Inputs, compression: float) -> Detector:
+def _detector(inputs: Inputs, compression: float) -> PointPillars:
     return ready(student_config(inputs.config, compression), inputs.batch(), inputs.sizes.candidates)
 
 
-def _engine(inputs: Inputs, detector: Detector, threads: int = CORES) -> Callable[[], Detections]:
+def _engine(inputs: Inputs, detector: PointPillars, threads: int = CORES) -> Callable[[], Detections]:
     return partial(Engine(engine_file(detector), threads).detect, inputs.frame().points)
 
 
-def _same(ours: Callable[[], Detections], theirs: Callable[[], list[Detections]], detector: Detector) -> None:
+def _same(ours: Callable[[], Detections], theirs: Callable[[], list[Detections]], detector: PointPillars) -> None:
     """Raise AssertionError unless both sides find the same objects, within the tolerances of exports."""
     agreement = compare_detections(ours(), theirs()[0], detector.config.model.nms)
     assert agreement.same, agreement
@@ -57,39 +59,36 @@ def against_one_thread(inputs: Inputs, compression: float) -> Pair:
     return Pair(Side(all_, OURS), Side(one, OURS), check)
 
 
-def against_openvino(inputs: Inputs, compression: float) -> Pair:
-    """The peer runs the two networks dense and in float32, between this package's own voxels, decoding and NMS."""
-    detector, batch = _detector(inputs, compression), inputs.batch()
+def against_dense(inputs: Inputs, compression: float, peer: Peer) -> Pair:
+    """The peer runs the dense network of the same weights; in int8 its boxes are other ones."""
+    detector = _detector(inputs, compression)
     ours = _engine(inputs, detector)
-    if peer_module("openvino") is None:
-        return Pair(Side(ours, OURS), None, notes=["pip install 'mink_pd[export]' installs OpenVINO"])
-    theirs = _openvino(detector, batch)
-    return Pair(Side(ours, OURS), Side(theirs, OURS), partial(_same, ours, theirs, detector))
+    if peer_module(PACKAGES[peer]) is None:
+        return Pair(Side(ours, OURS), None, notes=[f"pip install 'mink_pd[export]' installs {PACKAGES[peer]}"])
+    theirs = dense_peer(peer, detector, inputs)
+
+    def check() -> None:
+        if peer != "OpenVINO int8":
+            _same(ours, theirs, detector)
+        assert len(theirs()[0].boxes), "nothing found: decoding and NMS would cost nothing"
+
+    return Pair(Side(ours, OURS), Side(theirs, OURS), check)
 
 
-def _openvino(detector: Detector, batch: Batch) -> Callable[[], list[Detections]]:
-    from mink_pd.export.detector import ENCODER, NETWORK  # an optional dependency
-    from mink_pd.export.graph import OpenVinoSession
-    from mink_pd.export.networks import OpenVinoNetworks, Settings
-    from mink_pd.export.runner import prediction_of, session_runner, two_graphs
-    from mink_pd.models.bev_detector import BevDetector
+def beside_busy_process(inputs: Inputs, compression: float) -> Pair:
+    """Detections while another process uses as much of a core as it gets, against the same ones without it."""
+    engine, busy = _engine(inputs, _detector(inputs, compression)), BusyProcess()
 
-    assert isinstance(detector, BevDetector)
-    networks = OpenVinoNetworks(detector, Settings("openvino"))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        networks.write(folder, folder / "everything.onnx")
-        networks.finish(folder)
-        encoder, network = (OpenVinoSession(folder / f"{one}.xml") for one in (ENCODER, NETWORK))
-    runner = session_runner("OpenVINO", encoder, network, None)
+    def alone() -> None:
+        for _ in range(TOGETHER):
+            engine()
 
-    def work() -> list[Detections]:
-        with torch.inference_mode():
-            voxels = detector.shared_input(batch)
-            maps = two_graphs(detector, runner, voxels, networks.slots, None, "frame")
-            return detector.detect(prediction_of(networks.network.head, detector, maps, voxels))
+    def beside() -> None:
+        with busy:
+            alone()
 
-    return work
+    notes = [f"{TOGETHER} detections each; a target of 0.62 allows 1.6 times the time"]
+    return Pair(Side(beside, OURS), Side(alone, OURS), notes=notes)
 
 
 ROWS = [
@@ -100,13 +99,23 @@ ROWS = [
     Row("engine-student-16", "16x student in the engine, points to boxes", "the torch operators", None,
         partial(against_torch, compression=16)),
     Row("engine-openvino", "PointPillars in the engine, points to boxes", "OpenVINO float32, dense", 12.0,
-        partial(against_openvino, compression=1)),
+        partial(against_dense, compression=1, peer="OpenVINO")),
+    Row("engine-openvino-int8", "PointPillars in the engine, points to boxes", "OpenVINO int8 (NNCF), dense", 6.0,
+        partial(against_dense, compression=1, peer="OpenVINO int8")),
+    Row("engine-onnxruntime", "PointPillars in the engine, points to boxes", "ONNX Runtime float32, dense", None,
+        partial(against_dense, compression=1, peer="ONNX Runtime")),
     Row("engine-openvino-student", "4x student in the engine, points to boxes", "OpenVINO float32, dense", None,
-        partial(against_openvino, compression=4)),
+        partial(against_dense, compression=4, peer="OpenVINO")),
+    Row("engine-openvino-int8-student", "4x student in the engine, points to boxes", "OpenVINO int8 (NNCF), dense",
+        6.0, partial(against_dense, compression=4, peer="OpenVINO int8")),
+    Row("engine-onnxruntime-student", "4x student in the engine, points to boxes", "ONNX Runtime float32, dense", None,
+        partial(against_dense, compression=4, peer="ONNX Runtime")),
     Row("engine-4x", "4x student in the engine", "full network in the engine", 3.5,
         partial(against_full, compression=4)),
     Row("engine-16x", "16x student in the engine", "full network in the engine", 8.0,
         partial(against_full, compression=16)),
     Row("engine-threads", "4x student in the engine, all cores", "one thread", 1.6,
         partial(against_one_thread, compression=4)),
+    Row("engine-busy", "4x student in the engine, beside a busy process", "without it", round(1 / 1.6, 2),
+        partial(beside_busy_process, compression=4)),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Latency of detection over many different frames: percentiles, CPU time and memory."""
+"""Latency of detection in the engine over many different frames: percentiles, CPU time and memory."""
 
 import time
 from collections.abc import Callable
@@ -10,13 +10,13 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from benchmarks.detectors import detect, ready
+from benchmarks.detectors import ready
 from benchmarks.distillation import student_config
 from benchmarks.inputs import Inputs
 from benchmarks.peak_memory import peak_growth
-from benchmarks.thread_counts import COUNTS, Threads
-from mink_pd.data.loading.batch import Batch, collate
-from mink_pd.models import Detector
+from benchmarks.thread_counts import COUNTS
+from mink_pd.detect.engine import Engine
+from mink_pd.detect.engine_file import engine_file
 
 COMPRESSIONS = (1.0, 4.0, 16.0)
 PERCENTILES = (50, 95, 99)
@@ -26,7 +26,7 @@ WARM_UP = 3  # runs of each network on the first frame
 @dataclass
 class Latency:
     """The latency of one network with a number of threads: wall time and CPU time of each frame [ms], and the memory
-    that a detection in the frame with the most points adds to the process [MB]."""
+    that a new engine, with its weights, and a detection in the frame with the most points add to the process [MB]."""
 
     compression: float
     threads: int
@@ -40,43 +40,45 @@ def latency(inputs: Inputs, frames: int, done: Callable[[], Any] = lambda: None)
 
     Returns the latencies and the number of points of each frame. ``done`` is called after each frame.
     """
-    first = inputs.batch()
-    networks = {
-        factor: ready(student_config(inputs.config, factor), first, inputs.sizes.candidates) for factor in COMPRESSIONS
-    }
+    first = inputs.frame().points
+    files = {factor: _file(inputs, factor) for factor in COMPRESSIONS}
     found = [Latency(factor, threads) for factor in COMPRESSIONS for threads in COUNTS]
-    for one in found:
+    engines = [Engine(files[one.compression], one.threads) for one in found]
+    for engine in engines:
         for _ in range(WARM_UP):
-            _time(one, networks[one.compression], first)
-        one.wall.clear()
-        one.processor.clear()
+            engine.detect(first)
     points, largest = [], first
     for frame in inputs.passing(frames):
-        batch = collate([frame], inputs.config.data.classes)
-        points.append(len(batch.points))
-        largest = batch if len(batch.points) > len(largest.points) else largest
-        for one in found:
-            _time(one, networks[one.compression], batch)
+        points.append(len(frame.points))
+        largest = frame.points if len(frame.points) > len(largest) else largest
+        for one, engine in zip(found, engines, strict=True):
+            _time(one, engine, frame.points)
         done()
     for one in found:
-        one.memory = peak_growth(
-            partial(detect, networks[one.compression], largest), Threads(openmp=one.threads).applied
-        )
+        one.memory = peak_growth(partial(_detect_anew, files[one.compression], one.threads, largest))
     return found, points
 
 
-def _time(one: Latency, network: Detector, batch: Batch) -> None:
-    with Threads(openmp=one.threads, openblas=1).applied():
-        wall, processor = time.perf_counter(), time.process_time()
-        detect(network, batch)
-        one.processor.append(1e3 * (time.process_time() - processor))
-        one.wall.append(1e3 * (time.perf_counter() - wall))
+def _file(inputs: Inputs, compression: float) -> bytes:
+    return engine_file(ready(student_config(inputs.config, compression), inputs.batch(), inputs.sizes.candidates))
+
+
+def _detect_anew(content: bytes, threads: int, points: np.ndarray) -> object:
+    return Engine(content, threads).detect(points)
+
+
+def _time(one: Latency, engine: Engine, points: np.ndarray) -> None:
+    wall, processor = time.perf_counter(), time.process_time()
+    engine.detect(points)
+    one.processor.append(1e3 * (time.process_time() - processor))
+    one.wall.append(1e3 * (time.perf_counter() - wall))
 
 
 def table(found: list[Latency], points: list[int], what: str) -> Table:
     """A table with one line per network and number of threads."""
     least, most = min(points), max(points)
-    title = f"PointPillars, points to boxes; {len(points)} different frames of {least} to {most} points, {what}"
+    frames = f"{len(points)} different frames of {least} to {most} points"
+    title = f"PointPillars in the engine, points to boxes; {frames}, {what}"
     result = Table(title=title, title_justify="left", box=box.MARKDOWN)
     for name in ("size", "threads", "ms 50 %", "95 %", "99 %", "CPU ms 50 %", "95 %", "99 %", "MB"):
         result.add_column(name, justify="right")

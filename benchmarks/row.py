@@ -14,6 +14,10 @@ from benchmarks.inputs import Inputs
 INSTALL_SPCONV = "make bench-deps installs spconv"
 
 
+class UnavailableError(Exception):
+    """Something that a row times is not there; the text says what provides it."""
+
+
 def peer_module(name: str) -> Any | None:
     """A peer's module, None if it is not installed. What it prints when it is imported is discarded."""
     logging.disable(logging.WARNING)
@@ -85,6 +89,8 @@ def run(row: Row, inputs: Inputs, repeats: int, debug: bool = False) -> Result:
         pair = row.build(inputs)
         timing = measure(pair, repeats)
         memory = measure_memory(pair)
+    except UnavailableError as missing:
+        return Result(row, notes=(str(missing),))
     except Exception as error:  # whatever it is, the other rows are worth having
         if debug:
             traceback.print_exc(file=sys.stderr)

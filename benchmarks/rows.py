@@ -7,6 +7,7 @@ from benchmarks import (
     encoder,
     engine_rows,
     evaluation,
+    first_rows,
     geometry_rows,
     recording_rows,
     second_rows,
@@ -15,8 +16,8 @@ from benchmarks.row import Row
 from mink_pd.errors import ConfigError
 
 ROWS: list[Row] = [
-    *encoder.ROWS, *distillation.ROWS, *detectors.ROWS, *engine_rows.ROWS, *second_rows.ROWS, *bf16.ROWS,
-    *geometry_rows.ROWS, *evaluation.ROWS, *recording_rows.ROWS,
+    *encoder.ROWS, *distillation.ROWS, *detectors.ROWS, *engine_rows.ROWS, *first_rows.ROWS, *second_rows.ROWS,
+    *bf16.ROWS, *geometry_rows.ROWS, *evaluation.ROWS, *recording_rows.ROWS,
 ]  # fmt: skip
 
 

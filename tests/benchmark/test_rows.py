@@ -40,7 +40,7 @@ def test_both_sides_of_every_row_do_the_same_work(row: Row, inputs: Inputs) -> N
     assert result.error is None
     content = result.to_json()
     assert content.keys() >= KEYS
-    assert content["ours_ms"] > 0
+    assert content["ours_ms"] is None or content["ours_ms"] > 0
     if content["peer_ms"] is None:
         assert content["ratio"] is None
         assert content["notes"], "a row without a peer says why"

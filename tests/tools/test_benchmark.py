@@ -1,9 +1,13 @@
 """The command line of tools/benchmark.py; what it measures is tested in tests/benchmark."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_row_is_measured_printed_and_written(tool, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -17,6 +21,15 @@ def test_a_row_is_measured_printed_and_written(tool, tmp_path: Path) -> None:  #
     assert row["name"] == "knn"
     again = tool("benchmark.py", "--markdown", tmp_path / "out.json")
     assert "| `knn`" in again.stdout
+
+
+def test_help_imports_nothing_slow() -> None:
+    code = "import runpy, sys\nsys.argv = ['benchmark.py', '--help']\n"
+    code += "try:\n    runpy.run_path('tools/benchmark.py', run_name='__main__')\nexcept SystemExit:\n    pass\n"
+    code += "print(sorted({'torch', 'numpy', 'rich'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--latency FRAMES" in done.stdout
+    assert done.stdout.splitlines()[-1] == "['rich']"
 
 
 def test_rows_are_listed(tool) -> None:  # type: ignore[no-untyped-def]

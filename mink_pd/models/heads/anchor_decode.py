@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mink_pd.boxes.nms import nms
 from mink_pd.config.models import NMSConfig
 from mink_pd.models.detector import AnchorPrediction, Detections
 from mink_pd.models.heads.anchors import decode, with_direction
@@ -85,6 +84,8 @@ def _suppress_each(candidates: Detections, counts: list[int], iou: float) -> Ten
 
 def suppress(boxes: Tensor, scores: Tensor, iou: float, limit: int | None = None) -> Tensor:
     """Rows int64 of the boxes (B, 7) that rotated NMS keeps, best first, at most ``limit``."""
+    from mink_pd.boxes.nms import nms  # needs numba, 0.15 s of imports that the engine does without
+
     kept = nms(boxes.detach().cpu().double().numpy(), scores.detach().cpu().double().numpy(), iou, limit)
     return torch.from_numpy(np.asarray(kept, dtype=np.int64)).to(boxes.device)
 

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mink_pd.boxes.nms import circle_nms
 from mink_pd.config.centerpoint import CenterHeadConfig, CenterNMSConfig
 from mink_pd.models.detector import Detections
 from mink_pd.models.heads.anchor_decode import best, lowest_logit, suppress
@@ -51,6 +50,8 @@ def _of_task(
     boxes = decode(prediction.boxes[site, task], prediction.corners[site], prediction.cell)
     if settings.kind == "circle":
         radius = settings.radius[min(task, len(settings.radius) - 1)]
+        from mink_pd.boxes.nms import circle_nms  # needs numba, 0.15 s of imports that the engine does without
+
         positions = boxes[:, :2].detach().cpu().double().numpy()
         kept = circle_nms(positions, scores.detach().cpu().double().numpy(), radius, settings.after)
         rows = torch.from_numpy(np.asarray(kept, dtype=np.int64)).to(site.device)

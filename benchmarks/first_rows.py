@@ -1,0 +1,69 @@
+"""The first detection of a fresh process, from its start to the boxes: the engine's command, and Python."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.detectors import ready
+from benchmarks.distillation import student_config
+from benchmarks.harness import Pair, Side
+from benchmarks.inputs import Inputs
+from benchmarks.row import Row, UnavailableError
+from mink_pd.detect.engine_file import engine_file
+from mink_pd.models.checkpoint import save_weights
+from mink_pd.models.detectors.pointpillars import PointPillars
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMAND = ROOT / "build/engine/minkpd-detect"
+ENGINE, PYTHON = 100.0, 2000.0  # targets [ms]
+CODE = """
+import sys
+import numpy
+import mink_pd
+points = numpy.fromfile(sys.argv[2], numpy.float32).reshape(-1, 4)
+found = mink_pd.load_detector(sys.argv[1]).detect_points(points)
+print("boxes" if len(found.boxes) else "none")
+"""
+
+
+def engine_command(inputs: Inputs) -> Pair:
+    if not COMMAND.is_file():
+        raise UnavailableError("make engine builds the command that this row starts")
+    student = inputs.folder / "student.mpd"
+    student.write_bytes(engine_file(_student(inputs)))
+    return _fresh([str(COMMAND), str(student), str(_cloud(inputs))], ENGINE, found='"score"')
+
+
+def python(inputs: Inputs) -> Pair:
+    detector, student = _student(inputs), inputs.folder / "student.safetensors"
+    save_weights(student, dict(detector.state_dict()), detector.config, epoch=1)
+    return _fresh([sys.executable, "-c", CODE, str(student), str(_cloud(inputs))], PYTHON, found="boxes")
+
+
+def _student(inputs: Inputs) -> PointPillars:
+    return ready(student_config(inputs.config), inputs.batch(), inputs.sizes.candidates)
+
+
+def _cloud(inputs: Inputs) -> Path:
+    path = inputs.folder / "cloud.bin"
+    inputs.frame().points.tofile(path)
+    return path
+
+
+def _fresh(command: list[str], target: float, found: str) -> Pair:
+    """A process from its start to its end, against a fixed time [ms]; ``found``: what it prints if there are boxes."""
+
+    def work() -> str:
+        return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    def check() -> None:
+        assert found in work(), "nothing found: decoding and NMS would cost nothing"
+
+    return Pair(Side(work), target, check, notes=["the files are in the kernel's cache"])
+
+
+ROWS = [
+    Row("first-engine", "first detection of a fresh process: minkpd-detect, 4x student", f"{ENGINE:.0f} ms", 1.0,
+        engine_command),
+    Row("first-python", "first detection of a fresh process: Python, 4x student", f"{PYTHON:.0f} ms", 1.0, python),
+]  # fmt: skip
