@@ -19,8 +19,7 @@ E = TypeVar("E")
 
 
 class Registry(Mapping[str, Any]):
-    """Entries by name. ``package`` holds the built-in ones. The lookup of a name imports the module of that name, if
-    there is one; all modules are imported where that does not register it, and where entries are listed.
+    """Entries by name. ``package`` holds the built-in ones; all its modules are imported at the first lookup.
 
     key: the setting that chooses an entry, for messages.
     """
@@ -43,27 +42,19 @@ class Registry(Mapping[str, Any]):
         return add
 
     def __getitem__(self, name: str) -> Any:
-        entries = self._all_or_own(name)
+        entries = self._all()
         if name not in entries:
             raise ConfigError(f"{self.key}: unknown name '{name}'; choose from {', '.join(sorted(entries))}")
         return entries[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._all_or_own(name)
+        return name in self._all()
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._all()))  # the order of registration depends on what was imported first
 
     def __len__(self) -> int:
         return len(self._all())
-
-    def _all_or_own(self, name: object) -> dict[str, Any]:
-        """The entries, with that of ``name`` among them if there is one."""
-        if isinstance(name, str) and name not in self._entries and name.isidentifier() and not self._loaded:
-            package = importlib.import_module(self.package)
-            if name in {module.name for module in pkgutil.iter_modules(getattr(package, "__path__", ()))}:
-                importlib.import_module(f"{self.package}.{name}")
-        return self._entries if name in self._entries else self._all()
 
     def _all(self) -> dict[str, Any]:
         if not self._loaded:

@@ -15,6 +15,7 @@ from mink_pd.experiments.matrix import load_matrix, plan
 from mink_pd.experiments.queue import run_all
 from mink_pd.render import save_png
 from mink_pd.report.page import Report, make_report, write_page
+from mink_pd.report.page_tables import timed_with
 
 TITLES = {"teacher": "teacher", "student": "4x student", "distilled": "distilled"}
 
@@ -53,10 +54,16 @@ def table(report: Report, classes: list[str]) -> Table:
     titles = ["mAP BEV", "mAP 3D", *(f"{name} {metric}" for name in classes for metric in ("BEV", "3D"))]
     found = {row.name: row.first.figures for row in report.rows}
     cost = [report.costs[name] for name in TITLES]
-    result = Table("", *TITLES.values(), "gain", title="AP in percent: moderate, R40")
+    result = Table(
+        "",
+        *TITLES.values(),
+        "gain",
+        title="AP in percent: moderate, R40",
+        caption=timed_with({name: report.costs[name] for name in TITLES}),
+    )
     result.add_row("parameters", *(f"{c.parameters / 1e6:.2f} M" for c in cost))
     result.add_row("multiply-adds per frame", *(f"{c.multiply_adds / 1e9:.2f} G" for c in cost))
-    result.add_row("ms per frame", *(f"{c.milliseconds:.0f}" for c in cost), end_section=True)
+    result.add_row("ms per frame", *(f"{c.milliseconds:.1f}" for c in cost), end_section=True)
     for title, key in zip(titles, keys, strict=True):
         values = {name: found[name].get(key, 0.0) for name in TITLES}
         gain = f"{values['distilled'] - values['student']:+.1f}"

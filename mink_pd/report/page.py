@@ -13,6 +13,7 @@ from PIL import Image
 from mink_pd.data import open_dataset
 from mink_pd.data.frame import Frame
 from mink_pd.data.loading.batch import Batch, collate
+from mink_pd.detect.engine_detector import with_engine
 from mink_pd.errors import MinkPDError
 from mink_pd.experiments.finished_runs import Row, make_rows, read_runs
 from mink_pd.experiments.groups import Group, make_groups
@@ -137,7 +138,8 @@ def _costs(rows: list[Row], data: Path | None, missing: list[str]) -> dict[str, 
         run = next((run for run in row.runs.values() if run.weights), None)
         if key not in known and run is not None:
             try:
-                known[key] = measure(load_detector(run.folder.path)[0], _cost_frames(row, data, missing))
+                detector = load_detector(run.folder.path)[0]
+                known[key] = measure(detector, _cost_frames(row, data, missing), faster=with_engine(detector))
             except MinkPDError as error:
                 missing.append(f"The cost of {row.name} could not be measured: {error}.")
         if key in known:

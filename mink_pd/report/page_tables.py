@@ -127,12 +127,21 @@ def cost(rows: list[Row], costs: Mapping[str, Cost]) -> Table:
         one = costs[row.name]
         cells = [Cell(row.name, row.name), Cell(f"{one.parameters / 1e6:.2f} M", one.parameters)]
         cells.append(Cell(f"{one.multiply_adds / 1e9:.2f} G", one.multiply_adds))
-        cells.append(Cell(f"{one.milliseconds:.0f}", one.milliseconds))
+        cells.append(Cell(f"{one.milliseconds:.1f}", one.milliseconds))
         table.rows.append(cells + [_cell(over_seeds(row, metric)) for metric in metrics])
     table.note = (
-        "From points to boxes, measured on the machine that made this report. Other work on it lengthens the times."
+        f"{timed_with(costs)} Measured on the machine that made this report. Other work on it lengthens the times."
     )
     return table
+
+
+def timed_with(costs: Mapping[str, Cost]) -> str:
+    """What the milliseconds are those of, as a sentence."""
+    torch = [name for name, one in costs.items() if not one.engine]
+    if len(torch) == len(costs):
+        return "Milliseconds: from points to boxes, with torch."
+    others = f"; with torch: {', '.join(torch)}" if torch else ""
+    return f"Milliseconds: from points to boxes, with the engine{others}."
 
 
 def run_list(rows: Iterable[Row]) -> Table:
