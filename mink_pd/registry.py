@@ -19,7 +19,8 @@ E = TypeVar("E")
 
 
 class Registry(Mapping[str, Any]):
-    """Entries by name. ``package`` holds the built-in ones; all its modules are imported at the first lookup.
+    """Entries by name. ``package`` holds the built-in ones. The lookup of a name imports the module of that name, if
+    there is one; all modules are imported where that does not register it, and where entries are listed.
 
     key: the setting that chooses an entry, for messages.
     """
@@ -42,19 +43,27 @@ class Registry(Mapping[str, Any]):
         return add
 
     def __getitem__(self, name: str) -> Any:
-        entries = self._all()
+        entries = self._with(name)
         if name not in entries:
             raise ConfigError(f"{self.key}: unknown name '{name}'; choose from {', '.join(sorted(entries))}")
         return entries[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._all()
+        return name in self._with(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._all()))  # the order of registration depends on what was imported first
 
     def __len__(self) -> int:
         return len(self._all())
+
+    def _with(self, name: object) -> dict[str, Any]:
+        """The entries, among which ``name`` is if there is one."""
+        if not self._loaded and name not in self._entries:
+            package = importlib.import_module(self.package)
+            if name in (module.name for module in pkgutil.iter_modules(getattr(package, "__path__", ()))):
+                importlib.import_module(f"{self.package}.{name}")
+        return self._entries if name in self._entries else self._all()
 
     def _all(self) -> dict[str, Any]:
         if not self._loaded:
