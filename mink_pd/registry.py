@@ -59,7 +59,7 @@ class Registry(Mapping[str, Any]):
 
     def _with(self, name: object) -> dict[str, Any]:
         """The entries, among which ``name`` is if there is one."""
-        if not self._loaded and name not in self._entries:
+        if isinstance(name, str) and name not in self._entries and not self._loaded:
             package = importlib.import_module(self.package)
             if name in (module.name for module in pkgutil.iter_modules(getattr(package, "__path__", ()))):
                 importlib.import_module(f"{self.package}.{name}")
