@@ -16,6 +16,8 @@ from benchmarks.thread_counts import CORES, OURS
 from mink_pd.detect.engine import Engine
 from mink_pd.detect.engine_file import engine_file
 from mink_pd.export.compare import compare_detections
+from mink_pd.export.engine import INT8_SLACK
+from mink_pd.export.engine_int8 import Int8Network, network_input
 from mink_pd.models import Detections
 from mink_pd.models.detectors.pointpillars import PointPillars
 
@@ -57,6 +59,22 @@ def against_one_thread(inputs: Inputs, compression: float) -> Pair:
         assert torch.equal(all_().boxes, one().boxes)
 
     return Pair(Side(all_, OURS), Side(one, OURS), check)
+
+
+def against_float32(inputs: Inputs, compression: float) -> Pair:
+    """The engine in 8 bits, all layers, and in float32."""
+    detector, frame = _detector(inputs, compression), inputs.frame()
+    one = network_input(detector, frame)
+    assert one is not None
+    network = Int8Network(detector, [one])
+    ours = partial(Engine(network.content(set()), CORES).detect, frame.points)
+
+    def check() -> None:
+        """The engine finds what plain NumPy finds with the same integers."""
+        expected = network.detect(detector, frame, one, set())
+        assert compare_detections(ours(), expected, detector.config.model.nms, INT8_SLACK).same
+
+    return Pair(Side(ours, OURS), Side(_engine(inputs, detector), OURS), check)
 
 
 def against_dense(inputs: Inputs, compression: float, peer: Peer) -> Pair:
@@ -114,6 +132,10 @@ ROWS = [
         partial(against_full, compression=4)),
     Row("engine-16x", "16x student in the engine", "full network in the engine", 8.0,
         partial(against_full, compression=16)),
+    Row("engine-int8", "PointPillars in the engine in 8 bits", "the engine in float32", 1.8,
+        partial(against_float32, compression=1)),
+    Row("engine-int8-student", "4x student in the engine in 8 bits", "the engine in float32", 1.8,
+        partial(against_float32, compression=4)),
     Row("engine-threads", "4x student in the engine, all cores", "one thread", 1.6,
         partial(against_one_thread, compression=4)),
     Row("engine-busy", "4x student in the engine, beside a busy process", "without it", round(1 / 1.6, 2),
