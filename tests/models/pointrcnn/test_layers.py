@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mink_pd.models.detectors.pointrcnn.pointnet import GroupedMLP, InterpolatedLayer, MLPLayer
+from mink_pd.models.detectors.pointrcnn.pointnet import GroupedMLP, InterpolatedLayer, MLPLayer, by_size
 from mink_pd.points import Interpolation
 
 
@@ -34,12 +34,20 @@ def test_grouped_mlp(training: bool, gradients: bool, monkeypatch: pytest.Monkey
     net.train(training)
     x, centres = torch.randn(50, 7).double(), torch.randn(20, 3).double()
     rows = torch.randint(50, (20, 6))
+    for group, count in enumerate((1, 2, 3, 4, 5, 6)):  # groups that are filled up with their first row
+        rows[group, count:] = rows[group, 0]
     with torch.set_grad_enabled(gradients):
         ours = net(x, centres, rows)
     each = torch.cat([x[rows][..., :3] - centres[:, None], x[rows][..., 3:]], dim=2).view(120, 7)
     for layer in (net.first, *net.rest):
         each = plain(layer, each)
     torch.testing.assert_close(ours, each.view(20, 6, 5).amax(dim=1))
+
+
+def test_groups_by_size_hold_all_rows_of_their_groups() -> None:
+    rows = torch.tensor([[4, 4, 4, 4, 4], [4, 5, 4, 4, 4], [4, 5, 6, 4, 4], [4, 5, 6, 7, 8], [4, 4, 4, 4, 9]])
+    found = [(groups.tolist(), size) for groups, size in by_size(rows)]
+    assert found == [([0], 1), ([1], 2), ([2], 4), ([3, 4], 5)]
 
 
 @pytest.mark.parametrize("training", [True, False])

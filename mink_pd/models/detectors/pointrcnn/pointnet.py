@@ -4,6 +4,7 @@ All are linear before the norm, so each row is projected once and gathered after
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -101,19 +102,48 @@ class GroupedMLP(nn.Module):
         super().__init__()
         self.first = GroupedLayer(3 + channels[0], channels[1], epsilon=epsilon)
         self.rest = mlp(channels[1:], epsilon=epsilon)
+        self.out = channels[-1]
 
     def forward(self, x: Tensor, centres: Tensor, rows: Tensor) -> Tensor:
         """x = [xyz ; f] (S, 3 + C), centres (G, 3), rows (G, K) -> (G, C')"""
         near, own = self.first(x, centres)
-        groups, size = rows.shape
         # Batch statistics need all rows, and gradients need all results.
-        whole = torch.is_grad_enabled() or (self.first.norm is not None and self.first.norm.training)
-        step = groups if whole else max(1, _ROWS // size)
-        parts = []
-        for i in range(0, groups, step):
-            each = self.rest(self.first.gather(near, own[i : i + step], rows[i : i + step]))  # (g * K, C')
-            parts.append(each.view(-1, size, each.shape[1]).amax(dim=1))
-        return torch.cat(parts)
+        if torch.is_grad_enabled() or (self.first.norm is not None and self.first.norm.training):
+            return self._largest(near, own, rows)
+        result = near.new_empty(len(rows), self.out)
+        for here, size in by_size(rows):
+            for some in here.split(max(1, _ROWS // size)):
+                result[some] = self._largest(near, own[some], rows[some, :size])
+        return result
+
+    def _largest(self, near: Tensor, own: Tensor, rows: Tensor) -> Tensor:
+        """The maxima (g, C') of rows (g, K), from the first layer's projections ``near`` (S, C) and ``own`` (g, C)."""
+        each = self.rest(self.first.gather(near, own, rows))  # (g * K, C')
+        return each.view(*rows.shape, -1).amax(dim=1)
+
+    def multiply_adds(self, x: Tensor, centres: Tensor, rows: Tensor) -> int:
+        """Of the rows that fill groups up, which ``forward`` leaves out. They count, so that the cost of a network does
+        not depend on the cloud."""
+        left_out = rows.numel() - sum(len(groups) * size for groups, size in by_size(rows))
+        layers: list[Any] = list(self.rest)
+        return left_out * sum(layer.in_features * layer.out_features for layer in layers)
+
+
+def by_size(rows: Tensor) -> list[tuple[Tensor, int]]:
+    """The groups of rows (G, K) in parts (g,) whose first columns, a power of two or K, hold all of a group's rows.
+
+    A group of fewer than K rows is filled up with its first one, which does not change a maximum.
+    """
+    most = rows.shape[1]
+    last = (rows != rows[:, :1]).long() * torch.arange(most, device=rows.device)  # (G, K)
+    used = last.amax(dim=1) + 1  # (G,)
+    parts, size, done = [], 1, 0
+    while done < most:
+        here = torch.nonzero((used > done) & (used <= size))[:, 0]
+        if len(here):
+            parts.append((here, size))
+        done, size = size, min(2 * size, most)
+    return parts
 
 
 def mlp(channels: list[int], norm: bool = True, epsilon: float = 1e-5) -> nn.Sequential:
