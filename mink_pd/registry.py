@@ -28,7 +28,7 @@ class Registry(Mapping[str, Any]):
     def __init__(self, key: str, package: str) -> None:
         self.key, self.package = key, package
         self._entries: dict[str, Any] = {}
-        self.built_in: frozenset[str] = frozenset()  # names that the package itself registers
+        self._built_in: frozenset[str] = frozenset()
         self._loaded = False
 
     def register(self, name: str) -> Callable[[E], E]:
@@ -57,6 +57,12 @@ class Registry(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._all())
 
+    @property
+    def built_in(self) -> frozenset[str]:
+        """The names that the package itself registers."""
+        self._all()
+        return self._built_in
+
     def _with(self, name: object) -> dict[str, Any]:
         """The entries, among which ``name`` is if there is one."""
         if isinstance(name, str) and name not in self._entries and not self._loaded:
@@ -75,7 +81,7 @@ class Registry(Mapping[str, Any]):
             except BaseException:
                 self._loaded = False
                 raise
-            self.built_in = frozenset(
+            self._built_in = frozenset(
                 name for name, entry in self._entries.items() if entry.__module__.startswith("mink_pd.")
             )
         return self._entries
