@@ -83,7 +83,7 @@ def _prepare(kind: Kind, inputs: Inputs) -> tuple[Callable[[], Any], list[tuple[
         batch = inputs.batch()
         detector = ready(inputs.config, batch, inputs.sizes.candidates)
         decode = import_module("mink_pd.models.heads.anchor_decode")
-        ends = [(detector, "detect", "decode"), (decode, "nms", "NMS")]
+        ends = [(detector, "detect", "decode"), (decode, "suppress", "NMS")]
         return lambda: detect(detector, batch), [*_parts(detector), *ends]
     batch, (teacher, student) = inputs.batch(inputs.sizes.batch), networks(inputs)
     if kind == "train":
