@@ -42,7 +42,7 @@ def test_openpcdet_second(layout: str, shared: Shared) -> None:
         return
     wrong = {**tensors, "encoder.down.2.convolution.kernel": tensors["encoder.down.2.convolution.kernel"].flip(0)}
     assert "x_conv4_features" in worst(verify(wrong, config, OPENPCDET, case))
-    config.model.head.positions = "centres"
+    config.model.head.places = "centres"
     assert "anchors" in worst(verify(tensors, config, OPENPCDET, case))
 
 
