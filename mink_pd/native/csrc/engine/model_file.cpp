@@ -91,7 +91,7 @@ ModelFile::ModelFile(const std::string& path) {
     memory_.resize((preamble.bytes + sizeof(float) - 1) / sizeof(float));
     require(std::fseek(file.get(), sizeof preamble, SEEK_SET) == 0, DAMAGED);
     require(std::fread(memory_.data(), 1, preamble.bytes, file.get()) == preamble.bytes, DAMAGED);
-    read_header(preamble.bytes, preamble.checksum);
+    read_header(preamble.bytes, preamble.checksum, preamble.version);
 }
 
 ModelFile::ModelFile(const void* content, size_t size) {
@@ -100,10 +100,10 @@ ModelFile::ModelFile(const void* content, size_t size) {
     check_preamble(preamble, size);
     memory_.resize((preamble.bytes + sizeof(float) - 1) / sizeof(float));
     std::memcpy(memory_.data(), static_cast<const char*>(content) + sizeof preamble, preamble.bytes);
-    read_header(preamble.bytes, preamble.checksum);
+    read_header(preamble.bytes, preamble.checksum, preamble.version);
 }
 
-void ModelFile::read_header(size_t size, uint32_t expected) {
+void ModelFile::read_header(size_t size, uint32_t expected, uint32_t version) {
     const char* bytes = reinterpret_cast<const char*>(memory_.data());
     require(checksum(reinterpret_cast<const unsigned char*>(bytes), size) == expected, DAMAGED);
     uint64_t length;
@@ -111,6 +111,7 @@ void ModelFile::read_header(size_t size, uint32_t expected) {
     require(length <= size - 8, "has a header longer than itself");
     const Json header = Json::parse({bytes + 8, length});
     const int64_t data = int64_t(size - 8 - length);
+    bool eight_bits = false;
     for (const auto& [name, entry] : header.object()) {
         if (name == "__metadata__") {
             description_ = Json::parse(entry["mink_pd"].text());
@@ -129,8 +130,10 @@ void ModelFile::read_header(size_t size, uint32_t expected) {
         if (tensor.type == Type::FLOAT32) tensor.values = static_cast<const float*>(begin);
         if (tensor.type == Type::INT32) tensor.integers = static_cast<const int32_t*>(begin);
         if (tensor.type == Type::INT8) tensor.bytes = static_cast<const int8_t*>(begin);
+        eight_bits |= tensor.type == Type::INT8;
         tensors_.emplace(name, std::move(tensor));
     }
+    require(eight_bits == (version >= 3), DAMAGED);  // the checksum leaves the version out
 }
 
 const Tensor& ModelFile::tensor(const std::string& name, const std::vector<int64_t>& shape, Type type) const {

@@ -40,7 +40,7 @@ class ModelFile {
     }
 
  private:
-    void read_header(size_t size, uint32_t checksum);
+    void read_header(size_t size, uint32_t checksum, uint32_t version);
 
     std::vector<float> memory_;  // floats: tensors are aligned then
     Json description_;
