@@ -102,7 +102,8 @@ void PillarPoints::sort(Pool& pool, const PointPlan& plan, const Cloud& cloud, i
             if (cells[p] != OUTSIDE)
                 copy_point(cloud.values + p * cloud.stride, sorted + int64_t(next[cells[p]]++) * width_);
     };
-    if (plan.seen == std::vector<int64_t>{0, 1, 2, 3})  // the usual case, as one vector
+    constexpr int64_t USUAL[] = {0, 1, 2, 3};  // copied as one vector
+    if (std::equal(plan.seen.begin(), plan.seen.end(), std::begin(USUAL), std::end(USUAL)))
         copy([](const float* from, float* to) { std::copy_n(from, 4, to); });
     else
         copy([&](const float* from, float* to) {
