@@ -106,7 +106,7 @@ def match(
     the best anchors of an object; it is background if its IoU is below ``unmatched``. Among objects of equal IoU the
     last takes the anchor. Compiled on the CPU in float32 (``csrc/core/anchors.cpp``), with the same result.
     """
-    kinds = torch.arange(anchors.shape[1]) // 2
+    kinds = torch.arange(anchors.shape[1], device=anchors.device) // 2
     matched, unmatched = (
         anchors.new_tensor([getattr(one, key) for one in settings])[kinds] for key in ("matched", "unmatched")
     )  # (A,)

@@ -79,7 +79,8 @@ def weighted_focal_loss(logits: Tensor, labels: Tensor, share: Tensor, alpha: fl
     compiled = operators() if fast and not share.requires_grad else None
     if compiled is not None:
         return _WeightedFocalLoss.apply(logits, labels, share, alpha, gamma, compiled)
-    wanted = F.one_hot(labels.clamp(min=-1) + 1, logits.shape[2] + 1)[..., 1:].to(logits.dtype)  # (S, A, classes)
+    classes = torch.arange(logits.shape[2], device=labels.device)
+    wanted = (labels[..., None] == classes).to(logits.dtype)  # (S, A, classes)
     each = focal_loss(logits, wanted, alpha, gamma).sum(dim=2) * (labels != -2)  # (S, A)
     return (each.sum(dim=1) * share).sum()
 
