@@ -42,7 +42,8 @@ class SparseSecondNeck(nn.ModuleList):
     def forward(self, stages: list["ME.SparseTensor"], sites: Keys, voxels: Voxels) -> list["ME.SparseTensor"]:
         """One level (N, stages * out) on ``sites[0]``."""
         pairs: list[tuple[Any, ME.SparseTensor]] = list(zip(self, stages, strict=True))
-        if self.training or torch.is_grad_enabled():
+        own = all(isinstance(block, ConvBlock) for block in self)  # else another library's, such as MinkowskiEngine's
+        if own and (self.training or torch.is_grad_enabled()):
             parts = [block.convolution(stage, sites[0]).F for block, stage in pairs]  # (N, out) each
             features = norm_relu(parts, [block.norm for block, _ in pairs])  # (N, stages * out)
         else:
