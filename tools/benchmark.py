@@ -1,6 +1,7 @@
 """Measures speed in comparison with peers that do the same work."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from mink_pd.cli import parser, run
@@ -10,6 +11,7 @@ PICTURE = Path("docs/images/scaling.png")
 
 def main(options: argparse.Namespace) -> None:
     """Import what measures, which takes seconds that --help does without."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not a part of the installed package
     from benchmarks.commands import perform
 
     perform(options)

@@ -1,6 +1,7 @@
 """The command line of tools/benchmark.py; what it measures is tested in tests/benchmark."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,14 @@ def test_help_imports_nothing_slow() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "--latency FRAMES" in done.stdout
     assert done.stdout.splitlines()[-1] == "['rich']"
+
+
+def test_it_runs_from_any_folder_without_help_of_the_environment(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), "--list"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "encoder-forward" in done.stdout
 
 
 def test_rows_are_listed(tool) -> None:  # type: ignore[no-untyped-def]
