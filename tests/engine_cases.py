@@ -19,6 +19,14 @@ from mink_pd.native import build
 
 FLAGS = ["-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", f"-I{build.SOURCES}"]
 HEADER = build.SOURCES / "engine/minkpd.h"
+SMALL = {  # a pillar net, with channels that fill no vector
+    "voxel_size": [0.2, 0.2, 4.0],
+    "pillar_channels": 12,
+    "channels": [8, 20, 33],
+    "layers": [1, 1, 2],
+    "neck_channels": 10,
+}
+RANGE = [0.0, -12.0, -3.0, 25.0, 12.0, 1.0]  # [m]; 125 x 120 cells of SMALL: no multiple of the strides along x
 EXPORTED = Config.model_validate({
     "data": {"range": [0.0, -10.0, -3.0, 25.6, 10.0, 1.0]},
     "model": {"voxel_size": [0.4, 0.4, 4.0], "pillar_channels": 8, "channels": [8, 8, 8], "layers": [1, 1, 1],

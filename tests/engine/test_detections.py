@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from engine_cases import cloud, tuned
+from engine_cases import RANGE, SMALL, cloud, tuned
 
 from mink_pd.config import Config
 from mink_pd.data.frame import Frame
@@ -17,14 +17,6 @@ from mink_pd.export.compare import compare_detections
 from mink_pd.models import Detections, Detector, build_detector
 
 TOLERANCE = 1e-4
-SMALL = {
-    "voxel_size": [0.2, 0.2, 4.0],
-    "pillar_channels": 12,
-    "channels": [8, 20, 33],
-    "layers": [1, 1, 2],
-    "neck_channels": 10,
-}
-RANGE = [0.0, -12.0, -3.0, 25.0, 12.0, 1.0]  # 125 x 120 cells: no multiple of the strides along x
 SHAPES = {
     "short": {"size": [4.0, 1.7, 1.6], "z": -1.0, "matched": 0.6, "unmatched": 0.4},
     "long": {"size": [10.0, 2.5, 3.0], "z": -0.5, "matched": 0.6, "unmatched": 0.4},

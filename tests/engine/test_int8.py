@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from engine_cases import cloud, tuned
+from engine_cases import RANGE, SMALL, cloud, tuned
 
 from mink_pd.commands import export
 from mink_pd.config import Config
@@ -20,14 +20,6 @@ from mink_pd.export.engine_int8 import Int8Network, best_step, network_input, qu
 from mink_pd.export.engine_network import rows_of
 from mink_pd.models.bev_detector import BevDetector
 
-RANGE = [0.0, -12.0, -3.0, 25.0, 12.0, 1.0]
-SMALL = {
-    "voxel_size": [0.2, 0.2, 4.0],
-    "pillar_channels": 12,
-    "channels": [8, 20, 33],
-    "layers": [1, 1, 2],
-    "neck_channels": 10,
-}
 CENTRES = {"name": "centerpoint_pillars", "head": {"channels": 18, "velocity": True, "iou": True, "rectifier": 0.5}}
 CASES: dict[str, dict] = {
     "anchors": {},

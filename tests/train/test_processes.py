@@ -24,6 +24,7 @@ from processes_worker import (
     without_validation,
 )
 from safetensors.torch import load_file
+from stopped_training import stopped_after
 from tiny_kitti import settings, write_data, write_frame
 from torch import Tensor
 
@@ -37,7 +38,6 @@ from mink_pd.models import build_detector
 from mink_pd.models.checkpoint import checkpoint_file, load_detector
 from mink_pd.processes import sum_over_processes
 from mink_pd.sparse.norm import BatchNorm, synchronise
-from mink_pd.train.loop import Trainer
 from mink_pd.train.reporter import read_metrics
 from mink_pd.train.run_folder import RunFolder
 from mink_pd.train.start import distil, train_detector
@@ -107,18 +107,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
 
 def stop_halfway(path: Path, *overrides: str) -> None:
     """Three epochs of the same training."""
-    save = Trainer.save
-
-    def stopping(trainer: Trainer) -> None:
-        save(trainer)
-        if trainer.epoch == 3:
-            raise KeyboardInterrupt
-
     config = load_config(path, [*overrides, "name=halfway"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "save", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            train_detector(config)
+    with stopped_after(3):
+        train_detector(config)
 
 
 def state(run: Path) -> dict[str, Tensor]:

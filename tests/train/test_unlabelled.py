@@ -12,6 +12,7 @@ import yaml
 from cloud_folders import from_kitti
 from recording_writers import make_points, write_mcap
 from safetensors.torch import load_file
+from stopped_training import stopped_after
 from tiny_kitti import settings, write_data
 
 from mink_pd.cli import parser
@@ -26,7 +27,6 @@ from mink_pd.detect.predict import FrameDetections, detect_frames, to_objects, w
 from mink_pd.distill.unlabelled import Levels
 from mink_pd.errors import ConfigError, DataError, MinkPDError
 from mink_pd.models.checkpoint import checkpoint_file, load_detector
-from mink_pd.train.loop import Trainer
 from mink_pd.train.reporter import read_metrics
 from mink_pd.train.start import distil, train_detector
 from mink_pd.train.unlabelled import Unlabelled, choose_levels, open_source
@@ -90,7 +90,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def test_a_resumed_run_is_the_same_bit_for_bit(
-    folder: Path, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = distil(make(), teacher_of(folder))
     said = capsys.readouterr().out
@@ -100,17 +100,8 @@ def test_a_resumed_run_is_the_same_bit_for_bit(
     (last,) = [row for row in read_metrics(whole.metrics) if row["split"] == "train" and row["epoch"] == 2]
     assert last["unlabelled/kept"] > 0
     assert last["unlabelled/ignored"] > 0
-    save = Trainer.save
-
-    def stopping(trainer: Trainer) -> None:
-        save(trainer)
-        if trainer.epoch == 1:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "save", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            distil(make("name=halfway"), teacher_of(folder))
+    with stopped_after(1):
+        distil(make("name=halfway"), teacher_of(folder))
     shutil.copytree(folder / "kitti", tmp_path / "moved")
     moved = make("name=halfway", f"data.root={tmp_path / 'moved'}", paths=[f"{tmp_path / 'moved'}:more"])
     resumed = distil(moved, teacher_of(folder), resume=True)
