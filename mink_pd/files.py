@@ -59,20 +59,20 @@ def read_bytes(
     which might never end.
     """
     with reading(path, kind, remedy):
-        check_regular(path, kind, remedy)
-        size = os.stat(path).st_size
+        size = check_regular(path, kind, remedy)
         if limit is not None and size > limit:
             raise kind(f"{path}: {size:,} bytes, more than {limit:,} for a file of this kind; {remedy}")
         return Path(path).read_bytes()
 
 
-def check_regular(path: str | Path, kind: type[MinkPDError] = DataError, remedy: str = "give a file") -> None:
-    """Raise ``kind`` unless ``path`` is a regular file."""
+def check_regular(path: str | Path, kind: type[MinkPDError] = DataError, remedy: str = "give a file") -> int:
+    """The size of a regular file in bytes. Raises ``kind`` for anything else."""
     with reading(path, kind, remedy):
-        mode = os.stat(path).st_mode
-    if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "not a regular file (a pipe or device)"
+        status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file (a pipe or device)"
         raise kind(f"{path}: is {what}; {remedy}")
+    return status.st_size
 
 
 def read_text(

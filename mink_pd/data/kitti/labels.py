@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,39 @@ def read_objects(
     Raises DataError that names file and line for a wrong number of fields, a field that is not a number, an unknown
     class, a size that is not positive, an image box from right to left, or a rotation beyond 2 pi.
     """
-    path = Path(path)
+    return read_all_objects([Path(path)], classes=classes, scores=scores, name_it=name_it)[0]
+
+
+def read_all_objects(
+    paths: Sequence[Path], *, classes: Collection[str] = (), scores: bool | None = None, name_it: str = _NAME_IT
+) -> list[Objects]:
+    """:func:`read_objects` for many files; the benchmark's 7,481 take a second. Raises DataError for a file at fault.
+
+    The values of all files are checked together: for files of a few lines, a check of its own costs more than reading.
+    """
     spelling = {name.lower(): name for name in (*CLASSES, DONT_CARE, *classes)}
+    files = [_parse(path, spelling, scores, name_it) for path in paths]
+    rows = [row for file in files for row in file.rows]
+    table = np.array(rows, dtype=np.float64).reshape(len(rows), _FIELDS)  # (N, 15)
+    _check(files, table)
+    ends = np.cumsum([len(file.rows) for file in files]).tolist()
+    return [_objects(file, table[end - len(file.rows) : end]) for file, end in zip(files, ends, strict=True)]
+
+
+@dataclass
+class _File:
+    """The lines of one file."""
+
+    path: Path
+    scored: bool  # whether the lines have scores
+    numbers: list[int] = field(default_factory=list)  # of the lines, from 1
+    names: list[str] = field(default_factory=list)  # classes in their official spelling
+    rows: list[list[float]] = field(default_factory=list)  # the other 14 fields and the score, 0 without one
+
+
+def _parse(path: Path, spelling: dict[str, str], scores: bool | None, name_it: str) -> _File:
+    file = _File(path, scored=bool(scores))
     width = {True: _FIELDS + 1, False: _FIELDS, None: 0}[scores]
-    names: list[str] = []
-    rows: list[list[float]] = []
-    numbers: list[int] = []  # line numbers
     text = read_text(path, remedy="give a KITTI label or detection file")
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split()
@@ -47,22 +75,15 @@ def read_objects(
         if len(fields) != width or name is None:
             raise _malformed(f"{path}:{number}", fields, width, spelling, name_it)
         try:
-            rows.append([float(field) for field in fields[1:]])
+            row = [float(word) for word in fields[1:]]
         except ValueError:
-            wrong = next(field for field in fields[1:] if not is_number(field))
+            wrong = next(word for word in fields[1:] if not is_number(word))
             raise DataError(f"{path}:{number}: '{wrong}' is not a number; correct or remove the line") from None
-        names.append(name)
-        numbers.append(number)
-    table = np.array(rows, dtype=np.float64).reshape(len(rows), (width or _FIELDS) - 1)
-    _check(path, numbers, names, table)
-    return _objects(names, table)
-
-
-def read_all_objects(
-    paths: Sequence[Path], *, classes: Collection[str] = (), scores: bool | None = None, name_it: str = _NAME_IT
-) -> list[Objects]:
-    """:func:`read_objects` for many files; the benchmark's 7,481 take 0.7 s. Raises DataError for the first fault."""
-    return [read_objects(path, classes=classes, scores=scores, name_it=name_it) for path in paths]
+        file.scored = width == _FIELDS + 1
+        file.rows.append(row if file.scored else [*row, 0.0])
+        file.names.append(name)
+        file.numbers.append(number)
+    return file
 
 
 def _malformed(where: str, fields: list[str], width: int, spelling: dict[str, str], name_it: str) -> DataError:
@@ -73,11 +94,10 @@ def _malformed(where: str, fields: list[str], width: int, spelling: dict[str, st
     return DataError(f"{where}: unknown class '{fields[0]}'; {name_it.format(fields[0])}; known are {known}")
 
 
-def _check(path: Path, numbers: list[int], names: list[str], table: np.ndarray) -> None:
-    """Raise DataError for the first row of the table (N, 14 or 15) that cannot describe an object."""
-    if not len(table):
-        return
-    region = np.array(names) == DONT_CARE  # has only an image box; other fields are -1, -10 and -1000
+def _check(files: list[_File], table: np.ndarray) -> None:
+    """Raise DataError for the first row of all files' table (N, 15) that cannot describe an object."""
+    names = [name for file in files for name in file.names]
+    region = np.array(names, dtype=np.str_) == DONT_CARE  # has only an image box; other fields are -1, -10 and -1000
     # Detections that have only an image box fill the 3D box with the same numbers.
     region |= (table[:, 7:10] == -1).all(axis=1) & (table[:, 10:13] == -1000).all(axis=1)
     faults = {
@@ -89,12 +109,13 @@ def _check(path: Path, numbers: list[int], names: list[str], table: np.ndarray) 
     }
     for fault, rows in faults.items():
         if rows.any():
-            raise DataError(f"{path}:{numbers[int(rows.argmax())]}: {fault}; correct or remove the line")
+            where = [f"{file.path}:{number}" for file in files for number in file.numbers][int(rows.argmax())]
+            raise DataError(f"{where}: {fault}; correct or remove the line")
 
 
-def _objects(names: list[str], table: np.ndarray) -> Objects:
+def _objects(file: _File, table: np.ndarray) -> Objects:
     return Objects(
-        names=np.array(names, dtype=np.str_),
+        names=np.array(file.names, dtype=np.str_),
         truncated=table[:, 0],
         occluded=table[:, 1].astype(np.int64),
         alpha=table[:, 2],
@@ -102,7 +123,7 @@ def _objects(names: list[str], table: np.ndarray) -> Objects:
         dimensions=table[:, 7:10],
         location=table[:, 10:13],
         rotation_y=table[:, 13],
-        score=table[:, 14] if table.shape[1] == _FIELDS else None,
+        score=table[:, 14] if file.scored else None,
     )
 
 
