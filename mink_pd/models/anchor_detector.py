@@ -13,9 +13,10 @@ from mink_pd.models.heads.anchor_head import AnchorHead
 from mink_pd.models.heads.anchors import anchor_positions, place_anchors
 from mink_pd.models.heads.box_layout import BoxLayout
 from mink_pd.models.heads.losses import detection_loss
-from mink_pd.models.layers.bev import BevFeatures
+from mink_pd.models.layers.bev import BevFeatures, Level
 from mink_pd.models.layers.encoder import BevEncoder
 from mink_pd.sparse import Voxels
+from mink_pd.sparse.kernel_map import hashable
 
 
 class AnchorDetector(BevDetector[AnchorPrediction]):
@@ -47,11 +48,16 @@ class AnchorDetector(BevDetector[AnchorPrediction]):
         return {"model.anchors": anchors, **placed}
 
     def read(self, features: BevFeatures, voxels: Voxels) -> AnchorPrediction:
-        anchors = [
-            self.anchors_at(level.coordinates, level.stride, number, voxels)
-            for number, level in enumerate(features.levels)
-        ]  # (S_i, A, 7)
-        return self.head(features.levels, voxels, torch.cat(anchors))
+        anchors = [self._anchors_of(level, number, voxels) for number, level in enumerate(features.levels)]
+        return self.head(features.levels, voxels, anchors[0] if len(anchors) == 1 else torch.cat(anchors))
+
+    def _anchors_of(self, level: Level, number: int, voxels: Voxels) -> Tensor:
+        """Anchors (S, A, 7) of a level, made once: all networks with the same anchors on these voxels share them."""
+        coding = (repr(value) for value in self.box_coding().values())
+        name = ("anchors", number, level.image is None, *hashable(level.neck.coordinate_map_key), *coding)
+        if name not in voxels.derived:
+            voxels.derived[name] = self.anchors_at(level.coordinates, level.stride, number, voxels)
+        return voxels.derived[name]
 
     def anchors_at(self, coordinates: Tensor, stride: int, level: int, voxels: Voxels) -> Tensor:
         """Anchors (S, A, 7) at coordinates (S, 3) of a tensor stride; ``level`` of the neck is counted from 0."""

@@ -38,6 +38,15 @@ class Prediction:
     taps: dict[str, Tap] = field(default_factory=dict)  # features for distillation, by name
 
 
+@dataclass
+class AnchorOutputs:
+    """What an anchor head says of N anchors besides their scores."""
+
+    boxes: Tensor  # (N, 7) residuals
+    directions: Tensor  # (N, 2) logits
+    velocities: Tensor | None = None  # (N, 2) [m/s]; None if the head does not predict them
+
+
 @dataclass(kw_only=True)
 class AnchorPrediction(Prediction):
     """Outputs of an anchor head at S sites with A anchors each, before decoding."""
@@ -48,6 +57,11 @@ class AnchorPrediction(Prediction):
     anchors: Tensor  # (S, A, 7)
     frame: Tensor  # (S,) int64
     velocities: Tensor | None = None  # (S, A, 2) [m/s]; None if the head does not predict them
+
+    def at(self, site: Tensor, anchor: Tensor) -> AnchorOutputs:
+        """Of N anchors, given by sites (N,) and their numbers there (N,)."""
+        velocities = None if self.velocities is None else self.velocities[site, anchor]
+        return AnchorOutputs(self.boxes[site, anchor], self.directions[site, anchor], velocities)
 
 
 class Shared(Protocol):

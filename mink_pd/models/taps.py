@@ -1,7 +1,9 @@
 """Taps: named intermediate features that a detector exposes for distillation."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import torch
@@ -78,14 +80,18 @@ class Tap(ABC):
 
 @dataclass
 class SiteTap(Tap):
-    """Sparse features on a coordinate map, and the voxels that they came from."""
+    """Sparse features on a coordinate map, and the voxels that they came from.
+
+    late: computes the features when they are first read; None: they are those of ``tensor``.
+    """
 
     tensor: "ME.SparseTensor"
     voxels: Voxels
+    late: Callable[[], Tensor] | None = None
 
-    @property
+    @cached_property
     def features(self) -> Tensor:
-        return self.tensor.F
+        return self.tensor.F if self.late is None else self.late()
 
     @property
     def coordinates(self) -> Tensor:
@@ -167,12 +173,9 @@ class LevelsTap(Tap):
 
     levels: list[SiteTap]
 
-    def __post_init__(self) -> None:
-        self._features = torch.cat([level.features for level in self.levels])
-
-    @property
+    @cached_property
     def features(self) -> Tensor:
-        return self._features
+        return torch.cat([level.features for level in self.levels])
 
     @property
     def frame(self) -> Tensor:

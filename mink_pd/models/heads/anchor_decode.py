@@ -65,12 +65,9 @@ def _decoded(
     prediction: AnchorPrediction, site: Tensor, anchor: Tensor, score: Tensor, label: Tensor, direction_offset: float
 ) -> Detections:
     """What the anchors at these sites predict, all arguments (n,)."""
-    residuals, directions, anchors = (
-        x[site, anchor] for x in (prediction.boxes, prediction.directions, prediction.anchors)
-    )
-    boxes = decoded_boxes(residuals, directions, anchors, direction_offset)  # (n, 7)
-    velocities = None if prediction.velocities is None else prediction.velocities[site, anchor]
-    return Detections(boxes, label, score, velocities)
+    said = prediction.at(site, anchor)
+    boxes = decoded_boxes(said.boxes, said.directions, prediction.anchors[site, anchor], direction_offset)  # (n, 7)
+    return Detections(boxes, label, score, said.velocities)
 
 
 def _suppress_each(candidates: Detections, counts: list[int], iou: float) -> Tensor:

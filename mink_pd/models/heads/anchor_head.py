@@ -1,15 +1,19 @@
 """The anchor head: class, box and direction for every anchor at every site."""
 
 import math
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from mink_pd.models.detector import AnchorPrediction
+from mink_pd.models.detector import AnchorOutputs, AnchorPrediction, Prediction
 from mink_pd.models.layers.bev import Level
 from mink_pd.models.taps import LevelsTap, SiteTap
-from mink_pd.sparse import Voxels, with_features
+from mink_pd.sparse import Voxels
 
 PRIOR = 0.01  # score of every anchor before training (RetinaNet, Lin et al. 2017, section 4.1)
 
@@ -35,16 +39,18 @@ class AnchorHead(nn.Module):
         taps = {"scores": self.score, "boxes": self.box} | ({"velocities": self.velocity} if self.velocity else {})
         return {name: layer.out_features for name, layer in taps.items()}
 
-    def forward(self, levels: list[Level], voxels: Voxels, anchors: Tensor) -> AnchorPrediction:
+    def forward(self, levels: list[Level], voxels: Voxels, anchors: Tensor) -> "HeadPrediction":
         """The prediction at the cells (S_i, C) of all levels; anchors (S, A, 7) are ordered by level."""
         x = levels[0].cells if len(levels) == 1 else torch.cat([level.cells for level in levels])  # (S, C)
         frame = torch.cat([level.coordinates[:, 0] for level in levels]).long()  # (S,)
         prediction = self.predict(x, anchors, frame, voxels.frames)
+        sizes = [len(level.cells) for level in levels]
+        scores, late = prediction.scores, prediction.late
+        read = {"scores": lambda: scores, "boxes": lambda: late.boxes, "velocities": lambda: late.velocities}
         for name in self.tap_channels():
-            values = getattr(prediction, name).flatten(1).split([len(level.cells) for level in levels])
             taps = [
-                SiteTap(with_features(level.neck, part[level.rows]), voxels)
-                for level, part in zip(levels, values, strict=True)
+                SiteTap(level.neck, voxels, partial(_at_sites, read[name], sizes, number, level.rows))
+                for number, level in enumerate(levels)
             ]
             prediction.taps[name] = taps[0] if len(taps) == 1 else LevelsTap(taps)
         return prediction
@@ -53,13 +59,14 @@ class AnchorHead(nn.Module):
         """The linear maps in the order of ``outputs``."""
         return [layer for layer in (self.score, self.box, self.direction, self.velocity) if layer is not None]
 
-    def outputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Scores, boxes, directions and, if predicted, velocities (S, A * (classes, 7, 2, 2)) of x (S, C).
+    def outputs(self, x: Tensor, some: slice = slice(None)) -> tuple[Tensor, ...]:
+        """Scores, boxes, directions and, if predicted, velocities (S, A * (classes, 7, 2, 2)) of x (S, C), or some of
+        them.
 
         All maps are one matrix product: each has few channels, and three narrow products take up to twice the time of a
         wide one. It is never in half precision, in which a box 40 m away would move by centimetres.
         """
-        layers = self.layers()
+        layers = self.layers()[some]
         weight, bias = (torch.cat(parts) for parts in zip(*((x.weight, x.bias) for x in layers), strict=True))
         with torch.autocast(x.device.type, enabled=False):
             outputs = functional.linear(x.to(weight.dtype), weight, bias)  # (S, sum of the maps' channels)
@@ -69,22 +76,108 @@ class AnchorHead(nn.Module):
         """Of ``forward``."""
         return sum(level.cells.numel() for level in levels) * sum(layer.out_features for layer in self.layers())
 
-    def nothing(self, frames: int, device: torch.device) -> AnchorPrediction:
+    def nothing(self, frames: int, device: torch.device) -> "HeadPrediction":
         """The prediction for a batch without a point in range."""
         empty = torch.zeros(0, self.score.in_features, device=device)
         frame = torch.zeros(0, dtype=torch.int64, device=device)
         return self.predict(empty, torch.zeros(0, self.anchors, 7, device=device), frame, frames)
 
-    def predict(self, x: Tensor, anchors: Tensor, frame: Tensor, frames: int) -> AnchorPrediction:
+    def predict(self, x: Tensor, anchors: Tensor, frame: Tensor, frames: int) -> "HeadPrediction":
         """The prediction, without taps, from features (S, C) with anchors (S, A, 7) in frame (S,) of ``frames``."""
-        sites, kinds = len(x), self.anchors
-        scores, boxes, directions, *velocities = self.outputs(x)
-        return AnchorPrediction(
-            scores=scores.view(sites, kinds, self.classes),
-            boxes=boxes.view(sites, kinds, 7),
-            directions=directions.view(sites, kinds, 2),
-            velocities=velocities[0].view(sites, kinds, 2) if velocities else None,
-            anchors=anchors,
-            frame=frame,
-            frames=frames,
-        )
+        for_all, for_some = _Twice.apply(x)
+        scores = self.outputs(for_all, slice(1))[0].view(len(x), self.anchors, self.classes)
+        return HeadPrediction.of(scores, LateOutputs(self, for_some), anchors, frame, frames)
+
+
+class LateOutputs:
+    """The outputs of a head that follow the scores: of all sites when they are first read, or of some anchors."""
+
+    def __init__(self, head: AnchorHead, features: Tensor) -> None:
+        """features: (S, C) of the sites."""
+        self._head, self._features = head, features
+        self._gradients = torch.is_grad_enabled()  # what is read later belongs to the same forward pass
+
+    def at(self, site: Tensor, anchor: Tensor) -> AnchorOutputs:
+        """Of N anchors, given by sites (N,) and their numbers there (N,)."""
+        rows = functional.embedding(site, self._features, sparse=True)  # (N, C)
+        own = torch.arange(len(site), device=site.device), anchor
+        boxes, directions, velocities = self._of(rows)
+        return AnchorOutputs(boxes[own], directions[own], None if velocities is None else velocities[own])
+
+    @property
+    def boxes(self) -> Tensor:
+        return self._of_all[0]
+
+    @property
+    def directions(self) -> Tensor:
+        return self._of_all[1]
+
+    @property
+    def velocities(self) -> Tensor | None:
+        return self._of_all[2]
+
+    @cached_property
+    def _of_all(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        return self._of(self._features)
+
+    def _of(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Boxes (N, A, 7), directions (N, A, 2) and velocities (N, A, 2) of features (N, C)."""
+        with torch.set_grad_enabled(self._gradients):
+            parts = [part.unflatten(1, (self._head.anchors, -1)) for part in self._head.outputs(x, slice(1, None))]
+        return parts[0], parts[1], parts[2] if len(parts) == 3 else None
+
+
+class HeadPrediction(AnchorPrediction):
+    """A head's prediction. Only the scores of all anchors are computed at once. A loss needs the other outputs at
+    positive anchors, and decoding needs them at candidates: a few hundred of more than 10,000 sites per frame."""
+
+    late: LateOutputs
+
+    @classmethod
+    def of(cls, scores: Tensor, late: LateOutputs, anchors: Tensor, frame: Tensor, frames: int) -> "HeadPrediction":
+        """Scores (S, A, classes), anchors (S, A, 7) and frame (S,)."""
+        prediction = cls.__new__(cls)  # the constructor takes the outputs that are not computed yet
+        Prediction.__init__(prediction, frames=frames)
+        prediction.scores, prediction.late, prediction.anchors, prediction.frame = scores, late, anchors, frame
+        return prediction
+
+    def at(self, site: Tensor, anchor: Tensor) -> AnchorOutputs:
+        known = vars(self).keys() & {"boxes", "directions", "velocities"}  # read already, or set
+        return super().at(site, anchor) if known else self.late.at(site, anchor)
+
+    @cached_property
+    def boxes(self) -> Tensor:  # type: ignore[override]  # can be set, as in the base class
+        return self.late.boxes
+
+    @cached_property
+    def directions(self) -> Tensor:  # type: ignore[override]  # can be set, as in the base class
+        return self.late.directions
+
+    @cached_property
+    def velocities(self) -> Tensor | None:  # type: ignore[override]  # can be set, as in the base class
+        return self.late.velocities
+
+
+def _at_sites(read: Callable[[], Tensor | None], sizes: list[int], number: int, rows: Tensor | slice) -> Tensor:
+    """An output (N, channels) at rows of a level; ``sizes`` of all levels, which follow one another in it."""
+    values = read()
+    assert values is not None
+    return values.flatten(1).split(sizes)[number][rows]
+
+
+class _Twice(torch.autograd.Function):
+    """x (S, C) for a product of all rows, and again for products of some rows, whose gradient is sparse: it is added
+    to the other one in place, where dense gradients of some rows would take several passes over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        return x.view_as(x), x.view_as(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_all: Tensor | None, of_some: Tensor | None) -> Tensor | None:
+        if of_all is None or of_some is None:
+            one = of_some if of_all is None else of_all
+            return one.to_dense() if one is not None and one.is_sparse else one
+        return of_all.add_(of_some)

@@ -139,16 +139,17 @@ def detection_loss(
     classification = weighted_focal_loss(prediction.scores, targets.labels, site_share, alpha, gamma)
     site, anchor = targets.site, targets.anchor
     objects, own = targets.boxes, prediction.anchors[site, anchor]  # (positives, 7)
-    box = (box_loss(prediction.boxes[site, anchor], encode(objects, own)) * site_share[site]).sum()
+    said = prediction.at(site, anchor)
+    box = (box_loss(said.boxes, encode(objects, own)) * site_share[site]).sum()
     halves = direction_class(objects[:, 6], head.direction_offset)  # (positives,)
-    turned = F.cross_entropy(prediction.directions[site, anchor], halves, reduction="none")
+    turned = F.cross_entropy(said.directions, halves, reduction="none")
     direction = (turned * site_share[site]).sum()
     terms = {
         "classification": settings.classification * classification,
         "box": settings.box * box,
         "direction": settings.direction * direction,
     }
-    if prediction.velocities is not None:
-        off = velocity_loss(prediction.velocities[site, anchor], targets.velocities)  # (positives,)
+    if said.velocities is not None:
+        off = velocity_loss(said.velocities, targets.velocities)  # (positives,)
         terms["velocity"] = settings.velocity * (off * site_share[site]).sum()
     return terms
