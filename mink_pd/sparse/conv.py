@@ -37,13 +37,18 @@ class _Convolution:
     """The fast path, put in front of a layer of MinkowskiEngine."""
 
     def forward(
-        self, input: "ME.SparseTensor", coordinates: Sites | None = None, epilogue: Epilogue | None = None
+        self,
+        input: "ME.SparseTensor",
+        coordinates: Sites | None = None,
+        epilogue: Epilogue | None = None,
+        into: Tensor | None = None,
     ) -> "ME.SparseTensor":
         """Convolve onto the sites that the layer makes itself, or onto given ones.
 
         ``epilogue`` is applied to the result; it is for inference and has no gradient on the fast path. With it, and
         under torch's autocast to bfloat16 on a processor that multiplies it (``csrc/core/bf16.h``), features and
-        weights are rounded to bfloat16; sums are float32.
+        weights are rounded to bfloat16; sums are float32. ``into`` (M, C), a part of wider rows, then takes the
+        result's features.
         """
         layer: Any = self
         if input.F.dtype != layer.kernel.dtype:  # under autocast; neither path takes half precision
@@ -51,20 +56,28 @@ class _Convolution:
         compiled = operators() if self._is_fast(input, coordinates) else None
         if compiled is None:
             result = super().forward(input, coordinates)  # type: ignore[misc]
-            features = result.F if epilogue is None else epilogue(result.F)
-            return make_sparse(features, result.coordinate_map_key, input.coordinate_manager) if epilogue else result
+            if epilogue is None:
+                return result
+            features = epilogue(result.F) if into is None else into.copy_(epilogue(result.F))
+            return make_sparse(features, result.coordinate_map_key, input.coordinate_manager)
         key = self._output_key(compiled, input, coordinates)
-        generator, transposed = layer.kernel_generator, layer.is_transpose
-        fine, coarse = (key, input.coordinate_map_key) if transposed else (input.coordinate_map_key, key)
-        maps = kernel_map(
-            compiled, input.coordinate_manager, fine, coarse, generator.kernel_size, generator.kernel_dilation
-        )
+        maps = self._maps(compiled, input, key)
         if epilogue is None:
-            features = _Products.apply(input.F, layer.kernel, maps, transposed, compiled)
+            features = _Products.apply(input.F, layer.kernel, maps, layer.is_transpose, compiled)
             features = features if layer.bias is None else features + layer.bias
         else:
-            features = _inference(input.F, layer.kernel, layer.bias, maps, transposed, epilogue, compiled)
+            pairs = _pairs(maps, layer.is_transpose)
+            features = _inference(input.F, layer.kernel, layer.bias, pairs, epilogue, compiled, into)
         return make_sparse(features, key, input.coordinate_manager)
+
+    def _maps(self, compiled: Any, input: "ME.SparseTensor", key: "ME.CoordinateMapKey") -> KernelMap:
+        """The kernel map between the input and the output."""
+        layer: Any = self
+        generator, ends = layer.kernel_generator, (input.coordinate_map_key, key)
+        fine, coarse = reversed(ends) if layer.is_transpose else ends
+        return kernel_map(
+            compiled, input.coordinate_manager, fine, coarse, generator.kernel_size, generator.kernel_dilation
+        )
 
     def _is_fast(self, input: "ME.SparseTensor", coordinates: Sites | None) -> bool:
         layer: Any = self
@@ -141,14 +154,10 @@ def _products(
     pairs: PairList,
     operators: Any,
     transpose_weights: bool = False,
-    scale: Tensor | None = None,
-    shift: Tensor | None = None,
-    relu: bool = False,
-    rounded: bool = False,
 ) -> Tensor:
     return operators.products(
         x, weights, pairs.source, pairs.target, pairs.table, pairs.rows,
-        transpose_weights, pairs.mirrored, scale, shift, relu, rounded,
+        transpose_weights, pairs.mirrored, None, None, False, False,
     )  # fmt: skip
 
 
@@ -157,19 +166,22 @@ def _inference(
     x: Tensor,
     weights: Tensor,
     bias: Tensor | None,
-    maps: KernelMap,
-    transposed: bool,
+    pairs: PairList,
     epilogue: Epilogue,
     operators: Any,
+    into: Tensor | None,
 ) -> Tensor:
+    """Products and epilogue (M, C_out), in ``into`` if it is given."""
     scale, shift = epilogue.scale, epilogue.shift
     if bias is not None:
         shift = torch.addcmul(shift, bias.view(-1), scale)
-    return _products(
-        x.contiguous(), weights.contiguous(), _pairs(maps, transposed), operators,
-        scale=scale.contiguous(), shift=shift.contiguous(), relu=epilogue.relu,
-        rounded=_wants_bf16() and operators.multiplies_bf16(),
+    into = x.new_empty(pairs.rows, weights.shape[2]) if into is None else into
+    rounded = _wants_bf16() and operators.multiplies_bf16()
+    operators.write_products(
+        x.contiguous(), weights.contiguous(), pairs.source, pairs.target, pairs.table, False,
+        pairs.mirrored, scale.contiguous(), shift.contiguous(), epilogue.relu, rounded, into,
     )  # fmt: skip
+    return into
 
 
 def _wants_bf16() -> bool:

@@ -48,9 +48,12 @@ class ConvBlock(nn.Module):
         self._folded: Any = None
         self._folded_state: list[tuple[int, int]] = []
 
-    def forward(self, x: "ME.SparseTensor", sites: "ME.CoordinateMapKey | None" = None) -> "ME.SparseTensor":
+    def forward(
+        self, x: "ME.SparseTensor", sites: "ME.CoordinateMapKey | None" = None, into: Tensor | None = None
+    ) -> "ME.SparseTensor":
+        """``into`` (M, C), a part of wider rows, takes the features at inference."""
         if not self.training and not torch.is_grad_enabled():
-            return self.convolution(x, sites, self._norm_and_relu())
+            return self.convolution(x, sites, self._norm_and_relu(), into)
         y = self.convolution(x, sites)
         return with_features(y, norm_relu([y.F], [self.norm], self.relu))
 

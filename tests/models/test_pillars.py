@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mink_pd.models.layers.pillars import PillarFeatureNet
+from mink_pd.models.layers.pillars import PillarFeatureNet, _moments
 from mink_pd.sparse import Voxels, segment_max, voxelise
 
 BOUNDS = (0.0, -20.0, -3.0, 40.0, 20.0, 1.0)
@@ -25,10 +25,44 @@ def plain(net: PillarFeatureNet, voxels: Voxels) -> torch.Tensor:
     return segment_max(net.norm(each).relu(), voxels.rows, len(voxels))
 
 
+def plain_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("mink_pd.sparse.pooling", "mink_pd.models.layers.pillars"):
+        monkeypatch.setattr(f"{module}.operators", lambda: None)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"intensity": False}, {"centre_height": False}, {"point_features": 3}], ids=str
+)
+def test_the_compiled_description_has_the_bits_of_torch(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, voxels = PillarFeatureNet(12, height=-1.0, **options), pillars(4000)
+    ours = net.describe(voxels)
+    plain_paths(monkeypatch)
+    voxels.derived.clear()
+    assert torch.equal(ours, net.describe(voxels))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 255, 5000])
+@pytest.mark.parametrize("features", [1, 10, 16, 37])
+@pytest.mark.parametrize("native", [True, False])
+def test_moments_are_those_of_float64(rows: int, features: int, native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not native:
+        plain_paths(monkeypatch)
+    torch.manual_seed(rows)
+    x = 40 + torch.randn(rows, features) @ torch.randn(features, features)  # far off 0: squares about it would cancel
+    count, mean, covariance = _moments(x, synchronised=False)
+    exact = x.double()
+    assert float(count) == rows
+    wanted = exact.sum(dim=0) / max(rows, 1)
+    torch.testing.assert_close(mean, wanted, rtol=1e-7, atol=1e-7)
+    centred = exact - wanted
+    scale = max(1.0, float(centred.square().mean())) if rows else 1.0
+    torch.testing.assert_close(covariance, centred.T @ centred / max(rows, 1), rtol=0, atol=2e-6 * scale)
+
+
 @pytest.mark.parametrize("native", [True, False])
 def test_training_and_inference_agree_with_the_plain_layers(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not native:
-        monkeypatch.setattr("mink_pd.sparse.pooling.operators", lambda: None)
+        plain_paths(monkeypatch)
     voxels = pillars(4000)
     ours = PillarFeatureNet(12, height=-1.0)
     torch.nn.init.normal_(ours.norm.weight)  # of both signs

@@ -55,6 +55,11 @@ class Arguments:
         x, weights = torch.randn(len(fine), 5), torch.randn(len(offsets), 5, 19)
         return [x, weights, *pairs, len(coarse), False, False, torch.randn(19), torch.randn(19), True, False]
 
+    def write_products(self) -> list[Any]:
+        x, weights, *pairs, rows, transposed, mirrored, scale, shift, relu, rounded = self.products()
+        into = torch.empty(rows, 23)[:, 2:21]
+        return [x, weights, *pairs, transposed, mirrored, scale, shift, relu, rounded, into]
+
     def outer_products(self) -> list[Any]:
         fine, coarse, offsets = self.neighbours()
         pairs = self.operators.neighbours(fine, coarse, offsets)
@@ -72,6 +77,13 @@ class Arguments:
         x = self.linear_max()
         values, winners = self.operators.linear_max(*x)
         return [values, x[0], winners]
+
+    def describe_points(self) -> list[Any]:
+        group = torch.cat([torch.arange(8), torch.randint(0, 8, (30,))])
+        return [torch.randn(38, 4), group, torch.bincount(group, minlength=8), torch.randn(8, 2)]
+
+    def covariance(self) -> list[Any]:
+        return [torch.randn(38, 11)]
 
     def farthest_points(self) -> list[Any]:
         return [torch.randn(2, 90, 3), 20]

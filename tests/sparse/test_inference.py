@@ -47,6 +47,22 @@ def test_block_folds_the_norm_at_inference_only() -> None:
     assert not torch.equal(before, block.norm.running_mean)
 
 
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("channels", [5, 16, 40])
+def test_a_block_writes_its_result_into_wider_rows(channels: int, native: bool, monkeypatch: Any) -> None:
+    if not native:
+        monkeypatch.setattr("mink_pd.sparse.conv.operators", lambda: None)
+    x, block = sparse(coordinates(2), 9), ConvBlock(9, channels).eval()
+    with torch.no_grad():
+        wanted = block(x)
+        wide = torch.full((len(wanted.F), channels + 7), 3.0)
+        written = block(x, None, wide[:, 4 : 4 + channels])
+    assert torch.equal(written.F, wanted.F)
+    assert torch.equal(wide[:, 4 : 4 + channels], wanted.F)
+    assert (wide[:, :4] == 3).all()
+    assert (wide[:, 4 + channels :] == 3).all()
+
+
 @pytest.mark.parametrize("fused", [True, False])
 def test_a_fold_ends_with_the_next_training_step(fused: bool) -> None:
     x, block = sparse(coordinates(2), 9), ConvBlock(9, 12)

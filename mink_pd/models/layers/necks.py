@@ -42,13 +42,22 @@ class SparseSecondNeck(nn.ModuleList):
     def forward(self, stages: list["ME.SparseTensor"], sites: Keys, voxels: Voxels) -> list["ME.SparseTensor"]:
         """One level (N, stages * out) on ``sites[0]``."""
         pairs: list[tuple[Any, ME.SparseTensor]] = list(zip(self, stages, strict=True))
-        own = all(isinstance(block, ConvBlock) for block in self)  # else another library's, such as MinkowskiEngine's
-        if own and (self.training or torch.is_grad_enabled()):
-            parts = [block.convolution(stage, sites[0]).F for block, stage in pairs]  # (N, out) each
-            features = norm_relu(parts, [block.norm for block, _ in pairs])  # (N, stages * out)
-        else:
-            features = torch.cat([block(stage, sites[0]).F for block, stage in pairs], dim=1)
-        return [on_sites(features, sites[0], voxels)]
+        return [on_sites(self._features(pairs, sites[0], voxels), sites[0], voxels)]
+
+    def _features(
+        self, pairs: list[tuple[Any, "ME.SparseTensor"]], sites: "ME.CoordinateMapKey", voxels: Voxels
+    ) -> Tensor:
+        """(N, stages * out)"""
+        if not all(isinstance(block, ConvBlock) for block in self):  # another library's, such as MinkowskiEngine's
+            return torch.cat([block(stage, sites).F for block, stage in pairs], dim=1)
+        if torch.is_grad_enabled() or any(block.training for block, _ in pairs):
+            parts = [block.convolution(stage, sites).F for block, stage in pairs]  # (N, out) each
+            return norm_relu(parts, [block.norm for block, _ in pairs])
+        widths = [block.norm.num_features for block, _ in pairs]
+        features = pairs[0][0].norm.weight.new_empty(voxels.manager.size(sites), sum(widths))
+        for (block, stage), part in zip(pairs, features.split(widths, dim=1), strict=True):
+            block(stage, sites, part)
+        return features
 
 
 class DenseSecondNeck(nn.ModuleList):

@@ -11,6 +11,7 @@ from mink_pd.config import Config
 from mink_pd.config.models import PillarEncoderConfig
 from mink_pd.models.compress import width
 from mink_pd.models.layers.encoder import BevEncoder
+from mink_pd.native.operators import operators
 from mink_pd.processes import sum_over_processes
 from mink_pd.sparse import ME, Voxels, segment_linear_max, segment_max, segment_mean
 from mink_pd.sparse.layers import EPSILON, MOMENTUM
@@ -124,11 +125,14 @@ class PillarFeatureNet(BevEncoder):
             points = points[:, : len(self.columns)]  # a view
         else:
             points = points[:, list(self.columns)]
-        xyz = points[:, :3]
-        mean = segment_mean(xyz, rows, voxels.counts)  # (M, 3)
         centre = voxels.centres(voxels.coordinates, stride=1)  # (M, 2)
         if self.centre_axes == 3:
             centre = torch.cat([centre, centre.new_full((len(centre), 1), self.height)], dim=1)  # (M, 3)
+        compiled = operators() if _is_fast(points) else None
+        if compiled is not None:
+            return compiled.describe_points(points, rows, voxels.counts, centre)
+        xyz = points[:, :3]
+        mean = segment_mean(xyz, rows, voxels.counts)  # (M, 3)
         around = torch.cat([mean, centre], dim=1).index_select(0, rows)  # (P, 6) or (P, 5)
         return torch.cat([points, xyz - around[:, :3], xyz[:, : self.centre_axes] - around[:, 3:]], dim=1)
 
@@ -189,13 +193,7 @@ def _moments(x: Tensor, synchronised: bool) -> tuple[Tensor, Tensor, Tensor]:
     synchronised: of the rows of all processes.
     """
     count = torch.full((1,), len(x), dtype=torch.float64, device=x.device)
-    some = count.clamp(min=1)
-    mean = x.sum(dim=0, dtype=torch.float64) / some
-    centred = x - mean.to(x.dtype)  # squares of uncentred values would cancel
-    rest = centred.sum(dim=0, dtype=torch.float64) / some  # remainder of rounding the mean
-    blocks = centred.split(_ROWS_PER_SUM)  # float32 products of short blocks, summed in float64
-    square = torch.stack([block.t() @ block for block in blocks]).sum(dim=0, dtype=torch.float64) / some
-    covariance = square - torch.outer(rest, rest)
+    mean, covariance = _mean_and_covariance(x)
     if not synchronised:
         return count, mean, covariance
     features = len(mean)
@@ -203,3 +201,21 @@ def _moments(x: Tensor, synchronised: bool) -> tuple[Tensor, Tensor, Tensor]:
     count, mean, square = sum_over_processes(own).split([1, features, features * features])
     mean, square = mean / count.clamp(min=1), square / count.clamp(min=1)
     return count, mean, square.view(features, features) - torch.outer(mean, mean)
+
+
+def _mean_and_covariance(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the rows of this process. Compiled for rows that want no gradient (``csrc/core/description.cpp``)."""
+    compiled = operators() if _is_fast(x) else None
+    if compiled is not None:
+        return compiled.covariance(x)
+    some = max(len(x), 1)
+    mean = x.sum(dim=0, dtype=torch.float64) / some
+    centred = x - mean.to(x.dtype)  # squares of uncentred values would cancel
+    rest = centred.sum(dim=0, dtype=torch.float64) / some  # remainder of rounding the mean
+    blocks = centred.split(_ROWS_PER_SUM)  # float32 products of short blocks, summed in float64
+    square = torch.stack([block.t() @ block for block in blocks]).sum(dim=0, dtype=torch.float64) / some
+    return mean, square - torch.outer(rest, rest)
+
+
+def _is_fast(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not x.requires_grad

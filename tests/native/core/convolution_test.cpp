@@ -30,9 +30,15 @@ struct Case {
 void test_products(Pool& pool, const Case& c, bool transposed, bool rounded) {
     const Weights weights{c.weights.data(), c.pairs.volume, c.in, c.out, transposed};
     const Map map{c.pairs.list(c.coarse.rows()), c.coarse.rows(), false};
-    std::vector<float> result(c.coarse.rows() * c.out), expected;
+    const int64_t stride = c.out + 3;  // a part of wider rows
+    std::vector<float> wide(c.coarse.rows() * stride, -7.f), result, expected;
     products(pool, {c.x.data(), c.fine.rows(), c.in}, weights, map, {c.scale.data(), c.shift.data(), true}, rounded,
-             result.data());
+             {wide.data(), stride});
+    for (int64_t r = 0; r < c.coarse.rows(); ++r) {
+        const auto row = wide.begin() + r * stride;
+        result.insert(result.end(), row, row + c.out);
+        expect(std::count(row + c.out, row + stride, -7.f) == 3, "products leave what lies beside them");
+    }
     std::vector<double> sums(c.coarse.rows() * c.out, 0.);
     for (int64_t k = 0; k < map.pairs.volume; ++k)
         for (int64_t p = map.pairs.begin(k); p < map.pairs.end(k); ++p)

@@ -30,19 +30,29 @@ const float* per_channel(const std::optional<Tensor>& tensor, int64_t channels, 
 
 }  // namespace
 
-Tensor products(const Tensor& x, const Tensor& weights, const Tensor& source, const Tensor& target, const Tensor& table,
-                int64_t rows, bool transposed, bool mirrored, const std::optional<Tensor>& scale,
-                const std::optional<Tensor>& shift, bool relu, bool rounded) {
+void write_products(const Tensor& x, const Tensor& weights, const Tensor& source, const Tensor& target,
+                    const Tensor& table, bool transposed, bool mirrored, const std::optional<Tensor>& scale,
+                    const std::optional<Tensor>& shift, bool relu, bool rounded, const Tensor& into) {
     const Features features = features_of(x, "features");
     const Weights kernel = weights_of(weights, transposed);
     TORCH_CHECK(kernel.in == features.channels, "features have ", features.channels, " channels, weights take ",
                 kernel.in);
-    check_new_rows(rows, "rows");
+    check_matrix(into, into.size(0), kernel.out, "into");
+    const int64_t rows = into.size(0);
     const Map map{pairs_of(source, target, table), rows, mirrored};
     TORCH_CHECK(map.pairs.tiles == tiles_of(rows), "the table of a kernel map does not fit its rows");
     const Epilogue epilogue{per_channel(scale, kernel.out, "scale"), per_channel(shift, kernel.out, "shift"), relu};
-    Tensor result = at::empty({rows, kernel.out}, x.options());
-    products(torch_threads(), features, kernel, map, epilogue, rounded, result.mutable_data_ptr<float>());
+    products(torch_threads(), features, kernel, map, epilogue, rounded,
+             {into.mutable_data_ptr<float>(), into.stride(0)});
+}
+
+Tensor products(const Tensor& x, const Tensor& weights, const Tensor& source, const Tensor& target, const Tensor& table,
+                int64_t rows, bool transposed, bool mirrored, const std::optional<Tensor>& scale,
+                const std::optional<Tensor>& shift, bool relu, bool rounded) {
+    check_new_rows(rows, "rows");
+    check(weights, at::kFloat, 3, "weights");
+    const Tensor result = at::empty({rows, weights.size(transposed ? 1 : 2)}, weights.options());
+    write_products(x, weights, source, target, table, transposed, mirrored, scale, shift, relu, rounded, result);
     return result;
 }
 

@@ -19,6 +19,9 @@ void for_each_operator(Use&& use) {
     use("products(Tensor x, Tensor weights, Tensor source, Tensor target, Tensor table, int rows, bool transposed, "
         "bool mirrored, Tensor? scale, Tensor? shift, bool relu, bool rounded) -> Tensor",
         bindings::products);
+    use("write_products(Tensor x, Tensor weights, Tensor source, Tensor target, Tensor table, bool transposed, "
+        "bool mirrored, Tensor? scale, Tensor? shift, bool relu, bool rounded, Tensor(a!) into) -> ()",
+        bindings::write_products);
     use("outer_products(Tensor x, Tensor gradient, Tensor source, Tensor target, Tensor table) -> Tensor",
         bindings::outer_products);
     use("voxelise(Tensor points, Tensor frame, int frames, Tensor lower, Tensor size, int[] shape, int dimensions) "
@@ -28,6 +31,9 @@ void for_each_operator(Use&& use) {
         bindings::linear_max);
     use("linear_max_backward(Tensor gradient, Tensor x, Tensor winners) -> (Tensor, Tensor)",
         bindings::linear_max_backward);
+    use("describe_points(Tensor points, Tensor pillar, Tensor counts, Tensor centres) -> Tensor",
+        bindings::describe_points);
+    use("covariance(Tensor x) -> (Tensor, Tensor)", bindings::covariance);
     use("farthest_points(Tensor xyz, int count) -> Tensor", bindings::farthest_points);
     use("ball_query(Tensor xyz, Tensor centres, float[] radii, int[] neighbours) -> Tensor[]", bindings::ball_query);
     use("points_of_boxes(Tensor xyz, Tensor boxes, Tensor frame, int count) -> (Tensor, Tensor)",

@@ -12,15 +12,6 @@
 namespace mink_pd::bindings {
 namespace {
 
-// Rows whose channels follow each other; a row may be a part of a wider one.
-void check_matrix(const Tensor& tensor, int64_t rows, int64_t channels, const char* name) {
-    TORCH_CHECK(tensor.is_cpu() && tensor.layout() == at::kStrided && tensor.scalar_type() == at::kFloat, name,
-                " must be a CPU tensor of type Float");
-    TORCH_CHECK(tensor.dim() == 2 && tensor.size(0) == rows && tensor.size(1) == channels, name, " must be (", rows,
-                ", ", channels, ")");
-    TORCH_CHECK(tensor.stride(1) == 1 && tensor.stride(0) >= channels, name, " must hold each row in one piece");
-}
-
 void check_channels(const Tensor& tensor, int64_t channels, const char* name) {
     check(tensor, at::kFloat, 1, name);
     TORCH_CHECK(tensor.numel() == channels, name, " must have one value a channel");

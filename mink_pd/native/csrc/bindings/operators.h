@@ -22,6 +22,10 @@ Tensor strided(const Tensor& coordinates, at::IntArrayRef step);
 Tensor products(const Tensor& x, const Tensor& weights, const Tensor& source, const Tensor& target, const Tensor& table,
                 int64_t rows, bool transposed, bool mirrored, const std::optional<Tensor>& scale,
                 const std::optional<Tensor>& shift, bool relu, bool rounded);
+// The same into a part (rows, out) of wider rows.
+void write_products(const Tensor& x, const Tensor& weights, const Tensor& source, const Tensor& target,
+                    const Tensor& table, bool transposed, bool mirrored, const std::optional<Tensor>& scale,
+                    const std::optional<Tensor>& shift, bool relu, bool rounded, const Tensor& into);
 Tensor outer_products(const Tensor& x, const Tensor& gradient, const Tensor& source, const Tensor& target,
                       const Tensor& table);
 
@@ -37,6 +41,12 @@ std::tuple<Tensor, Tensor> linear_max(const Tensor& x, const Tensor& weight, con
                                       const Tensor& counts);
 // -> gradients of weight (C, F) and bias (C,)
 std::tuple<Tensor, Tensor> linear_max_backward(const Tensor& gradient, const Tensor& x, const Tensor& winners);
+
+// description.h: points float32 (P, K), pillar int64 (P,), counts int64 (M,), centres float32 (M, 0 to 3) -> float32
+// (P, F)
+Tensor describe_points(const Tensor& points, const Tensor& pillar, const Tensor& counts, const Tensor& centres);
+// x float32 (P, F) -> mean float64 (F,), covariance float64 (F, F)
+std::tuple<Tensor, Tensor> covariance(const Tensor& x);
 
 // points.h: xyz float32 (F, N, 3), centres float32 (F, M, 3), boxes float32 (R, 7), frame int64 (R,) -> rows int64
 Tensor farthest_points(const Tensor& xyz, int64_t count);

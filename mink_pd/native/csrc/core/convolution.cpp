@@ -73,7 +73,7 @@ struct Float32 {
 // (rows, out): the sum of what add(pairs, offset, y, first row) adds to a tile for every offset, then the epilogue.
 // worker() makes each thread its own add. What the lists point at is checked where it is in the cache anyway.
 template <typename Worker>
-void accumulate(Pool& pool, const Map& map, int64_t sources, int64_t out, const Epilogue& epilogue, float* to,
+void accumulate(Pool& pool, const Map& map, int64_t sources, int64_t out, const Epilogue& epilogue, ResultRows to,
                 Worker&& worker) {
     const PairList& list = map.pairs;
     const int64_t width = padded(out), rows = map.rows;
@@ -103,7 +103,7 @@ void accumulate(Pool& pool, const Map& map, int64_t sources, int64_t out, const 
                         sums.data(), first);
             }
             for (int64_t r = 0; r < count; ++r)
-                finish_row(epilogue, sums.data() + r * width, to + (first + r) * out, out);
+                finish_row(epilogue, sums.data() + r * width, to.values + (first + r) * to.stride, out);
         }
     });
     require(inside, "a pair of a kernel map is not one of the rows");
@@ -115,9 +115,9 @@ void check_map(const Map& map, const Weights& weights) {
 }
 
 // Without input channels or pairs: the epilogue of zeros.
-void finish_zeros(const Epilogue& epilogue, int64_t rows, int64_t out, float* to) {
+void finish_zeros(const Epilogue& epilogue, int64_t rows, int64_t out, ResultRows to) {
     const std::vector<float> zeros(out, 0.f);
-    for (int64_t r = 0; r < rows; ++r) finish_row(epilogue, zeros.data(), to + r * out, out);
+    for (int64_t r = 0; r < rows; ++r) finish_row(epilogue, zeros.data(), to.values + r * to.stride, out);
 }
 
 }  // namespace
@@ -131,7 +131,7 @@ bool multiplies_bf16() {
 }
 
 void products(Pool& pool, const Features& x, const Weights& weights, const Map& map, const Epilogue& epilogue,
-              bool rounded, float* result) {
+              bool rounded, ResultRows result) {
     check_map(map, weights);
     require(!rounded || (multiplies_bf16() && !weights.transposed), "no products in bfloat16 here");
     const int64_t in = weights.in, out = weights.out, width = padded(out);

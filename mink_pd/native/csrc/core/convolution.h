@@ -36,10 +36,16 @@ struct Epilogue {
 // Whether products can be rounded to bfloat16 here (bf16.h).
 bool multiplies_bf16();
 
+// Rows of results; a row starts every `stride` floats.
+struct ResultRows {
+    float* values;
+    int64_t stride;
+};
+
 // (map.rows, weights.out): for every pair, y[target] += x[source] weights[offset], then the epilogue. With `rounded` in
 // bfloat16, which must be there.
 void products(Pool& pool, const Features& x, const Weights& weights, const Map& map, const Epilogue& epilogue,
-              bool rounded, float* result);
+              bool rounded, ResultRows result);
 
 // (volume, in, out): for every offset the sum over its pairs of x[source]^T y[target].
 void outer_products(Pool& pool, const Features& x, const Features& gradient, const PairList& pairs, float* result);

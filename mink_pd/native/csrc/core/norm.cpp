@@ -88,6 +88,55 @@ void segment_sums(const float* gradient, int64_t gradient_stride, const float* x
     }
 }
 
+// y = x * scale + shift of some rows, and with RELU its positive part.
+template <typename T, int V, bool RELU>
+void normalise_rows(const float* x, int64_t x_stride, int64_t rows, const Norm& norm, int64_t first, float* y,
+                    int64_t y_stride) {
+    T scale[V], shift[V];
+    UNROLL for (int v = 0; v < V; ++v) {
+        scale[v] = load_as(norm.scale + first + v * WIDTH<T>, T());
+        shift[v] = load_as(norm.shift + first + v * WIDTH<T>, T());
+    }
+    for (int64_t r = 0; r < rows; ++r) UNROLL
+        for (int v = 0; v < V; ++v) {
+            const T value = load_as(x + r * x_stride + v * WIDTH<T>, T()) * scale[v] + shift[v];
+            store_as(y + r * y_stride + v * WIDTH<T>, RELU && value < 0.f ? T{} : value);  // NaN stays
+        }
+}
+
+// By channel: the mean of the gradient g before the ReLU, and what (x - mean) is multiplied with.
+struct Slopes {
+    const float *constant, *slope;
+};
+
+// scale * (g - constant - (x - mean) * slope) of some rows.
+template <typename T, int V, bool RELU>
+void gradient_rows(const float* gradient, int64_t gradient_stride, const float* x, int64_t stride, int64_t rows,
+                   const Norm& norm, const Slopes& slopes, int64_t first, float* to, int64_t to_stride) {
+    T mean[V], scale[V], shift[V], constant[V], slope[V];
+    UNROLL for (int v = 0; v < V; ++v) {
+        const int64_t c = first + v * WIDTH<T>;
+        mean[v] = load_as(norm.mean + c, T());
+        scale[v] = load_as(norm.scale + c, T());
+        shift[v] = load_as(norm.shift + c, T());
+        constant[v] = load_as(slopes.constant + c, T());
+        slope[v] = load_as(slopes.slope + c, T());
+    }
+    for (int64_t r = 0; r < rows; ++r) UNROLL
+        for (int v = 0; v < V; ++v) {
+            const T value = load_as(x + r * stride + v * WIDTH<T>, T());
+            T g = load_as(gradient + r * gradient_stride + v * WIDTH<T>, T());
+            if constexpr (RELU) g = behind_relu(value, g, scale[v], shift[v]);
+            store_as(to + r * to_stride + v * WIDTH<T>, scale[v] * (g - constant[v] - (value - mean[v]) * slope[v]));
+        }
+}
+
+// Calls use(std::bool_constant).
+template <typename Use>
+void with_flag(bool flag, Use&& use) {
+    flag ? use(std::true_type()) : use(std::false_type());
+}
+
 int64_t segments_of(int64_t rows) { return (rows + SEGMENT - 1) / SEGMENT; }
 int64_t rows_of(int64_t rows, int64_t segment) { return std::min(SEGMENT, rows - segment * SEGMENT); }
 
@@ -133,16 +182,14 @@ void moments(Pool& pool, const Matrix& x, double* mean, double* variance) {
 }
 
 void normalise(Pool& pool, const Matrix& x, const Norm& norm, MutableMatrix y) {
-    const auto [mean, inverse, scale, shift, relu] = norm;
     for_each_segment(pool, x.rows, [&](int64_t segment) {
-        for (int64_t r = segment * SEGMENT; r < segment * SEGMENT + rows_of(x.rows, segment); ++r) {
-            const float* from = x.values + r * x.stride;
-            float* to = y.values + r * y.stride;
-            for (int64_t c = 0; c < x.channels; ++c) {
-                const float value = from[c] * scale[c] + shift[c];
-                to[c] = relu && value < 0 ? 0 : value;  // NaN stays
-            }
-        }
+        const int64_t row = segment * SEGMENT, rows = rows_of(x.rows, segment);
+        with_flag(norm.relu, [&](auto relu) {
+            for_each_strip(x.channels, [&](auto type, auto v, int64_t c) {
+                normalise_rows<decltype(type), v(), relu()>(x.values + row * x.stride + c, x.stride, rows, norm, c,
+                                                            y.values + row * y.stride + c, y.stride);
+            });
+        });
     });
 }
 
@@ -153,14 +200,13 @@ void normalise_backward(Pool& pool, const Matrix& gradient, const Matrix& x, con
     for_each_segment(pool, x.rows, [&](int64_t segment) {
         const int64_t first = segment * SEGMENT, rows = rows_of(x.rows, segment);
         float *sums = parts.data() + 2 * segment * channels, *products = sums + channels;
-        const auto add = [&](auto relu) {
+        with_flag(norm.relu, [&](auto relu) {
             for_each_strip(channels, [&](auto type, auto v, int64_t c) {
                 segment_sums<decltype(type), v(), relu()>(gradient.values + first * gradient.stride + c,
                                                           gradient.stride, x.values + first * x.stride + c, x.stride,
                                                           rows, norm, c, sums + c, products + c);
             });
-        };
-        norm.relu ? add(std::true_type()) : add(std::false_type());
+        });
     });
     std::vector<double> sums(2 * channels, 0.);
     for (int64_t segment = 0; segment < segments; ++segment)
@@ -173,16 +219,16 @@ void normalise_backward(Pool& pool, const Matrix& gradient, const Matrix& x, con
         constant[c] = float(sums[c] / count);
         slope[c] = float(sums[channels + c] * inverse * inverse / count);
     }
-    const auto [mean, inverse, scale, shift, relu] = norm;
+    const Slopes slopes{constant.data(), slope.data()};
     for_each_segment(pool, x.rows, [&](int64_t segment) {
-        for (int64_t r = segment * SEGMENT; r < segment * SEGMENT + rows_of(x.rows, segment); ++r) {
-            const float *from = x.values + r * x.stride, *flow = gradient.values + r * gradient.stride;
-            float* to = of_x + r * channels;
-            for (int64_t c = 0; c < channels; ++c) {
-                const float g = relu ? behind_relu(from[c], flow[c], scale[c], shift[c]) : flow[c];
-                to[c] = scale[c] * (g - constant[c] - (from[c] - mean[c]) * slope[c]);
-            }
-        }
+        const int64_t row = segment * SEGMENT, rows = rows_of(x.rows, segment);
+        with_flag(norm.relu, [&](auto relu) {
+            for_each_strip(channels, [&](auto type, auto v, int64_t c) {
+                gradient_rows<decltype(type), v(), relu()>(gradient.values + row * gradient.stride + c, gradient.stride,
+                                                           x.values + row * x.stride + c, x.stride, rows, norm, slopes,
+                                                           c, of_x + row * channels + c, channels);
+            });
+        });
     });
 }
 
