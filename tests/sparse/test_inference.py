@@ -7,7 +7,7 @@ import torch
 from sparse_layers import close, coordinates, on, ours_and_peer, sparse, values_and_gradients
 
 from mink_pd.sparse import ME
-from mink_pd.sparse.conv import Epilogue, SparseConv
+from mink_pd.sparse.conv import Epilogue, GenerativeConvTranspose, SparseConv
 from mink_pd.sparse.layers import EPSILON, ConvBlock
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -61,6 +61,25 @@ def test_a_block_writes_its_result_into_wider_rows(channels: int, native: bool, 
     assert torch.equal(wide[:, 4 : 4 + channels], wanted.F)
     assert (wide[:, :4] == 3).all()
     assert (wide[:, 4 + channels :] == 3).all()
+
+
+@pytest.mark.parametrize("layer", [SparseConv, GenerativeConvTranspose])
+def test_large_results_are_those_of_minkowskiengine(layer: type) -> None:
+    """They are written past the caches."""
+    ours, peer = ours_and_peer(layer, 4, 64, kernel_size=3 if layer is SparseConv else 2, dimension=2,
+                               stride=1 if layer is SparseConv else 2)  # fmt: skip
+    x = sparse(coordinates(2, 30000) * 2, 4, stride=2)
+    wanted = peer(x)
+    for part in (slice(0, 64), slice(16, 80), slice(1, 65)):  # the last is not aligned
+        wide = torch.full((len(wanted.F), 96), 3.0)
+        epilogue = Epilogue(torch.linspace(0.5, 2, 64), torch.linspace(-1, 1, 64))
+        with torch.no_grad():
+            y = ours(x, wanted.coordinate_map_key, epilogue, wide[:, part])
+        assert y.F.numel() > 2**20
+        close(y.F, epilogue(wanted.F.detach()))
+        assert (wide[:, : part.start] == 3).all()
+        assert (wide[:, part.stop :] == 3).all()
+    close(ours(x, wanted.coordinate_map_key).F, wanted.F.detach())
 
 
 @pytest.mark.parametrize("fused", [True, False])

@@ -3,17 +3,15 @@
 import math
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from mink_pd.models.detector import AnchorOutputs, AnchorPrediction, Prediction
 from mink_pd.models.layers.bev import Level
 from mink_pd.models.taps import LevelsTap, SiteTap
-from mink_pd.sparse import Voxels
+from mink_pd.sparse import Voxels, some_rows, twice
 
 PRIOR = 0.01  # score of every anchor before training (RetinaNet, Lin et al. 2017, section 4.1)
 
@@ -84,7 +82,7 @@ class AnchorHead(nn.Module):
 
     def predict(self, x: Tensor, anchors: Tensor, frame: Tensor, frames: int) -> "HeadPrediction":
         """The prediction, without taps, from features (S, C) with anchors (S, A, 7) in frame (S,) of ``frames``."""
-        for_all, for_some = _Twice.apply(x)
+        for_all, for_some = twice(x)
         scores = self.outputs(for_all, slice(1))[0].view(len(x), self.anchors, self.classes)
         return HeadPrediction.of(scores, LateOutputs(self, for_some), anchors, frame, frames)
 
@@ -99,7 +97,7 @@ class LateOutputs:
 
     def at(self, site: Tensor, anchor: Tensor) -> AnchorOutputs:
         """Of N anchors, given by sites (N,) and their numbers there (N,)."""
-        rows = functional.embedding(site, self._features, sparse=True)  # (N, C)
+        rows = some_rows(self._features, site)  # (N, C)
         own = torch.arange(len(site), device=site.device), anchor
         boxes, directions, velocities = self._of(rows)
         return AnchorOutputs(boxes[own], directions[own], None if velocities is None else velocities[own])
@@ -163,21 +161,3 @@ def _at_sites(read: Callable[[], Tensor | None], sizes: list[int], number: int, 
     values = read()
     assert values is not None
     return values.flatten(1).split(sizes)[number][rows]
-
-
-class _Twice(torch.autograd.Function):
-    """x (S, C) for a product of all rows, and again for products of some rows, whose gradient is sparse: it is added
-    to the other one in place, where dense gradients of some rows would take several passes over memory."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.set_materialize_grads(False)
-        return x.view_as(x), x.view_as(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, of_all: Tensor | None, of_some: Tensor | None) -> Tensor | None:
-        if of_all is None or of_some is None:
-            one = of_some if of_all is None else of_all
-            return one.to_dense() if one is not None and one.is_sparse else one
-        return of_all.add_(of_some)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mink_pd.models.layers.maps import DenseBlock, cell_coordinates, read, rows_of, spread
 from mink_pd.models.layers.necks import DenseFpn, DenseSecondNeck, SparseFpn, SparseSecondNeck
-from mink_pd.sparse import ME, ConvBlock, Voxels, on_sites, reached_sites, strided_sites
+from mink_pd.sparse import ME, ConvBlock, Voxels, on_sites, reached_sites, strided_sites, twice, with_features
 
 
 @dataclass
@@ -104,7 +104,8 @@ class SparseBev(BevNetwork):
             x = stage(x)
             stages.append(x)
         for neck in self.neck(stages, sites, voxels):  # (N, C)
-            levels.append(Level(neck, neck.F, neck.C, neck.tensor_stride[0], rows=slice(None)))
+            cells, shown = twice(neck.F)
+            levels.append(Level(with_features(neck, shown), cells, neck.C, neck.tensor_stride[0], rows=slice(None)))
         return BevFeatures(stages, levels)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mink_pd.sparse import knn
+from mink_pd.sparse import knn, some_rows
 from mink_pd.sparse.norm import BatchNorm
 
 
@@ -85,7 +85,7 @@ class GraphConv(nn.Module):
         neighbour, own = self.linear.weight.chunk(2, dim=1)  # (C', C) each
         if self.edge == "difference":  # [x_i - x_j ; x_i]
             neighbour, own = -neighbour, neighbour + own
-        return x[rows] @ neighbour.t(), x[selected] @ own.t()
+        return some_rows(x, rows) @ neighbour.t(), some_rows(x, selected) @ own.t()
 
     def forward(self, x: Tensor, graph: LocalGraph) -> Tensor:
         """Features x (M, C) -> edge features (E, C')."""

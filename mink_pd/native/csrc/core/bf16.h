@@ -19,6 +19,7 @@
 
 #include "blocks.h"
 #include "memory.h"
+#include "panels.h"
 #include "tasks.h"
 
 namespace mink_pd::bf16 {
@@ -116,24 +117,32 @@ class Worker {
     Worker(const Worker&) = delete;
 
     // y[target - first_row] += x[source] w[offset]
-    void operator()(Pairs pairs, int64_t offset, float* y, int64_t first_row) {
+    void operator()(Pairs pairs, int64_t offset, TargetRows y, int64_t first_row) {
         const uint16_t* w = w_ + offset * depth_ * width_;
         for (; pairs.count > 0; pairs.source += GATHERED, pairs.target += GATHERED, pairs.count -= GATHERED) {
             const Pairs some{pairs.source, pairs.target, std::min(GATHERED, pairs.count)};
-            for (int64_t p = 0; p < some.count; ++p)
-                std::memcpy(rows_.data() + p * depth_, x_ + some.source[p] * depth_, depth_ * sizeof(uint16_t));
+            for (int64_t p = 0; p < some.count; ++p) gather(x_ + some.source[p] * depth_, rows_.data() + p * depth_);
             for_each_panel(width_, [&](int64_t first, int64_t vectors) {
-                with_vectors(vectors,
-                             [&](auto v) { add_panel<v()>(some, w + first * depth_, y + first - first_row * width_); });
+                with_vectors(vectors, [&](auto v) {
+                    add_panel<v()>(some, w + first * depth_, y.values + first - first_row * y.stride, y.stride);
+                });
             });
         }
     }
 
  private:
+    // One row; a call of memcpy would take longer than the copy.
+    void gather(const uint16_t* from, uint16_t* to) const {
+        for (int64_t c = 0; c < depth_; c += SIDE) {
+            const __m256i some = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + c));
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + c), some);
+        }
+    }
+
     static constexpr int FEATURES = MAX_VECTORS, FIRST_WEIGHTS = FEATURES + 1;  // sums are 0 to MAX_VECTORS - 1
 
     template <int V>
-    void add_panel(Pairs some, const uint16_t* w, float* y) {
+    void add_panel(Pairs some, const uint16_t* w, float* y, int64_t stride) {
         const auto each = [](auto use) { for_sums(use, std::make_integer_sequence<int, V>()); };
         for (int64_t p = 0; p < some.count; p += SIDE) {
             each([](auto n) { clear<n()>(); });
@@ -149,7 +158,7 @@ class Worker {
         }
         for (int64_t p = 0; p < some.count; ++p) {
             UNROLL for (int v = 0; v < V; ++v) {
-                float* to = y + some.target[p] * width_ + v * LANES;
+                float* to = y + some.target[p] * stride + v * LANES;
                 store(to, load(to) + load(sums_ + (p * V + v) * LANES));
             }
         }

@@ -11,6 +11,10 @@
 #include <cstring>
 #include <utility>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace mink_pd {
 
 // A panel is the widest strip of output channels that one block covers: up to MAX_VECTORS vectors of LANES floats.
@@ -45,6 +49,40 @@ inline Vector load(const float* from) {
     return v;
 }
 inline void store(float* to, Vector v) { std::memcpy(to, &v, sizeof v); }
+
+// A store past the caches: they need not fetch what is overwritten, which takes most of the time of large results. Of
+// aligned vectors only; fence() before another thread reads them.
+inline void stream(float* to, Vector v) {
+#if defined(__AVX512F__)
+    _mm512_stream_ps(to, (__m512)v);
+#elif defined(__AVX__)
+    _mm256_stream_ps(to, (__m256)v);
+#elif defined(__x86_64__)
+    _mm_stream_ps(to, (__m128)v);
+#else
+    store(to, v);
+#endif
+}
+inline void fence() {
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
+template <bool STREAM>
+inline void put(float* to, Vector v) {
+    if constexpr (STREAM)
+        stream(to, v);
+    else
+        store(to, v);
+}
+
+// Whether to stream rows (rows, channels) that start every `stride` floats: where they are aligned, and more than a
+// second-level cache keeps.
+inline bool worth_streaming(const float* rows_begin, int64_t stride, int64_t rows, int64_t channels) {
+    constexpr int64_t CACHED = 1 << 20;  // floats: 4 MB
+    const bool aligned = reinterpret_cast<uintptr_t>(rows_begin) % sizeof(Vector) == 0 && stride % LANES == 0;
+    return aligned && channels % LANES == 0 && rows * channels > CACHED;
+}
 
 // The sums must live in registers, which takes complete unrolling.
 #if defined(__clang__)

@@ -26,18 +26,23 @@ constexpr int64_t PAIRS_AT_ONCE = 128;      // whose rows stay in cache while th
 constexpr int64_t SHORTEST_SEGMENT = 4096;  // pairs that one task sums up
 constexpr int64_t MOST_CHANNELS = 128;      // input channels of a weight that one task computes
 
-// y * scale + shift, then max(y, 0), of one finished row.
+// y * scale + shift, then max(y, 0), of one finished row, which may stay where it is.
+template <bool STREAM>
 void finish_row(const Epilogue& epilogue, const float* from, float* to, int64_t channels) {
     const auto [scale, shift, relu] = epilogue;
-    if (scale == nullptr && shift == nullptr && !relu) {
-        std::memcpy(to, from, channels * sizeof(float));
-        return;
+    if (from == to && scale == nullptr && shift == nullptr && !relu) return;
+    int64_t c = 0;
+    for (; c + LANES <= channels; c += LANES) {
+        Vector value = load(from + c);
+        if (scale != nullptr) value *= load(scale + c);
+        if (shift != nullptr) value += load(shift + c);
+        put<STREAM>(to + c, relu && value < 0.f ? Vector{} : value);  // NaN stays
     }
-    for (int64_t c = 0; c < channels; ++c) {
+    for (; c < channels; ++c) {
         float value = from[c];
         if (scale != nullptr) value *= scale[c];
         if (shift != nullptr) value += shift[c];
-        to[c] = relu && value < 0 ? 0 : value;  // NaN stays
+        to[c] = relu && value < 0 ? 0 : value;
     }
 }
 
@@ -65,13 +70,13 @@ struct Float32 {
     const float *x, *w;
     int64_t in, width;
 
-    void operator()(Pairs pairs, int64_t offset, float* y, int64_t first_row) const {
-        add_products(pairs, {x, in}, {w + offset * in * width, in, width}, {y, width}, first_row);
+    void operator()(Pairs pairs, int64_t offset, TargetRows y, int64_t first_row) const {
+        add_products(pairs, {x, in}, {w + offset * in * width, in, width}, y, first_row);
     }
 };
 
-// (rows, out): the sum of what add(pairs, offset, y, first row) adds to a tile for every offset, then the epilogue.
-// worker() makes each thread its own add. What the lists point at is checked where it is in the cache anyway.
+// (rows, out): the sum of what add(pairs, offset, rows y, first row) adds to a tile for every offset, then the
+// epilogue. worker() makes each thread its own add. What the lists point at is checked where it is in the cache anyway.
 template <typename Worker>
 void accumulate(Pool& pool, const Map& map, int64_t sources, int64_t out, const Epilogue& epilogue, ResultRows to,
                 Worker&& worker) {
@@ -84,13 +89,17 @@ void accumulate(Pool& pool, const Map& map, int64_t sources, int64_t out, const 
         return at >= 0 && pairs >= 0 && at + pairs <= list.pairs && all_within(list.source + at, pairs, 0, sources) &&
                all_within(list.target + at, pairs, first, first + count);
     };
+    // Sums are formed in a place of their own that stays in the cache, or where they are to be.
+    const bool streams = worth_streaming(to.values, to.stride, rows, out), fits = width == out && !streams;
     share_tasks(pool, int64_t(begins.size()) - 1, [&](auto& take) {
-        std::vector<float> sums(joined * TILE * width);
+        std::vector<float> sums(fits ? 0 : joined * TILE * width);
         auto add = worker();
         for (int64_t task; (task = take()) >= 0;) {
             const int64_t begin = begins[task], end = begins[task + 1];
             const int64_t first = begin * TILE, count = std::min(rows, end * TILE) - first;
-            std::fill(sums.begin(), sums.begin() + count * width, 0.f);
+            float* goal = to.values + first * to.stride;
+            const TargetRows y = fits ? TargetRows{goal, to.stride} : TargetRows{sums.data(), width};
+            for (int64_t r = 0; r < count; ++r) std::fill_n(y.values + r * y.stride, width, 0.f);
             for (int64_t k = 0; k < list.volume; ++k) {
                 const int64_t at = list.table[begin * list.volume + k];
                 const int64_t pairs = list.table[end * list.volume + k] - at;
@@ -99,11 +108,11 @@ void accumulate(Pool& pool, const Map& map, int64_t sources, int64_t out, const 
                     return;
                 }
                 if (pairs > 0)
-                    add({list.source + at, list.target + at, pairs}, map.mirrored ? list.volume - 1 - k : k,
-                        sums.data(), first);
+                    add({list.source + at, list.target + at, pairs}, map.mirrored ? list.volume - 1 - k : k, y, first);
             }
-            for (int64_t r = 0; r < count; ++r)
-                finish_row(epilogue, sums.data() + r * width, to.values + (first + r) * to.stride, out);
+            const auto finish = streams ? finish_row<true> : finish_row<false>;
+            for (int64_t r = 0; r < count; ++r) finish(epilogue, y.values + r * y.stride, goal + r * to.stride, out);
+            fence();
         }
     });
     require(inside, "a pair of a kernel map is not one of the rows");
@@ -117,7 +126,7 @@ void check_map(const Map& map, const Weights& weights) {
 // Without input channels or pairs: the epilogue of zeros.
 void finish_zeros(const Epilogue& epilogue, int64_t rows, int64_t out, ResultRows to) {
     const std::vector<float> zeros(out, 0.f);
-    for (int64_t r = 0; r < rows; ++r) finish_row(epilogue, zeros.data(), to.values + r * to.stride, out);
+    for (int64_t r = 0; r < rows; ++r) finish_row<false>(epilogue, zeros.data(), to.values + r * to.stride, out);
 }
 
 }  // namespace

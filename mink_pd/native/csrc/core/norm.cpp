@@ -17,6 +17,14 @@ inline float load_as(const float* from, float) { return *from; }
 inline Vector load_as(const float* from, Vector) { return load(from); }
 inline void store_as(float* to, float value) { *to = value; }
 inline void store_as(float* to, Vector value) { store(to, value); }
+template <bool STREAM>
+void put_as(float* to, float value) {
+    *to = value;
+}
+template <bool STREAM>
+void put_as(float* to, Vector value) {
+    put<STREAM>(to, value);
+}
 
 // Calls use(T(), V, first channel) for strips of V vectors, then for each channel that fills no vector.
 template <typename Use>
@@ -89,7 +97,7 @@ void segment_sums(const float* gradient, int64_t gradient_stride, const float* x
 }
 
 // y = x * scale + shift of some rows, and with RELU its positive part.
-template <typename T, int V, bool RELU>
+template <typename T, int V, bool RELU, bool STREAM>
 void normalise_rows(const float* x, int64_t x_stride, int64_t rows, const Norm& norm, int64_t first, float* y,
                     int64_t y_stride) {
     T scale[V], shift[V];
@@ -100,7 +108,7 @@ void normalise_rows(const float* x, int64_t x_stride, int64_t rows, const Norm& 
     for (int64_t r = 0; r < rows; ++r) UNROLL
         for (int v = 0; v < V; ++v) {
             const T value = load_as(x + r * x_stride + v * WIDTH<T>, T()) * scale[v] + shift[v];
-            store_as(y + r * y_stride + v * WIDTH<T>, RELU && value < 0.f ? T{} : value);  // NaN stays
+            put_as<STREAM>(y + r * y_stride + v * WIDTH<T>, RELU && value < 0.f ? T{} : value);  // NaN stays
         }
 }
 
@@ -110,7 +118,7 @@ struct Slopes {
 };
 
 // scale * (g - constant - (x - mean) * slope) of some rows.
-template <typename T, int V, bool RELU>
+template <typename T, int V, bool RELU, bool STREAM>
 void gradient_rows(const float* gradient, int64_t gradient_stride, const float* x, int64_t stride, int64_t rows,
                    const Norm& norm, const Slopes& slopes, int64_t first, float* to, int64_t to_stride) {
     T mean[V], scale[V], shift[V], constant[V], slope[V];
@@ -127,14 +135,19 @@ void gradient_rows(const float* gradient, int64_t gradient_stride, const float* 
             const T value = load_as(x + r * stride + v * WIDTH<T>, T());
             T g = load_as(gradient + r * gradient_stride + v * WIDTH<T>, T());
             if constexpr (RELU) g = behind_relu(value, g, scale[v], shift[v]);
-            store_as(to + r * to_stride + v * WIDTH<T>, scale[v] * (g - constant[v] - (value - mean[v]) * slope[v]));
+            put_as<STREAM>(to + r * to_stride + v * WIDTH<T>,
+                           scale[v] * (g - constant[v] - (value - mean[v]) * slope[v]));
         }
 }
 
-// Calls use(std::bool_constant).
+// Calls use(std::bool_constant, ...), one for each flag.
 template <typename Use>
-void with_flag(bool flag, Use&& use) {
+void with_flags(Use&& use, bool flag) {
     flag ? use(std::true_type()) : use(std::false_type());
+}
+template <typename Use>
+void with_flags(Use&& use, bool flag, bool other) {
+    with_flags([&](auto second) { with_flags([&](auto first) { use(first, second); }, flag); }, other);
 }
 
 int64_t segments_of(int64_t rows) { return (rows + SEGMENT - 1) / SEGMENT; }
@@ -182,14 +195,17 @@ void moments(Pool& pool, const Matrix& x, double* mean, double* variance) {
 }
 
 void normalise(Pool& pool, const Matrix& x, const Norm& norm, MutableMatrix y) {
+    const bool streams = worth_streaming(y.values, y.stride, x.rows, x.channels);
     for_each_segment(pool, x.rows, [&](int64_t segment) {
         const int64_t row = segment * SEGMENT, rows = rows_of(x.rows, segment);
-        with_flag(norm.relu, [&](auto relu) {
+        const auto write = [&](auto relu, auto stream) {
             for_each_strip(x.channels, [&](auto type, auto v, int64_t c) {
-                normalise_rows<decltype(type), v(), relu()>(x.values + row * x.stride + c, x.stride, rows, norm, c,
-                                                            y.values + row * y.stride + c, y.stride);
+                normalise_rows<decltype(type), v(), relu(), stream()>(x.values + row * x.stride + c, x.stride, rows,
+                                                                      norm, c, y.values + row * y.stride + c, y.stride);
             });
-        });
+            fence();
+        };
+        with_flags(write, norm.relu, streams);
     });
 }
 
@@ -200,13 +216,14 @@ void normalise_backward(Pool& pool, const Matrix& gradient, const Matrix& x, con
     for_each_segment(pool, x.rows, [&](int64_t segment) {
         const int64_t first = segment * SEGMENT, rows = rows_of(x.rows, segment);
         float *sums = parts.data() + 2 * segment * channels, *products = sums + channels;
-        with_flag(norm.relu, [&](auto relu) {
+        const auto add = [&](auto relu) {
             for_each_strip(channels, [&](auto type, auto v, int64_t c) {
                 segment_sums<decltype(type), v(), relu()>(gradient.values + first * gradient.stride + c,
                                                           gradient.stride, x.values + first * x.stride + c, x.stride,
                                                           rows, norm, c, sums + c, products + c);
             });
-        });
+        };
+        with_flags(add, norm.relu);
     });
     std::vector<double> sums(2 * channels, 0.);
     for (int64_t segment = 0; segment < segments; ++segment)
@@ -220,15 +237,18 @@ void normalise_backward(Pool& pool, const Matrix& gradient, const Matrix& x, con
         slope[c] = float(sums[channels + c] * inverse * inverse / count);
     }
     const Slopes slopes{constant.data(), slope.data()};
+    const bool streams = worth_streaming(of_x, channels, x.rows, channels);
     for_each_segment(pool, x.rows, [&](int64_t segment) {
         const int64_t row = segment * SEGMENT, rows = rows_of(x.rows, segment);
-        with_flag(norm.relu, [&](auto relu) {
+        const auto write = [&](auto relu, auto stream) {
             for_each_strip(channels, [&](auto type, auto v, int64_t c) {
-                gradient_rows<decltype(type), v(), relu()>(gradient.values + row * gradient.stride + c, gradient.stride,
-                                                           x.values + row * x.stride + c, x.stride, rows, norm, slopes,
-                                                           c, of_x + row * channels + c, channels);
+                gradient_rows<decltype(type), v(), relu(), stream()>(
+                    gradient.values + row * gradient.stride + c, gradient.stride, x.values + row * x.stride + c,
+                    x.stride, rows, norm, slopes, c, of_x + row * channels + c, channels);
             });
-        });
+            fence();
+        };
+        with_flags(write, norm.relu, streams);
     });
 }
 
