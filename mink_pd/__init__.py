@@ -5,7 +5,7 @@ The names in ``__all__`` are the stable Python interface; :mod:`mink_pd.api` doc
 
 from typing import TYPE_CHECKING, Any
 
-from mink_pd import threads  # noqa: F401  # before anything loads the libraries that it is about
+from mink_pd import memory, threads  # noqa: F401  # before anything loads the libraries that they are about
 
 if TYPE_CHECKING:
     from mink_pd.api import PointDetector, distill_detector, load_detector, train_detector

@@ -1,4 +1,4 @@
-"""Thread settings, each in a process of its own: they are made once, at import."""
+"""Settings of threads and memory, each in a process of its own: they are made once, at import."""
 
 import math
 import os
@@ -10,7 +10,7 @@ import pytest
 
 from mink_pd.threads import cores, quota
 
-VARIABLES = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+VARIABLES = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "THP_MEM_ALLOC_ENABLE")
 CODE = f"import sys, mink_pd, os; assert 'torch' not in sys.modules; print(*(os.environ[name] for name in {VARIABLES}))"
 
 
@@ -21,12 +21,17 @@ def call(code: str, **own: str) -> subprocess.CompletedProcess:
 
 
 def test_they_are_made_before_torch_is_there() -> None:
-    assert call(CODE).stdout.split() == ["passive", str(cores()), "1"]
+    assert call(CODE).stdout.split() == ["passive", str(cores()), "1", "1"]
 
 
 def test_what_the_user_has_set_stays() -> None:
-    own = {"OMP_WAIT_POLICY": "active", "OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "2"}
-    assert call(CODE, **own).stdout.split() == ["active", "3", "2"]
+    own = {
+        "OMP_WAIT_POLICY": "active",
+        "OMP_NUM_THREADS": "3",
+        "OPENBLAS_NUM_THREADS": "2",
+        "THP_MEM_ALLOC_ENABLE": "0",
+    }
+    assert call(CODE, **own).stdout.split() == ["active", "3", "2", "0"]
 
 
 # CPU time of an addition on two threads every 2 ms: threads that spin use that of the pauses too.

@@ -22,15 +22,14 @@ def points_in_cell(tap: Tap, taps: dict[str, Tap]) -> Tensor:
 @IMPORTANCES.register("channel_max")
 def largest_channel(tap: Tap, taps: dict[str, Tap]) -> Tensor:
     """largest channel of the teacher's feature"""
-    return tap.features.amax(dim=1).clamp(min=0)
+    return tap.largest.clamp(min=0)
 
 
 @IMPORTANCES.register("score")
 def class_score(tap: Tap, taps: dict[str, Tap]) -> Tensor:
     """teacher's highest class score"""
     scores = tap_of("scores", taps)
-    highest = torch.sigmoid(scores.features.amax(dim=1))  # (S,)
-    return scores.carry(highest, tap)
+    return scores.carry(torch.sigmoid(scores.largest), tap)
 
 
 class_score.taps = ["scores"]  # type: ignore[attr-defined]  # which a teacher must have, checked before training

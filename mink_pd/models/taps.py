@@ -24,6 +24,11 @@ class Tap(ABC):
     def features(self) -> Tensor:
         """(M, C)"""
 
+    @cached_property
+    def largest(self) -> Tensor:
+        """(M,), the largest channel of each row"""
+        return self.features.amax(dim=1)
+
     @property
     @abstractmethod
     def frame(self) -> Tensor:
@@ -136,7 +141,8 @@ class SiteTap(Tap):
         return find_sites(self.coordinates, other.coordinates)
 
     def order(self) -> Tensor:
-        return _cell_codes(self.coordinates, 1).argsort()
+        codes = _cell_codes(self.coordinates, 1)
+        return torch.arange(len(codes), device=codes.device) if _ascends(codes) else codes.argsort()
 
     def counts(self) -> Tensor:
         voxels = self.voxels
@@ -371,16 +377,30 @@ def pool(values: Tensor, source: Tensor, source_stride: int, target: Tensor, tar
 
     Values in the same cell of the coarser stride are reduced by ``how`` (sum, amax). A target without a value gets 0.
     """
-    stride = max(source_stride, target_stride)
+    stride = 1 if source_stride == target_stride else max(source_stride, target_stride)  # equal ones need no rounding
     codes = _cell_codes(torch.cat([source, target]), stride)
-    have, group = torch.unique(codes[: len(source)], return_inverse=True)
-    joined = values.new_zeros(len(have)).scatter_reduce(0, group, values, how, include_self=False)
-    index = find_codes(have, codes[len(source) :])
+    own, wanted = codes[: len(source)], codes[len(source) :]
+    if _ascends(own):  # each source in a cell of its own
+        index, joined = find_codes(own, wanted), values
+    elif _ascends(wanted):
+        group = find_codes(wanted, own)
+        met = group >= 0
+        return values.new_zeros(len(target)).scatter_reduce(0, group[met], values[met], how, include_self=False)
+    else:
+        have, group = torch.unique(own, return_inverse=True)
+        joined = values.new_zeros(len(have)).scatter_reduce(0, group, values, how, include_self=False)
+        index = find_codes(have, wanted)
     return torch.where(index >= 0, joined[index], 0)
+
+
+def _ascends(codes: Tensor) -> bool:
+    """Whether codes (M,), one or more, are sorted and each there once, as those of a coordinate map are on the CPU."""
+    return len(codes) > 0 and bool((codes[1:] > codes[:-1]).all())
 
 
 def _cell_codes(coordinates: Tensor, stride: int) -> Tensor:
     """One number (M,) int64 for the cell of edge ``stride`` that contains each coordinate (M, 1 + D) >= 0."""
     cells = coordinates.long()
-    cells[:, 1:] = torch.div(cells[:, 1:], stride, rounding_mode="floor")
+    if stride > 1:
+        cells[:, 1:] = torch.div(cells[:, 1:], stride, rounding_mode="floor")
     return encode_cells(cells, (cells.amax(dim=0) + 1).tolist() if len(cells) else [1] * cells.shape[1])

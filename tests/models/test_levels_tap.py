@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mink_pd.models.taps import LevelsTap, SiteTap
+from mink_pd.models.taps import LevelsTap, SiteTap, pool
 from mink_pd.sparse import Voxels, reached_sites, voxelise
 from mink_pd.sparse.sites import on_sites
 
@@ -59,3 +59,29 @@ def test_rows_are_not_shared_with(other: str) -> None:
     stranger = {"fine": tap.levels[0], "fewer": LevelsTap(tap.levels[:1]), "elsewhere": levels(1)[0]}[other]
     assert tap.shares_rows(LevelsTap(list(tap.levels)))
     assert not tap.shares_rows(stranger)
+
+
+@pytest.mark.parametrize("how", ["sum", "amax"])
+@pytest.mark.parametrize("strides", [(2, 2), (2, 4), (4, 2), (2, 8)], ids=str)
+@pytest.mark.parametrize("shuffled", ["", "source", "target", "source, target"])
+def test_values_are_carried_as_by_a_loop_over_cells(shuffled: str, strides: tuple[int, int], how: str) -> None:
+    random = torch.Generator().manual_seed(0)
+    places = []
+    for name, count, stride in zip(("source", "target"), (18, 90), strides, strict=True):
+        cells = torch.randint(0, 24, (count, 3), generator=random) // torch.tensor([12, stride, stride])
+        sites = torch.unique(cells, dim=0).int() * torch.tensor([1, stride, stride], dtype=torch.int32)
+        places.append(sites[torch.randperm(len(sites), generator=random)] if name in shuffled else sites)
+    source, target = places
+    values = torch.randn(len(source), generator=random)
+    found = pool(values, source, strides[0], target, strides[1], how)
+    coarse = max(strides)
+    for place, value in zip(target.tolist(), found.tolist(), strict=True):
+        cell = (place[0], place[1] // coarse, place[2] // coarse)
+        inside = [
+            float(one)
+            for one, (frame, x, y) in zip(values, source.tolist(), strict=True)
+            if (frame, x // coarse, y // coarse) == cell
+        ]
+        assert value == pytest.approx((sum(inside) if how == "sum" else max(inside)) if inside else 0, abs=1e-5)
+    assert (found == 0).any()
+    assert (found != 0).any()
