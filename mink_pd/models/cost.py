@@ -12,6 +12,7 @@ from torch import nn
 from mink_pd.data.loading.batch import Batch
 from mink_pd.models.detector import Detector
 from mink_pd.models.heads.center_head import SparseOutput
+from mink_pd.models.whole import whole_work
 from mink_pd.sparse import ConvBlock
 
 
@@ -51,14 +52,15 @@ def count_multiply_adds(detector: Detector, batch: Batch) -> int:
     """Multiply-adds of all linear maps and convolutions, sparse and dense, for a batch.
 
     A sparse convolution is counted by its kernel map: once for each pair of input and output site that a kernel offset
-    connects. A dense convolution is counted at every output cell.
+    connects. A dense convolution is counted at every output cell. Work that a detector leaves out because it does not
+    change the result counts (:func:`mink_pd.models.whole.whole_work`).
     """
     # Detection includes a second stage.
     return count_in(detector, lambda: detector.detect(detector(batch)))
 
 
 def count_in(network: nn.Module, run: Callable[[], object]) -> int:
-    """Multiply-adds of all linear maps and convolutions of ``network`` during a call of ``run``."""
+    """Multiply-adds of all linear maps and convolutions of ``network`` during a call of ``run``, left out or not."""
     total = 0
 
     def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -70,7 +72,7 @@ def count_in(network: nn.Module, run: Callable[[], object]) -> int:
     counted = [m for m in network.modules() if isinstance(m, kinds) or hasattr(m, "multiply_adds")]
     hooks = [module.register_forward_hook(count) for module in counted]
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), whole_work():
             run()
     finally:
         for hook in hooks:

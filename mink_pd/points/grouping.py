@@ -38,6 +38,42 @@ def ball_query(xyz: Tensor, centres: Tensor, radii: list[float], neighbours: lis
     return ball_query_torch(xyz, centres, radii, neighbours)
 
 
+def farthest_points_ragged(compiled: Any, xyz: Tensor, sizes: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """:func:`farthest_points` in sets of unequal size, one after the other: ``sizes`` (F,) of the points (S, 3).
+
+    Rows int64 (G,) of S, set by set, and how many of each set (F,): at most ``count``, and no place twice.
+    """
+    start = starts(sizes)
+    rows, found = compiled.farthest_points_ragged(xyz.contiguous(), start, count)  # (F, count), (F,)
+    kept = torch.arange(count) < found[:, None]
+    return (rows + start[:-1, None])[kept], found
+
+
+def ball_query_ragged(
+    compiled: Any,
+    xyz: Tensor,
+    sizes: Tensor,
+    centres: Tensor,
+    counts: Tensor,
+    radii: list[float],
+    neighbours: list[int],
+) -> list[Tensor]:
+    """:func:`ball_query` in sets of unequal size, one after the other: ``sizes`` (F,) of the points (S, 3), and
+    ``counts`` (F,) of the centres (G, 3).
+
+    int64 (G, K) for each radius, rows of S.
+    """
+    start = starts(sizes)
+    found = compiled.ball_query_ragged(xyz.contiguous(), start, centres.contiguous(), starts(counts), radii, neighbours)
+    own = start[:-1].repeat_interleave(counts)[:, None]  # (G, 1)
+    return [rows + own for rows in found]
+
+
+def starts(sizes: Tensor) -> Tensor:
+    """Where sets of these sizes (F,) start that follow one another, and where the last one ends: int64 (F + 1,)."""
+    return torch.nn.functional.pad(sizes.cumsum(dim=0), (1, 0))
+
+
 def points_of_boxes(xyz: Tensor, boxes: Tensor, frame: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Rows int64 (R, count) of the first points (F, N, 3) inside each box (R, 7) of frame (R,), and how many (R,).
 

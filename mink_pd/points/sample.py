@@ -3,12 +3,18 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from mink_pd.points.grouping import ball_query, farthest_points
+from mink_pd.points.grouping import (
+    ball_query,
+    ball_query_ragged,
+    farthest_points,
+    farthest_points_ragged,
+    starts,
+)
 from mink_pd.sparse import knn
 
 
@@ -24,7 +30,8 @@ class Stage(Protocol):
 class Level:
     """One set abstraction: the points kept of the level above, and which of that level's rows each of them sees.
 
-    xyz: (F, M, 3); groups: for each radius int64 (F * M, K), rows among the F * N points of the level above.
+    xyz: (F, M, 3), or (G, 3) where sets differ in size; groups: for each radius int64 (F * M, K) or (G, K), rows among
+    all points of the level above.
     """
 
     xyz: Tensor
@@ -136,6 +143,34 @@ def abstract(xyz: Tensor, stages: Sequence[Stage]) -> list[Level]:
         levels.append(Level(centres, groups))
         xyz = centres
     return levels
+
+
+def abstract_ragged(compiled: Any, xyz: Tensor, sizes: Tensor, stages: Sequence[Stage]) -> list[Level]:
+    """:func:`abstract` of sets of unequal size, one after the other: ``sizes`` (F,) of the points (S, 3), all above 0.
+
+    A place is kept once: a level has fewer points of a set that has no more places. That changes no maximum over a
+    group, so the features of the last stage, if it is one of 0 points, are those of :func:`abstract` for sets that are
+    filled up by repetition.
+    """
+    order, found = farthest_points_ragged(compiled, xyz, sizes, stages[0].points)
+    number = torch.arange(len(order)) - starts(found)[:-1].repeat_interleave(found)  # of each within its set
+    kept, levels = xyz[order], []  # (G, 3)
+    for stage in stages:
+        if stage.points == 0:
+            centres, counts = xyz.new_zeros(len(sizes), 3), torch.ones_like(sizes)
+            groups = [_whole_sets(sizes)] * len(stage.radii)
+        else:
+            centres, counts = kept[number < stage.points], found.clamp(max=stage.points)
+            groups = ball_query_ragged(compiled, xyz, sizes, centres, counts, stage.radii, stage.neighbours)
+        levels.append(Level(centres, groups))
+        xyz, sizes = centres, counts
+    return levels
+
+
+def _whole_sets(sizes: Tensor) -> Tensor:
+    """Rows int64 (F, K) of each set, for sets of these sizes (F,) that follow one another; filled up with the first."""
+    within = torch.arange(int(sizes.max())).expand(len(sizes), -1)  # (F, K)
+    return starts(sizes)[:-1, None] + torch.where(within < sizes[:, None], within, 0)
 
 
 def interpolate(xyz: Tensor, known: Tensor) -> Interpolation:

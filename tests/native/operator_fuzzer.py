@@ -92,6 +92,22 @@ class Arguments:
         xyz = torch.randn(2, 90, 3)
         return [xyz, xyz[:, :30].contiguous(), [0.5, 1.0], [4, 8]]
 
+    def farthest_points_ragged(self) -> list[Any]:
+        return [torch.randn(90, 3), torch.tensor([0, 30, 30, 90]), 20]
+
+    def ball_query_ragged(self) -> list[Any]:
+        return [*self.farthest_points_ragged()[:2], torch.randn(9, 3), torch.tensor([0, 4, 4, 9]), [0.5, 1.0], [4, 8]]
+
+    def mlp_rows(self) -> list[Any]:
+        weights, shifts = [torch.randn(19, 5), torch.randn(7, 19)], [torch.randn(19), torch.randn(7)]
+        sum_ = [torch.randn(30, 19), torch.randint(0, 30, (40, 3)), torch.rand(40, 3), 0]
+        return [torch.randn(40, 5), weights, shifts, True, *sum_]
+
+    def mlp_groups(self) -> list[Any]:
+        weights, shifts = [torch.randn(19, 3), torch.randn(7, 19)], [torch.randn(19), torch.randn(7)]
+        places = [torch.randn(50, 19), torch.randn(50, 3), torch.randn(12, 3)]
+        return [*places, torch.randint(0, 50, (12, 8)), weights, shifts]
+
     def points_of_boxes(self) -> list[Any]:
         return [torch.randn(2, 90, 3), torch.rand(6, 7), torch.randint(0, 2, (6,)), 8]
 
@@ -184,7 +200,7 @@ def spoil(value: Any, choose: random.Random) -> Any:
         return choose.choice(NUMBERS)
     if isinstance(value, float):
         return choose.choice(FLOATS)
-    other = [spoil(x, choose) if isinstance(x, int) else choose.choice(FLOATS) for x in value]
+    other = [spoil(x, choose) if isinstance(x, int | Tensor) else choose.choice(FLOATS) for x in value]
     return choose.choice([[], value[:-1], [*value, *value], other])
 
 

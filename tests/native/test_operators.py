@@ -67,6 +67,20 @@ def norm(ops: Any, rows: int = 3, channels: int = 4, into: Tensor | None = None)
     return ops.norm_relu(Y[:rows], *(torch.ones(channels) for _ in range(4)), 0.1, 1e-3, True, into)
 
 
+def ragged(ops: Any, *start: int, centres: tuple[int, ...] = (0, 1)) -> Any:
+    return ops.ball_query_ragged(XYZ[0], torch.tensor(start), XYZ[0, :1], torch.tensor(centres), [1.0], [4])
+
+
+def rows_through(ops: Any, layers: list[Tensor], source: int = 0, layer: int = 0, shift: int = 4) -> Any:
+    table, sources = torch.ones(3, 4), torch.full((3, 1), source)
+    return ops.mlp_rows(X, layers, [torch.ones(shift)] * len(layers), True, table, sources, None, layer)
+
+
+def groups_through(ops: Any, layers: list[Tensor], row: int = 0) -> Any:
+    rows = torch.tensor([[0, 0, row]])
+    return ops.mlp_groups(Y, XYZ[0, :3], XYZ[0, :1], rows, layers, [torch.ones(len(w)) for w in layers])
+
+
 # What is wrong, and part of the message.
 WRONG: list[tuple[str, Callable[[Any], Any], str]] = [
     ("source", lambda o: o.products(X, W, ints(0, 1, 3), PAIRS[1], TABLE, 3, *PLAIN), "not one of the rows"),
@@ -97,6 +111,22 @@ WRONG: list[tuple[str, Callable[[Any], Any], str]] = [
     ("frames differ", lambda o: o.ball_query(XYZ, XYZ[:1], [1.0], [4]), "frames"),
     ("too many samples", lambda o: o.farthest_points(XYZ, 6), "fewer points"),
     ("NaN", lambda o: o.farthest_points(NAN, 2), "finite"),
+    ("start of sets", lambda o: ragged(o, 0, 6), "start must ascend"),
+    ("sets descend", lambda o: ragged(o, 0, 7, 3, 5, centres=(0, 1, 1, 1)), "start must ascend"),
+    ("sets of centres", lambda o: ragged(o, 0, 5, centres=(0, 1, 1)), "as many frames"),
+    ("centres of an empty set", lambda o: ragged(o, 0, 0, 5, centres=(0, 1, 1)), "no points"),
+    ("sets of NaN", lambda o: o.farthest_points_ragged(NAN[0], torch.tensor([0, 5]), 2), "finite"),
+    ("no layers", lambda o: rows_through(o, []), "channels of x"),
+    ("first layer", lambda o: rows_through(o, [torch.ones(4, 3)]), "channels of x"),
+    ("layers", lambda o: rows_through(o, [torch.ones(4, 2), torch.ones(4, 5)]), "as many channels as"),
+    ("shift", lambda o: rows_through(o, [torch.ones(4, 2)], shift=3), "one value a channel"),
+    ("weight's rows", lambda o: rows_through(o, [torch.ones(2, 4).t()]), "contiguous"),
+    ("no such layer", lambda o: rows_through(o, [torch.ones(4, 2)], layer=1), "no such layer"),
+    ("table's row", lambda o: rows_through(o, [torch.ones(4, 2)], source=3), "not one of the table's rows"),
+    ("before the table", lambda o: rows_through(o, [torch.ones(4, 2)], source=-1), "not one of the table's rows"),
+    ("offsets", lambda o: groups_through(o, [torch.ones(4, 2)]), "must take offsets"),
+    ("group's row", lambda o: groups_through(o, [torch.ones(4, 3)], row=3), "not one of the points"),
+    ("group's layers", lambda o: groups_through(o, [torch.ones(4, 3), torch.ones(4, 5)]), "as many channels as"),
     ("degree", lambda o: o.transpose_edges(torch.tensor([0, 1]), torch.tensor([3, -1]), 2), "degree"),
     ("neighbour", lambda o: o.transpose_edges(torch.tensor([0, 5]), torch.tensor([1, 1]), 2), "outside the rows"),
     ("moments", lambda o: o.edge_moments(X[:2], X[:2], START, ints(0, 1, 2), ARRIVING), "none of the rows"),

@@ -1,6 +1,7 @@
 """Sampling and searching in point sets against fpsample and loops, compiled and in plain torch."""
 
 from collections.abc import Callable
+from typing import Any
 
 import fpsample
 import numpy as np
@@ -105,3 +106,46 @@ def test_both_paths_agree_on_a_whole_frame(shared: Callable) -> None:
     ours = grouping.ball_query(xyz, centres, [0.5, 1.0], [16, 32])
     theirs = grouping.ball_query_torch(xyz, centres, [0.5, 1.0], [16, 32])
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+SIZES = torch.tensor([5, 90, 1, 40, 64, 200])
+
+
+def ragged() -> tuple[Tensor, Tensor]:
+    """Sets of SIZES points, the fourth of which has every place twice: (S, 3), and the set of each (S,)."""
+    sets = [clouds(int(n), frames=1)[0] for n in SIZES]
+    sets[3] = sets[3][:20].repeat(2, 1)
+    return torch.cat(sets), torch.repeat_interleave(torch.arange(len(SIZES)), SIZES)
+
+
+def compiled_operators() -> Any:
+    compiled = grouping.operators()
+    if compiled is None:
+        pytest.skip("no compiled library here")
+    return compiled
+
+
+def test_farthest_points_of_ragged_sets_are_fpsamples() -> None:
+    xyz, owner = ragged()
+    rows, found = grouping.farthest_points_ragged(compiled_operators(), xyz, SIZES, 30)
+    assert found.tolist() == [5, 30, 1, 20, 30, 30]  # each place once
+    for own, number in zip(rows.split(found.tolist()), range(len(SIZES)), strict=True):
+        here = torch.nonzero(owner == number)[:, 0]
+        wanted = fpsample.fps_sampling(xyz[here].numpy(), len(own), start_idx=0)
+        assert torch.equal(xyz[own], xyz[here[wanted]])  # a copy has another row
+
+
+def test_ball_query_of_ragged_sets_against_a_loop() -> None:
+    xyz, owner = ragged()
+    counts = torch.tensor([2, 70, 0, 3, 1, 130])
+    of_centre = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    centres = torch.randn(len(of_centre), 3)
+    radii, neighbours = [1.0, 4.0], [3, 12]
+    found = grouping.ball_query_ragged(compiled_operators(), xyz, SIZES, centres, counts, radii, neighbours)
+    for radius, k, rows in zip(radii, neighbours, found, strict=True):
+        assert rows.shape == (len(centres), k)
+        for centre, own, number in zip(centres, rows, of_centre, strict=True):
+            near = (xyz - centre).double().norm(dim=1) < radius
+            wanted = torch.nonzero(near & (owner == number))[:k, 0].tolist()
+            first = wanted[0] if wanted else int(torch.nonzero(owner == number)[0, 0])
+            assert own.tolist() == wanted + [first] * (k - len(wanted))

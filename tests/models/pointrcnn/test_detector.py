@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from random_norms import randomise_norm
 
 from mink_pd.boxes.iou import iou_3d
 from mink_pd.config import Config, load_config
@@ -21,6 +22,7 @@ from mink_pd.errors import ConfigError, DistillError
 from mink_pd.models import build_detector
 from mink_pd.models.cost import count_multiply_adds
 from mink_pd.models.detectors.pointrcnn import PointRCNN
+from mink_pd.models.whole import whole_work
 
 STEPS = 120
 CAR = [8.0, 1.0, -0.9, 3.9, 1.6, 1.5, 0.4]
@@ -178,6 +180,34 @@ def test_detections_are_the_same_alone_and_in_a_batch() -> None:
     torch.testing.assert_close(together[0].boxes, alone[0].boxes, rtol=1e-3, atol=1e-3)
     assert len(together[1].boxes) == 0
     assert len(together[2].boxes) > 0
+
+
+@pytest.mark.parametrize("heights", ["centre", "bottom"])
+@torch.no_grad()
+def test_compiled_layers_give_what_plain_ones_do(heights: Literal["centre", "bottom"]) -> None:
+    """Also in regions of few points, which plain layers repeat, and in one that has none."""
+    torch.manual_seed(0)
+    detector = build_detector(config()).eval()
+    assert isinstance(detector, PointRCNN)
+    detector.settings.roi.heights = heights
+    for norm in detector.modules():
+        if isinstance(norm, torch.nn.BatchNorm1d):
+            randomise_norm(norm)
+    inputs = batch(400, 0, 300)
+    sample = detector.shared_input(inputs)
+    ours = detector(inputs, sample)
+    with whole_work():
+        plain = detector(inputs, sample)
+    for name in ("features", "scores", "codes"):
+        torch.testing.assert_close(getattr(ours, name), getattr(plain, name), rtol=1e-4, atol=1e-4)
+    regions = detector.propose(plain)
+    regions.boxes[0, :3] = 500.0
+    refined = detector.refine(plain, regions)
+    with whole_work():
+        wanted = detector.refine(plain, regions)
+    assert len(wanted[0]) == len(regions)
+    for one, other in zip(refined, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()

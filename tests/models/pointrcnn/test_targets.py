@@ -1,6 +1,7 @@
 """Which points and regions answer for which object, on cases made by hand."""
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -141,24 +142,32 @@ def test_frames_of_regions_are_undone() -> None:
     torch.testing.assert_close(boxes_from_frame(boxes_to_frame(boxes, regions), regions), boxes)
     ahead = regions[:, :3] + torch.stack([regions[:, 6].cos(), regions[:, 6].sin(), 0 * regions[:, 6]], dim=1)
     wanted = torch.tensor([1.0, 0, 0]).double().expand(20, 3)
-    torch.testing.assert_close(to_frame(ahead[:, None], regions)[:, 0], wanted)
+    torch.testing.assert_close(to_frame(ahead, regions), wanted)
 
 
-def test_pooling_against_a_loop() -> None:
+@pytest.mark.parametrize("once", [True, False])
+def test_pooling_against_a_loop(once: bool) -> None:
     torch.manual_seed(0)
     points = torch.rand(2, 300, 4) * torch.tensor([20, 10, 2, 1.0])
     sample = PointSample(points, torch.tensor([0, 3]), 4)
     scores, features = torch.rand(600), torch.rand(600, 5)
-    boxes = torch.tensor([[8, 4, 1, 3, 2, 1, 0.7], [15, 6, 1, 1, 1, 1, 0], [900, 0, 0, 1, 1, 1, 0]])
-    regions = Regions(boxes, torch.zeros(3).long(), torch.ones(3), torch.tensor([1, 0, 1]))
-    pooled = pool(sample, scores, features, regions, RoIConfig(points=8, margin=0.5, depth=70))
-    for r in range(2):
+    boxes = torch.tensor([[8, 4, 1, 3, 2, 1, 0.7], [900, 0, 0, 1, 1, 1, 0], [15, 6, 1, 1, 1, 1, 0]])
+    regions = Regions(boxes, torch.zeros(3).long(), torch.ones(3), torch.tensor([1, 1, 0]))
+    pooled = pool(sample, scores, features, regions, RoIConfig(points=8, margin=0.5, depth=70), once)
+    counts = pooled.counts.tolist()
+    for r, (xyz, extra, own) in enumerate(
+        zip(*(part.split(counts) for part in (pooled.xyz, pooled.extra, pooled.own_features())), strict=True)
+    ):
         frame = regions.frame[r]
-        local = to_frame(points[frame][None, :, :3], boxes[r : r + 1])[0]
+        local = to_frame(points[frame, :, :3], boxes[r].expand(300, 7))
         inside = torch.nonzero((local.abs() <= boxes[r, 3:6] / 2 + 0.5).all(dim=1))[:, 0]
-        rows = inside[torch.arange(8) % len(inside[:8])]
-        torch.testing.assert_close(pooled.xyz[r], local[rows])
-        torch.testing.assert_close(pooled.features[r], features[300 * frame + rows])
-        torch.testing.assert_close(pooled.extra[r, :, 0], scores[300 * frame + rows])
-        torch.testing.assert_close(pooled.extra[r, :, 1], points[frame, rows, :3].norm(dim=1) / 70 - 0.5)
-    assert all((part[2] == 0).all() for part in (pooled.xyz, pooled.extra, pooled.features))
+        if len(inside) == 0:
+            assert counts[r] == (1 if once else 8)
+            assert all((part == 0).all() for part in (xyz, extra, own))
+            continue
+        rows = inside[torch.arange(min(len(inside), 8) if once else 8) % len(inside[:8])]
+        torch.testing.assert_close(xyz, local[rows])
+        torch.testing.assert_close(own, features[300 * frame + rows])
+        torch.testing.assert_close(extra[:, 0], scores[300 * frame + rows])
+        torch.testing.assert_close(extra[:, 1], points[frame, rows, :3].norm(dim=1) / 70 - 0.5)
+    assert len(inside) < 8 < len(pooled.xyz)

@@ -70,6 +70,7 @@ void test_flow(mink_pd::Pool& pool);
 void test_maps(mink_pd::Pool& pool);
 void test_convolution(mink_pd::Pool& pool);
 void test_sets(mink_pd::Pool& pool);
+void test_mlp(mink_pd::Pool& pool);
 void test_graph(mink_pd::Pool& pool);
 void test_int8();
 

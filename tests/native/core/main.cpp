@@ -14,6 +14,7 @@ int main() {
         tests::test_maps(pool);
         tests::test_convolution(pool);
         tests::test_sets(pool);
+        tests::test_mlp(pool);
         tests::test_graph(pool);
     }
     std::printf("%d expectations, %d failed; vectors of %d floats, bfloat16 %s\n", tests::expectations, tests::failures,

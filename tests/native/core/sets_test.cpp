@@ -160,7 +160,7 @@ void test_points(Pool& pool, Random& random) {
     for (int64_t f = 0; f < frames; ++f) centre.insert(centre.end(), sets.frame(f), sets.frame(f) + centres * 3);
     Rows near(frames * centres * 8), wide(frames * centres * 32);
     const std::vector<Ball> balls{{0.5, 8, near.data()}, {1.5, 32, wide.data()}};
-    ball_query(pool, sets, centre.data(), centres, balls);
+    ball_query(pool, sets, {centre.data(), frames, centres}, balls);
     for (const Ball& ball : balls) {
         bool right = true;
         for (int64_t i = 0; i < frames * centres; ++i) {
@@ -194,7 +194,26 @@ void test_points(Pool& pool, Random& random) {
             right &= rows[r * 16 + k] == (found.empty() ? 0 : found[k % int64_t(found.size())]);
     }
     expect(right, "points of boxes");
-    expect_error([&] { ball_query(pool, sets, centre.data(), centres, {}); }, "no radii");
+    // Sets of unequal size: the first with every place twice, the second empty.
+    std::vector<float> places(xyz.begin(), xyz.begin() + 3 * 30);
+    places.insert(places.end(), xyz.begin(), xyz.begin() + 3 * 30);
+    places.insert(places.end(), xyz.begin() + 3 * 100, xyz.begin() + 3 * 300);
+    const Rows start{0, 60, 60, 260}, centre_start{0, 5, 5, 12};
+    const PointSets ragged{places.data(), 3, 0, start.data()};
+    Rows samples(3 * 50), taken(3), of_first(30), of_last(50);
+    farthest_points(pool, ragged, 50, samples.data(), taken.data());
+    farthest_points(pool, {xyz.data(), 1, 30}, 30, of_first.data());
+    farthest_points(pool, {xyz.data() + 3 * 100, 1, 200}, 50, of_last.data());
+    of_first.resize(100);
+    of_first.insert(of_first.end(), of_last.begin(), of_last.end());
+    expect(taken == Rows{30, 0, 50} && samples == of_first, "farthest points of ragged sets");
+    const PointSets around{xyz.data(), 3, 0, centre_start.data()};
+    Rows apart(12 * 4), of_each(7 * 4);
+    ball_query(pool, ragged, around, std::vector<Ball>{{1.5, 4, apart.data()}});
+    ball_query(pool, {xyz.data() + 3 * 100, 1, 200}, {xyz.data() + 3 * 5, 1, 7},
+               std::vector<Ball>{{1.5, 4, of_each.data()}});
+    expect(std::equal(of_each.begin(), of_each.end(), apart.begin() + 5 * 4), "ball query of ragged sets");
+    expect_error([&] { ball_query(pool, sets, {centre.data(), frames, centres}, {}); }, "no radii");
     expect_error([&] { farthest_points(pool, sets, points + 1, sampled.data()); }, "too many samples");
 }
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from mink_pd.config.pointrcnn import SetAbstractionConfig
-from mink_pd.models.detectors.pointrcnn.pointnet import GroupedMLP, InterpolatedLayer, mlp
-from mink_pd.points import Interpolation, Level, PointSample
+from mink_pd.models.detectors.pointrcnn.fused import Affine, compiled_for, run_rows
+from mink_pd.models.detectors.pointrcnn.pointnet import MLP, GroupedMLP, InterpolatedMLP, mlp
+from mink_pd.points import Level, PointSample
 
 Width = Callable[[int], int]
 
@@ -23,22 +24,9 @@ class SetAbstraction(nn.Module):
 
     def forward(self, xyz: Tensor, features: Tensor, level: Level) -> Tensor:
         """xyz (..., 3) of S rows, features (S, C) -> (M, C') of the level's M points"""
-        x = torch.cat([xyz.reshape(-1, 3), features], dim=1)  # (S, 3 + C)
-        centres = level.xyz.view(-1, 3)  # (M, 3)
-        return torch.cat([m(x, centres, rows) for m, rows in zip(self.mlps, level.groups, strict=True)], dim=1)
-
-
-class FeaturePropagation(nn.Module):
-    """Interpolates features to the points of the next finer level and concatenates them with those points' features."""
-
-    def __init__(self, coarse: int, skip: int, channels: list[int]) -> None:
-        super().__init__()
-        self.first = InterpolatedLayer(coarse, skip, channels[0])
-        self.rest = mlp(channels)
-
-    def forward(self, coarse: Tensor, skip: Tensor, way: Interpolation) -> Tensor:
-        """coarse (M, C1), skip (N, C2) -> (N, C')"""
-        return self.rest(self.first(coarse, skip, way))
+        places, centres = xyz.reshape(-1, 3), level.xyz.view(-1, 3)  # (S, 3), (M, 3)
+        scales = zip(self.mlps, level.groups, strict=True)
+        return torch.cat([m(places, features, centres, rows) for m, rows in scales], dim=1)
 
 
 class Backbone(nn.Module):
@@ -59,7 +47,7 @@ class Backbone(nn.Module):
         coarse = channels.pop()
         for wanted in propagation:
             layers = [width(c) for c in wanted]
-            self.up.append(FeaturePropagation(coarse, channels.pop(), layers))
+            self.up.append(InterpolatedMLP(coarse, channels.pop(), layers))
             coarse = layers[-1]
         self.out = coarse
 
@@ -75,6 +63,23 @@ class Backbone(nn.Module):
         return x  # (F * N, 128)
 
 
+class MLPWithOutput(nn.Sequential):
+    """An MLP, and a linear layer without ReLU."""
+
+    def __init__(self, hidden: MLP, output: nn.Linear) -> None:
+        super().__init__(hidden, output)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, C) -> (n, C')"""
+        hidden, output = self
+        assert isinstance(hidden, MLP)
+        assert isinstance(output, nn.Linear)
+        compiled = compiled_for(x, self)
+        if compiled is None:
+            return output(hidden(x))
+        return run_rows(compiled, x, [*hidden.affines(), Affine.of(output.weight, output.bias)], relu=False)
+
+
 class PointHead(nn.Module):
     """Two MLPs on rows, for class scores and for a box code."""
 
@@ -83,8 +88,8 @@ class PointHead(nn.Module):
         super().__init__()
         score = _last(hidden[-1], classes, 0.01)
         nn.init.constant_(score.bias, torch.tensor(prior).logit().item())
-        self.score = nn.Sequential(mlp([channels, *hidden]), score)
-        self.box = nn.Sequential(mlp([channels, *hidden]), _last(hidden[-1], code, 0.001))
+        self.score = MLPWithOutput(mlp([channels, *hidden]), score)
+        self.box = MLPWithOutput(mlp([channels, *hidden]), _last(hidden[-1], code, 0.001))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (n, C) -> logits (n, classes), box codes (n, code)"""

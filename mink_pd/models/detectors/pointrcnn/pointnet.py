@@ -1,15 +1,17 @@
 """Shared MLPs on rows: grouped, interpolated, or plain.
 
 All are linear before the norm, so each row is projected once and gathered afterwards, as a row belongs to many groups.
+At inference on the CPU compiled code runs all layers of an MLP together (:mod:`fused`); torch runs them one by one.
 """
 
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mink_pd.models.detectors.pointrcnn.fused import Affine, Spread, compiled_for, project, run_rows
+from mink_pd.models.whole import is_whole
 from mink_pd.points import Interpolation
 from mink_pd.sparse.norm import BatchNorm, norm_relu
 
@@ -39,11 +41,33 @@ class MLPLayer(nn.Linear):
         scale = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
         return self.weight * scale[:, None], self.norm.bias - self.norm.running_mean * scale
 
+    def affine(self) -> Affine:
+        """The same for compiled code."""
+        return Affine.of(*self.folded())
+
     def finish(self, x: Tensor) -> Tensor:
         """The steps after the linear map: batch norm unless it is folded, and ReLU."""
         if self.norm is not None and self.norm.training:
             return norm_relu([x], [self.norm])
         return x.relu_()
+
+
+class MLP(nn.Sequential):
+    """Layers one after the other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, C) -> (n, C')"""
+        compiled = compiled_for(x, self)
+        return super().forward(x) if compiled is None else run_rows(compiled, x, self.affines())
+
+    def affines(self) -> list[Affine]:
+        """Of all layers, for compiled code."""
+        return [layer.affine() for layer in self if isinstance(layer, MLPLayer)]
+
+
+def mlp(channels: list[int], norm: bool = True, epsilon: float = 1e-5) -> MLP:
+    """One layer from each of ``channels`` to the next."""
+    return MLP(*(MLPLayer(a, b, norm, epsilon) for a, b in pairwise(channels)))
 
 
 class GroupedLayer(MLPLayer):
@@ -93,6 +117,26 @@ class InterpolatedLayer(MLPLayer):
         return (coarse.numel() + skip.numel() + 3 * len(skip)) * self.out_features
 
 
+class InterpolatedMLP(nn.Module):
+    """An MLP on features that are interpolated to finer points and concatenated with those points' own (PointNet++,
+    section 3.4)."""
+
+    def __init__(self, coarse: int, skip: int, channels: list[int]) -> None:
+        super().__init__()
+        self.first = InterpolatedLayer(coarse, skip, channels[0])
+        self.rest = mlp(channels)
+
+    def forward(self, coarse: Tensor, skip: Tensor, way: Interpolation) -> Tensor:
+        """coarse (M, C1), skip (N, C2) -> (N, C')"""
+        compiled = compiled_for(skip, [self])
+        if compiled is None:
+            return self.rest(self.first(coarse, skip, way))
+        first = self.first.affine()
+        known = project(compiled, coarse, first.columns(0, self.first.coarse))  # (M, C)
+        layers = [Affine(first.columns(self.first.coarse), first.shift), *self.rest.affines()]
+        return run_rows(compiled, skip, layers, spread=Spread(known, way.nearest, way.weights, layer=0))
+
+
 class GroupedMLP(nn.Module):
     """A shared MLP on the offsets and features of each group's rows, then the maximum per channel (PointNet++, section
     3.2)."""
@@ -104,11 +148,19 @@ class GroupedMLP(nn.Module):
         self.rest = mlp(channels[1:], epsilon=epsilon)
         self.out = channels[-1]
 
-    def forward(self, x: Tensor, centres: Tensor, rows: Tensor) -> Tensor:
-        """x = [xyz ; f] (S, 3 + C), centres (G, 3), rows (G, K) -> (G, C')"""
-        near, own = self.first(x, centres)
+    def forward(self, xyz: Tensor, features: Tensor, centres: Tensor, rows: Tensor) -> Tensor:
+        """xyz (S, 3), features (S, C), centres (G, 3), rows (G, K) of S -> (G, C')"""
+        compiled = compiled_for(features, [self])
+        if compiled is not None:
+            first = self.first.affine()
+            near = project(compiled, features, first.columns(3))  # (S, C')
+            layers = [Affine(first.columns(0, 3), first.shift), *self.rest.affines()]
+            weights, shifts = [layer.weight for layer in layers], [layer.shift for layer in layers]
+            return compiled.mlp_groups(near, xyz.contiguous(), centres.contiguous(), rows.contiguous(), weights, shifts)
+        near, own = self.first(torch.cat([xyz, features], dim=1), centres)
         # Batch statistics need all rows, and gradients need all results.
-        if torch.is_grad_enabled() or (self.first.norm is not None and self.first.norm.training):
+        norm = self.first.norm
+        if torch.is_grad_enabled() or is_whole() or (norm is not None and norm.training):
             return self._largest(near, own, rows)
         result = near.new_empty(len(rows), self.out)
         for here, size in by_size(rows):
@@ -120,13 +172,6 @@ class GroupedMLP(nn.Module):
         """The maxima (g, C') of rows (g, K), from the first layer's projections ``near`` (S, C) and ``own`` (g, C)."""
         each = self.rest(self.first.gather(near, own, rows))  # (g * K, C')
         return each.view(*rows.shape, -1).amax(dim=1)
-
-    def multiply_adds(self, x: Tensor, centres: Tensor, rows: Tensor) -> int:
-        """Of the rows that fill groups up, which ``forward`` leaves out. They count, so that the cost of a network does
-        not depend on the cloud."""
-        left_out = rows.numel() - sum(len(groups) * size for groups, size in by_size(rows))
-        layers: list[Any] = list(self.rest)
-        return left_out * sum(layer.in_features * layer.out_features for layer in layers)
 
 
 def by_size(rows: Tensor) -> list[tuple[Tensor, int]]:
@@ -144,8 +189,3 @@ def by_size(rows: Tensor) -> list[tuple[Tensor, int]]:
             parts.append((here, size))
         done, size = size, min(2 * size, most)
     return parts
-
-
-def mlp(channels: list[int], norm: bool = True, epsilon: float = 1e-5) -> nn.Sequential:
-    """One layer from each of ``channels`` to the next."""
-    return nn.Sequential(*(MLPLayer(a, b, norm, epsilon) for a, b in pairwise(channels)))

@@ -134,7 +134,9 @@ class PointRCNN(Detector[PointSample, PointPrediction]):
     def refine(self, prediction: PointPrediction, regions: Regions) -> tuple[Tensor, Tensor, Tensor]:
         """The second stage: logits (R,), box codes (R, code), and the sizes (R, 3) to which these are relative."""
         scores = torch.sigmoid(prediction.scores.detach()).amax(dim=1)
-        points = pool(prediction.sample, scores, prediction.features.detach(), regions, self.settings.roi)
+        features = prediction.features.detach()
+        once = self.regions.takes_points_once(features)
+        points = pool(prediction.sample, scores, features, regions, self.settings.roi, once)
         sizes = self.sizes[regions.labels] if self.refiner.mean_sizes else regions.boxes[:, 3:6]
         return (*self.regions(points), sizes)
 

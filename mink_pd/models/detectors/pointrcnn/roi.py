@@ -9,46 +9,69 @@ from torch import Tensor, nn
 from mink_pd.config.pointrcnn import PointLossConfig, RoIConfig
 from mink_pd.models.detectors.pointrcnn.backbone import PointHead, SetAbstraction, Width
 from mink_pd.models.detectors.pointrcnn.coder import BoxCoder
+from mink_pd.models.detectors.pointrcnn.fused import Affine, Spread, compiled_for, project, run_rows
 from mink_pd.models.detectors.pointrcnn.pointnet import MLPLayer, mlp
 from mink_pd.models.detectors.pointrcnn.region_stage import Regions, RegionTargets
-from mink_pd.points import PointSample, abstract, points_of_boxes
+from mink_pd.points import Level, PointSample, abstract, abstract_ragged, points_of_boxes
 from mink_pd.processes import shared_count
 
 
 @dataclass
 class RegionPoints:
-    """P points of each of R regions; all zero in an empty region."""
+    """S points of R regions, region by region, and which rows of the first stage's features they have.
 
-    xyz: Tensor  # (R, P, 3) in the region's frame [m]
-    extra: Tensor  # (R, P, 2), foreground score and scaled depth
-    features: Tensor  # (R, P, C) of the first stage
+    A region that has no point has one or more at the origin, of which everything is 0.
+    """
+
+    xyz: Tensor  # (S, 3) in the region's frame [m]
+    extra: Tensor  # (S, 2), foreground score and scaled depth
+    features: Tensor  # (F * N, C) of the first stage
+    rows: Tensor  # (S,) int64, of ``features``
+    there: Tensor  # (S,) bool, False for a region that has no point
+    counts: Tensor  # (R,) int64, each region's points
+
+    @property
+    def local(self) -> Tensor:
+        """(S, 5)"""
+        return torch.cat([self.xyz, self.extra], dim=1)
+
+    def own_features(self) -> Tensor:
+        """(S, C)"""
+        return torch.where(self.there[:, None], self.features[self.rows], 0)
 
 
 @torch.no_grad()
-def pool(sample: PointSample, scores: Tensor, features: Tensor, regions: Regions, settings: RoIConfig) -> RegionPoints:
+def pool(
+    sample: PointSample, scores: Tensor, features: Tensor, regions: Regions, settings: RoIConfig, once: bool
+) -> RegionPoints:
     """The first ``settings.points`` points inside each region, enlarged by the margin (PointRCNN, section 3.3).
 
     scores: (F * N,) [0..1], of the sample's points.
     features: (F * N, C), of the sample's points. No gradient flows back to scores and features.
+    once: each point once; otherwise those of a region are repeated in turn until there are ``settings.points``.
     """
     enlarged = regions.boxes.clone()
     enlarged[:, 3:6] += 2 * settings.margin
     xyz = sample.points[..., :3]  # (F, N, 3)
     rows, found = points_of_boxes(xyz, enlarged, regions.frame, settings.points)  # (R, P), (R,)
     rows = rows + (regions.frame * xyz.shape[1])[:, None]
-    there = (found > 0)[:, None, None]
-    positions = xyz.reshape(-1, 3)[rows]  # (R, P, 3)
-    depth = positions.norm(dim=2) / settings.depth - 0.5  # (R, P)
-    local = to_frame(positions, regions.boxes)
+    counts = found.clamp(min=1) if once else torch.full_like(found, settings.points)
+    rows = rows[torch.arange(settings.points, device=rows.device) < counts[:, None]]  # (S,)
+    region = torch.arange(len(regions), device=rows.device).repeat_interleave(counts)  # (S,)
+    there = (found > 0)[region]
+    positions = xyz.reshape(-1, 3)[rows]  # (S, 3)
+    depth = positions.norm(dim=1) / settings.depth - 0.5  # (S,)
+    local = to_frame(positions, regions.boxes[region])
     if settings.heights == "bottom":
-        local[..., 2] += regions.boxes[:, None, 5] / 2
-    extra = torch.stack([scores[rows], depth], dim=2)
-    return RegionPoints(*(torch.where(there, values, 0) for values in (local, extra, features[rows])))
+        local[:, 2] += regions.boxes[region, 5] / 2
+    extra = torch.stack([scores[rows], depth], dim=1)
+    local, extra = (torch.where(there[:, None], values, 0) for values in (local, extra))
+    return RegionPoints(local, extra, features, rows, there, counts)
 
 
 def to_frame(xyz: Tensor, regions: Tensor) -> Tensor:
-    """Positions (R, P, 3) in the frames of regions (R, 7), with x along the heading (canonical transformation)."""
-    return turn(xyz - regions[:, None, :3], -regions[:, 6, None])
+    """Positions (n, 3) in the frames of regions (n, 7), with x along the heading (canonical transformation)."""
+    return turn(xyz - regions[:, :3], -regions[:, 6])
 
 
 def turn(xyz: Tensor, angle: Tensor) -> Tensor:
@@ -60,7 +83,7 @@ def turn(xyz: Tensor, angle: Tensor) -> Tensor:
 
 def boxes_to_frame(boxes: Tensor, regions: Tensor) -> Tensor:
     """Boxes (R, 7) in the frames of regions (R, 7)."""
-    centre = to_frame(boxes[:, None, :3], regions)[:, 0]
+    centre = to_frame(boxes[:, :3], regions)
     return torch.cat([centre, boxes[:, 3:6], boxes[:, 6:] - regions[:, 6:]], dim=1)
 
 
@@ -89,14 +112,33 @@ class RegionHead(nn.Module):
 
     def forward(self, points: RegionPoints) -> tuple[Tensor, Tensor]:
         """Logits (R,) and box codes (R, code) in the regions' frames."""
-        local = torch.cat([points.xyz, points.extra], dim=2).flatten(0, 1)  # (R * P, 5)
-        x = self.merge(torch.cat([self.lift(local), points.features.flatten(0, 1)], dim=1))  # (R * P, 128)
-        xyz = points.xyz
-        for stage, level in zip(self.stages, abstract(xyz, self.settings.stages), strict=True):
-            x = stage(xyz, x, level)  # (R * 128, 128), (R * 32, 256), (R, 512)
+        x, xyz = self._merged(points), points.xyz  # (S, 128), (S, 3)
+        for stage, level in zip(self.stages, self._levels(points), strict=True):
+            x = stage(xyz, x, level)  # (R * 128, 128), (R * 32, 256), (R, 512), or fewer where places are kept once
             xyz = level.xyz
         scores, codes = self.head(x)
         return scores[:, 0], codes
+
+    def takes_points_once(self, features: Tensor) -> bool:
+        """Whether points need not be repeated: in compiled code, at inference, where repetition changes nothing."""
+        return compiled_for(features, [self]) is not None
+
+    def _merged(self, points: RegionPoints) -> Tensor:
+        """Local coordinates through their MLP, merged with the first stage's features: (S, C)"""
+        compiled = compiled_for(points.features, [self])
+        if compiled is None:
+            return self.merge(torch.cat([self.lift(points.local), points.own_features()], dim=1))
+        merge, lifted = self.merge.affine(), self.lift.affines()
+        width = len(lifted[-1].shift)
+        table = project(compiled, points.features, merge.columns(width))  # (F * N, C)
+        spread = Spread(table, points.rows[:, None], points.there[:, None].to(table.dtype), layer=len(lifted))
+        return run_rows(compiled, points.local, [*lifted, Affine(merge.columns(0, width), merge.shift)], spread=spread)
+
+    def _levels(self, points: RegionPoints) -> list[Level]:
+        compiled = compiled_for(points.features, [self])
+        if compiled is None:
+            return abstract(points.xyz.view(len(points.counts), -1, 3), self.settings.stages)
+        return abstract_ragged(compiled, points.xyz, points.counts, self.settings.stages)
 
 
 def region_loss(

@@ -36,8 +36,19 @@ void for_each_operator(Use&& use) {
     use("covariance(Tensor x) -> (Tensor, Tensor)", bindings::covariance);
     use("farthest_points(Tensor xyz, int count) -> Tensor", bindings::farthest_points);
     use("ball_query(Tensor xyz, Tensor centres, float[] radii, int[] neighbours) -> Tensor[]", bindings::ball_query);
+    use("farthest_points_ragged(Tensor xyz, Tensor start, int count) -> (Tensor, Tensor)",
+        bindings::farthest_points_ragged);
+    use("ball_query_ragged(Tensor xyz, Tensor start, Tensor centres, Tensor centre_start, float[] radii, "
+        "int[] neighbours) -> Tensor[]",
+        bindings::ball_query_ragged);
     use("points_of_boxes(Tensor xyz, Tensor boxes, Tensor frame, int count) -> (Tensor, Tensor)",
         bindings::points_of_boxes);
+    use("mlp_rows(Tensor x, Tensor[] weights, Tensor[] shifts, bool relu, Tensor? table, Tensor? sources, "
+        "Tensor? shares, int layer) -> Tensor",
+        bindings::mlp_rows);
+    use("mlp_groups(Tensor features, Tensor xyz, Tensor centres, Tensor rows, Tensor[] weights, Tensor[] shifts) "
+        "-> Tensor",
+        bindings::mlp_groups);
     use("match_anchors(Tensor anchors, Tensor frame, Tensor boxes, Tensor labels, Tensor box_frame, Tensor matched, "
         "Tensor unmatched, bool any_class) -> Tensor",
         bindings::match_anchors);

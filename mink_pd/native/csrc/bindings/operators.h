@@ -53,6 +53,22 @@ Tensor farthest_points(const Tensor& xyz, int64_t count);
 std::vector<Tensor> ball_query(const Tensor& xyz, const Tensor& centres, at::ArrayRef<double> radii,
                                at::IntArrayRef neighbours);
 std::tuple<Tensor, Tensor> points_of_boxes(const Tensor& xyz, const Tensor& boxes, const Tensor& frame, int64_t count);
+// Frames of unequal size: xyz (S, 3), start int64 (F + 1,) -> rows (F, count), found (F,); rows (centres, neighbours)
+std::tuple<Tensor, Tensor> farthest_points_ragged(const Tensor& xyz, const Tensor& start, int64_t count);
+std::vector<Tensor> ball_query_ragged(const Tensor& xyz, const Tensor& start, const Tensor& centres,
+                                      const Tensor& centre_start, at::ArrayRef<double> radii,
+                                      at::IntArrayRef neighbours);
+
+// mlp.h: weights (out, in) and shifts (out,) of the layers, all with a ReLU but for the last one without `relu`.
+// x float32 (n, in); sum at a layer: table float32 (T, out), sources int64 (n, K), shares float32 (n, K), all or none,
+// shares may be left out -> (n, out)
+Tensor mlp_rows(const Tensor& x, at::TensorList weights, at::TensorList shifts, bool relu,
+                const std::optional<Tensor>& table, const std::optional<Tensor>& sources,
+                const std::optional<Tensor>& shares, int64_t layer);
+// features float32 (S, C), xyz float32 (S, 3), centres float32 (G, 3), rows int64 (G, K), the first weight (C, 3) ->
+// (G, out)
+Tensor mlp_groups(const Tensor& features, const Tensor& xyz, const Tensor& centres, const Tensor& rows,
+                  at::TensorList weights, at::TensorList shifts);
 
 // anchors.h: anchors float32 (S, A, 7), frame int64 (S,), boxes float32 (B, 7), labels and box_frame int64 (B,),
 // matched and unmatched float32 (A,) -> rows int64 (S, A)

@@ -22,6 +22,37 @@ PointSets sets_of(const Tensor& xyz) {
     return {xyz.const_data_ptr<float>(), xyz.size(0), xyz.size(1)};
 }
 
+// Frames of unequal size: xyz (S, 3), and where each frame starts (F + 1,).
+PointSets ragged_sets_of(const Tensor& xyz, const Tensor& start) {
+    check(xyz, at::kFloat, 2, "xyz");
+    check(start, at::kLong, 1, "start");
+    TORCH_CHECK(xyz.size(1) == 3 && start.numel() > 0, "xyz must be (S, 3), and start (F + 1,)");
+    const int64_t* first = start.const_data_ptr<int64_t>();
+    const int64_t frames = start.numel() - 1;
+    bool ascends = first[0] == 0 && first[frames] == xyz.size(0);
+    for (int64_t f = 0; f < frames; ++f) ascends &= first[f] <= first[f + 1];
+    TORCH_CHECK(ascends, "start must ascend from 0 to the number of points");
+    return {xyz.const_data_ptr<float>(), frames, 0, first};
+}
+
+// The rows (centres, neighbours) of each radius.
+std::vector<Tensor> search_balls(const PointSets& sets, const PointSets& centres, at::ArrayRef<double> radii,
+                                 at::IntArrayRef neighbours) {
+    TORCH_CHECK(radii.size() == neighbours.size() && !radii.empty(),
+                "radii and neighbours must be equally long, and not empty");
+    const int64_t total = centres.first(centres.frames);
+    std::vector<Tensor> result;
+    std::vector<Ball> balls;
+    for (size_t r = 0; r < radii.size(); ++r) {
+        check_new_rows(neighbours[r], "neighbours");
+        check_new_rows(total / 64 * neighbours[r], "neighbours of all centres, over 64,");
+        result.push_back(at::empty({total, neighbours[r]}, at::kLong));
+        balls.push_back({radii[r], neighbours[r], result.back().mutable_data_ptr<int64_t>()});
+    }
+    ball_query(torch_threads(), sets, centres, balls);
+    return result;
+}
+
 }  // namespace
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> voxelise(const Tensor& points_, const Tensor& frame_, int64_t frames,
@@ -98,23 +129,32 @@ Tensor farthest_points(const Tensor& xyz, int64_t count) {
     return result;
 }
 
+std::tuple<Tensor, Tensor> farthest_points_ragged(const Tensor& xyz, const Tensor& start, int64_t count) {
+    const PointSets sets = ragged_sets_of(xyz, start);
+    check_new_rows(count, "count");
+    check_new_rows(sets.frames / 64 * count, "samples of all frames, over 64,");
+    Tensor rows = at::empty({sets.frames, count}, at::kLong), found = at::empty({sets.frames}, at::kLong);
+    farthest_points(torch_threads(), sets, count, rows.mutable_data_ptr<int64_t>(), found.mutable_data_ptr<int64_t>());
+    return {rows, found};
+}
+
 std::vector<Tensor> ball_query(const Tensor& xyz, const Tensor& centres, at::ArrayRef<double> radii,
                                at::IntArrayRef neighbours) {
     const PointSets sets = sets_of(xyz);
     check(centres, at::kFloat, 3, "centres");
     TORCH_CHECK(centres.size(2) == 3 && centres.size(0) == sets.frames, "centres must be (F, M, 3), in xyz's frames");
-    TORCH_CHECK(radii.size() == neighbours.size() && !radii.empty(),
-                "radii and neighbours must be equally long, and not empty");
-    std::vector<Tensor> result;
-    std::vector<Ball> balls;
-    for (size_t r = 0; r < radii.size(); ++r) {
-        check_new_rows(neighbours[r], "neighbours");
-        check_new_rows(sets.frames * centres.size(1) / 64 * neighbours[r], "neighbours of all centres, over 64,");
-        result.push_back(at::empty({sets.frames, centres.size(1), neighbours[r]}, at::kLong));
-        balls.push_back({radii[r], neighbours[r], result.back().mutable_data_ptr<int64_t>()});
-    }
-    ball_query(torch_threads(), sets, centres.const_data_ptr<float>(), centres.size(1), balls);
+    std::vector<Tensor> result =
+        search_balls(sets, {centres.const_data_ptr<float>(), sets.frames, centres.size(1)}, radii, neighbours);
+    for (Tensor& rows : result) rows = rows.view({sets.frames, centres.size(1), rows.size(1)});
     return result;
+}
+
+std::vector<Tensor> ball_query_ragged(const Tensor& xyz, const Tensor& start, const Tensor& centres,
+                                      const Tensor& centre_start, at::ArrayRef<double> radii,
+                                      at::IntArrayRef neighbours) {
+    const PointSets sets = ragged_sets_of(xyz, start), around = ragged_sets_of(centres, centre_start);
+    TORCH_CHECK(sets.frames == around.frames, "there must be as many frames of centres as of points");
+    return search_balls(sets, around, radii, neighbours);
 }
 
 std::tuple<Tensor, Tensor> points_of_boxes(const Tensor& xyz, const Tensor& boxes, const Tensor& frame, int64_t count) {

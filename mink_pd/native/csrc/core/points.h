@@ -8,28 +8,33 @@
 
 namespace mink_pd {
 
-// (frames, points, 3), finite.
+// Finite places of the points of some frames, one frame after the other: `points` of each, or those from start[f] to
+// start[f + 1] - 1 of frame f. Rows are counted within their frame.
 struct PointSets {
     const float* xyz;
     int64_t frames, points;
+    const int64_t* start = nullptr;  // (frames + 1,), ascending from 0
 
-    const float* frame(int64_t f) const { return xyz + f * points * 3; }
+    int64_t first(int64_t f) const { return start != nullptr ? start[f] : f * points; }
+    int64_t count(int64_t f) const { return first(f + 1) - first(f); }
+    const float* frame(int64_t f) const { return xyz + first(f) * 3; }
 };
 
 // Rows (frames, count) of each frame, the first being row 0, each next one the farthest from all before. Among equally
-// far points the lowest row is next.
-void farthest_points(Pool& pool, const PointSets& sets, int64_t count, int64_t* result);
+// far points the lowest row is next: row 0 once every place is taken. `found` (frames,), which may be null: how many
+// came before that.
+void farthest_points(Pool& pool, const PointSets& sets, int64_t count, int64_t* result, int64_t* found = nullptr);
 
-// A radius, how many neighbours within it are wanted, and where they go: (frames, centres, neighbours).
+// A radius, how many neighbours within it are wanted, and where they go: (centres of all frames, neighbours).
 struct Ball {
     double radius;
     int64_t neighbours;
     int64_t* rows;
 };
 
-// For each ball the first rows within it of each centre (frames, count, 3), padded with the first of them; row 0 where
-// there is none.
-void ball_query(Pool& pool, const PointSets& sets, const float* centres, int64_t count, std::span<const Ball> balls);
+// For each ball the first rows within it of each centre, padded with the first of them; row 0 where there is none. As
+// many frames of centres as of points.
+void ball_query(Pool& pool, const PointSets& sets, const PointSets& centres, std::span<const Ball> balls);
 
 // Boxes (count, 7) and the frame of each.
 struct FrameBoxes {
