@@ -14,6 +14,7 @@ from mink_pd.config import Config
 from mink_pd.data.loading.batch import collate
 from mink_pd.distill import Distiller
 from mink_pd.memory import keep_memory
+from mink_pd.sparse import multiplies_bf16
 from mink_pd.train.objective import DetectionObjective, Objective
 
 FRAMES, EPOCHS = 3712, 80  # KITTI's training split (Chen et al. 2015), and the length of the published schedules
@@ -45,12 +46,15 @@ def schedules(inputs: Inputs, steps: int, advance: Callable[[], object] = lambda
     ]
     config = student_config(inputs.config)
     teacher, student = networks(inputs)
-    trained, distilled = networks(inputs)
+    (trained, distilled), again = networks(inputs), networks(inputs)[1]
     objectives: dict[str, tuple[Objective, Config]] = {
         "teacher": (DetectionObjective(trained), inputs.config),
         "4x student": (DetectionObjective(student), config),
         "4x student, distilled": (Distiller(distilled, teacher, config), config),
     }
+    if multiplies_bf16():
+        rounded = config.model_copy(update={"distill": config.distill.model_copy(update={"teacher_precision": "bf16"})})
+        objectives["4x student, distilled, teacher in bf16"] = (Distiller(again, teacher, rounded), rounded)
     work = [
         (Schedule(name, FRAMES * EPOCHS // size), Step(one.train(), own)) for name, (one, own) in objectives.items()
     ]

@@ -109,8 +109,8 @@ class Worker {
         } shape;
         std::fill(shape.bytes, shape.bytes + 8, 64);
         std::fill(shape.rows, shape.rows + 8, SIDE);
-        shape.bytes[FEATURES] = uint16_t(2 * step_);
-        std::fill(shape.rows + FIRST_WEIGHTS, shape.rows + 8, uint8_t(step_ / 2));
+        std::fill(shape.bytes + FEATURES, shape.bytes + WEIGHTS, uint16_t(2 * step_));
+        std::fill(shape.rows + WEIGHTS, shape.rows + 8, uint8_t(step_ / 2));
         asm volatile("ldtilecfg %0" ::"m"(shape));
     }
     ~Worker() { asm volatile("tilerelease"); }
@@ -122,11 +122,11 @@ class Worker {
         for (; pairs.count > 0; pairs.source += GATHERED, pairs.target += GATHERED, pairs.count -= GATHERED) {
             const Pairs some{pairs.source, pairs.target, std::min(GATHERED, pairs.count)};
             for (int64_t p = 0; p < some.count; ++p) gather(x_ + some.source[p] * depth_, rows_.data() + p * depth_);
-            for_each_panel(width_, [&](int64_t first, int64_t vectors) {
-                with_vectors(vectors, [&](auto v) {
-                    add_panel<v()>(some, w + first * depth_, y.values + first - first_row * y.stride, y.stride);
+            float* to = y.values - first_row * y.stride;
+            for (int64_t n = 0; n < width_; n += 2 * SIDE)
+                with_tiles(some.count > SIDE, width_ - n > SIDE, [&](auto tall, auto wide) {
+                    add_tiles<tall() ? 2 : 1, wide() ? 2 : 1>(some, w + n * depth_, {to + n, y.stride});
                 });
-            });
         }
     }
 
@@ -139,40 +139,51 @@ class Worker {
         }
     }
 
-    static constexpr int FEATURES = MAX_VECTORS, FIRST_WEIGHTS = FEATURES + 1;  // sums are 0 to MAX_VECTORS - 1
+    // Two tiles of features by two of weights: each is loaded once for two products. Weights come from the second-level
+    // cache.
+    static constexpr int FEATURES = 4, WEIGHTS = 6;  // sums are 0 to 3
 
-    template <int V>
-    void add_panel(Pairs some, const uint16_t* w, float* y, int64_t stride) {
-        const auto each = [](auto use) { for_sums(use, std::make_integer_sequence<int, V>()); };
-        for (int64_t p = 0; p < some.count; p += SIDE) {
-            each([](auto n) { clear<n()>(); });
-            for (int64_t c = 0; c < depth_; c += step_) {
-                load_tile<FEATURES>(rows_.data() + p * depth_ + c, 2 * depth_);
-                each([&](auto n) {
-                    constexpr int WEIGHTS = FIRST_WEIGHTS + n() % 3;
-                    load_tile<WEIGHTS>(w + n() * SIDE * depth_ + c * SIDE, 4 * SIDE);
-                    multiply_add<n(), FEATURES, WEIGHTS>();
-                });
-            }
-            each([&](auto n) { store_tile<n()>(sums_ + (p * V + n()) * SIDE, V * SIDE * sizeof(float)); });
+    template <typename Use>
+    static void with_tiles(bool tall, bool wide, Use&& use) {
+        const auto with_width = [&](auto tall) { wide ? use(tall, std::true_type()) : use(tall, std::false_type()); };
+        tall ? with_width(std::true_type()) : with_width(std::false_type());
+    }
+
+    template <int M, int N>
+    void add_tiles(Pairs some, const uint16_t* w, TargetRows y) {
+        for_each_tile<M * N>([](auto i) { clear<i()>(); });
+        for (int64_t c = 0; c < depth_; c += step_) {
+            for_each_tile<M>(
+                [&](auto m) { load_tile<FEATURES + m()>(rows_.data() + m() * SIDE * depth_ + c, 2 * depth_); });
+            for_each_tile<N>([&](auto n) { load_tile<WEIGHTS + n()>(w + n() * SIDE * depth_ + c * SIDE, 4 * SIDE); });
+            for_each_tile<M * N>([](auto i) { multiply_add<i(), FEATURES + i() / N, WEIGHTS + i() % N>(); });
         }
+        constexpr int64_t ROW = N * SIDE;
+        for_each_tile<M * N>([&](auto i) {
+            store_tile<i()>(sums_ + i() / N * SIDE * ROW + i() % N * SIDE, ROW * int64_t(sizeof(float)));
+        });
         for (int64_t p = 0; p < some.count; ++p) {
-            UNROLL for (int v = 0; v < V; ++v) {
-                float* to = y + some.target[p] * stride + v * LANES;
-                store(to, load(to) + load(sums_ + (p * V + v) * LANES));
+            UNROLL for (int n = 0; n < N; ++n) {
+                float* to = y.values + some.target[p] * y.stride + n * SIDE;
+                store(to, load(to) + load(sums_ + p * ROW + n * SIDE));
             }
         }
     }
 
-    template <typename Use, int... N>
-    static void for_sums(Use&& use, std::integer_sequence<int, N...>) {
-        (use(std::integral_constant<int, N>()), ...);
+    // Calls use(std::integral_constant<int, i>) for i from 0 to COUNT - 1.
+    template <int COUNT, typename Use>
+    static void for_each_tile(Use&& use) {
+        for_each_of(use, std::make_integer_sequence<int, COUNT>());
+    }
+    template <typename Use, int... I>
+    static void for_each_of(Use&& use, std::integer_sequence<int, I...>) {
+        (use(std::integral_constant<int, I>()), ...);
     }
 
     const uint16_t *x_, *w_;
     int64_t depth_, step_, width_;
     std::vector<uint16_t> rows_;  // (GATHERED, depth)
-    alignas(64) float sums_[GATHERED * PANEL];
+    alignas(64) float sums_[GATHERED * 2 * SIDE];
 };
 
 }  // namespace mink_pd::bf16
