@@ -99,30 +99,24 @@ class LateOutputs:
         """Of N anchors, given by sites (N,) and their numbers there (N,)."""
         rows = some_rows(self._features, site)  # (N, C)
         own = torch.arange(len(site), device=site.device), anchor
-        boxes, directions, velocities = self._of(rows)
-        return AnchorOutputs(boxes[own], directions[own], None if velocities is None else velocities[own])
-
-    @property
-    def boxes(self) -> Tensor:
-        return self._of_all[0]
-
-    @property
-    def directions(self) -> Tensor:
-        return self._of_all[1]
-
-    @property
-    def velocities(self) -> Tensor | None:
-        return self._of_all[2]
+        return AnchorOutputs(*(part[own] for part in self._of(rows, slice(1, None))))
 
     @cached_property
-    def _of_all(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        return self._of(self._features)
+    def boxes(self) -> Tensor:
+        return self._of(self._features, slice(1, 2))[0]
 
-    def _of(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Boxes (N, A, 7), directions (N, A, 2) and velocities (N, A, 2) of features (N, C)."""
+    @cached_property
+    def directions(self) -> Tensor:
+        return self._of(self._features, slice(2, 3))[0]
+
+    @cached_property
+    def velocities(self) -> Tensor | None:
+        return None if self._head.velocity is None else self._of(self._features, slice(3, 4))[0]
+
+    def _of(self, x: Tensor, some: slice) -> list[Tensor]:
+        """Boxes (N, A, 7), directions (N, A, 2) and velocities (N, A, 2) of features (N, C), or some of them."""
         with torch.set_grad_enabled(self._gradients):
-            parts = [part.unflatten(1, (self._head.anchors, -1)) for part in self._head.outputs(x, slice(1, None))]
-        return parts[0], parts[1], parts[2] if len(parts) == 3 else None
+            return [part.unflatten(1, (self._head.anchors, -1)) for part in self._head.outputs(x, some)]
 
 
 class HeadPrediction(AnchorPrediction):
