@@ -16,10 +16,10 @@ def twice(x: Tensor) -> tuple[Tensor, Tensor]:
 def some_rows(x: Tensor, rows: Tensor) -> Tensor:
     """Rows (n, C) of x (M, C) by number (n,).
 
-    Where x is the second of :func:`twice`, its gradient is sparse, and is added to that of the first in place. Dense
-    gradients of a few rows would take several passes over memory.
+    Where x is the second of :func:`twice`, on the CPU its gradient is sparse, and is added to that of the first in
+    place. Dense gradients of a few rows would take several passes over memory.
     """
-    if x.grad_fn is not None and x.grad_fn.name() == _Twice._backward_cls.__name__:
+    if x.device.type == "cpu" and x.grad_fn is not None and x.grad_fn.name() == _Twice._backward_cls.__name__:
         return functional.embedding(rows, x, sparse=True)
     return x[rows]
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -44,10 +44,16 @@ class AnchorHead(nn.Module):
         prediction = self.predict(x, anchors, frame, voxels.frames)
         sizes = [len(level.cells) for level in levels]
         scores, late = prediction.scores, prediction.late
-        read = {"scores": lambda: scores, "boxes": lambda: late.boxes, "velocities": lambda: late.velocities}
+
+        @cache
+        def by_level(name: str) -> tuple[Tensor, ...]:
+            """An output (S_i, channels) at the cells of each level."""
+            values = scores if name == "scores" else getattr(late, name)
+            return values.flatten(1).split(sizes)
+
         for name in self.tap_channels():
             taps = [
-                SiteTap(level.neck, voxels, partial(_at_sites, read[name], sizes, number, level.rows))
+                SiteTap(level.neck, voxels, partial(_at_sites, by_level, name, number, level.rows))
                 for number, level in enumerate(levels)
             ]
             prediction.taps[name] = taps[0] if len(taps) == 1 else LevelsTap(taps)
@@ -150,8 +156,6 @@ class HeadPrediction(AnchorPrediction):
         return self.late.velocities
 
 
-def _at_sites(read: Callable[[], Tensor | None], sizes: list[int], number: int, rows: Tensor | slice) -> Tensor:
-    """An output (N, channels) at rows of a level; ``sizes`` of all levels, which follow one another in it."""
-    values = read()
-    assert values is not None
-    return values.flatten(1).split(sizes)[number][rows]
+def _at_sites(by_level: Callable[[str], tuple[Tensor, ...]], name: str, number: int, rows: Tensor | slice) -> Tensor:
+    """An output (N, channels) at rows of a level."""
+    return by_level(name)[number][rows]
