@@ -19,7 +19,7 @@ from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.detectors.centerpoint import CenterDetector
 from mink_pd.models.layers.bev import SparseBev
-from mink_pd.models.layers.necks import SparseSecondNeck
+from mink_pd.models.layers.necks import SparseFpn
 from mink_pd.models.layers.pillars import PillarFeatureNet, PointLayer
 from mink_pd.models.layers.sparse_encoder import LIFT, ResidualBlock, SparseEncoder
 from mink_pd.sparse import ConvBlock
@@ -86,8 +86,6 @@ def why_not(detector: Detector) -> str | None:
         return f"model.name {detector.config.model.name}: not for the engine"
     if not isinstance(detector.bev, SparseBev):
         return "model.bev dense: not for the engine"
-    if not isinstance(detector.bev.neck, SparseSecondNeck):
-        return f"model.neck {detector.settings.neck}: not for the engine"
     if any(stride not in (1, 2) for stride in detector.bev.strides):
         return f"model.strides {detector.bev.strides}: not for the engine"
     if not isinstance(detector.encoder, PillarFeatureNet | SparseEncoder):
@@ -164,21 +162,30 @@ def _bev(detector: BevDetector, tensors: Tensors) -> dict[str, Any]:
     groups = detector.encoder.groups()
     if groups is not None:  # channels that stack levels of height: in the file one level after the other
         tensors["stages.0.0.weight"] = tensors["stages.0.0.weight"][:, groups.argsort(stable=True)]
-    for number, block in enumerate(network.neck):
-        _fold(block, f"neck.{number}", tensors)
+    neck = network.neck
+    if isinstance(neck, SparseFpn):
+        blocks: Any = zip(neck.laterals, neck.outputs, strict=True)
+        for number, (lateral, output) in enumerate(blocks):
+            _fold(lateral, f"neck.{number}.lateral", tensors)
+            _fold(output, f"neck.{number}.output", tensors)
+    else:
+        for number, block in enumerate(neck):
+            _fold(block, f"neck.{number}", tensors)
     return {
         "strides": network.strides,
         "layers": [len(stage) for stage in network.backbone],
         "neck_stage": network.neck_stages[0] + 1,
+        "fpn": network.fpn,
     }
 
 
 def _fold(block: ConvBlock, name: str, tensors: Tensors) -> None:
-    """Weights (K, C_in, C_out), offsets in MinkowskiEngine's order, and bias (C_out,) of a block with its norm."""
+    """Weights (K, C_in, C_out), offsets in MinkowskiEngine's order, and bias (C_out,) of a block with its norm; of a
+    kernel of one place (C_in, C_out)."""
     norm: Any = block.norm
     scale = norm.weight.double() * torch.rsqrt(norm.running_var.double() + norm.eps)  # (C_out,)
     kernel = block.convolution.kernel.double()
-    tensors[f"{name}.weight"] = kernel.view(-1, *kernel.shape[-2:]) * scale
+    tensors[f"{name}.weight"] = kernel * scale
     tensors[f"{name}.bias"] = norm.bias.double() - norm.running_mean.double() * scale
 
 
@@ -196,17 +203,21 @@ def _anchor_head(detector: AnchorDetector, tensors: Tensors) -> dict[str, Any]:
     for name, layers in (("scores", [score]), ("others", others)):
         tensors[f"head.{name}.weight"] = torch.cat([layer.weight for layer in layers]).t()  # (C, outputs)
         tensors[f"head.{name}.bias"] = torch.cat([layer.bias for layer in layers])
-    scale = model.head.scales[0]
+    levels, scales = range(len(detector.bev.neck_stages)), model.head.scales
+    every = [scales[min(level, len(scales) - 1)] for level in levels]
     anchors = [
-        {"size": [scale * edge for edge in one.size], "z": one.z + (scale - 1) * one.size[2] / 2, "yaw": yaw}
-        for one in detector.anchor_kinds
-        for yaw in model.head.headings
+        [
+            {"size": [scale * edge for edge in one.size], "z": one.z + (scale - 1) * one.size[2] / 2, "yaw": yaw}
+            for one in detector.anchor_kinds
+            for yaw in model.head.headings
+        ]
+        for scale in every
     ]
     return {
         "kind": "anchors",
         "anchors": anchors,
         "places": model.head.places,
-        "step": _step(detector),
+        "steps": [_step(detector, level) for level in levels],
         "direction_offset": model.head.direction_offset,
         "velocity": model.head.velocity,
     }
@@ -244,11 +255,12 @@ def _side_by_side(kernels: list[Tensor]) -> Tensor:
     return torch.stack([torch.block_diag(*(kernel[k] for kernel in kernels)) for k in range(len(kernels[0]))])
 
 
-def _step(detector: BevDetector) -> list[float]:
-    """The distances [m] between anchors spread over the range with both ends included, along x and y, in float32."""
+def _step(detector: BevDetector, level: int) -> list[float]:
+    """The distances [m] along x and y between anchors of a level that are spread over the range with both ends
+    included, in float32."""
     bounds, size = torch.tensor(detector.config.data.range), torch.tensor(detector.settings.voxel_size)
     bev = detector.bev
-    edge = size[:2] * (detector.encoder.stride * bev.strides[0] * bev.factors[bev.neck_stages[0]])
+    edge = size[:2] * (detector.encoder.stride * bev.strides[0] * bev.factors[bev.neck_stages[level]])
     length = bounds[3:5] - bounds[:2]
     return (length / ((length / edge).round() - 1)).nan_to_num(posinf=0.0).tolist()
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from mink_pd.data.frame import Frame
 from mink_pd.data.loading.batch import collate
 from mink_pd.detect.engine_file import Tensors, engine_parts, pack
+from mink_pd.errors import ConfigError
 from mink_pd.export.engine_network import ENCODER, Array, Int8Layer, Layer, Network, rows_of
 from mink_pd.export.quantise import PROBES, share_of_variance
 from mink_pd.models.bev_detector import BevDetector
@@ -42,6 +43,8 @@ class Int8Network:
     def __init__(self, detector: BevDetector, inputs: list[Input]) -> None:
         """inputs: of the calibration clouds, one at least. Raises ConfigError as ``engine_parts`` does."""
         self._parts = engine_parts(detector)
+        if self._parts[1]["bev"]["fpn"]:
+            raise ConfigError("--int8: the engine has no 8 bits for model.neck fpn; leave out --int8")
         self.network = Network({name: tensor.numpy() for name, tensor in self._parts[0].items()}, self._parts[1])
         self.names = [layer.name for layer in self.network.layers]
         self.steps = find_steps(self.network, inputs)

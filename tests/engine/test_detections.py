@@ -45,6 +45,9 @@ CASES: dict[str, dict] = {
     "neck at the second stage": {"model": {"neck_stage": 2}},
     "neck at the last stage": {"model": {"neck_stage": 3}},
     "stages of stride 1": {"model": {"strides": [1, 2, 1]}},
+    "feature pyramid": {"model": {"neck": "fpn", "head": {"scales": [1.0, 1.5]}}},
+    "feature pyramid at the ends": {"model": {"neck": "fpn", "strides": [1, 2, 1], "head": {"places": "ends"}}},
+    "feature pyramid on voxels": {"model": VOXELS | {"neck": "fpn"}},
     "one stage": {"model": {"channels": [16], "strides": [2], "layers": [2]}},
     "places at the ends": {"model": {"head": {"places": "ends", "headings": [0.3, 1.2], "direction_offset": 0.1}}},
     "any class": {"model": {"head": {"any_class": True, "scales": [1.3]}, "anchors": SHAPES}},
@@ -195,7 +198,6 @@ def test_what_is_not_finite_is_an_error(where: str) -> None:
     [
         ({"name": "pointrcnn"}, "model.name pointrcnn"),
         ({"bev": "dense"}, "model.bev dense"),
-        ({"neck": "fpn"}, "model.neck fpn"),
         ({"strides": [2, 3, 2]}, "model.strides"),
     ],
 )

@@ -21,6 +21,7 @@ PILLARS = {"voxel_size": [0.4, 0.4, 4.0], "pillar_channels": 8, "channels": [8, 
 MODELS: dict[str, dict] = {
     "pillars": PILLARS,
     "pillar layers": {**PILLARS, "pillar_layers": [8, 8]},
+    "feature pyramid": {**PILLARS, "neck": "fpn"},
     "voxels": VOXELS,
     "residual voxels": {**VOXELS, "name": "centerpoint_voxels", "residual": True, "head": {"channels": 8}},
 }  # fmt: skip
@@ -59,6 +60,9 @@ def test_tensors_of_other_shapes_and_missing_ones_are_refused(model: str) -> Non
     ("part", "key", "value"),
     [
         ("encoder", "kind", "points"),
+        ("bev", "fpn", True),
+        ("head", "anchors", []),
+        ("head", "steps", [[1, 1], [2, 2]]),
         ("encoder", "layers", [2, 3, 3]),
         ("encoder", "layers", [2, 3, 3, 4]),
         ("encoder", "layers", [2, 3, 3, 0]),

@@ -160,6 +160,13 @@ def test_a_wrong_engine_writes_nothing(
     assert not options.out.exists()
 
 
+def test_a_feature_pyramid_is_refused_in_8_bits() -> None:
+    detector = tuned(Config.model_validate({"data": {"range": RANGE}, "model": SMALL | {"neck": "fpn"}}))
+    assert isinstance(detector, BevDetector)
+    with pytest.raises(ConfigError, match=r"--int8: .*model\.neck fpn"):
+        Int8Network(detector, [])
+
+
 def test_split_needs_int8(options: argparse.Namespace) -> None:
     options.split = "val"
     with pytest.raises(ConfigError, match="add --int8"):

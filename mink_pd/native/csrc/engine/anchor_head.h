@@ -23,6 +23,12 @@ class AnchorHead final : public Head {
     struct Anchor {
         float z, length, width, height, yaw, diagonal;
     };
+    // Of the neck: its anchors, and where they stand.
+    struct Level {
+        std::vector<Anchor> anchors;
+        CellPlan cells;
+        float step[2];  // [m] between places that are spread from end to end of the range
+    };
     struct Place {
         float x, y;
         int64_t order;  // of the site
@@ -43,16 +49,21 @@ class AnchorHead final : public Head {
     // The neck and the head at the children of some sites of the coarsest stage.
     void run_some(const BevNet& bev, const BevState& stages, int64_t first, int64_t count, float score,
                   Memory& memory) const;
-    Place place_of(const SiteGrid& sites, int64_t site, int64_t child, int64_t edge) const;
+    // The same at some sites of a level of a feature pyramid; `before`: cells of the levels before it.
+    void run_level(const BevNet& bev, const BevState& stages, int64_t level, int64_t first, int64_t count,
+                   int64_t before, float score, Memory& memory) const;
+    // The head at rows of the neck, of which place_of(row) says where they are.
+    template <typename PlaceOf>
+    void read(Source neck, int64_t rows, const Level& level, float score, Memory& memory, PlaceOf&& place_of) const;
+    Place place_of(const Level& level, int64_t x, int64_t y, int64_t order) const;
     bool pick_rows(int64_t rows, float logit, Memory& memory, int64_t& picked) const;
-    void decode(const float* scores, const float* others, const Place& place, float score, Memory& memory) const;
+    void decode(const float* scores, const float* others, const std::vector<Anchor>& anchors, const Place& place,
+                float score, Memory& memory) const;
 
-    std::vector<Anchor> anchors_;
-    int64_t classes_, sites_;  // sites of the coarsest stage that a task takes
-    CellPlan cells_;
+    std::vector<Level> levels_;  // finest first
+    int64_t classes_, sites_;    // sites of the coarsest stage, or of a level, that a task takes
     float direction_offset_;
     bool velocity_, at_ends_;
-    float step_[2];          // [m] between places that are spread from end to end of the range
     Layer scores_, others_;  // others: boxes, directions, velocities
 };
 

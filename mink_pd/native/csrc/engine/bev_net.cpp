@@ -29,6 +29,10 @@ BevNet::BevNet(const ModelFile& file, int64_t in) {
             in = last.out, step = last.step;
         }
     }
+    if (description["fpn"].boolean()) {
+        add_fpn(file, strides_so_far);
+        return;
+    }
     stride_ = strides_so_far[neck_stage], edge_ = whole_ / stride_;
     for (size_t stage = 0; stage < strides.size(); ++stage) {
         add_part(file, stage, strides_so_far, neck_stage);
@@ -47,19 +51,31 @@ void BevNet::add_part(const ModelFile& file, size_t number, const std::vector<in
     width_ += parts_.back().layer.width;
 }
 
+void BevNet::add_fpn(const ModelFile& file, const std::vector<int64_t>& strides) {
+    std::vector<int64_t> channels;
+    for (Stage& stage : stages_) {
+        channels.push_back(stage.layers.back().out);
+        stage.last_floats = true;
+    }
+    fpn_.emplace(file, channels, strides);
+    stride_ = strides.front(), edge_ = whole_ / stride_, width_ = fpn_->row().width;
+}
+
 int64_t BevNet::channels() const {
     int64_t sum = 0;
-    for (const Part& part : parts_) sum += part.layer.out;
+    for (const Channels& part : row()) sum += part.count;
     return sum;
 }
 
 std::vector<Channels> BevNet::row() const {
+    if (fpn_) return {fpn_->row()};
     std::vector<Channels> result;
     for (const Part& part : parts_) result.push_back({part.layer.out, part.layer.width});
     return result;
 }
 
 void BevNet::check_reads(const Layer& layer) const {
+    if (fpn_) layer.check_reads(0);
     for (const Part& part : parts_) layer.check_reads(part.layer.step);
 }
 
@@ -114,6 +130,11 @@ void BevNet::run(Pool& pool, const SiteGrid& sites, const float* x, BevState& st
         if (step.finds) step.map->find(tile);
         convolve(*step.layer, step.x, *step.map, tile, step.y);
     });
+    if (!fpn_) return;
+    std::vector<StageRows>& rows = state.stage_rows;
+    rows.clear();
+    for (const BevState::Stage& stage : state.stages) rows.push_back({&stage.sites, stage.result});
+    fpn_->run(pool, rows, state.fpn);
 }
 
 int64_t BevNet::slots(int64_t sites) const {

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "buffer.h"
 #include "core/pool.h"
 #include "flow.h"
+#include "fpn_neck.h"
 #include "layer.h"
 #include "model_file.h"
 #include "site_grid.h"
@@ -34,7 +36,9 @@ struct BevState {
     std::vector<Stage> stages;
     std::vector<Step> steps;
     Flow flow;
-    Buffer<uint8_t> codes;  // of the input
+    FpnState fpn;
+    std::vector<StageRows> stage_rows;  // what it reads
+    Buffer<uint8_t> codes;              // of the input
 };
 
 class BevNet {
@@ -47,8 +51,10 @@ class BevNet {
     // Cells of the neck that a cell of the coarsest stage covers along an axis, and altogether.
     int64_t children_edge() const { return edge_; }
     int64_t children() const { return edge_ * edge_; }
-    // The stride of the neck over the input's.
+    // The stride of the neck, or of its finest level, over the input's.
     int64_t stride() const { return stride_; }
+    // The feature pyramid, whose levels run() computes; null where the neck is that of SECOND, which neck() computes.
+    const FpnNeck* fpn() const { return fpn_ ? &*fpn_ : nullptr; }
     // A row of the neck: the parts of all stages side by side, each padded; and its channels without what pads them.
     int64_t width() const { return width_; }
     int64_t channels() const;
@@ -84,10 +90,12 @@ class BevNet {
     void plan(int64_t threads, const SiteGrid& sites, Source x, BevState& state) const;
     // The input with its codes if they are wanted.
     Source read_input(Pool& pool, int64_t rows, const float* x, Buffer<uint8_t>& codes) const;
+    void add_fpn(const ModelFile& file, const std::vector<int64_t>& strides);
     void add_part(const ModelFile& file, size_t number, const std::vector<int64_t>& strides, size_t neck_stage);
 
     std::vector<Stage> stages_;
     std::vector<Part> parts_;
+    std::optional<FpnNeck> fpn_;
     float step_in_;  // of the input's codes; 0: none are wanted
     int64_t whole_ = 1, edge_ = 1, stride_ = 1, width_ = 0;
 };

@@ -27,6 +27,17 @@ void SiteGrid::number() {
         for (uint64_t word = words_[w]; word != 0; word &= word - 1) *cell++ = int32_t(w * 64 + __builtin_ctzll(word));
 }
 
+void refine_sites(const SiteGrid& coarse, int64_t edge, SiteGrid& fine) {
+    fine.clear(coarse.cells_x() * edge, coarse.cells_y() * edge);
+    const int64_t run = std::min<int64_t>(edge, 64);
+    for (int64_t row = 0; row < coarse.rows(); ++row) {
+        const int64_t cell = coarse.cells()[row], x = coarse.x_of(cell) * edge, y = coarse.y_of(cell) * edge;
+        for (int64_t i = 0; i < edge; ++i)
+            for (int64_t j = 0; j < edge; j += run) fine.set_run(fine.cell(x + i, y + j), run);
+    }
+    fine.number();
+}
+
 void stride_sites(const SiteGrid& fine, int64_t stride, SiteGrid& coarse) {
     coarse.clear((fine.cells_x() + stride - 1) / stride, (fine.cells_y() + stride - 1) / stride);
     const int32_t* cells = fine.cells();

@@ -48,6 +48,9 @@ class SiteGrid {
     Buffer<int32_t> before_, cells_;
 };
 
+// All cells that lie in the cells of coarser sites, `edge` of them along an axis, a power of two.
+void refine_sites(const SiteGrid& coarse, int64_t edge, SiteGrid& fine);
+
 // The sites floor(c / stride) of finer ones.
 void stride_sites(const SiteGrid& fine, int64_t stride, SiteGrid& coarse);
 
