@@ -45,7 +45,7 @@ CASES: dict[str, dict] = {
     "neck at the second stage": {"model": {"neck_stage": 2}},
     "neck at the last stage": {"model": {"neck_stage": 3}},
     "stages of stride 1": {"model": {"strides": [1, 2, 1]}},
-    "feature pyramid": {"model": {"neck": "fpn", "head": {"scales": [1.0, 1.5]}}},
+    "feature pyramid": {"model": {"neck": "fpn", "head": {"scales": [1.0, 1.5, 2.0]}}},
     "feature pyramid at the ends": {"model": {"neck": "fpn", "strides": [1, 2, 1], "head": {"places": "ends"}}},
     "feature pyramid on voxels": {"model": VOXELS | {"neck": "fpn"}},
     "one stage": {"model": {"channels": [16], "strides": [2], "layers": [2]}},
