@@ -49,13 +49,15 @@ sanitize: setup  ## the compiled operators under address and undefined-behaviour
 	@LD_PRELOAD="$(PRELOADED)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(BIN) -m pytest -o timeout=1200 $(or $(TESTS),$(SANITIZED))
 
-## Needs cmake; Debian's g++-aarch64-linux-gnu and qemu-user for the last two lines.
-CORE = cmake -S mink_pd/native/csrc -DMINK_PD_TESTS=$(CURDIR)/tests/native/core
-core:  ## the core without torch, by cmake: its tests here, under sanitizers, and for aarch64 in an emulator
+## Needs cmake; for aarch64 Debian's g++-aarch64-linux-gnu and qemu-user. The engine's files are written by Python.
+CORE = cmake -S mink_pd/native/csrc -DMINK_PD_TESTS=$(CURDIR)/tests/native
+core: setup  ## core and engine without torch, by cmake: their tests here, under sanitizers, and for aarch64 in an emulator
 	@$(CORE) -B build/core && cmake --build build/core -j 4 && build/core/core_tests
-	@$(CORE) -B build/core-sanitized -DMINK_PD_SANITIZE=ON && cmake --build build/core-sanitized -j 4 && build/core-sanitized/core_tests
+	@$(CORE) -B build/core-address -DMINK_PD_SANITIZE=address && cmake --build build/core-address -j 4 && build/core-address/core_tests
+	@$(CORE) -B build/core-thread -DMINK_PD_SANITIZE=thread && cmake --build build/core-thread -j 4 && build/core-thread/core_tests
 	@$(CORE) -B build/core-aarch64 --toolchain $(CURDIR)/mink_pd/native/csrc/aarch64.cmake -DMINK_PD_TUNE=-march=armv8.2-a+dotprod && cmake --build build/core-aarch64 -j 4
 	@ctest --test-dir build/core-aarch64 --output-on-failure
+	@$(BIN) tests/native/engine_builds.py build/core build/core-address build/core-thread build/core-aarch64
 
 ## Where the system has no cmake, PyPI's.
 CMAKE = $(or $(shell command -v cmake),build/cmake/bin/cmake)

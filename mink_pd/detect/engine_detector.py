@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from mink_pd.data.loading.batch import Batch
 from mink_pd.detect.engine import Engine
-from mink_pd.detect.engine_file import engine_file, why_not
+from mink_pd.detect.engine_file import engine_file
+from mink_pd.detect.engine_support import why_not
 from mink_pd.errors import MinkPDError
 from mink_pd.models import Detections, Detector
 from mink_pd.models.detector import Prediction, Shared

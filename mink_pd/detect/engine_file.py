@@ -13,12 +13,11 @@ from torch import Tensor, nn
 import mink_pd
 from mink_pd.config.centerpoint import CenterDetectorConfig, CenterNMSConfig
 from mink_pd.config.models import AnchorDetectorConfig
-from mink_pd.errors import ConfigError
+from mink_pd.detect.engine_support import check_supported
 from mink_pd.models import Detector
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.detectors.centerpoint import CenterDetector
-from mink_pd.models.layers.bev import SparseBev
 from mink_pd.models.layers.necks import SparseFpn
 from mink_pd.models.layers.pillars import PillarFeatureNet, PointLayer
 from mink_pd.models.layers.sparse_encoder import LIFT, ResidualBlock, SparseEncoder
@@ -27,10 +26,10 @@ from mink_pd.sparse.norm import BatchNorm
 from mink_pd.sparse.voxels import grid_shape
 
 MAGIC = b"\x89MINKPD\n"
-VERSION = 2  # of files in float32
-INT8_VERSION = 3  # of files with layers in 8 bits
+VERSION = 4
 SUFFIX = ".mpd"
 COLUMNS = ("x", "y", "z", "intensity", "time lag")
+_MOST = 2**30  # points and candidates: a cloud has fewer
 _PREAMBLE = struct.Struct("<8sIIQQ")  # magic, version, CRC-32 and number of the bytes that follow, 0
 
 Tensors = dict[str, Tensor]
@@ -67,30 +66,7 @@ def engine_parts(detector: Detector, filtered: bool = False) -> tuple[Tensors, d
 def pack(tensors: Tensors, description: dict[str, Any]) -> bytes:
     """The content of the file from its parts."""
     content = save(tensors, {"mink_pd": json.dumps(description)})
-    version = INT8_VERSION if any(tensor.dtype == torch.int8 for tensor in tensors.values()) else VERSION
-    return _PREAMBLE.pack(MAGIC, version, zlib.crc32(content), len(content), 0) + content
-
-
-def check_supported(detector: Detector) -> None:
-    """Raise ConfigError, in one line that names the setting, unless the engine can run the detector."""
-    refused = why_not(detector)
-    if refused:
-        raise ConfigError(
-            f"{refused}; the engine runs PointPillars, SECOND and CenterPoint, all sparse: export others --to onnx"
-        )
-
-
-def why_not(detector: Detector) -> str | None:
-    """The setting for which the engine cannot run a detector; None if it can."""
-    if not isinstance(detector, AnchorDetector | CenterDetector):
-        return f"model.name {detector.config.model.name}: not for the engine"
-    if not isinstance(detector.bev, SparseBev):
-        return "model.bev dense: not for the engine"
-    if any(stride not in (1, 2) for stride in detector.bev.strides):
-        return f"model.strides {detector.bev.strides}: not for the engine"
-    if not isinstance(detector.encoder, PillarFeatureNet | SparseEncoder):
-        return f"model.name {detector.config.model.name}: not for the engine"
-    return None
+    return _PREAMBLE.pack(MAGIC, VERSION, zlib.crc32(content), len(content), 0) + content
 
 
 def _points(detector: BevDetector) -> dict[str, Any]:
@@ -106,7 +82,7 @@ def _points(detector: BevDetector) -> dict[str, Any]:
         "cells": grid_shape(data.range, detector.settings.voxel_size),
         "own_vehicle": data.own_vehicle,
         "drop_origin": True,
-        "most": detector.settings.max_points,
+        "most": None if detector.settings.max_points is None else min(detector.settings.max_points, _MOST),
     }
 
 
@@ -272,7 +248,7 @@ def _suppression(detector: BevDetector) -> dict[str, Any]:
         "score": nms.score,
         "iou": nms.iou,
         "radius": nms.radius if isinstance(nms, CenterNMSConfig) and nms.kind == "circle" else None,
-        "before": nms.before,
+        "before": min(nms.before, _MOST),
         "after": nms.after,
         "group_limit": by_task,
     }

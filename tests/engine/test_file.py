@@ -4,14 +4,17 @@ import json
 import struct
 import zlib
 
+import numpy as np
 import pytest
-from engine_cases import tuned
+from engine_cases import cloud, tuned
 from safetensors.numpy import load, save
 
 from mink_pd.config import Config
 from mink_pd.detect.engine import Engine
 from mink_pd.detect.engine_file import MAGIC, VERSION, engine_file
 from mink_pd.errors import DataError
+from mink_pd.export.engine_int8 import Int8Network, network_input
+from mink_pd.models.bev_detector import BevDetector
 
 RANGE = [0.0, -10.0, -3.0, 25.6, 10.0, 1.0]
 VOXELS = {"name": "second", "voxel_size": [0.2, 0.2, 0.2], "encoder_channels": [4, 4, 8, 8, 4], "channels": [8, 8],
@@ -28,7 +31,14 @@ MODELS: dict[str, dict] = {
 
 
 def written(model: str) -> bytes:
-    return engine_file(tuned(Config.model_validate({"data": {"range": RANGE}, "model": MODELS[model]})))
+    settings = MODELS["pillars" if model == "8 bits" else model]
+    detector = tuned(Config.model_validate({"data": {"range": RANGE}, "model": settings}))
+    if model != "8 bits":
+        return engine_file(detector)
+    assert isinstance(detector, BevDetector)
+    one = network_input(detector, cloud(detector.config))
+    assert one is not None
+    return Int8Network(detector, [one]).content(set())
 
 
 def parts(content: bytes) -> tuple[dict, dict]:
@@ -54,6 +64,25 @@ def test_tensors_of_other_shapes_and_missing_ones_are_refused(model: str) -> Non
             for wrong in (tensor.repeat(2, axis), tensor.take([], axis)):
                 with pytest.raises(DataError, match="engine: "):
                     Engine(joined(tensors | {name: wrong}, description))
+
+
+@pytest.mark.parametrize("model", [*MODELS, "8 bits"])
+def test_damaged_cut_and_other_files_are_refused(model: str) -> None:
+    content, random = written(model), np.random.default_rng(0)
+    places = [*range(40), 100, len(content) - 1, *random.integers(40, len(content), 60).tolist()]
+    for place in places:
+        changed = bytearray(content)
+        changed[place] ^= 1 << int(random.integers(8))
+        with pytest.raises(DataError, match="engine: "):
+            Engine(bytes(changed))
+    for length in (*range(0, 48, 7), 1000, len(content) // 2, len(content) - 4, len(content) - 1):
+        with pytest.raises(DataError, match=r"is not a detector's file|is damaged"):
+            Engine(content[:length])
+    with pytest.raises(DataError, match="is damaged"):
+        Engine(content + b"\0")
+    for version in (0, 1, VERSION - 1, VERSION + 1, 2**32 - 1):
+        with pytest.raises(DataError, match=f"has version {version}, this library reads version {VERSION}; "):
+            Engine(content[:8] + version.to_bytes(4, "little") + content[12:])
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_the_core_knows_neither_torch_nor_python() -> None:
 @pytest.mark.skipif(shutil.which("cmake") is None or build.compiler() is None, reason="no cmake or C++ compiler here")
 def test_the_core_builds_alone_and_agrees_with_plain_loops(tmp_path: Path) -> None:
     """Without optimisation, which compiles fast; "make core" runs all other builds."""
-    options = [f"-DMINK_PD_TESTS={TESTS}", "-DCMAKE_BUILD_TYPE=Debug"]
+    options = [f"-DMINK_PD_TESTS={TESTS.parent}", "-DCMAKE_BUILD_TYPE=Debug"]
     for command in (
         ["cmake", "-S", build.SOURCES, "-B", tmp_path, *options],
         ["cmake", "--build", tmp_path, "--parallel", "2", "--target", "core_tests"],

@@ -50,9 +50,10 @@ def best(found: list[Detections], most: int) -> Detections:
 
 
 def best_rows(score: Tensor, among: Tensor, most: int) -> Tensor:
-    """Rows int64 of the highest scores (n,) among the rows marked in ``among`` (n,), at most ``most``."""
+    """Rows int64 of the highest scores (n,) among the rows marked in ``among`` (n,), at most ``most``; among equal
+    scores the first rows."""
     rows = torch.nonzero(among)[:, 0]
-    return rows if len(rows) <= most else rows[score[rows].topk(most).indices]
+    return rows if len(rows) <= most else rows[score[rows].argsort(descending=True, stable=True)[:most]]
 
 
 def take(detections: Detections, rows: Tensor) -> Detections:

@@ -44,7 +44,7 @@ def _of_task(
         scores = torch.sigmoid(highest.values) ** (1 - head.rectifier) * iou**head.rectifier
         site, kind = here, highest.indices
     rows = torch.nonzero(scores >= settings.score)[:, 0]
-    rows = rows[scores[rows].topk(min(settings.before, len(rows))).indices]
+    rows = rows[scores[rows].argsort(descending=True, stable=True)[: settings.before]]  # as best_rows
     site, scores = site[rows], scores[rows]
     labels = torch.tensor(classes, device=site.device)[kind[rows]]
     boxes = decode(prediction.boxes[site, task], prediction.corners[site], prediction.cell)

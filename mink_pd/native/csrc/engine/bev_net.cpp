@@ -8,6 +8,12 @@
 #include "core/tasks.h"
 
 namespace mink_pd::engine {
+namespace {
+
+constexpr int64_t COARSEST =
+    64;  // stride of the last stage: a line of the cells in one of its sites is one word of bits
+
+}  // namespace
 
 BevNet::BevNet(const ModelFile& file, int64_t in) {
     const Json& description = file.description()["bev"];
@@ -20,6 +26,7 @@ BevNet::BevNet(const ModelFile& file, int64_t in) {
     for (size_t stage = 0; stage < strides.size(); ++stage) {
         whole_ *= strides[stage];
         strides_so_far.push_back(whole_);
+        require(whole_ <= COARSEST, "has stages of too large strides");
         stages_.push_back({strides[stage], {}, false});
         for (int64_t l = 0; l < layers[stage]; ++l) {
             const std::string name = "stages." + std::to_string(stage) + "." + std::to_string(l);

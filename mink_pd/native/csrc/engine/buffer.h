@@ -5,6 +5,9 @@
 #include <utility>
 
 #include "core/memory.h"
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace mink_pd::engine {
 
@@ -17,17 +20,7 @@ class Buffer {
             capacity_ = count + count / 4;
             memory_ = Scratch<T>(capacity_);
         }
-        return memory_.data();
-    }
-    // The same, and the first `used` elements stay.
-    T* extended(int64_t count, int64_t used) {
-        if (count > capacity_) {
-            Scratch<T> larger(count + count / 2);
-            std::copy_n(memory_.data(), used, larger.data());
-            memory_ = std::move(larger);
-            capacity_ = count + count / 2;
-        }
-        return memory_.data();
+        return bounded(count);
     }
     T* data() { return memory_.data(); }
     const T* data() const { return memory_.data(); }
@@ -35,6 +28,16 @@ class Buffer {
     const T& operator[](int64_t i) const { return memory_.data()[i]; }
 
  private:
+    // In a sanitized build what lies behind `count` elements must not be touched, although the memory is there.
+    T* bounded([[maybe_unused]] int64_t count) {
+        T* memory = memory_.data();
+#if defined(__SANITIZE_ADDRESS__)
+        __asan_unpoison_memory_region(memory, size_t(capacity_) * sizeof(T));
+        __asan_poison_memory_region(memory + count, size_t(capacity_ - count) * sizeof(T));
+#endif
+        return memory;
+    }
+
     int64_t capacity_ = 0;
     Scratch<T> memory_{0};
 };

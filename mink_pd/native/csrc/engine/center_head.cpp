@@ -125,14 +125,11 @@ void CenterHead::run(Pool& pool, const BevNet& bev, const BevState& stages, floa
 Source CenterHead::make_neck(Pool& pool, const BevNet& bev, const BevState& stages, State& state) const {
     const SiteGrid& coarse = stages.stages.back().sites;
     const int64_t edge = bev.children_edge(), width = bev.width(), count = coarse.rows();
-    state.sites.clear(coarse.cells_x() * edge, coarse.cells_y() * edge);
+    refine_sites(coarse, edge, state.sites);
     const auto corner = [&](int64_t row, int64_t i) {
         const int64_t cell = coarse.cells()[row];
         return state.sites.cell(coarse.x_of(cell) * edge + i, coarse.y_of(cell) * edge);
     };
-    for (int64_t row = 0; row < count; ++row)
-        for (int64_t i = 0; i < edge; ++i) state.sites.set_run(corner(row, i), edge);
-    state.sites.number();
     const bool codes = shared_.int8.has_value();
     const Target neck = state.neck.sized(state.sites.rows(), width, codes, !codes);
     std::atomic<size_t> started{0};

@@ -58,10 +58,10 @@ constexpr const char* DAMAGED = "is damaged; copy or export it again";
 void check_preamble(const Preamble& preamble, uint64_t size) {
     if (size < sizeof preamble || std::memcmp(preamble.magic, MAGIC, sizeof preamble.magic) != 0)
         throw Error("is not a detector's file; write one with mink-pd export --to engine");
-    if (preamble.version > FILE_VERSION)
-        throw Error("has version " + std::to_string(preamble.version) + ", this library reads up to " +
-                    std::to_string(FILE_VERSION) + "; use a newer library, or export again with the older one");
-    require(preamble.version > 0 && preamble.reserved == 0 && preamble.bytes >= 8 && preamble.bytes <= MOST_BYTES &&
+    if (preamble.version != FILE_VERSION)
+        throw Error("has version " + std::to_string(preamble.version) + ", this library reads version " +
+                    std::to_string(FILE_VERSION) + "; export it again with the mink_pd of this library");
+    require(preamble.reserved == 0 && preamble.bytes >= 8 && preamble.bytes <= MOST_BYTES &&
                 size == sizeof preamble + preamble.bytes,
             DAMAGED);
 }
@@ -91,7 +91,7 @@ ModelFile::ModelFile(const std::string& path) {
     memory_.resize((preamble.bytes + sizeof(float) - 1) / sizeof(float));
     require(std::fseek(file.get(), sizeof preamble, SEEK_SET) == 0, DAMAGED);
     require(std::fread(memory_.data(), 1, preamble.bytes, file.get()) == preamble.bytes, DAMAGED);
-    read_header(preamble.bytes, preamble.checksum, preamble.version);
+    read_header(preamble.bytes, preamble.checksum);
 }
 
 ModelFile::ModelFile(const void* content, size_t size) {
@@ -100,10 +100,10 @@ ModelFile::ModelFile(const void* content, size_t size) {
     check_preamble(preamble, size);
     memory_.resize((preamble.bytes + sizeof(float) - 1) / sizeof(float));
     std::memcpy(memory_.data(), static_cast<const char*>(content) + sizeof preamble, preamble.bytes);
-    read_header(preamble.bytes, preamble.checksum, preamble.version);
+    read_header(preamble.bytes, preamble.checksum);
 }
 
-void ModelFile::read_header(size_t size, uint32_t expected, uint32_t version) {
+void ModelFile::read_header(size_t size, uint32_t expected) {
     const char* bytes = reinterpret_cast<const char*>(memory_.data());
     require(checksum(reinterpret_cast<const unsigned char*>(bytes), size) == expected, DAMAGED);
     uint64_t length;
@@ -111,7 +111,6 @@ void ModelFile::read_header(size_t size, uint32_t expected, uint32_t version) {
     require(length <= size - 8, "has a header longer than itself");
     const Json header = Json::parse({bytes + 8, length});
     const int64_t data = int64_t(size - 8 - length);
-    bool eight_bits = false;
     for (const auto& [name, entry] : header.object()) {
         if (name == "__metadata__") {
             description_ = Json::parse(entry["mink_pd"].text());
@@ -130,10 +129,8 @@ void ModelFile::read_header(size_t size, uint32_t expected, uint32_t version) {
         if (tensor.type == Type::FLOAT32) tensor.values = static_cast<const float*>(begin);
         if (tensor.type == Type::INT32) tensor.integers = static_cast<const int32_t*>(begin);
         if (tensor.type == Type::INT8) tensor.bytes = static_cast<const int8_t*>(begin);
-        eight_bits |= tensor.type == Type::INT8;
         tensors_.emplace(name, std::move(tensor));
     }
-    require(eight_bits == (version >= 3), DAMAGED);  // the checksum leaves the version out
 }
 
 const Tensor& ModelFile::tensor(const std::string& name, const std::vector<int64_t>& shape, Type type) const {

@@ -10,7 +10,7 @@
 
 namespace mink_pd::engine {
 
-constexpr uint32_t FILE_VERSION = 3;  // the newest that is read
+constexpr uint32_t FILE_VERSION = 4;  // the only one that is read
 
 enum class Type { FLOAT32, INT32, INT8 };
 
@@ -40,7 +40,7 @@ class ModelFile {
     }
 
  private:
-    void read_header(size_t size, uint32_t checksum, uint32_t version);
+    void read_header(size_t size, uint32_t checksum);
 
     std::vector<float> memory_;  // floats: tensors are aligned then
     Json description_;

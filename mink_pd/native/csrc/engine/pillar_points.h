@@ -1,6 +1,7 @@
 // Points sorted into the cells of a grid.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "buffer.h"
+#include "core/blocks.h"
 #include "core/pool.h"
 #include "json.h"
 #include "site_grid.h"
@@ -30,10 +32,24 @@ struct PointPlan {
 
     static PointPlan read(const Json& description);
     int64_t cells(int axis) const { return int64_t(shape[axis]); }
-    // Whether a point is one: finite, not at the origin and not on the own vehicle.
-    bool counts(const float* point) const;
-    // Its cell along each axis; false outside. True division in float32, as published detectors compute it.
-    bool locate(const float* point, int64_t* cell) const;
+    // Calls use(point's number, cell along each axis) for those of the points first .. last - 1 that count: they are
+    // finite, in the grid, not at the origin and not on the own vehicle.
+    template <typename Use>
+    void locate(const Cloud& cloud, int64_t first, int64_t last, Use&& use) const {
+        for (; first < last; first += LANES) {
+            const int64_t count = std::min<int64_t>(LANES, last - first);
+            const Places places = locate_some(cloud.values + first * cloud.stride, cloud.stride, count);
+            for (int64_t i = 0; i < count; ++i)
+                if (places.counts[i]) use(first + i, places.cell[0][i], places.cell[1][i], places.cell[2][i]);
+        }
+    }
+
+ private:
+    struct Places {
+        alignas(64) int32_t counts[LANES], cell[3][LANES];  // cells of points that do not count are 0
+    };
+    // Of LANES points at most.
+    Places locate_some(const float* points, int64_t stride, int64_t count) const;
 };
 
 // The points of each pillar, one pillar after the other, in the order of the cloud.
@@ -49,12 +65,25 @@ class PillarPoints {
     int64_t count(int64_t pillar) const { return start_[pillar + 1] - start_[pillar]; }
 
  private:
-    // The cell of each point, and of points that do not count OUTSIDE.
-    void locate(Pool& pool, const PointPlan& plan, const Cloud& cloud);
+    // Some of the points, which follow each other in the cloud.
+    struct Part {
+        int64_t first, last;
+        Buffer<uint64_t> words;  // of the grid, with the cells of the part's points
+        Buffer<int32_t> next;    // of each pillar: points of the part, and then where the next of them goes
+    };
+
+    void divide(int64_t threads, const Cloud& cloud);
+    void locate(const PointPlan& plan, const Cloud& cloud, Part& part);
+    void count(Part& part);
+    void add_up(int64_t most);
+    void copy(const PointPlan& plan, const Cloud& cloud, Part& part);
 
     SiteGrid grid_;
     int64_t width_ = 0;
-    Buffer<int32_t> cell_, start_, next_;
+    std::vector<Part> parts_;  // of the cloud, in their order
+    int64_t part_count_ = 0;
+    Buffer<int32_t> cell_,
+        start_;  // of each point its cell, then its pillar, or OUTSIDE; of each pillar its first point
     Buffer<float> sorted_;
 };
 

@@ -29,11 +29,9 @@ void SiteGrid::number() {
 
 void refine_sites(const SiteGrid& coarse, int64_t edge, SiteGrid& fine) {
     fine.clear(coarse.cells_x() * edge, coarse.cells_y() * edge);
-    const int64_t run = std::min<int64_t>(edge, 64);
     for (int64_t row = 0; row < coarse.rows(); ++row) {
         const int64_t cell = coarse.cells()[row], x = coarse.x_of(cell) * edge, y = coarse.y_of(cell) * edge;
-        for (int64_t i = 0; i < edge; ++i)
-            for (int64_t j = 0; j < edge; j += run) fine.set_run(fine.cell(x + i, y + j), run);
+        for (int64_t i = 0; i < edge; ++i) fine.set_run(fine.cell(x + i, y), edge);
     }
     fine.number();
 }

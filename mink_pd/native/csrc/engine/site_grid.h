@@ -25,6 +25,11 @@ class SiteGrid {
     void set(int64_t cell) { words_[cell >> 6] |= uint64_t(1) << (cell & 63); }
     // Sets `count` cells in a line, at most 64 minus the cell's place in its word.
     void set_run(int64_t cell, int64_t count) { words_[cell >> 6] |= (~uint64_t(0) >> (64 - count)) << (cell & 63); }
+    // The number of words, each of 64 cells, and setting all cells that are set in such words.
+    int64_t words() const { return word_count_; }
+    void set_all(const uint64_t* words) {
+        for (int64_t w = 0; w < word_count_; ++w) words_[w] |= words[w];
+    }
     // Ranks and lists the sites that are set; what follows is valid then.
     void number();
 
@@ -48,7 +53,7 @@ class SiteGrid {
     Buffer<int32_t> before_, cells_;
 };
 
-// All cells that lie in the cells of coarser sites, `edge` of them along an axis, a power of two.
+// All cells that lie in the cells of coarser sites, `edge` of them along an axis, a power of two up to 64.
 void refine_sites(const SiteGrid& coarse, int64_t edge, SiteGrid& fine);
 
 // The sites floor(c / stride) of finer ones.

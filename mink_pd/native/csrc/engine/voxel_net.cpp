@@ -13,6 +13,7 @@ namespace {
 constexpr size_t STAGES = 4;
 constexpr VoxelKernel CUBE{false}, UPRIGHT{true};
 constexpr int64_t COLUMNS_AT_ONCE = 128;
+constexpr int64_t MOST_LEVELS = 2000;  // of height
 
 // Rows of y: max(y + layer of x, 0).
 void add_convolved(const Layer& layer, Source x, const PairSlots& pairs, Target y, int64_t first_row, int64_t count) {
@@ -54,7 +55,7 @@ struct VoxelNet::State final : Encoder::State {
 
 VoxelNet::VoxelNet(const ModelFile& file, const PointPlan& points) : points_(points) {
     const Json& description = file.description()["encoder"];
-    lift_ = description["lift"].integer(0, 1000), levels_ = description["levels"].integer(1, 1000);
+    lift_ = description["lift"].integer(0, 1000), levels_ = description["levels"].integer(1, MOST_LEVELS);
     residual_ = description["residual"].boolean();
     const auto layers = description["layers"].integers(1, 100);
     require(layers.size() == STAGES, "its description has an encoder of an odd number of stages");

@@ -15,15 +15,12 @@ void VoxelPoints::sort(const PointPlan& plan, const Cloud& cloud, int64_t lift) 
     SiteGrid &columns = grid_.columns, &heights = grid_.heights;
     columns.clear(plan.cells(0), plan.cells(1));
     int32_t *cells = cell_.sized(cloud.count), *height = height_.sized(cloud.count);
-    for (int64_t p = 0; p < cloud.count; ++p) {
-        const float* point = cloud.values + p * cloud.stride;
-        int64_t place[3];
-        cells[p] = OUTSIDE;
-        if (!plan.locate(point, place) || !plan.counts(point)) continue;
-        const int64_t cell = columns.cell(place[0], place[1]);
+    std::fill(cells, cells + cloud.count, OUTSIDE);
+    plan.locate(cloud, 0, cloud.count, [&](int64_t p, int64_t x, int64_t y, int64_t z) {
+        const int64_t cell = columns.cell(x, y);
         columns.set(cell);
-        cells[p] = int32_t(cell), height[p] = int32_t(place[2] + lift);
-    }
+        cells[p] = int32_t(cell), height[p] = int32_t(z + lift);
+    });
     columns.number();
     grid_.clear_heights(plan.cells(2) + lift);
     for (int64_t p = 0; p < cloud.count; ++p) {
