@@ -49,7 +49,9 @@ def remarks(row: Mapping[str, Any]) -> list[str]:
         return [row["error"]]
     threads, runs = row["threads"], row["runs"]
     same = threads[0] == threads[1] or not threads[1]
-    text = [f"{row['what']}; peer: {row['peer']}", threads[0] if same else f"ours {threads[0]}; peer {threads[1]}"]
+    text = [f"{row['what']}; peer: {row['peer']}"]
+    if threads[0]:
+        text.append(threads[0] if same else f"ours {threads[0]}; peer {threads[1]}")
     if runs[1] not in (0, runs[0]) and threads[1]:
         text[-1] += f"; {runs[0]} runs, peer {runs[1]}"
     if "memory" in row:
@@ -72,7 +74,9 @@ def duration(milliseconds: float | None) -> str:
 
 
 def markdown(content: Mapping[str, Any]) -> str:
-    """The table and the machine of a JSON, for docs/performance.md."""
+    """The table and the machine of a JSON, for docs/performance.md. Threads stand only at rows that have others."""
+    threads = content["machine"]["threads"]
+    usual = f"OpenMP {threads['OpenMP']}, OpenBLAS {threads['OpenBLAS']}"
     lines = [machine(content["machine"]), ""]
     lines += [
         "| row | against | ours | peer | ratio | spread | target | |",
@@ -82,7 +86,9 @@ def markdown(content: Mapping[str, Any]) -> str:
         name, *rest = cells(row)
         lines.append(f"| `{name}`: {row['what']} | {row['peer']} | {' | '.join(rest)} |")
     lines.append("")
-    lines += [f"- `{row['name']}`: {'; '.join(remarks(row)[1:] or remarks(row))}." for row in content["rows"]]
+    for row in content["rows"]:
+        told = [text for text in (remarks(row)[1:] or remarks(row)) if text != usual]
+        lines += [f"- `{row['name']}`: {'; '.join(told)}."] if told else []
     return "\n".join(lines)
 
 
