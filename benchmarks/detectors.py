@@ -12,11 +12,13 @@ from benchmarks.inputs import Inputs
 from benchmarks.row import Row
 from benchmarks.thread_counts import OURS
 from mink_pd.config import Config
+from mink_pd.config.pointrcnn import PointRCNNConfig
 from mink_pd.data.loading.batch import Batch
 from mink_pd.detect.predict import detect_frame
 from mink_pd.models import Detections, Detector, build_detector
 from mink_pd.models.detectors.pointpillars import PointPillars
 
+POINTRCNN = 250.0  # target of a detection by PointRCNN [ms]
 RATE = 10.0  # frames/s that a student is to keep up with: one turn of the sensor
 
 
@@ -99,9 +101,19 @@ def student_rate(inputs: Inputs) -> Pair:
     return Pair(Side(work, OURS), 1e3 / RATE, notes=[note])
 
 
+def pointrcnn_detect(inputs: Inputs) -> Pair:
+    """Random weights: the number of regions of interest is fixed, so that they cost as much as trained ones."""
+    batch = inputs.batch()
+    torch.manual_seed(0)
+    detector = build_detector(inputs.config.model_copy(update={"model": PointRCNNConfig()})).eval()
+    notes = [f"{len(batch.points)} points"]
+    return Pair(Side(partial(detect, detector, batch), OURS), POINTRCNN, notes=notes)
+
+
 ROWS = [
     Row("pointpillars-detect", "PointPillars, full size, points to boxes", "the same with a dense backbone in torch",
         6.0, pointpillars_detect),
     Row("student-detect", "4x student, points to boxes", "4x dense student", 4.0, student_detect),
     Row("student-rate", "4x student on a full KITTI file", f"{RATE:.0f} frames/s", 1.0, student_rate),
+    Row("pointrcnn-detect", "PointRCNN, full size, points to boxes", f"{POINTRCNN:.0f} ms", 1.0, pointrcnn_detect),
 ]  # fmt: skip

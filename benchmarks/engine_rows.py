@@ -11,16 +11,19 @@ from benchmarks.detectors import detect, ready
 from benchmarks.distillation import student_config
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
+from benchmarks.machine import SIZE
 from benchmarks.row import Row, peer_module
-from benchmarks.thread_counts import CORES, OURS
+from benchmarks.thread_counts import CORES, OURS, Threads
 from mink_pd.detect.engine import Engine
 from mink_pd.detect.engine_file import engine_file
 from mink_pd.export.compare import compare_detections
 from mink_pd.export.engine import INT8_SLACK
 from mink_pd.export.engine_int8 import Int8Network, network_input
 from mink_pd.models import Detections
+from mink_pd.models.cost import count_multiply_adds
 from mink_pd.models.detectors.pointpillars import PointPillars
 
+ALL = Threads(openmp=CORES, openblas=CORES)
 TOGETHER = 30  # detections of a run beside a busy process: several of the scheduler's slices
 
 
@@ -49,6 +52,15 @@ def against_full(inputs: Inputs, compression: float) -> Pair:
     """A student and the full network, both in the engine."""
     student, full = (_engine(inputs, _detector(inputs, one)) for one in (compression, 1))
     return Pair(Side(student, OURS), Side(full, OURS))
+
+
+def against_products(inputs: Inputs) -> Pair:
+    """The full network's detection, and a product of matrices by torch with as many multiply-adds, on all cores."""
+    detector = _detector(inputs, 1)
+    count = count_multiply_adds(detector, inputs.batch())
+    a, b = torch.rand(max(1, round(count / SIZE**2)), SIZE), torch.rand(SIZE, SIZE)
+    notes = [f"{count / 1e9:.3f} G multiply-adds; the ratio is the share of the arithmetic limit"]
+    return Pair(Side(_engine(inputs, detector), OURS), Side(partial(torch.mm, a, b), ALL), notes=notes)
 
 
 def against_one_thread(inputs: Inputs, compression: float) -> Pair:
@@ -132,10 +144,14 @@ ROWS = [
         partial(against_full, compression=4)),
     Row("engine-16x", "16x student in the engine", "full network in the engine", 8.0,
         partial(against_full, compression=16)),
+    Row("engine-share", "PointPillars in the engine, points to boxes", "sgemm with as many multiply-adds", 0.65,
+        against_products),
     Row("engine-int8", "PointPillars in the engine in 8 bits", "the engine in float32", 1.8,
         partial(against_float32, compression=1)),
     Row("engine-int8-student", "4x student in the engine in 8 bits", "the engine in float32", 1.8,
         partial(against_float32, compression=4)),
+    Row("engine-int8-student-16", "16x student in the engine in 8 bits", "the engine in float32", 1.8,
+        partial(against_float32, compression=16)),
     Row("engine-threads", "4x student in the engine, all cores", "one thread", 1.6,
         partial(against_one_thread, compression=4)),
     Row("engine-busy", "4x student in the engine, beside a busy process", "without it", round(1 / 1.6, 2),
