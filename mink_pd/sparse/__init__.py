@@ -6,7 +6,7 @@ from mink_pd.sparse.knn import knn
 from mink_pd.sparse.layers import ConvBlock, with_features
 from mink_pd.sparse.minkowski import ME
 from mink_pd.sparse.pooling import segment_linear_max, segment_max, segment_mean
-from mink_pd.sparse.rows import some_rows, twice
+from mink_pd.sparse.rows import linear_and_rows, some_rows, twice
 from mink_pd.sparse.sites import Bounds, holding, on_sites, reached_sites, seen_from_above, strided_sites
 from mink_pd.sparse.voxels import Voxels, voxelise
 
@@ -18,6 +18,7 @@ __all__ = [
     "Voxels",
     "holding",
     "knn",
+    "linear_and_rows",
     "multiplies_bf16",
     "on_sites",
     "reached_sites",

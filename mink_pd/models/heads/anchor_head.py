@@ -11,7 +11,7 @@ from torch.nn import functional
 from mink_pd.models.detector import AnchorOutputs, AnchorPrediction, Prediction
 from mink_pd.models.layers.bev import Level
 from mink_pd.models.taps import LevelsTap, SiteTap
-from mink_pd.sparse import Voxels, some_rows, twice
+from mink_pd.sparse import Voxels, linear_and_rows, some_rows
 
 PRIOR = 0.01  # score of every anchor before training (RetinaNet, Lin et al. 2017, section 4.1)
 
@@ -88,8 +88,9 @@ class AnchorHead(nn.Module):
 
     def predict(self, x: Tensor, anchors: Tensor, frame: Tensor, frames: int) -> "HeadPrediction":
         """The prediction, without taps, from features (S, C) with anchors (S, A, 7) in frame (S,) of ``frames``."""
-        for_all, for_some = twice(x)
-        scores = self.outputs(for_all, slice(1))[0].view(len(x), self.anchors, self.classes)
+        with torch.autocast(x.device.type, enabled=False):  # see outputs()
+            scores, for_some = linear_and_rows(x.to(self.score.weight.dtype), self.score.weight, self.score.bias)
+        scores = scores.view(len(x), self.anchors, self.classes)
         return HeadPrediction.of(scores, LateOutputs(self, for_some), anchors, frame, frames)
 
 
