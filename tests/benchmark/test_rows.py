@@ -20,7 +20,8 @@ from mink_pd.sparse import multiplies_bf16
 
 KEYS = {"name", "ours_ms", "peer", "peer_ms", "ratio", "spread", "target"}
 FACTS = {
-    "processor": "a", "vector_units": "AVX2", "cores": 2, "load_at_start": 0.1, "threads": {"torch": 2},
+    "processor": "a", "vector_units": "AVX2", "cores": 2, "load_at_start": 0.1,
+    "threads": {"torch": 2, "OpenMP": 2, "OpenBLAS": 1},
     "sgemm_gflops": {"1": 50.0}, "versions": {"torch": "2.13.0", "spconv": None}, "commit": "0123456789abcdef",
 }  # fmt: skip
 
