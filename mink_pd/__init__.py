@@ -19,6 +19,8 @@ def __getattr__(name: str) -> Any:
     """Import the interface at its first use: torch and the rest take seconds, which ``mink-pd --help`` must not."""
     if name not in __all__:
         raise AttributeError(f"module 'mink_pd' has no attribute '{name}'")
-    from mink_pd import api, errors
+    from mink_pd.memory import without_collection
 
+    with without_collection():
+        from mink_pd import api, errors
     return getattr(errors if name == "MinkPDError" else api, name)

@@ -16,6 +16,7 @@ from mink_pd.detect.device import own_device
 from mink_pd.detect.engine_detector import with_engine
 from mink_pd.detect.predict import FrameDetections, detect_frame
 from mink_pd.errors import DataError
+from mink_pd.memory import without_collection
 from mink_pd.models import Detector
 from mink_pd.models.checkpoint import checkpoint_file
 from mink_pd.models.checkpoint import load_detector as load
@@ -60,6 +61,7 @@ class PointDetector:
         return detect_frame(self._detecting, frame, self.config)
 
 
+@without_collection()
 def load_detector(
     path: str | Path, *, which: Literal["last", "best"] = "last", score: float | None = None, engine: bool = True
 ) -> PointDetector:

@@ -1,8 +1,6 @@
 """The Python interface: the lines of docs/python.md run, and arrays are checked before they reach the network."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -118,10 +116,3 @@ def test_scores_and_missing_files(detector: mink_pd.PointDetector, tmp_path: Pat
         mink_pd.load_detector(tmp_path / "y.safetensors")
     with pytest.raises(AttributeError, match="no attribute 'lod_detector'"):
         mink_pd.lod_detector  # noqa: B018
-
-
-def test_a_detection_with_the_engine_imports_nothing_that_it_does_without() -> None:
-    code = "import sys, mink_pd.api; from mink_pd.config import Config; Config()\n"
-    code += "print(sorted({'numba', 'rosbags', 'open3d', 'lightning'} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

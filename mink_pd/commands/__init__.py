@@ -1,11 +1,13 @@
 """The commands of ``mink-pd``: one file each with ``main(options)``, and one of the same name in ``arguments``."""
 
 import argparse
+import gc
 import sys
 from importlib import import_module
 
 from mink_pd import __version__
 from mink_pd.cli import parser, run
+from mink_pd.memory import without_collection
 
 # The summaries are here because importing each command's arguments would slow `mink-pd --help` down.
 COMMANDS = {
@@ -43,8 +45,16 @@ def run_command(name: str, words: list[str] | None = None, program: str | None =
     of_command = import_module(f"mink_pd.commands.arguments.{module}")
     arguments = parser(of_command.DESCRIPTION, program)
     of_command.add_arguments(arguments)
-    # torch is imported only once the words are known to be right
-    run(lambda options: import_module(f"mink_pd.commands.{module}").main(options), arguments, words)
+
+    def command(options: argparse.Namespace) -> None:
+        with without_collection():  # torch is imported only once the words are known to be right
+            imported = import_module(f"mink_pd.commands.{module}")
+        # Modules stay. Frozen, they are not walked through by later collections, of which the last, at the process's
+        # end, would take half a second.
+        gc.freeze()
+        imported.main(options)
+
+    run(command, arguments, words)
 
 
 def main() -> None:

@@ -13,8 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
-from rich.console import Console
-from rich.progress import track
 
 from mink_pd.config import DataConfig
 from mink_pd.config.points import PointsConfig
@@ -206,6 +204,9 @@ def read_sweep(sweep: Sweep) -> Cloud:
 
 def _keyframes(tables: Any, scenes: set[str], sweeps: int, most: int | None) -> Iterator[Keyframe]:
     """The keyframes in the order of the sample table, which within a scene is the order of time."""
+    from rich.console import Console  # every program imports this module
+    from rich.progress import track
+
     wanted = {scene["token"] for scene in tables.scene if scene["name"] in scenes}
     samples = [sample for sample in tables.sample if sample["scene_token"] in wanted][:most]
     for sample in samples:

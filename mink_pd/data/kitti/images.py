@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from mink_pd.data.kitti.calibration import Calibration
 from mink_pd.errors import DataError
 from mink_pd.files import check_regular
@@ -20,6 +18,8 @@ def size_of_image(path: Path) -> Size | None:
 
     Raises DataError if the file is not an image.
     """
+    from PIL import Image, UnidentifiedImageError  # detection in clouds does without
+
     for suffix in SUFFIXES:
         file = path.with_suffix(suffix)
         if not file.exists():
