@@ -19,6 +19,8 @@ from benchmarks.row import INSTALL_SPCONV, Row, peer_module
 from benchmarks.thread_counts import CORES, COUNTS, OURS, Threads, best_of, milliseconds
 from mink_pd.sparse import ME, ConvBlock, segment_mean, voxelise
 from mink_pd.sparse.layers import EPSILON, MOMENTUM
+from mink_pd.sparse.minkowski import make_sparse
+from mink_pd.sparse.voxels import coordinate_map
 
 VOXEL = (0.05, 0.05, 0.1)  # [m], SECOND's
 BOUNDS = (0.0, -40.0, -3.0, 70.4, 40.0, 1.0)  # [m]
@@ -126,9 +128,8 @@ class Scene:
 
     def tensor(self) -> "ME.SparseTensor":
         """The scene on its own coordinate manager."""
-        kind, threads = ME.CoordinateMapType.CPU, torch.get_num_threads()
-        manager = ME.CoordinateManager(D=3, num_threads=threads, coordinate_map_type=kind)
-        return ME.SparseTensor(self.features, self.coordinates, coordinate_manager=manager)
+        manager, key, _ = coordinate_map(self.coordinates, dimensions=3)
+        return make_sparse(self.features, key, manager)
 
 
 def voxels(inputs: Inputs) -> Scene:

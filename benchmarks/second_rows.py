@@ -18,6 +18,9 @@ from mink_pd.config.models import SecondConfig
 from mink_pd.models import AnchorPrediction, build_detector
 from mink_pd.models.detectors.second import Second
 from mink_pd.sparse import ME, Voxels
+from mink_pd.sparse.kernel_map import insert_sites
+from mink_pd.sparse.minkowski import make_sparse
+from mink_pd.sparse.voxels import coordinate_map
 
 
 def second_forward(inputs: Inputs) -> Pair:
@@ -60,12 +63,10 @@ class FromAbove:
 
     def fresh(self) -> tuple["ME.SparseTensor", Voxels]:
         """The input on its own coordinate manager, because a new frame has new kernel maps."""
-        kind, threads = ME.CoordinateMapType.CPU, torch.get_num_threads()
-        manager = ME.CoordinateManager(D=2, num_threads=threads, coordinate_map_type=kind)
-        key, _ = manager.insert_and_map(self.columns.coordinates, [1, 1], "")
+        manager, key, _ = coordinate_map(self.columns.coordinates, dimensions=2)
         columns = replace(self.columns, manager=manager, key=key, sites={})
-        own, (order, _) = manager.insert_and_map(self.coordinates, self.stride, "above")
-        return ME.SparseTensor(self.features[order], coordinate_map_key=own, coordinate_manager=manager), columns
+        own = insert_sites(manager, self.coordinates, self.stride, "above")
+        return make_sparse(self.features, own, manager), columns
 
 
 def from_above(detector: Second, batch: Any) -> FromAbove:

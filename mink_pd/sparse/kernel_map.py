@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from mink_pd.sparse.late_manager import LateManager, names_at
 from mink_pd.sparse.minkowski import ME
 
 
@@ -106,7 +107,10 @@ def insert_sites(
     manager: "ME.CoordinateManager", sites: Tensor, tensor_stride: list[int], name: str
 ) -> "ME.CoordinateMapKey":
     """Make a coordinate map of unique sites int32 (M, 1 + D); on the CPU they become its rows as they are."""
-    key = manager.insert_and_map(sites, tensor_stride, name)[0]
+    if isinstance(manager, LateManager) and len(sites) and name not in names_at(manager, tensor_stride):
+        key = manager.insert_later(sites, tensor_stride, name)
+    else:
+        key = manager.insert_and_map(sites, tensor_stride, name)[0]
     if sites.device.type == "cpu":
         known_of(manager).coordinates[hashable(key)] = sites
     return key

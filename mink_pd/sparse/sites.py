@@ -4,6 +4,7 @@ Sites are geometry: they follow from the voxels and from a layer's kernel and st
 therefore made before the layer and passed to it, and the next network with the same geometry reuses them.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from mink_pd.native.operators import operators
 from mink_pd.sparse.kernel_map import coordinates_of, hashable, insert_sites, kernel_offsets, known_of
+from mink_pd.sparse.late_manager import names_at
 from mink_pd.sparse.minkowski import ME, make_sparse
 from mink_pd.sparse.voxels import Voxels, unique_sites
 
@@ -96,7 +98,7 @@ def _make_strided(
 ) -> "ME.CoordinateMapKey":
     new = [old * step for old, step in zip(key.get_tensor_stride(), stride, strict=True)]
     compiled = operators()
-    exists = (new, key.get_key()[1]) in [k.get_key() for k in manager._manager.get_coordinate_map_keys(new)]
+    exists = key.get_key()[1] in names_at(manager, new)
     if exists or compiled is None or coordinates_of(manager, key).device.type != "cpu":
         return manager.stride(key, list(stride))
     return insert_sites(manager, compiled.strided(coordinates_of(manager, key), new), new, key.get_key()[1])
@@ -113,14 +115,14 @@ def grown_sites(
     """All sites of a tensor stride that the offsets (K, D) reach from a map's sites, as a map of their own.
 
     MinkowskiEngine makes them inside a convolution only, slowly, and with a kernel map that is of no use here. As
-    there, the key's name is empty if it is the first of its stride, else random; with ``fresh`` false the first one
+    there, the key's name is empty if it is the first of its stride, else a new one; with ``fresh`` false the first one
     is taken as it is.
     """
-    native = manager._manager
-    unnamed = [k for k in native.get_coordinate_map_keys(tensor_stride) if k.get_key()[1] == ""]
-    if unnamed and not fresh:
-        return unnamed[0]
-    name = native.get_random_string_id(tensor_stride, "")[1] if unnamed else ""
+    names = names_at(manager, tensor_stride)
+    if "" in names and not fresh:
+        return ME.CoordinateMapKey(tensor_stride, "")
+    numbered = (f"grown {number}" for number in itertools.count(len(names)))
+    name = next(name for name in numbered if name not in names) if "" in names else ""
     sites = operators.grow(coordinates_of(manager, key), offsets, tensor_stride)
     return insert_sites(manager, sites, tensor_stride, name)
 

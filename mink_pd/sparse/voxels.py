@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from mink_pd.native.operators import operators
+from mink_pd.sparse.kernel_map import insert_sites
+from mink_pd.sparse.late_manager import coordinate_manager
 from mink_pd.sparse.minkowski import ME, make_sparse
 
 MOST_CELLS = 2**35  # of a batch's grid in the compiled path, whose bits then take 100 MB
@@ -79,7 +81,7 @@ class Voxels:
         if self._columns is None:
             flat, column = unique_sites(self.coordinates[:, :3])
             counts = self.counts.new_zeros(len(flat)).index_add_(0, column, self.counts)
-            manager, key, order = _coordinate_map(flat, 2)
+            manager, key, order = coordinate_map(flat, 2)
             flat, counts, column = _reorder(flat, counts, column, order)
             self._columns = Voxels(
                 flat, self.points, column[self.rows], counts, self.origin[:2], self.size[:2], self.frames, manager, key
@@ -112,7 +114,7 @@ def voxelise(
     edge = torch.tensor(size, dtype=points.dtype, device=points.device)
     corner = torch.tensor(first, dtype=torch.int32, device=points.device)
     coordinates[:, 1:] += corner[:dimensions]
-    manager, key, order = _coordinate_map(coordinates, dimensions)
+    manager, key, order = coordinate_map(coordinates, dimensions)
     coordinates, counts, rows = _reorder(coordinates, counts, rows, order)
     origin = (lower - edge * corner)[:dimensions]
     return Voxels(coordinates, points, rows, counts, origin, edge[:dimensions], frames, manager, key)
@@ -237,16 +239,17 @@ def decode_cells(code: Tensor, sizes: Sequence[int]) -> Tensor:
     return torch.stack([code, *reversed(columns)], dim=1)
 
 
-def _coordinate_map(
+def coordinate_map(
     coordinates: Tensor, dimensions: int
 ) -> tuple["ME.CoordinateManager", "ME.CoordinateMapKey", Tensor | None]:
     """A coordinate manager with one map of these unique coordinates; the map's row order where it is not theirs."""
-    kind = ME.CoordinateMapType.CUDA if coordinates.is_cuda else ME.CoordinateMapType.CPU
-    threads = torch.get_num_threads()  # a manager sets OpenMP's number for the whole process
-    manager = ME.CoordinateManager(D=dimensions, num_threads=threads, coordinate_map_type=kind)
+    manager = coordinate_manager(coordinates.is_cuda, dimensions)
     if len(coordinates) == 0:  # release 0.5.4 cannot insert nothing; detectors return early on such voxels
         return manager, ME.CoordinateMapKey(dimensions + 1), None
-    key, (order, _) = manager.insert_and_map(coordinates, [1] * dimensions, "")
+    stride = [1] * dimensions
+    if not coordinates.is_cuda:
+        return manager, insert_sites(manager, coordinates, stride, ""), None
+    key, (order, _) = manager.insert_and_map(coordinates, stride, "")
     order = order.to(coordinates.device)
     identical = bool((order == torch.arange(len(order), device=order.device)).all())
     return manager, key, None if identical else order
