@@ -17,6 +17,7 @@ from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
 from benchmarks.row import INSTALL_SPCONV, Row, peer_module
 from benchmarks.thread_counts import CORES, COUNTS, OURS, Threads, best_of, milliseconds
+from mink_pd.memory import keep_memory
 from mink_pd.sparse import ME, ConvBlock, segment_mean, voxelise
 from mink_pd.sparse.layers import EPSILON, MOMENTUM
 from mink_pd.sparse.minkowski import make_sparse
@@ -140,6 +141,7 @@ def voxels(inputs: Inputs) -> Scene:
 
 def networks(scene: Scene, grow: bool = True) -> tuple[Ours, Stock]:
     """Both encoders with the same parameters, and with running statistics of the scene, as after training."""
+    keep_memory()  # as detection and training do
     torch.manual_seed(0)
     ours, stock = Ours(grow).train(), Stock(grow)
     norms = [m for m in ours.modules() if isinstance(m, nn.BatchNorm1d)]

@@ -1,4 +1,4 @@
-"""Memory: the size of its pages, when what is freed is kept or returned to the system, and when Python collects garbage."""
+"""Memory: page sizes, when freed memory is kept or returned to the system, and when Python collects garbage."""
 
 import ctypes
 import functools

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <stdexcept>
 #include <thread>
@@ -8,9 +9,27 @@
 namespace tests {
 
 using mink_pd::for_each_task;
+using mink_pd::Team;
 using mink_pd::ThreadPool;
 
+// A team that one thread serves from before the first run on, from some later time on, or after the last run.
+void test_team() {
+    for (const int late : {0, 100, 1000000}) {
+        Team team(2);
+        std::atomic<int> runs{0}, sum{0};
+        std::thread server([&] {
+            while (runs < std::min(late, 200)) std::this_thread::yield();
+            team.serve();
+        });
+        for (; runs < 200; ++runs) for_each_task(team, 5, [&](int64_t) { ++sum; });
+        team.stop();
+        server.join();
+        expect(sum == 200 * 5, "a team does all its work, however late it is served");
+    }
+}
+
 void test_pool() {
+    test_team();
     ThreadPool pool(3);
     for (const int64_t tasks : {0, 1, 2, 1000}) {
         std::vector<std::atomic<int>> done(tasks);

@@ -42,8 +42,8 @@ void write_products(const Tensor& x, const Tensor& weights, const Tensor& source
     const Map map{pairs_of(source, target, table), rows, mirrored};
     TORCH_CHECK(map.pairs.tiles == tiles_of(rows), "the table of a kernel map does not fit its rows");
     const Epilogue epilogue{per_channel(scale, kernel.out, "scale"), per_channel(shift, kernel.out, "shift"), relu};
-    products(torch_threads(), features, kernel, map, epilogue, rounded,
-             {into.mutable_data_ptr<float>(), into.stride(0)});
+    const ResultRows to{into.mutable_data_ptr<float>(), into.stride(0)};
+    with_torch_threads([&](Pool& pool) { products(pool, features, kernel, map, epilogue, rounded, to); });
 }
 
 Tensor products(const Tensor& x, const Tensor& weights, const Tensor& source, const Tensor& target, const Tensor& table,
@@ -61,7 +61,8 @@ Tensor outer_products(const Tensor& x, const Tensor& gradient, const Tensor& sou
     const Features features = features_of(x, "features"), gradients = features_of(gradient, "gradient");
     const PairList pairs = pairs_of(source, target, table);
     Tensor result = at::empty({pairs.volume, features.channels, gradients.channels}, x.options());
-    outer_products(torch_threads(), features, gradients, pairs, result.mutable_data_ptr<float>());
+    float* to = result.mutable_data_ptr<float>();
+    with_torch_threads([&](Pool& pool) { outer_products(pool, features, gradients, pairs, to); });
     return result;
 }
 

@@ -53,8 +53,8 @@ Pairs neighbours(const Tensor& fine_, const Tensor& coarse_, const Tensor& offse
     const Offsets kernel = offsets_of(offsets, from);
     TORCH_CHECK(kernel.count >= 1, "a kernel map needs an offset");
     Tensor source, target, table;
-    neighbours(torch_threads(), from, to, kernel,
-               {into<int32_t>(source), into<int32_t>(target), into<int32_t>(table, kernel.count)});
+    const PairMemory memory{into<int32_t>(source), into<int32_t>(target), into<int32_t>(table, kernel.count)};
+    with_torch_threads([&](Pool& pool) { neighbours(pool, from, to, kernel, memory); });
     return {source, target, table};
 }
 
@@ -63,8 +63,9 @@ Pairs inverse(const Tensor& source, const Tensor& target, const Tensor& table, i
     check_new_rows(rows, "rows");
     TORCH_CHECK(pairs.volume >= 1, "table must have one column or more");
     Tensor new_source = target, new_target = source, new_table;
-    inverse(torch_threads(), pairs, rows,
-            {into<int32_t>(new_source), into<int32_t>(new_target), into<int32_t>(new_table, pairs.volume)});
+    const PairMemory memory{into<int32_t>(new_source), into<int32_t>(new_target),
+                            into<int32_t>(new_table, pairs.volume)};
+    with_torch_threads([&](Pool& pool) { inverse(pool, pairs, rows, memory); });
     return {new_source, new_target, new_table};
 }
 
@@ -74,7 +75,8 @@ Tensor grow(const Tensor& coordinates_, const Tensor& offsets_, at::IntArrayRef 
     const Offsets kernel = offsets_of(offsets, rows);
     check_step(step, rows);
     Tensor result;
-    grow(torch_threads(), rows, kernel, {step.data(), step.size()}, into<int32_t>(result, rows.columns));
+    with_torch_threads(
+        [&](Pool& pool) { grow(pool, rows, kernel, {step.data(), step.size()}, into<int32_t>(result, rows.columns)); });
     return result;
 }
 

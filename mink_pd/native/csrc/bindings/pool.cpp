@@ -22,4 +22,17 @@ Pool& torch_threads() {
     return threads;
 }
 
+void with_torch_threads(const std::function<void(Pool&)>& work) {
+    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    Team team(threads);
+    at::parallel_for(0, threads, 1, [&](int64_t first, int64_t) {
+        if (first > 0) return team.serve();
+        struct Stop {
+            Team& team;
+            ~Stop() { team.stop(); }
+        } stop{team};
+        work(team);  // on the calling thread, which has the first stretch
+    });
+}
+
 }  // namespace mink_pd

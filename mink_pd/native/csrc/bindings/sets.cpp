@@ -78,9 +78,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> voxelise(const Tensor& points_, const
     Tensor coordinates, inside, rows, counts;
     const FramePoints all{points.const_data_ptr<float>(), frame.const_data_ptr<int64_t>(), points.size(0),
                           points.size(1)};
-    voxelise(torch_threads(), all, frames, grid,
-             {into<int32_t>(coordinates, 1 + dimensions), into<float>(inside, points.size(1)), into<int64_t>(rows),
-              into<int64_t>(counts)});
+    with_torch_threads([&](Pool& pool) {
+        voxelise(pool, all, frames, grid,
+                 {into<int32_t>(coordinates, 1 + dimensions), into<float>(inside, points.size(1)), into<int64_t>(rows),
+                  into<int64_t>(counts)});
+    });
     return {coordinates, inside, rows, counts};
 }
 

@@ -20,16 +20,19 @@ constexpr int64_t ROWS_AT_ONCE = TILES_AT_ONCE * TILE;
 // Turns the numbers of pairs by (tile, offset), in the table's first rows, into positions, for the first `counted`
 // offsets; returns the total of these.
 int64_t sum_up(int32_t* table, int64_t tiles, int64_t volume, int64_t counted) {
-    int64_t sum = 0;
-    for (int64_t k = 0; k < counted; ++k) {
-        for (int64_t tile = 0; tile < tiles; ++tile) {
+    std::vector<int64_t> next(counted + 1, 0);  // the position of the next pair of each offset
+    for (int64_t tile = 0; tile < tiles; ++tile)
+        for (int64_t k = 0; k < counted; ++k) next[k + 1] += table[tile * volume + k];
+    for (int64_t k = 0; k < counted; ++k) next[k + 1] += next[k];
+    const int64_t sum = next[counted];
+    require(sum <= std::numeric_limits<int32_t>::max() / 2, "a kernel map has more than 2^30 pairs");
+    for (int64_t tile = 0; tile < tiles; ++tile)
+        for (int64_t k = 0; k < counted; ++k) {
             const int32_t count = table[tile * volume + k];
-            table[tile * volume + k] = int32_t(sum);
-            sum += count;
+            table[tile * volume + k] = int32_t(next[k]);
+            next[k] += count;
         }
-        table[tiles * volume + k] = int32_t(sum);
-        require(sum <= std::numeric_limits<int32_t>::max() / 2, "a kernel map has more than 2^30 pairs");
-    }
+    for (int64_t k = 0; k < counted; ++k) table[tiles * volume + k] = int32_t(next[k]);
     return sum;
 }
 
@@ -226,7 +229,13 @@ void look_up(Pool& pool, const Coordinates& fine, const Coordinates& coarse, con
     const Numbering numbering(pool, std::span(both).first(same ? 1 : 2), Reach(offsets));
     const Sites from(pool, numbering, fine), other = same ? Sites() : Sites(pool, numbering, coarse);
     const Sites& to = same ? from : other;
-    const std::vector<Block> blocks = blocks_of(from.numbers, 0), pieces = blocks_of(to.numbers, TILE);
+    std::vector<Block> blocks, pieces;
+    for_each_task(pool, 2, [&](int64_t task) {
+        if (task == 0)
+            blocks = blocks_of(from.numbers, 0);
+        else
+            pieces = blocks_of(to.numbers, TILE);
+    });
     const int64_t volume = offsets.count, rows = coarse.rows, tiles = tiles_of(rows);
     // Where j lies at an offset from i, i lies at the negative from j: half of the offsets need no search.
     const bool halved = same && volume % 2 == 1 && from.row.empty() && is_symmetric(offsets);

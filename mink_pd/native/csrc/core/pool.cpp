@@ -3,18 +3,16 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
-#include <thread>
 #include <utility>
-#include <vector>
 
 #include "error.h"
 #include "wait.h"
 
 namespace mink_pd {
 
-struct ThreadPool::State {
-    std::vector<std::thread> threads;  // besides the caller's
-    std::atomic<bool> busy{false};     // with a caller's work
+struct Team::State {
+    int64_t threads;
+    std::atomic<bool> busy{false};  // with a caller's work
     // Items that no thread has taken yet. A thread reads `body` only after it has taken one, and run() returns only
     // after all are done, so that the body is still there.
     std::atomic<int64_t> left{0}, undone{0};
@@ -23,6 +21,8 @@ struct ThreadPool::State {
     std::atomic<bool> stopping{false};
     std::mutex error_mutex;
     std::exception_ptr error;
+
+    explicit State(int64_t threads) : threads(threads) {}
 
     // Does items until none is left.
     void take() {
@@ -38,32 +38,19 @@ struct ThreadPool::State {
             item = left.load();
         }
     }
-
-    void serve() {
-        while (true) {
-            wait_until(started, [&] { return stopping.load() || left.load() > 0; });
-            if (stopping) return;
-            take();
-        }
-    }
 };
 
-ThreadPool::ThreadPool(int64_t threads) : state_(std::make_unique<State>()) {
-    require(threads >= 1, "a thread pool needs at least one thread");
-    for (int64_t i = 1; i < threads; ++i) state_->threads.emplace_back([state = state_.get()] { state->serve(); });
+Team::Team(int64_t threads) : state_(std::make_unique<State>(threads)) {
+    require(threads >= 1, "a team needs at least one thread");
 }
 
-ThreadPool::~ThreadPool() {
-    state_->stopping = true;
-    announce(state_->started);
-    for (auto& thread : state_->threads) thread.join();
-}
+Team::~Team() = default;
 
-int64_t ThreadPool::threads() const { return int64_t(state_->threads.size()) + 1; }
+int64_t Team::threads() const { return state_->threads; }
 
-void ThreadPool::run(int64_t count, const Body& body) {
+void Team::run(int64_t count, const Body& body) {
     if (count <= 0) return;
-    if (count == 1 || state_->threads.empty() || state_->busy.exchange(true)) return body(0, count);
+    if (count == 1 || state_->threads == 1 || state_->busy.exchange(true)) return body(0, count);
     struct Release {
         std::atomic<bool>& busy;
         ~Release() { busy = false; }
@@ -74,6 +61,28 @@ void ThreadPool::run(int64_t count, const Body& body) {
     state_->take();
     wait_until(state_->finished, [&] { return state_->undone.load() == 0; });
     if (state_->error) std::rethrow_exception(std::exchange(state_->error, nullptr));
+}
+
+void Team::serve() {
+    while (true) {
+        wait_until(state_->started, [&] { return state_->stopping.load() || state_->left.load() > 0; });
+        if (state_->stopping) return;
+        state_->take();
+    }
+}
+
+void Team::stop() {
+    state_->stopping = true;
+    announce(state_->started);
+}
+
+ThreadPool::ThreadPool(int64_t threads) : team_(threads) {
+    for (int64_t i = 1; i < threads; ++i) threads_.emplace_back([this] { team_.serve(); });
+}
+
+ThreadPool::~ThreadPool() {
+    team_.stop();
+    for (auto& thread : threads_) thread.join();
 }
 
 }  // namespace mink_pd

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <thread>
+#include <vector>
 
 namespace mink_pd {
 
@@ -18,8 +20,26 @@ class Pool {
     virtual void run(int64_t count, const Body& body) = 0;
 };
 
-// Threads of its own, which sleep while there is nothing to do. For one caller at a time; a caller that finds the
-// threads busy, or that is one of them, does its work alone.
+// A thread that calls run, and others that call serve and help it until stop. For one caller of run at a time; a caller
+// that finds the team busy, or that is one of its members, does its work alone. So does a caller whom nobody serves.
+class Team final : public Pool {
+ public:
+    explicit Team(int64_t threads);  // how many there are, the caller of run included
+    ~Team() override;
+    Team(const Team&) = delete;
+    Team& operator=(const Team&) = delete;
+
+    int64_t threads() const override;
+    void run(int64_t count, const Body& body) override;
+    void serve();
+    void stop();
+
+ private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+// Threads of its own, which sleep while there is nothing to do; otherwise a Team.
 class ThreadPool final : public Pool {
  public:
     explicit ThreadPool(int64_t threads);
@@ -27,12 +47,12 @@ class ThreadPool final : public Pool {
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
 
-    int64_t threads() const override;
-    void run(int64_t count, const Body& body) override;
+    int64_t threads() const override { return team_.threads(); }
+    void run(int64_t count, const Body& body) override { team_.run(count, body); }
 
  private:
-    struct State;
-    std::unique_ptr<State> state_;
+    Team team_;
+    std::vector<std::thread> threads_;  // besides the caller's
 };
 
 }  // namespace mink_pd

@@ -103,11 +103,13 @@ void grow(Pool& pool, const Coordinates& coordinates, const Offsets& offsets, St
     const int64_t count = int64_t(blocks.size()) - 1;
     // Coordinate + offset is a multiple of step where their residues are opposite.
     std::vector<int64_t> residues(count), wanted;
-    std::vector<int32_t> corner(numbering.axes() + 1);
-    for (int64_t b = 0; b < count; ++b) {
-        numbering.locate(blocks[b].number, corner.data());
-        residues[b] = residue(corner.data() + 1, 1, step);
-    }
+    split_tasks(pool, count, [&](int64_t first, int64_t last) {
+        std::vector<int32_t> corner(numbering.axes() + 1);
+        for (int64_t b = first; b < last; ++b) {
+            numbering.locate(blocks[b].number, corner.data());
+            residues[b] = residue(corner.data() + 1, 1, step);
+        }
+    });
     const std::vector<Line> lines = lines_of(numbering, offsets);
     for (const Line& line : lines) wanted.push_back(residue(offsets[line.places.front().offset], -1, step));
     // A task makes the blocks from a number to the next task's.
