@@ -118,6 +118,26 @@ struct Product {
     int64_t width, first_row;
 };
 
+// sum[r] += row[r][c] * w[c] for the channels c of R rows, one at least, and a panel of V vectors. Returns where the
+// weights end.
+template <int R, int V>
+[[gnu::always_inline]] inline const float* add_channels(const float* const (&row)[R], const float* w, int64_t channels,
+                                                        Vector (&sum)[R][V]) {
+    int64_t c = 0;
+    do {  // a loop that could end before its start would cost registers
+        Vector weight[V];
+        UNROLL for (int v = 0; v < V; ++v)
+            hold(weight[v] = load(w + v * LANES));
+        UNROLL for (int r = 0; r < R; ++r) {
+            const float value = row[r][c];
+            UNROLL for (int v = 0; v < V; ++v)
+                sum[r][v] += value * weight[v];
+        }
+        w += V * LANES;
+    } while (++c < channels);
+    return w;
+}
+
 // y[target] += sum over c of x[source][c] * w[c], for R pairs at a time, by panels of V vectors. All panels of R pairs
 // follow each other: rows that are scattered in memory are fetched once.
 template <int R, int V>
@@ -136,18 +156,7 @@ void multiply(const int32_t* source, const int32_t* target, int64_t groups, cons
                 UNROLL for (int v = 0; v < V; ++v)
                     sum[r][v] = load(to[r] + v * LANES);
             }
-            int64_t c = 0;
-            do {  // a loop that could end before its start would cost registers
-                Vector weight[V];
-                UNROLL for (int v = 0; v < V; ++v)
-                    hold(weight[v] = load(w + v * LANES));
-                UNROLL for (int r = 0; r < R; ++r) {
-                    const float value = row[r][c];
-                    UNROLL for (int v = 0; v < V; ++v)
-                        sum[r][v] += value * weight[v];
-                }
-                w += V * LANES;
-            } while (++c < p.channels);
+            w = add_channels<R, V>(row, w, p.channels, sum);
             UNROLL for (int r = 0; r < R; ++r) {
                 UNROLL for (int v = 0; v < V; ++v)
                     store(to[r] + v * LANES, sum[r][v]);

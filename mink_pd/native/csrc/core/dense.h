@@ -33,19 +33,7 @@ void dense_block(const DensePanel& p, int64_t row) {
         UNROLL for (int v = 0; v < V; ++v)
             sum[r][v] = load(p.start + (row + r) * p.start_stride + v * LANES);
     }
-    const float* w = p.w;
-    int64_t c = 0;
-    do {  // a loop that could end before its start would cost registers
-        Vector weight[V];
-        UNROLL for (int v = 0; v < V; ++v)
-            hold(weight[v] = load(w + v * LANES));
-        UNROLL for (int r = 0; r < R; ++r) {
-            const float value = from[r][c];
-            UNROLL for (int v = 0; v < V; ++v)
-                sum[r][v] += value * weight[v];
-        }
-        w += V * LANES;
-    } while (++c < p.in);
+    add_channels<R, V>(from, p.w, p.in, sum);
     const Vector zero{};
     UNROLL for (int r = 0; r < R; ++r) {
         UNROLL for (int v = 0; v < V; ++v) {
