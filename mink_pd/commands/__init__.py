@@ -50,8 +50,9 @@ def run_command(name: str, words: list[str] | None = None, program: str | None =
         with without_collection():  # torch is imported only once the words are known to be right
             imported = import_module(f"mink_pd.commands.{module}")
         # Modules stay. Frozen, they are not walked through by later collections, of which the last, at the process's
-        # end, would take half a second.
-        gc.freeze()
+        # end, would take half a second. A caller of several commands may have made garbage since the first.
+        if gc.get_freeze_count() == 0:
+            gc.freeze()
         imported.main(options)
 
     run(command, arguments, words)
