@@ -10,21 +10,22 @@ void SiteGrid::clear(int64_t cells_x, int64_t cells_y) {
     shift_ = 6;
     while (cells_y + 1 > int64_t(1) << shift_) ++shift_;  // an empty cell at the end of each line at least
     word_count_ = ((cells_x + 2) << shift_ >> 6) + 1;     // and a word for windows that reach over the end
-    uint64_t* words = words_.sized(word_count_);
-    std::fill(words, words + word_count_, 0);
+    std::fill_n(words_.sized(word_count_ + GUARD), word_count_ + GUARD, 0);
 }
 
 void SiteGrid::number() {
-    int32_t* before = before_.sized(word_count_);
+    const uint64_t* words = words_.data();
+    int32_t* before = before_.sized(word_count_ + GUARD);
     int64_t sum = 0;
-    for (int64_t w = 0; w < word_count_; ++w) {
+    for (int64_t w = 0; w < word_count_ + GUARD; ++w) {
         before[w] = int32_t(sum);
-        sum += __builtin_popcountll(words_[w]);
+        sum += __builtin_popcountll(words[w]);
     }
     rows_ = sum;
     int32_t* cell = cells_.sized(sum);
     for (int64_t w = 0; w < word_count_; ++w)
-        for (uint64_t word = words_[w]; word != 0; word &= word - 1) *cell++ = int32_t(w * 64 + __builtin_ctzll(word));
+        for (uint64_t word = words[w + GUARD]; word != 0; word &= word - 1)
+            *cell++ = int32_t(w * 64 + __builtin_ctzll(word));
 }
 
 void refine_sites(const SiteGrid& coarse, int64_t edge, SiteGrid& fine) {

@@ -22,31 +22,38 @@ class SiteGrid {
     int64_t x_of(int64_t cell) const { return (cell >> shift_) - 1; }
     int64_t y_of(int64_t cell) const { return cell & ((int64_t(1) << shift_) - 1); }
 
-    void set(int64_t cell) { words_[cell >> 6] |= uint64_t(1) << (cell & 63); }
+    void set(int64_t cell) { words_[word_of(cell)] |= uint64_t(1) << (cell & 63); }
     // Sets `count` cells in a line, at most 64 minus the cell's place in its word.
-    void set_run(int64_t cell, int64_t count) { words_[cell >> 6] |= (~uint64_t(0) >> (64 - count)) << (cell & 63); }
+    void set_run(int64_t cell, int64_t count) {
+        words_[word_of(cell)] |= (~uint64_t(0) >> (64 - count)) << (cell & 63);
+    }
     // The number of words, each of 64 cells, and setting all cells that are set in such words.
     int64_t words() const { return word_count_; }
     void set_all(const uint64_t* words) {
-        for (int64_t w = 0; w < word_count_; ++w) words_[w] |= words[w];
+        for (int64_t w = 0; w < word_count_; ++w) words_[w + GUARD] |= words[w];
     }
     // Ranks and lists the sites that are set; what follows is valid then.
     void number();
 
     int64_t rows() const { return rows_; }
     const int32_t* cells() const { return cells_.data(); }  // (rows,), ascending
-    bool has(int64_t cell) const { return words_[cell >> 6] >> (cell & 63) & 1; }
+    bool has(int64_t cell) const { return words_[word_of(cell)] >> (cell & 63) & 1; }
     int32_t rank(int64_t cell) const {
         const uint64_t below = (uint64_t(1) << (cell & 63)) - 1;
-        return before_[cell >> 6] + int32_t(__builtin_popcountll(words_[cell >> 6] & below));
+        return before_[word_of(cell)] + int32_t(__builtin_popcountll(words_[word_of(cell)] & below));
     }
-    // The 64 cells from this one on.
+    // The 64 cells from this one on, which is -1 at least.
     uint64_t window(int64_t cell) const {
-        const uint64_t *word = words_.data() + (cell >> 6), place = cell & 63;
+        const uint64_t *word = words_.data() + word_of(cell), place = cell & 63;
         return word[0] >> place | word[1] << 1 << (63 - place);
     }
 
  private:
+    // Empty words in front: the kernel of cell (0, 0) begins at cell -1.
+    static constexpr int64_t GUARD = 1;
+
+    static int64_t word_of(int64_t cell) { return (cell >> 6) + GUARD; }
+
     int64_t cells_x_ = 0, cells_y_ = 0, word_count_ = 0, rows_ = 0;
     int shift_ = 6;
     Buffer<uint64_t> words_;
