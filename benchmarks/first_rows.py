@@ -14,7 +14,7 @@ from mink_pd.models.checkpoint import save_weights
 from mink_pd.models.detectors.pointpillars import PointPillars
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND = ROOT / "build/engine/minkpd-detect"
+COMMAND, SOURCES = ROOT / "build/engine/minkpd-detect", ROOT / "mink_pd/native/csrc"
 ENGINE, PYTHON = 100.0, 2000.0  # targets [ms]
 CODE = """
 import sys
@@ -27,8 +27,9 @@ print("boxes" if len(found.boxes) else "none", flush=True)
 
 
 def engine_command(inputs: Inputs) -> Pair:
-    if not COMMAND.is_file():
-        raise UnavailableError("make engine builds the command that this row starts")
+    sources = max(file.stat().st_mtime for file in SOURCES.rglob("*") if file.suffix in (".cpp", ".h"))
+    if not COMMAND.is_file() or COMMAND.stat().st_mtime < sources:
+        raise UnavailableError("make engine builds the command that this row starts, again where its sources changed")
     student = inputs.folder / "student.mpd"
     student.write_bytes(engine_file(_student(inputs)))
     return _fresh([str(COMMAND), str(student), str(_cloud(inputs))], ENGINE, found='"score"')
