@@ -34,3 +34,12 @@ def nuscenes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("simulated") / "nuscenes"
     simulate(root, Settings(train=1, val=2, keyframes=2, seed=6))
     return root
+
+
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """Skip where nothing was compiled."""
+    from mink_pd.native import build
+
+    if build.library() is None:
+        pytest.skip("the compiled operators are not available here")

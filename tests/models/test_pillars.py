@@ -96,6 +96,7 @@ def outputs_and_gradients(net: PillarFeatureNet, voxels: Voxels, threads: int) -
         torch.set_num_threads(before)
 
 
+@pytest.mark.usefixtures("compiled")
 def test_the_same_bits_for_any_number_of_threads() -> None:
     voxels, net = pillars(9000), PillarFeatureNet(16, height=-1.0).eval()
     first, *others = [outputs_and_gradients(net, voxels, threads) for threads in (1, 2, 2, 4)]
