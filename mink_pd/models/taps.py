@@ -9,9 +9,10 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from mink_pd.models.site_pooling import ascends, cell_codes, pool
 from mink_pd.points import PointSample
 from mink_pd.sparse.minkowski import ME
-from mink_pd.sparse.voxels import Voxels, encode_cells, find_codes, find_sites
+from mink_pd.sparse.voxels import Voxels, find_sites
 
 GROUND = -1.6  # z at which a site without points is shown, about the height of the road below KITTI's LiDAR [m]
 
@@ -141,8 +142,8 @@ class SiteTap(Tap):
         return find_sites(self.coordinates, other.coordinates)
 
     def order(self) -> Tensor:
-        codes = _cell_codes(self.coordinates, 1)
-        return torch.arange(len(codes), device=codes.device) if _ascends(codes) else codes.argsort()
+        codes = cell_codes(self.coordinates, 1)
+        return torch.arange(len(codes), device=codes.device) if ascends(codes) else codes.argsort()
 
     def counts(self) -> Tensor:
         voxels = self.voxels
@@ -370,37 +371,3 @@ class RowsTap(Tap):
     def _spread(self, values: Tensor) -> Tensor:
         """Values (n,) of these rows as values (M,) of the whole tap's, 0 for the others."""
         return values.new_zeros(len(self._tap.features)).index_copy(0, self.rows, values)
-
-
-def pool(values: Tensor, source: Tensor, source_stride: int, target: Tensor, target_stride: int, how: str) -> Tensor:
-    """Carry values (S,) at sites ``source`` (S, 1 + D) to sites ``target`` (M, 1 + D) of another stride.
-
-    Values in the same cell of the coarser stride are reduced by ``how`` (sum, amax). A target without a value gets 0.
-    """
-    stride = 1 if source_stride == target_stride else max(source_stride, target_stride)  # equal ones need no rounding
-    codes = _cell_codes(torch.cat([source, target]), stride)
-    own, wanted = codes[: len(source)], codes[len(source) :]
-    if _ascends(own):  # each source in a cell of its own
-        index, joined = find_codes(own, wanted), values
-    elif _ascends(wanted):
-        group = find_codes(wanted, own)
-        met = group >= 0
-        return values.new_zeros(len(target)).scatter_reduce(0, group[met], values[met], how, include_self=False)
-    else:
-        have, group = torch.unique(own, return_inverse=True)
-        joined = values.new_zeros(len(have)).scatter_reduce(0, group, values, how, include_self=False)
-        index = find_codes(have, wanted)
-    return torch.where(index >= 0, joined[index], 0)
-
-
-def _ascends(codes: Tensor) -> bool:
-    """Whether codes (M,), one or more, are sorted and each there once, as those of a coordinate map are on the CPU."""
-    return len(codes) > 0 and bool((codes[1:] > codes[:-1]).all())
-
-
-def _cell_codes(coordinates: Tensor, stride: int) -> Tensor:
-    """One number (M,) int64 for the cell of edge ``stride`` that contains each coordinate (M, 1 + D) >= 0."""
-    cells = coordinates.long()
-    if stride > 1:
-        cells[:, 1:] = torch.div(cells[:, 1:], stride, rounding_mode="floor")
-    return encode_cells(cells, (cells.amax(dim=0) + 1).tolist() if len(cells) else [1] * cells.shape[1])

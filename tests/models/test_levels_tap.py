@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mink_pd.models.taps import LevelsTap, SiteTap, pool
+from mink_pd.models.site_pooling import pool
+from mink_pd.models.taps import LevelsTap, SiteTap
 from mink_pd.sparse import Voxels, reached_sites, voxelise
 from mink_pd.sparse.sites import on_sites
 
