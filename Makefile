@@ -24,8 +24,8 @@ setup:  ## system packages, .venv, pinned packages, MinkowskiEngine; does only w
 demo: setup  ## simulate, train, distil, evaluate: one table, the pictures and a report for a browser
 	@$(BIN) tools/demo.py
 
-test: setup  ## all tests; TESTS=tests/boxes for some
-	@$(BIN) -m pytest $(TESTS)
+test: setup  ## all tests, in one process per core and at most four; TESTS=tests/boxes for some, in one
+	@$(BIN) -m pytest $(or $(TESTS),-n auto --maxprocesses 4 --dist worksteal)
 
 test-long: setup  ## kills, full disks, lost processes, growth of memory; TESTS=tests/long/test_kills.py for a part
 	@$(BIN) -m pytest -v -o timeout=1200 $(or $(TESTS),tests/long)

@@ -23,7 +23,7 @@ from mink_pd.distill.methods.pointdistiller.method import PointDistiller, weight
 from mink_pd.distill.pairs import TapPair
 from mink_pd.models import Detector, build_detector
 from mink_pd.models.taps import SiteTap
-from mink_pd.sparse import knn, voxelise
+from mink_pd.sparse import knn, multiplies_bf16, voxelise
 from mink_pd.train.objective import DetectionObjective, Objective
 from mink_pd.train.optimiser import make_optimiser
 
@@ -119,6 +119,12 @@ def student_config(config: Config, compression: float = 4) -> Config:
     return config.model_copy(update={"model": model})
 
 
+def with_bf16_teacher(config: Config) -> Config:
+    """The same with a teacher that runs in bfloat16."""
+    distill = config.distill.model_copy(update={"teacher_precision": "bf16"})
+    return config.model_copy(update={"distill": distill})
+
+
 def networks(inputs: Inputs) -> tuple[Detector, Detector]:
     """Teacher and 4x student."""
     torch.manual_seed(0)
@@ -149,16 +155,19 @@ class Step:
         nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
 
 
-def distillation_step(inputs: Inputs) -> Pair:
+def distillation_step(inputs: Inputs, bf16_teacher: bool = False) -> Pair:
     """Both students learn during these runs, which does not change the cost of a step."""
     teacher, student = networks(inputs)
     alone = networks(inputs)[1]
     batch = inputs.batch(inputs.sizes.batch)
     config = student_config(inputs.config)
-    distilled = Step(Distiller(student, teacher, config).train(), config)
+    own = with_bf16_teacher(config) if bf16_teacher else config
+    ours = Side(partial(Step(Distiller(student, teacher, own).train(), own), batch), OURS)
+    if bf16_teacher and not multiplies_bf16():
+        return Pair(ours, None, notes=["this processor has no bfloat16 instructions"])
     plain = Step(DetectionObjective(alone).train(), config)
     note = f"{len(batch)} frames a step, teacher, loss and optimiser included; PointDistiller's default settings"
-    return Pair(Side(partial(distilled, batch), OURS), Side(partial(plain, batch), OURS), notes=[note])
+    return Pair(ours, Side(partial(plain, batch), OURS), notes=[note])
 
 
 def student_step(inputs: Inputs) -> Pair:
@@ -194,6 +203,8 @@ ROWS = [
         pointdistiller_loss),
     Row("distillation-step", "one distillation step of the 4x student", "one plain training step of it",
         round(1 / 1.4, 2), distillation_step),
+    Row("distillation-step-bf16", "the same with distill.teacher_precision=bf16", "one plain training step of it",
+        round(1 / 1.4, 2), partial(distillation_step, bf16_teacher=True)),
     Row("student-step", "one training step of the 4x student", f"{PER_FRAME:.0f} ms per frame", 1.0, student_step),
     Row("shared-maps", "teacher and 4x student, forward, on one manager", "the same on separate managers", None,
         shared_maps),

@@ -18,11 +18,13 @@ class Side:
     """One side of a row: the call to time, and its threads.
 
     runs: the largest number of timed runs, without warm-up, for a call that takes seconds; None: as many as requested.
+    calls: the number of calls in a run, one after the other; the time of the run is their mean.
     """
 
     work: Work
     threads: Threads = UNCHANGED
     runs: int | None = None
+    calls: int = 1
 
 
 @dataclass
@@ -110,11 +112,12 @@ def measure_memory(pair: Pair) -> Memory | None:
 
 
 def _once(side: Side, clock: Callable[[], float]) -> float:
-    """Milliseconds of one run. Freeing its result and collecting garbage are not timed."""
+    """Milliseconds of a call in one run. Freeing the last result and collecting garbage are not timed."""
     with side.threads.applied():
         gc.collect()
         start = clock()
-        result = side.work()
+        for _ in range(side.calls):
+            result = side.work()
         taken = clock() - start
         del result
-    return 1e3 * taken
+    return 1e3 * taken / side.calls

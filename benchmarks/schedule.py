@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from rich import box
 from rich.table import Table
 
-from benchmarks.distillation import Step, networks, student_config
+from benchmarks.distillation import Step, networks, student_config, with_bf16_teacher
 from benchmarks.inputs import Inputs
 from benchmarks.thread_counts import OURS
 from mink_pd.config import Config
@@ -53,7 +53,7 @@ def schedules(inputs: Inputs, steps: int, advance: Callable[[], object] = lambda
         "4x student, distilled": (Distiller(distilled, teacher, config), config),
     }
     if multiplies_bf16():
-        rounded = config.model_copy(update={"distill": config.distill.model_copy(update={"teacher_precision": "bf16"})})
+        rounded = with_bf16_teacher(config)
         objectives["4x student, distilled, teacher in bf16"] = (Distiller(again, teacher, rounded), rounded)
     work = [
         (Schedule(name, FRAMES * EPOCHS // size), Step(one.train(), own)) for name, (one, own) in objectives.items()

@@ -51,6 +51,14 @@ def test_turns_alternate_after_check_and_warm_up() -> None:
     assert (timing.ours_ms, timing.peer_ms, timing.ratio) == (1500.0, 4500.0, 3.0), "warm-up is not counted"
 
 
+def test_a_run_of_several_calls_has_their_mean() -> None:
+    seen: list[str] = []
+    pair = Pair(Side(lambda: seen.append("ours"), calls=4), Side(lambda: seen.append("peer"), calls=2))
+    timing = measure(pair, repeats=1, warm_up=0, clock=clock(8, 6).__next__)
+    assert seen == 4 * ["ours"] + 2 * ["peer"]
+    assert (timing.ours_ms, timing.peer_ms) == (2000.0, 3000.0)
+
+
 def test_a_slow_peer_is_not_warmed_up() -> None:
     seen: list[str] = []
     pair = Pair(Side(lambda: seen.append("ours")), Side(lambda: seen.append("peer"), runs=1))
