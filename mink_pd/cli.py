@@ -20,8 +20,9 @@ from mink_pd.errors import ConfigError, DataError, LostProcessError, MinkPDError
 from mink_pd.files import reason
 from mink_pd.registry import load_plugin
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+# Names of files and classes may look like markup, such as "clouds[v2]".
+console = Console(highlight=False, markup=False)
+errors = Console(stderr=True, highlight=False, markup=False)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -92,7 +93,7 @@ def run(
 def warn(lines: Iterable[str]) -> None:
     """A line each for what will hurt but does not stop the command."""
     for line in lines:
-        console.print(f"[bold yellow]warning:[/] {escape(line)}", soft_wrap=True)
+        console.print(f"[bold yellow]warning:[/] {escape(line)}", soft_wrap=True, markup=True)
 
 
 def print_error(error: Exception) -> None:

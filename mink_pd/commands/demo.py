@@ -36,14 +36,14 @@ def main(options: argparse.Namespace) -> None:
         save_png(picture, figures / f"{name}.png")
     console.print(table(report, data.classes))
     for line in [*report.missing, f"pictures: {figures}", f"report, for a browser: {page}"]:
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     console.print(f"{time.perf_counter() - start:.0f} s")
 
 
 def call(command: str, *arguments: object) -> None:
     """Run another command and print the call. Raises MinkPDError if it fails."""
     words = [command, *map(str, arguments)]
-    console.print(f"[dim]$ mink-pd {shlex.join(words)}[/]", soft_wrap=True)
+    console.print(f"$ mink-pd {shlex.join(words)}", style="dim", soft_wrap=True)
     if subprocess.run([sys.executable, "-m", "mink_pd", *words], check=False).returncode:
         raise MinkPDError(f"mink-pd {command} failed; its own message is above")
 

@@ -21,7 +21,7 @@ def evaluated_detector(options: argparse.Namespace) -> tuple[Detector, Config]:
     given, overrides = positional(options.config, options.overrides)
     config, chosen = evaluated_config(file, given, [*overrides, "train.devices=1", "train.nodes=1"])
     for text in chosen:
-        console.print(f"{text} instead of the checkpoint's", soft_wrap=True, markup=False)
+        console.print(f"{text} instead of the checkpoint's", soft_wrap=True)
     return load_detector(file, config)
 
 

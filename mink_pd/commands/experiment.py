@@ -29,7 +29,7 @@ def main(options: argparse.Namespace) -> None:
     failed = {} if options.report else _run(matrix, wanted, options.jobs)
     for job in jobs:
         if is_done(job) and (why := other_run(job)) is not None:
-            console.print(f"left out: {why}", soft_wrap=True, markup=False)
+            console.print(f"left out: {why}", soft_wrap=True)
     if wanted == jobs or options.report:
         if matrix.folds:
             console.print(compare_pooled(matrix, jobs, figures), width=max(console.width, WIDTH), crop=False)
@@ -52,7 +52,7 @@ def _run(matrix: Matrix, jobs: list[Job], at_a_time: int) -> dict[str, str]:
     for why, names in rows.items():
         if len(missing) == len(jobs):
             raise MinkPDError(why)
-        console.print(f"skipped: {', '.join(names)}: {why}", soft_wrap=True, markup=False)
+        console.print(f"skipped: {', '.join(names)}: {why}", soft_wrap=True)
     here = [job for job in jobs if str(job.folder) not in missing]
     if matrix.folds and here:
         check_folds(matrix, here)

@@ -3,6 +3,7 @@
 import argparse
 
 from rich.table import Table
+from rich.text import Text
 
 from mink_pd.cli import console
 from mink_pd.config import load_config
@@ -63,5 +64,6 @@ def table(differences: list[Difference]) -> Table:
     for one in differences:
         kind = "sites" if one.sites else "numbers"
         largest = f"{one.largest:.0f} sites" if one.sites else f"{one.largest:.1e}"
-        result.add_row(one.stage, f"{one.compared:,} {kind}", largest, "agrees" if one.agrees else "[red]DIFFERS[/]")
+        verdict = "agrees" if one.agrees else Text("DIFFERS", style="red")
+        result.add_row(one.stage, f"{one.compared:,} {kind}", largest, verdict)
     return result

@@ -21,9 +21,9 @@ def main(options: argparse.Namespace) -> None:
         raise
     page = write_page(report, options.out)
     for group in report.groups:
-        console.print(f"{group.title}: {finding(group)}", soft_wrap=True, markup=False)
+        console.print(f"{group.title}: {finding(group)}", soft_wrap=True)
     for line in report.left_out:
-        console.print(f"left out: {line}", soft_wrap=True, markup=False)
+        console.print(f"left out: {line}", soft_wrap=True)
     for line in report.missing:
-        console.print(line, soft_wrap=True, markup=False)
-    console.print(f"{page}", soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
+    console.print(f"{page}", soft_wrap=True)

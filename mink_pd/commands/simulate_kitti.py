@@ -28,9 +28,9 @@ def report(out: Path, settings: Settings, summaries: list[Summary], seconds: flo
     table = Table("class", "objects", "a frame")
     for name in CLASSES:
         table.add_row(name, f"{total[name]:,}", f"{total[name] / frames:.2f}")
-    console.print(f"{out}: {settings.train} frames in train, {settings.val} in val")
+    console.print(f"{out}: {settings.train} frames in train, {settings.val} in val", soft_wrap=True)
     console.print(table)
     speed = (len(summaries) + settings.drive) / seconds
     console.print(f"{points / frames:,.0f} points a frame; {speed:.1f} frames/s")
     if settings.drive:
-        console.print(f"raw drive of {settings.drive} scans: --raw {out / 'raw'} {DATE} {DRIVE}")
+        console.print(f"raw drive of {settings.drive} scans: --raw {out / 'raw'} {DATE} {DRIVE}", soft_wrap=True)

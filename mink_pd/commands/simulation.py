@@ -21,6 +21,7 @@ def simulated(
     with progress(f"simulating {what}", steps) as advance:
         summaries = simulate(options.out, settings, options.workers, options.force, advance)
     if summaries is None:
-        console.print(f"{options.out} is already there, made with the same settings: nothing to do")
+        text = f"{options.out} is already there, made with the same settings: nothing to do"
+        console.print(text, soft_wrap=True)
         return None
     return summaries, time.perf_counter() - start
