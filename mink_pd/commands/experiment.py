@@ -15,7 +15,7 @@ WIDTH = 120  # of the table with intervals, also on a narrower terminal
 
 
 def main(options: argparse.Namespace) -> None:
-    """Train what is not done yet, then print the table, and which runs failed."""
+    """Train what is not done yet, then print the table of all finished runs, and which runs failed."""
     matrix = load_matrix(find_config(options.name, "experiments"))
     jobs = plan(matrix, list(range(options.seeds)), options.runs / matrix.folder, options.overrides, options.force)
     metrics = options.metrics or matrix.metrics or list(headline(jobs[0].config))
@@ -30,11 +30,10 @@ def main(options: argparse.Namespace) -> None:
     for job in jobs:
         if is_done(job) and (why := other_run(job)) is not None:
             console.print(f"left out: {why}", soft_wrap=True)
-    if wanted == jobs or options.report:
-        if matrix.folds:
-            console.print(compare_pooled(matrix, jobs, figures), width=max(console.width, WIDTH), crop=False)
-        else:
-            console.print(compare(matrix, jobs, metrics))
+    if matrix.folds:
+        console.print(compare_pooled(matrix, jobs, figures), width=max(console.width, WIDTH), crop=False)
+    else:
+        console.print(compare(matrix, jobs, metrics))
     if failed:
         raise MinkPDError("\n".join(f"{run} failed: {why}" for run, why in failed.items()))
 

@@ -292,6 +292,9 @@ def test_rows_without_their_frames_are_skipped_with_a_reason(
     assert "skipped: more-a-seed0, more-b-seed0, more-c-seed0: " in out
     assert "nowhere" in out
     assert trained == [f"{run}-{fold}-seed0" for fold in "abc" for run in ("student", "teacher")]
+    options.only = ["student"]
+    experiment.main(options)
+    assert "detections of all folds scored together" in capsys.readouterr().out
     options.only = ["mroe"]
     with pytest.raises(ConfigError, match=r"--only mroe: .* student, teacher, more"):
         experiment.main(options)
