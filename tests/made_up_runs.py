@@ -24,14 +24,16 @@ def write_run(
     *settings: str,
     teacher: Path | None = None,
     finished: bool = True,
+    epochs: int = 2,
 ) -> Path:
-    """A run of two epochs whose 3D figures are ``value`` and whose BEV figures are 10 more; returns its folder.
+    """A run with two steps per epoch, whose 3D figures are ``value`` and whose BEV figures are 10 more; returns its
+    folder.
 
     teacher: a run folder of this kind. Weights are a few bytes, other ones for every run.
     """
     base = folder / "base.yaml"
     folder.mkdir(parents=True, exist_ok=True)
-    base.write_text(f"train: {{epochs: 2}}\ndata: {{root: {folder / 'nowhere'}}}\n")
+    base.write_text(f"train: {{epochs: {epochs}}}\ndata: {{root: {folder / 'nowhere'}}}\n")
     config = load_config(base, [f"name={name}-seed{seed}", f"seed={seed}", f"runs={folder}", *settings])
     path = folder / f"{name}-seed{seed}"
     (path / "checkpoints").mkdir(parents=True)
@@ -40,12 +42,13 @@ def write_run(
     (path / "environment.txt").write_text("commit: 0123456789abcdef\n")
     if teacher is not None:
         (path / "files.json").write_text(json.dumps(identify({"teacher": teacher / "checkpoints/last.safetensors"})))
-    rows = [_epoch(epoch, teacher is not None) for epoch in (1, 2)]
+    rows = [_epoch(epoch, teacher is not None) for epoch in range(1, epochs + 1)]
     if finished:
         levels = {"easy": value + 5, "moderate": value, "hard": value - 5}
         figures = {f"{one}/3d/{level}": v for one in CLASSES for level, v in levels.items()}
         figures |= {f"{one}/bev/{level}": v + 10 for one in CLASSES for level, v in levels.items()}
-        rows.append({"split": "val", "epoch": 2, "step": 4, "mAP_3d": value, "mAP_bev": value + 10, **figures})
+        rows.append({"split": "val", "epoch": epochs, "step": 2 * epochs, "mAP_3d": value, "mAP_bev": value + 10})
+        rows[-1] |= figures
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 

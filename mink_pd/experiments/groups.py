@@ -27,6 +27,7 @@ class Group:
     teacher: Row | None
     taught: list[Row] = field(default_factory=list)  # all distilled rows
     split: str = ""  # the validation split, if groups differ in it, as in a cross-validation
+    length: str = ""  # of the training, if groups of one student differ in it
 
     @property
     def first(self) -> Row:
@@ -39,8 +40,12 @@ class Group:
 
     @property
     def title(self) -> str:
-        """``PointPillars, 4x student``, with the split if that differs between groups."""
-        return f"{self.detector}, {self.size} student" + (f", {self.split}" if self.split else "")
+        """``PointPillars, 4x student``, with the split and the length of the training if groups differ in them."""
+        return ", ".join(filter(None, (self.detector, f"{self.size} student", self.split, self.length)))
+
+    @property
+    def epochs(self) -> int:
+        return self.first.first.config.train.epochs
 
     @property
     def detector(self) -> str:
@@ -99,22 +104,26 @@ class Group:
 
 
 def make_groups(rows: list[Row]) -> list[Group]:
-    """One group per student, the largest first; if nothing was distilled, one group per row."""
+    """One group per student, the largest first, and the longest training first; if nothing was distilled, one group per
+    row."""
     alone = [row for row in rows if not row.taught]
     groups: dict[str, Group] = {}
     for row in [row for row in rows if row.taught]:
         key = json.dumps(row.part(distill=False), sort_keys=True)
         if key not in groups:
             student = next((one for one in alone if one.part(False) == row.part(False)), None)
-            groups[key] = Group(student, _teacher(row, alone))
+            groups[key] = Group(student, teacher_of(row, alone))
         groups[key].taught.append(row)
     made = list(groups.values()) or [Group(row, None) for row in alone]
     splits = [group.first.first.config.data.val_split for group in made]
     for group, split in zip(made, splits, strict=True):
         group.split = split if len(set(splits)) > 1 else ""
+    titles = [group.title for group in made]
+    for group, title in zip(made, titles, strict=True):
+        group.length = f"{group.epochs} epochs" if titles.count(title) > 1 else ""
     if not groups:
         return made
-    return sorted(made, key=lambda group: (-len(group.taught), float(group.size[:-1]), group.split))
+    return sorted(made, key=lambda group: (-len(group.taught), float(group.size[:-1]), group.split, -group.epochs))
 
 
 def references(group: Group) -> list[Row]:
@@ -130,7 +139,7 @@ def differences(one: Row, other: Row) -> list[str]:
     return [key for key in {**a, **b} if a.get(key) != b.get(key)]
 
 
-def _teacher(row: Row, alone: list[Row]) -> Row | None:
+def teacher_of(row: Row, alone: list[Row]) -> Row | None:
     """The row that holds the teacher's weights."""
     wanted = {run.teacher for run in row.runs.values()}
     return next((one for one in alone if any(run.weights in wanted for run in one.runs.values())), None)

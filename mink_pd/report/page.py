@@ -22,6 +22,7 @@ from mink_pd.files import make_folder, write_text
 from mink_pd.models.checkpoint import load_detector
 from mink_pd.models.cost import Cost, measure
 from mink_pd.report import page_tables, plots, shown_frame
+from mink_pd.report.lengths import charts_over_length
 from mink_pd.report.statements import finding, main_figures
 from mink_pd.simulator import simulate_frame
 
@@ -81,6 +82,7 @@ def write_page(report: Report, folder: Path) -> Path:
         findings=[(group.title, finding(group)) for group in report.groups],
         figures=_figures(report.groups[0]),
         groups=[_parts(group) for group in report.groups],
+        length_charts=[Markup(one) for one in charts_over_length(report.rows)],
         costs=page_tables.cost(report.weighed, report.costs),
         cost_charts=[Markup(one) for one in plots.accuracy_against_cost(report.weighed, report.costs)],
         training=[(row, [Markup(one) for one in plots.training(row)]) for row in report.rows],
