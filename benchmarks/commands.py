@@ -15,8 +15,8 @@ from benchmarks.loading import table as loading_table
 from benchmarks.machine import describe
 from benchmarks.profile import profile
 from benchmarks.profile import table as profile_table
-from benchmarks.row import run as run_row
-from benchmarks.rows import ROWS, choose
+from benchmarks.rows.all_rows import ROWS, choose
+from benchmarks.rows.row import run as run_row
 from benchmarks.scaling import Curve, arithmetic, curves, draw, tables
 from benchmarks.schedule import schedules
 from benchmarks.schedule import table as schedule_table

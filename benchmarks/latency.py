@@ -10,10 +10,10 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from benchmarks.detectors import ready
-from benchmarks.distillation import student_config
 from benchmarks.inputs import Inputs
 from benchmarks.peak_memory import peak_growth
+from benchmarks.rows.detectors import ready
+from benchmarks.rows.distillation import student_config
 from benchmarks.thread_counts import COUNTS
 from mink_pd.detect.engine import Engine
 from mink_pd.detect.engine_file import engine_file

@@ -9,7 +9,7 @@ from statistics import median
 from rich import box
 from rich.table import Table
 
-from benchmarks.distillation import Step
+from benchmarks.rows.distillation import Step
 from benchmarks.thread_counts import COUNTS, Threads
 from mink_pd.config import Config
 from mink_pd.data import open_dataset

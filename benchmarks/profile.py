@@ -9,9 +9,9 @@ from typing import Any, Literal
 from rich import box
 from rich.table import Table
 
-from benchmarks.detectors import detect, ready
-from benchmarks.distillation import Step, networks, student_config
 from benchmarks.inputs import Inputs
+from benchmarks.rows.detectors import detect, ready
+from benchmarks.rows.distillation import Step, networks, student_config
 from benchmarks.thread_counts import OURS
 from mink_pd.distill import Distiller
 from mink_pd.models import Detector

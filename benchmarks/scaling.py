@@ -14,12 +14,12 @@ import torch
 from rich import box
 from rich.table import Table
 
-from benchmarks import encoder
-from benchmarks.detectors import detect, ready
-from benchmarks.distillation import ALL_ROUND, Step
 from benchmarks.inputs import Inputs, resized
 from benchmarks.machine import sgemm
 from benchmarks.peak_memory import peak_growth
+from benchmarks.rows import encoder
+from benchmarks.rows.detectors import detect, ready
+from benchmarks.rows.distillation import ALL_ROUND, Step
 from benchmarks.thread_counts import CORES, COUNTS, OURS, Threads
 from mink_pd.config import Config
 from mink_pd.data.loading.batch import Batch, collate

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from rich import box
 from rich.table import Table
 
-from benchmarks.distillation import Step, networks, student_config, with_bf16_teacher
 from benchmarks.inputs import Inputs
+from benchmarks.rows.distillation import Step, networks, student_config, with_bf16_teacher
 from benchmarks.thread_counts import OURS
 from mink_pd.config import Config
 from mink_pd.data.loading.batch import collate

@@ -53,7 +53,7 @@ def known_options() -> set[str]:
     sources = [
         *ROOT.glob("tools/*.py"),
         *ROOT.glob("tests/*.py"),
-        *ROOT.glob("benchmarks/*.py"),
+        *ROOT.glob("benchmarks/**/*.py"),
         *ROOT.glob("tests/fuzz/*.py"),
     ]
     return own | {option for path in sources for option in OPTION.findall(path.read_text(encoding="utf-8"))}

@@ -45,9 +45,9 @@ STAGES = (
     Stage("distillation", "tests of the distillation methods", 120, tests="test_gpu_distillation.py"),
     Stage("training", "tests of training, resuming and reading on the CPU", 120, tests="test_gpu_training.py"),
     Stage("agreement", "outputs, losses and gradients of full-size detectors, on CPU and GPU", 150,
-          module="benchmarks.gpu_agreement"),
+          module="benchmarks.gpu.agreement"),
     Stage("speed", "training and distillation steps, with our layers and with MinkowskiEngine's", 150,
-          module="benchmarks.gpu_speed"),
+          module="benchmarks.gpu.speed"),
 )  # fmt: skip
 NAMES = [stage.name for stage in STAGES]
 

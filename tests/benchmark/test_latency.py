@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import latency
-from benchmarks.gpu_frames import CastInputs
+from benchmarks.gpu.frames import CastInputs
 from benchmarks.inputs import TINY
 from benchmarks.latency import Latency, table
 

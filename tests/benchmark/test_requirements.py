@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.rows import ROWS
+from benchmarks.rows.all_rows import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
 

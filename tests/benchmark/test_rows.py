@@ -10,8 +10,8 @@ from benchmarks import results_table, schedule
 from benchmarks.harness import Memory, Pair, Side, Timing
 from benchmarks.inputs import TINY, Inputs, resized
 from benchmarks.profile import Stopwatch, profile
-from benchmarks.row import Result, Row, run
-from benchmarks.rows import ROWS, choose
+from benchmarks.rows.all_rows import ROWS, choose
+from benchmarks.rows.row import Result, Row, run
 from benchmarks.scaling import Curve, arithmetic, curves, draw
 from benchmarks.schedule import Schedule, schedules, table
 from mink_pd.config import Config
@@ -58,7 +58,7 @@ def test_a_missing_peer_is_said_and_ours_is_timed(inputs: Inputs, monkeypatch: p
             raise ModuleNotFoundError(name)
         return original(name)
 
-    monkeypatch.setattr("benchmarks.row.import_module", without_spconv)
+    monkeypatch.setattr("benchmarks.rows.row.import_module", without_spconv)
     (row,) = choose(["voxelise"])
     result = run(row, inputs, repeats=1)
     assert "make bench-deps installs spconv" in result.notes

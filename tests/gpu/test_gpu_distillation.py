@@ -7,8 +7,8 @@ import pytest
 from gpu_device import REAL, TOLERANCE, gpu, on_both, plain_layers
 from models.frames import batch, nuscenes, nuscenes_batch, pointpillars, second
 
-from benchmarks.distillation import Compared
 from benchmarks.inputs import Inputs, Sizes
+from benchmarks.rows.distillation import Compared
 from mink_pd.config import Config
 from mink_pd.data.loading.batch import Batch, collate
 from mink_pd.distill import Distiller
@@ -79,7 +79,7 @@ def test_a_teacher_that_sees_more_points() -> None:
 
 
 def test_the_loss_is_that_of_the_published_formula() -> None:
-    """``benchmarks/published.py`` writes out every edge, as the paper does."""
+    """``benchmarks/rows/published.py`` writes out every edge, as the paper does."""
 
     class Random(Inputs):
         sweep = np.random.default_rng(0).uniform([-9, -9, -3, 0], [9, 9, 1, 1], (200, 4)).astype(np.float32)

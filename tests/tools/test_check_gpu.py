@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import gpu_agreement, gpu_frames, gpu_speed
+from benchmarks.gpu import agreement, frames, speed
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -151,11 +151,11 @@ def test_a_packaged_openblas_serves_the_compiler(tmp_path: Path, monkeypatch: py
 
 def test_cast_points_lie_on_surfaces() -> None:
     """Most points are on the road, some on the surfaces of the objects."""
-    frame = gpu_frames.cast_frame(0)
+    frame = frames.cast_frame(0)
     assert 10_000 < len(frame.points) < 30_000
-    assert len(frame.boxes) == len(frame.names) == sum(gpu_frames.COUNTS.values())
+    assert len(frame.boxes) == len(frame.names) == sum(frames.COUNTS.values())
     points = frame.points[:, :3].astype(np.float64)
-    on_road = np.abs(points[:, 2] - gpu_frames.GROUND) < 0.2
+    on_road = np.abs(points[:, 2] - frames.GROUND) < 0.2
     assert 0.3 < on_road.mean() < 1
     on_boxes = 0
     for box in frame.boxes:
@@ -168,51 +168,51 @@ def test_cast_points_lie_on_surfaces() -> None:
 
 @pytest.fixture
 def one_detector(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (gpu_agreement, gpu_speed):
+    for module in (agreement, speed):
         monkeypatch.setattr(module, "DETECTORS", ("PointPillars",))
 
 
 @pytest.mark.usefixtures("one_detector")
 def test_a_rehearsal_of_the_comparison() -> None:
-    outcome = gpu_agreement.compare("cpu", tiny=True)
+    outcome = agreement.compare("cpu", tiny=True)
     assert outcome.ok
-    assert [figure["step"] for figure in outcome.figures] == list(gpu_agreement.WORK)
+    assert [figure["step"] for figure in outcome.figures] == list(agreement.WORK)
     assert all(0 < figure["gradient"] < 1e-3 for figure in outcome.figures)
     json.dumps(vars(outcome))
 
 
 def test_a_wrong_gradient_or_output_is_seen() -> None:
-    def result(**change: Any) -> gpu_agreement.Result:
+    def result(**change: Any) -> agreement.Result:
         places, features = np.arange(6.0).reshape(3, 2), np.ones((3, 4))
-        taps = {name: (places, features) for name in gpu_agreement.TAPS}
+        taps = {name: (places, features) for name in agreement.TAPS}
         made = {"taps": taps, "losses": {"a": 2.0}, "gradients": {"w": np.ones(4), "b": np.ones(2)}} | change
-        return gpu_agreement.Result(**made)
+        return agreement.Result(**made)
 
-    same = gpu_agreement.differences(result(), result())
+    same = agreement.differences(result(), result())
     assert (same["outputs"], same["losses"], same["gradient"]) == (0, 0, 0)
-    other = gpu_agreement.differences(result(), result(gradients={"w": np.array([1, 1, 1, 0.0]), "b": np.ones(2)}))
+    other = agreement.differences(result(), result(gradients={"w": np.array([1, 1, 1, 0.0]), "b": np.ones(2)}))
     assert other["gradient"] == pytest.approx((1 / 6) ** 0.5)
     assert (other["name"], other["parameter"]) == ("w", pytest.approx(0.5))
-    assert gpu_agreement.differences(result(), result(losses={"a": 2.5}))["losses"] == pytest.approx(0.25)
-    moved = {name: (np.arange(6.0).reshape(3, 2) + 1, np.ones((3, 4))) for name in gpu_agreement.TAPS}
-    assert gpu_agreement.differences(result(), result(taps=moved))["outputs"] == np.inf
-    assert gpu_agreement.differences(result(), result(gradients={"w": np.ones(4)}))["gradient"] == np.inf
+    assert agreement.differences(result(), result(losses={"a": 2.5}))["losses"] == pytest.approx(0.25)
+    moved = {name: (np.arange(6.0).reshape(3, 2) + 1, np.ones((3, 4))) for name in agreement.TAPS}
+    assert agreement.differences(result(), result(taps=moved))["outputs"] == np.inf
+    assert agreement.differences(result(), result(gradients={"w": np.ones(4)}))["gradient"] == np.inf
 
 
 @pytest.mark.usefixtures("one_detector")
 def test_a_rehearsal_of_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_speed, "REPEATS", 1)
-    monkeypatch.setattr(gpu_speed, "WARM_UP", 1)
-    outcome = gpu_speed.measure("cpu", tiny=True)
-    assert [figure["step"] for figure in outcome.figures] == list(gpu_agreement.WORK)
+    monkeypatch.setattr(speed, "REPEATS", 1)
+    monkeypatch.setattr(speed, "WARM_UP", 1)
+    outcome = speed.measure("cpu", tiny=True)
+    assert [figure["step"] for figure in outcome.figures] == list(agreement.WORK)
     assert all(min(figure["ms"]) > 0 for figure in outcome.figures)
 
 
 def test_stock_layers_compute_what_ours_do() -> None:
-    inputs = gpu_speed.inputs_of("PointPillars", tiny=True)
+    inputs = speed.inputs_of("PointPillars", tiny=True)
     batch = inputs.batch(1)
     losses = []
-    for change in (lambda network: None, gpu_speed.use_stock_layers):
-        terms, _ = gpu_speed.objective_of(inputs.config, gpu_speed.WORK[0], change)(batch)
+    for change in (lambda network: None, speed.use_stock_layers):
+        terms, _ = speed.objective_of(inputs.config, speed.WORK[0], change)(batch)
         losses.append(float(sum(terms.values()).detach()))
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.published import published_loss
+from benchmarks.rows.published import published_loss
 from mink_pd.distill.methods.pointdistiller import edges as module
 from mink_pd.distill.methods.pointdistiller.edges import compare_edges, compare_plainly
 from mink_pd.distill.methods.pointdistiller.graph import GraphConv, LocalGraph, local_graph

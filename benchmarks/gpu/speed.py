@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.distillation import Step
-from benchmarks.gpu_stage import DETECTORS, WORK, Outcome, inputs_of, objective_of, run_stage
+from benchmarks.gpu.stage import DETECTORS, WORK, Outcome, inputs_of, objective_of, run_stage
+from benchmarks.rows.distillation import Step
 from mink_pd.sparse import ME, ConvBlock
 
 WARM_UP, REPEATS = 3, 15

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from benchmarks.agreement import GRADIENT_TOLERANCE, same
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
-from benchmarks.published import published_loss
-from benchmarks.row import Row
+from benchmarks.rows.published import published_loss
+from benchmarks.rows.row import Row
 from benchmarks.thread_counts import OURS
 from mink_pd.config import Config
 from mink_pd.config.models import PointPillarsConfig

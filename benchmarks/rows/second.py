@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks import encoder
 from benchmarks.agreement import same
-from benchmarks.detectors import settled
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
-from benchmarks.row import Row
+from benchmarks.rows import encoder
+from benchmarks.rows.detectors import settled
+from benchmarks.rows.row import Row
 from benchmarks.thread_counts import OURS
 from mink_pd.config import Config
 from mink_pd.config.models import SecondConfig

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmarks.agreement import GRADIENT_TOLERANCE, same, same_rows
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
-from benchmarks.row import INSTALL_SPCONV, Row, peer_module
+from benchmarks.rows.row import INSTALL_SPCONV, Row, peer_module
 from benchmarks.thread_counts import CORES, COUNTS, OURS, Threads, best_of, milliseconds
 from mink_pd.memory import keep_memory
 from mink_pd.sparse import ME, ConvBlock, segment_mean, voxelise

@@ -11,7 +11,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs, resized
-from benchmarks.row import Row
+from benchmarks.rows.row import Row
 from benchmarks.thread_counts import Threads
 from mink_pd.data.recordings import Recording
 from mink_pd.data.recordings.drive_writer import DriveWriter

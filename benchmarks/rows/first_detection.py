@@ -4,16 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.detectors import ready
-from benchmarks.distillation import student_config
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
-from benchmarks.row import Row, UnavailableError
+from benchmarks.rows.detectors import ready
+from benchmarks.rows.distillation import student_config
+from benchmarks.rows.row import Row, UnavailableError
 from mink_pd.detect.engine_file import engine_file
 from mink_pd.models.checkpoint import save_weights
 from mink_pd.models.detectors.pointpillars import PointPillars
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND, SOURCES = ROOT / "build/engine/minkpd-detect", ROOT / "mink_pd/native/csrc"
 ENGINE, PYTHON = 100.0, 2000.0  # targets [ms]
 CODE = """

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
-from benchmarks.row import INSTALL_SPCONV, Row, peer_module
+from benchmarks.rows.row import INSTALL_SPCONV, Row, peer_module
 from benchmarks.thread_counts import OURS
 from mink_pd.boxes.geometry import bev_corners
 from mink_pd.boxes.nms import nms

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.gpu_stage import DETECTORS, WORK, Outcome, compiled, inputs_of, objective_of, run_stage
+from benchmarks.gpu.stage import DETECTORS, WORK, Outcome, compiled, inputs_of, objective_of, run_stage
 from mink_pd.config import Config
 from mink_pd.data.loading.batch import Batch
 from mink_pd.models.taps import SiteTap

@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
 from benchmarks.machine import scalar_milliseconds
-from benchmarks.row import Row
+from benchmarks.rows.row import Row
 from benchmarks.thread_counts import OURS
 from mink_pd.data.kitti.images import IMAGE_SIZE
 from mink_pd.data.kitti.labels import write_objects

@@ -1,23 +1,23 @@
 """All rows, in the order of the table."""
 
-from benchmarks import (
+from benchmarks.rows import (
     bf16,
     detectors,
     distillation,
     encoder,
-    engine_rows,
+    engine,
     evaluation,
-    first_rows,
-    geometry_rows,
-    recording_rows,
-    second_rows,
+    first_detection,
+    geometry,
+    recordings,
+    second,
 )
-from benchmarks.row import Row
+from benchmarks.rows.row import Row
 from mink_pd.errors import ConfigError
 
 ROWS: list[Row] = [
-    *encoder.ROWS, *distillation.ROWS, *detectors.ROWS, *engine_rows.ROWS, *first_rows.ROWS, *second_rows.ROWS,
-    *bf16.ROWS, *geometry_rows.ROWS, *evaluation.ROWS, *recording_rows.ROWS,
+    *encoder.ROWS, *distillation.ROWS, *detectors.ROWS, *engine.ROWS, *first_detection.ROWS, *second.ROWS,
+    *bf16.ROWS, *geometry.ROWS, *evaluation.ROWS, *recordings.ROWS,
 ]  # fmt: skip
 
 

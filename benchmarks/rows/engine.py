@@ -5,14 +5,14 @@ from functools import partial
 
 import torch
 
-from benchmarks.busy import BusyProcess
-from benchmarks.dense_peers import PACKAGES, Peer, dense_peer
-from benchmarks.detectors import detect, ready
-from benchmarks.distillation import student_config
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
 from benchmarks.machine import SIZE
-from benchmarks.row import Row, peer_module
+from benchmarks.rows.busy import BusyProcess
+from benchmarks.rows.dense_peers import PACKAGES, Peer, dense_peer
+from benchmarks.rows.detectors import detect, ready
+from benchmarks.rows.distillation import student_config
+from benchmarks.rows.row import Row, peer_module
 from benchmarks.thread_counts import CORES, OURS, Threads
 from mink_pd.detect.engine import Engine
 from mink_pd.detect.engine_file import engine_file

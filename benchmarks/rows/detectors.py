@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.distillation import student_config
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
-from benchmarks.row import Row
+from benchmarks.rows.distillation import student_config
+from benchmarks.rows.row import Row
 from benchmarks.thread_counts import OURS
 from mink_pd.config import Config
 from mink_pd.config.pointrcnn import PointRCNNConfig

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 
 from benchmarks.agreement import same
-from benchmarks.detectors import detect, ready
-from benchmarks.distillation import student_config
-from benchmarks.encoder import forward, networks, voxels
 from benchmarks.harness import Pair, Side
 from benchmarks.inputs import Inputs
-from benchmarks.row import Row
+from benchmarks.rows.detectors import detect, ready
+from benchmarks.rows.distillation import student_config
+from benchmarks.rows.encoder import forward, networks, voxels
+from benchmarks.rows.row import Row
 from benchmarks.thread_counts import OURS
 from mink_pd.sparse import multiplies_bf16
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.distillation import student_config
-from benchmarks.gpu_frames import CastInputs
+from benchmarks.gpu.frames import CastInputs
 from benchmarks.inputs import Sizes
+from benchmarks.rows.distillation import student_config
 from mink_pd.config import Config
 from mink_pd.config.models import SecondConfig
 from mink_pd.distill import Distiller

@@ -1,0 +1,1 @@
+"""What tools/check_gpu.py runs on a GPU."""
