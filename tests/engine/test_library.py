@@ -81,6 +81,15 @@ def test_the_command_says_what_is_wrong_in_one_line(built: Built, files: tuple[P
         assert not rest or rest[0].startswith("usage: ")
 
 
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_the_command_explains_its_options(built: Built, option: str) -> None:
+    done = run(built.command, option)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith("usage: minkpd-detect ")
+    assert all(f"  {name} " in done.stdout for name in ("--columns", "--score", "--threads", "--repeat"))
+
+
 def test_damaged_and_newer_files_are_refused(built: Built, files: tuple[Path, Path]) -> None:
     student, points = files
     content = student.read_bytes()

@@ -15,11 +15,11 @@ namespace {
 
 constexpr const char* USAGE =
     "usage: minkpd-detect [--columns N] [--score S] [--threads N] [--repeat N] STUDENT.mpd CLOUD.bin ...\n"
-    "Detects in clouds of float32 numbers, N of a point (4: x, y, z, intensity, as KITTI's; --columns for others), "
-    "and\n"
-    "prints a line of JSON for each. --score: lowest score, that of the export if not given. --threads: all cores if "
-    "not\n"
-    "given. --repeat: detect so many times, and print the best and the median time to standard error.\n";
+    "Detects in clouds of float32 numbers and prints a line of JSON for each.\n"
+    "  --columns N  numbers per point, the detector's first; default 4: x, y, z, intensity, as in KITTI\n"
+    "  --score S    lowest score of a box; default: that of the export\n"
+    "  --threads N  default: all cores\n"
+    "  --repeat N   detect N times in each cloud, and print the best and the median time to standard error\n";
 
 struct Options {
     long columns = 4, threads = 0, repeat = 1;
@@ -135,6 +135,8 @@ bool detect(minkpd_detector* detector, const Options& options) {
 }  // namespace
 
 int main(int count, char** arguments) {
+    if (count == 2 && (std::string("--help") == arguments[1] || std::string("-h") == arguments[1]))
+        return std::fputs(USAGE, stdout), 0;
     Options options;
     if (!read_options(count, arguments, options)) {
         std::fputs(USAGE, stderr);
