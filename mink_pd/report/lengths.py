@@ -38,11 +38,6 @@ def charts_over_length(rows: list[Row]) -> list[str]:
     return [one for one in charts if one]
 
 
-def steps_of(row: Row) -> int:
-    """The number of training steps of its runs."""
-    return int(row.first.validations[-1]["step"])
-
-
 def _students(rows: list[Row]) -> list[Student]:
     """Students with a setting of distillation at two lengths or more."""
     alone = [row for row in rows if not row.taught]
@@ -52,10 +47,10 @@ def _students(rows: list[Row]) -> list[Student]:
         key = _without_epochs(row)
         student = students.setdefault(key, Student())
         if not row.taught:
-            student.alone[steps_of(row)] = row
+            student.alone[_steps(row)] = row
             continue
         student.teacher = student.teacher or teacher_of(row, alone)
-        settings.setdefault(key, {}).setdefault(json.dumps(row.part(True), sort_keys=True), {})[steps_of(row)] = row
+        settings.setdefault(key, {}).setdefault(json.dumps(row.part(True), sort_keys=True), {})[_steps(row)] = row
     for key, found in settings.items():
         several = [by_length for by_length in found.values() if len(by_length) > 1]
         students[key].taught = dict(zip(_titles(several), several, strict=True))
@@ -64,6 +59,11 @@ def _students(rows: list[Row]) -> list[Student]:
 
 def _without_epochs(row: Row) -> str:
     return json.dumps({key: v for key, v in row.part(False).items() if key != "train.epochs"}, sort_keys=True)
+
+
+def _steps(row: Row) -> int:
+    """The number of training steps of its runs."""
+    return int(row.first.validations[-1]["step"])
 
 
 def _titles(several: list[ByLength]) -> list[str]:
@@ -104,6 +104,6 @@ def _level(student: Student, metric: str) -> list[Series]:
     if student.teacher is None or value is None:
         return []
     lengths = [steps for rows in (student.alone, *student.taught.values()) for steps in rows]
-    title = f"teacher, {steps_of(student.teacher):,} steps"
+    title = f"teacher, {_steps(student.teacher):,} steps"
     colour = (1 + len(student.taught)) % COLOURS
     return [Series(title, [min(lengths), max(lengths)], [value.mean] * 2, colour=colour)]
