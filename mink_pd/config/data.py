@@ -89,7 +89,7 @@ class DataConfig(PointsConfig):
     train_split: str = "train"
     val_split: str = "val"
     max_frames: int | None = Field(None, ge=1)  # of the training split, None: all
-    repeat: Count = 1  # how often an epoch has each frame of the training split
+    repeat: int = Field(1, ge=0)  # how often an epoch has each frame of the training split; 0: train on ``also`` only
     also: dict[str, AlsoConfig] = Field(default_factory=dict)  # name -> further training frames (docs/own_data.md)
     classes: list[str] = Field(["Car", "Pedestrian", "Cyclist"], min_length=1)
     range: Range = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)  # x, y, z from, x, y, z to [m]
@@ -125,6 +125,12 @@ class DataConfig(PointsConfig):
         several = next((key for key, repeat in repeats.items() if repeat > 1), None)
         if self.class_balanced and several is not None:
             raise ValueError(f"class_balanced chooses how often a frame occurs, and so does {several}; use one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _there_are_frames_to_train_on(self) -> "DataConfig":
+        if self.repeat == 0 and not self.also:
+            raise ValueError("repeat is 0, which leaves out the training split, and also is empty; name frames in also")
         return self
 
     @property

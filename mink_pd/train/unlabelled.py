@@ -125,7 +125,7 @@ class Unlabelled:
         count = min(len(dataset), self.settings.held_out_frames)
         rows = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
         frames = [crop_points(dataset[row], self.config.data.range) for row in rows]
-        self.notes.append(self._origin(teacher, dataset, count))
+        self.notes.append(self._origin(teacher, count))
         return choose_levels(frames, self._boxes_in(teacher, frames), self.config.data.classes, self.settings)
 
     def _as_taught(self, teacher: Detector) -> Dataset:
@@ -140,16 +140,18 @@ class Unlabelled:
         boxes = read_boxes(self.settings.boxes, [frame.id for frame in frames], self.config.data)
         return [FrameDetections(*in_lidar_frame(boxes[frame.id], frame)) for frame in frames]
 
-    def _origin(self, teacher: Detector, dataset: Dataset, count: int) -> str:
-        settings, own = self.settings, teacher.config.data
-        name = settings.held_out or self.config.data.train_split
+    def _origin(self, teacher: Detector, count: int) -> str:
+        settings, data = self.settings, self.config.data
         text = (
-            f"scores chosen on {count} labelled frames of {name}: precision {settings.upper_precision:g} for objects,"
-            f" {settings.lower_precision:g} for ignored boxes"
+            f"scores chosen on {count} labelled frames of {settings.held_out or 'the training'}: precision"
+            f" {settings.upper_precision:g} for objects, {settings.lower_precision:g} for ignored boxes"
         )
-        split = root_and_split(name, self.config.data)[1]
-        known = [(root.resolve(), trained) for root, trained in training_splits(own)]
-        if (Path(dataset.root).resolve(), split) in known and settings.boxes is None:
+        chosen_on = [root_and_split(settings.held_out, data)] if settings.held_out else training_splits(data)
+        known, read = (
+            {(root.resolve(), split) for root, split in splits}
+            for splits in (training_splits(teacher.config.data), chosen_on)
+        )
+        if known & read and settings.boxes is None:
             text += (
                 "; the teacher was trained on them, so the scores are too low: name others, distill.unlabelled.held_out"
             )

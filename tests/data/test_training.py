@@ -9,7 +9,7 @@ import torch
 from tiny_kitti import write_data
 
 from mink_pd.config.data import AugmentConfig
-from mink_pd.data import open_dataset, open_training
+from mink_pd.data import open_dataset, open_training, training_splits
 from mink_pd.data.datasets.kitti_dataset import KittiConfig
 from mink_pd.data.loading.epochs import Loader, make_loader
 from mink_pd.data.loading.sampling import load_database
@@ -85,6 +85,15 @@ def test_objects_are_pasted_from_all_sets(config: KittiConfig) -> None:
     parts = [own[0], load_database(open_dataset(street, "train"), street), own[1]]
     assert np.array_equal(database.boxes, np.concatenate([part.boxes for part in parts]))
     assert np.array_equal(database.points, np.concatenate([part.points for part in parts]))
+
+
+def test_a_training_may_leave_out_the_split_of_its_own(config: KittiConfig) -> None:
+    others = config.model_copy(update={"repeat": 0, "train_split": "which does not exist"})
+    assert open_training(others).ids == [*STREET, "000005"]
+    assert Counter(ids(batches(others), 0)) == {"000000": 1, "000007": 1, "000008": 1, "000005": 2}
+    assert training_splits(others) == [(config.also["street"].root, "train"), (config.root, "val")]
+    with pytest.raises(ValueError, match=r"repeat is 0, .* also is empty"):
+        KittiConfig(repeat=0)
 
 
 def test_a_set_without_further_ones_is_itself(config: KittiConfig) -> None:

@@ -75,7 +75,7 @@ class Repeats:
 
 
 def open_training(config: DataConfig) -> Dataset:
-    """The labelled frames of a training, each once: ``train_split`` first, then the sets of ``also`` in their order.
+    """The labelled frames of a training, each once: ``train_split`` unless ``repeat`` is 0, then the sets of ``also``.
 
     Raises DataError and ConfigError as ``open_dataset`` does, and DataError for a set of ``also`` without labels.
     """
@@ -87,18 +87,19 @@ def open_training(config: DataConfig) -> Dataset:
 
 def training_sets(config: DataConfig) -> list[Dataset]:
     """The sets of :func:`open_training`, with all beams."""
-    own = whole_frames(open_dataset(config, config.train_split))
-    return [own, *(_open(config, name) for name in config.also)]
+    own = [whole_frames(open_dataset(config, config.train_split))] if config.repeat else []
+    return [*own, *(_open(config, name) for name in config.also)]
 
 
 def training_splits(config: DataConfig) -> list[tuple[Path, str]]:
-    """Root and split of every set of labelled training frames, the data set's own first."""
-    return [(config.root, config.train_split), *((one.root or config.root, one.split) for one in config.also.values())]
+    """Root and split of every set of :func:`training_sets`."""
+    own = [(config.root, config.train_split)] if config.repeat else []
+    return [*own, *((one.root or config.root, one.split) for one in config.also.values())]
 
 
 def repeats_of(dataset: Dataset, config: DataConfig) -> Repeats | None:
     """How often an epoch has each frame of :func:`open_training`; None: each once."""
-    counts = [config.repeat, *(one.repeat for one in config.also.values())]
+    counts = [*([config.repeat] if config.repeat else []), *(one.repeat for one in config.also.values())]
     if max(counts) == 1:
         return None
     whole = whole_frames(dataset)
