@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mink_pd.config import Config, DataConfig
 from mink_pd.data.loading.batch import Batch
 from mink_pd.distill.controls import averaged, shuffled
+from mink_pd.distill.importance import STUDENT, needs_student
 from mink_pd.distill.initialise import inherit_weights
 from mink_pd.distill.labels import with_teacher_labels
 from mink_pd.distill.methods import Method
@@ -63,8 +64,12 @@ class Distiller(nn.Module):
                 key, taps = "distill.taps", config.distill.taps
             channels = tap_channels(key, taps, teacher, student)
             if hasattr(settings, "importance"):
-                needed = getattr(IMPORTANCES[settings.importance], "taps", [])
-                tap_channels(f"distill.{name}.importance", needed, teacher, teacher)
+                check_importance(f"distill.{name}.importance", settings.importance, teacher, student)
+                if self.teacher_data is not None and needs_student(settings.importance):
+                    raise DistillError(
+                        f"distill.{name}.importance: {settings.importance} compares teacher and student, which see"
+                        " different points; choose another, or set distill.teacher_points=student"
+                    )
             self._taps[name] = list(channels)
             made = method(name, settings, channels)
             made.attach(layout)
@@ -164,6 +169,13 @@ def check_coding(reason: str, student: Detector, teacher: Detector) -> None:
     for key in ours:
         if ours[key] != theirs.get(key):
             raise DistillError(f"{reason}, and {key} differs between student and teacher; give both the same {key}")
+
+
+def check_importance(key: str, kind: str, teacher: Detector, student: Detector) -> None:
+    """Raise DistillError if teacher or student lacks a tap that the importance of the setting ``key`` reads."""
+    for name in getattr(IMPORTANCES[kind], "taps", []):
+        owner = student if name.startswith(STUDENT) else teacher
+        tap_channels(key, [name.removeprefix(STUDENT)], owner, owner)
 
 
 def tap_channels(key: str, taps: list[str], teacher: Detector, student: Detector) -> dict[str, tuple[int, int]]:

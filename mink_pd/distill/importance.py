@@ -1,7 +1,8 @@
 """How much each voxel or point should weigh in distillation (PointDistiller, Zhang et al. 2023, section 3.2).
 
 An importance is a function of the teacher's tap and of all its taps, registered by name. Its docstring is its title in
-pictures; its attribute ``taps``, if it has one, lists other taps that it reads.
+pictures; its attribute ``taps``, if it has one, lists other taps that it reads. Among them may be the student's,
+as ``student/NAME``, whose rows are those of the teacher's ``NAME``.
 """
 
 import torch
@@ -11,6 +12,8 @@ from mink_pd.boxes.offsets import box_offsets
 from mink_pd.errors import DistillError
 from mink_pd.models.taps import Tap
 from mink_pd.registry import IMPORTANCES
+
+STUDENT = "student/"  # prefix of the student's taps
 
 
 @IMPORTANCES.register("points")
@@ -33,6 +36,25 @@ def class_score(tap: Tap, taps: dict[str, Tap]) -> Tensor:
 
 
 class_score.taps = ["scores"]  # type: ignore[attr-defined]  # which a teacher must have, checked before training
+
+
+@IMPORTANCES.register("disagreement")
+def score_difference(tap: Tap, taps: dict[str, Tap]) -> Tensor:
+    """largest difference between the class scores of teacher and student
+
+    Where the student is wrong, as the teacher sees it (after the disparity of RDD, Li et al., ICCV 2023).
+    """
+    theirs, ours = tap_of("scores", taps), tap_of(f"{STUDENT}scores", taps)
+    difference = torch.sigmoid(theirs.features) - torch.sigmoid(ours.features.detach())  # (M, A classes)
+    return theirs.carry(difference.abs().amax(dim=1), tap)
+
+
+score_difference.taps = ["scores", f"{STUDENT}scores"]  # type: ignore[attr-defined]
+
+
+def needs_student(kind: str) -> bool:
+    """Whether an importance reads taps of the student."""
+    return any(name.startswith(STUDENT) for name in getattr(IMPORTANCES[kind], "taps", []))
 
 
 def importance(kind: str, name: str, taps: dict[str, Tap]) -> Tensor:

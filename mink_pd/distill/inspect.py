@@ -7,9 +7,10 @@ import torch
 
 from mink_pd.data.frame import Frame
 from mink_pd.data.loading.batch import collate
-from mink_pd.distill.importance import importance, inside_share, select
+from mink_pd.distill.importance import importance, inside_share, needs_student, select
 from mink_pd.errors import DistillError
 from mink_pd.models import Detector
+from mink_pd.registry import IMPORTANCES
 
 
 @dataclass
@@ -30,8 +31,12 @@ class ImportanceView:
 def inspect_importance(detector: Detector, frame: Frame, tap: str, kind: str, rows: int) -> ImportanceView:
     """Importance of every point and the ``rows`` sites that distillation would select at ``tap``.
 
-    Raises DistillError for a tap that the detector lacks, or for a frame without points in its range.
+    Raises DistillError for a tap that the detector lacks, for an importance that compares it with a student, or for a
+    frame without points in its range.
     """
+    if needs_student(kind):
+        able = ", ".join(name for name in IMPORTANCES if not needs_student(name))
+        raise DistillError(f"importance '{kind}' compares a teacher with a student; choose from {able}")
     if tap not in detector.tap_channels():
         raise DistillError(f"no tap '{tap}'; choose from {', '.join(detector.tap_channels())}")
     device = next(detector.parameters()).device

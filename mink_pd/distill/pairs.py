@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mink_pd.data.loading.batch import Batch
-from mink_pd.distill.importance import importance, tap_of
+from mink_pd.distill.importance import STUDENT, importance, tap_of
 from mink_pd.errors import DistillError
 from mink_pd.models import Prediction
 from mink_pd.models.taps import RowsTap, Tap
@@ -21,7 +21,8 @@ class TapPair:
     """Features of teacher (M, C_t) and student (M, C_s); row i of both is the same location.
 
     guide: the taps from which importance is computed. They are the teacher's own, except under the control with a
-    random teacher, which keeps the real teacher's importance. rows: int64 (M,), which of the guide's rows these are;
+    random teacher, which keeps the real teacher's importance, and the student's as ``student/NAME`` where its rows are
+    the teacher's. rows: int64 (M,), which of the guide's rows these are;
     None: all of them, in order.
     """
 
@@ -52,6 +53,7 @@ def pair_taps(
     Raises DistillError naming the tap that is missing or cannot be paired.
     """
     pairs = []
+    both = guide.taps | {f"{STUDENT}{name}": tap for name, tap in student.taps.items()}
     for name in names:
         for who, prediction in (("teacher", teacher), ("student", student)):
             if name not in prediction.taps:
@@ -65,7 +67,7 @@ def pair_taps(
                 f"tap '{name}': teacher {theirs} and student {ours} lie on different coordinate maps; "
                 "give both the same voxel size or points, strides and kernels"
             )
-        pairs.append(TapPair(name, theirs, ours, guide.taps, batch))
+        pairs.append(TapPair(name, theirs, ours, both, batch))
     return pairs
 
 

@@ -1,11 +1,15 @@
 """Every method in a training step: what gets gradients, what is refused, what goes together."""
 
+import math
+
 import pytest
 import torch
 from random_taps import random_batch
 from tiny_pillars import tiny_config, tiny_networks
 
 from mink_pd.distill import Distiller
+from mink_pd.distill.inspect import inspect_importance
+from mink_pd.distill.pairs import pair_taps
 from mink_pd.errors import ConfigError, DistillError
 from mink_pd.models import build_detector
 from mink_pd.registry import METHODS
@@ -64,6 +68,40 @@ def test_importance_without_its_tap_is_refused_before_training(name: str) -> Non
     channels = {key: value for key, value in teacher.tap_channels().items() if key != "scores"}
     teacher.tap_channels = lambda: channels  # type: ignore[method-assign]
     with pytest.raises(DistillError, match=rf"distill\.{name}\.importance: no tap 'scores'"):
+        Distiller(student, teacher, config)
+
+
+def test_disagreement_is_the_largest_difference_of_class_scores() -> None:
+    config = tiny_config(methods=["pointdistiller"])
+    teacher, student = tiny_networks(config)
+    teacher.requires_grad_(False)
+    batch = random_batch(300, 150)
+    shared = student.shared_input(batch)
+    theirs, ours = teacher.eval()(batch, shared), student.train()(batch, shared)
+    pair = pair_taps(["bev1"], theirs, ours, theirs, batch)[0]
+    scores, cells = theirs.taps["scores"], {}
+    for row, place in enumerate(scores.coordinates.tolist()):  # type: ignore[attr-defined]
+        cell = (place[0], *(x // 2 * 2 for x in place[1:]))
+        logits = [each.taps["scores"].features[row].tolist() for each in (theirs, ours)]
+        differences = [abs(1 / (1 + math.exp(-a)) - 1 / (1 + math.exp(-b))) for a, b in zip(*logits, strict=True)]
+        cells[cell] = max(cells.get(cell, 0.0), *differences)
+    found = pair.importance("disagreement")
+    assert not found.requires_grad
+    expected = [cells[tuple(place)] for place in pair.teacher.coordinates.tolist()]  # type: ignore[attr-defined]
+    assert found.tolist() == pytest.approx(expected, abs=1e-6)
+    assert not torch.equal(found, pair.importance("score"))
+
+
+def test_disagreement_trains_and_is_refused_where_there_is_no_student_to_compare() -> None:
+    config = tiny_config(methods=["pointdistiller"], pointdistiller={"importance": "disagreement"})
+    teacher, student = tiny_networks(config)
+    losses, _ = Distiller(student, teacher, config)(random_batch(200, 100))
+    assert losses["pointdistiller_bev1"] > 0
+    with pytest.raises(DistillError, match="'disagreement' compares a teacher with a student; choose from"):
+        inspect_importance(teacher, random_batch(200).frames[0], "bev1", "disagreement", 8)
+    channels = {key: value for key, value in student.tap_channels().items() if key != "scores"}
+    student.tap_channels = lambda: channels  # type: ignore[method-assign]
+    with pytest.raises(DistillError, match=r"distill\.pointdistiller\.importance: no tap 'scores'"):
         Distiller(student, teacher, config)
 
 

@@ -259,6 +259,15 @@ def test_a_detector_without_sites_is_refused_by_name() -> None:
     assert Distiller(build_detector(student), build_detector(teacher), student).teacher_data is None
 
 
+def test_an_importance_that_compares_with_the_student_is_refused() -> None:
+    config = tiny_config(methods=["similarity"], similarity={"importance": "disagreement"})
+    teacher, student = tiny_networks(config)
+    config = config.model_copy(deep=True)
+    config.data.beams = FewerBeamsConfig(sensor="hdl64e", keep=32)
+    with pytest.raises(DistillError, match=r"^distill\.similarity\.importance: .* set distill\.teacher_points=student"):
+        Distiller(student, teacher, config)
+
+
 def test_other_strides_are_refused_with_the_tap() -> None:
     batch = thinned_batch(0.4)
     teacher, student = predictions("pillars", batch)
