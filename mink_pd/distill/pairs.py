@@ -22,8 +22,7 @@ class TapPair:
 
     guide: the taps from which importance is computed. They are the teacher's own, except under the control with a
     random teacher, which keeps the real teacher's importance, and the student's as ``student/NAME`` where its rows are
-    the teacher's. rows: int64 (M,), which of the guide's rows these are;
-    None: all of them, in order.
+    the teacher's. rows: int64 (M,), which of the guide's rows these are; None: all of them, in order.
     """
 
     name: str

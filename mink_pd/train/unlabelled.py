@@ -147,15 +147,15 @@ class Unlabelled:
             f" {settings.upper_precision:g} for objects, {settings.lower_precision:g} for ignored boxes"
         )
         chosen_on = [root_and_split(settings.held_out, data)] if settings.held_out else training_splits(data)
-        known, read = (
-            {(root.resolve(), split) for root, split in splits}
-            for splits in (training_splits(teacher.config.data), chosen_on)
-        )
-        if known & read and settings.boxes is None:
+        if settings.boxes is None and _resolved(chosen_on) & _resolved(training_splits(teacher.config.data)):
             text += (
                 "; the teacher was trained on them, so the scores are too low: name others, distill.unlabelled.held_out"
             )
         return text
+
+
+def _resolved(splits: list[tuple[Path, str]]) -> set[tuple[Path, str]]:
+    return {(root.resolve(), split) for root, split in splits}
 
 
 def forget_opened() -> None:

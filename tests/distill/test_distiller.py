@@ -92,6 +92,17 @@ def test_disagreement_is_the_largest_difference_of_class_scores() -> None:
     assert not torch.equal(found, pair.importance("score"))
 
 
+def test_a_teacher_that_only_gives_its_weights_is_not_run() -> None:
+    config = tiny_config(methods=[], initialise="teacher")
+    teacher, student = tiny_networks(config)
+    distiller, batch = Distiller(student, teacher, config), random_batch(200, 100)
+    teacher.forward = None  # type: ignore[assignment, method-assign]
+    losses, logs = distiller(batch)
+    expected = student.loss(student(batch, student.shared_input(batch)), batch)
+    assert losses == expected
+    assert logs == {}
+
+
 def test_disagreement_trains_and_is_refused_where_there_is_no_student_to_compare() -> None:
     config = tiny_config(methods=["pointdistiller"], pointdistiller={"importance": "disagreement"})
     teacher, student = tiny_networks(config)

@@ -10,6 +10,7 @@ import pytest
 from mink_pd.commands import COMMANDS
 from mink_pd.commands.arguments import choices
 from mink_pd.convert import DIALECTS
+from mink_pd.distill.importance import needs_student
 from mink_pd.export.card import Target
 from mink_pd.export.write import TARGETS
 from mink_pd.registry import IMPORTANCES, METHODS
@@ -52,7 +53,8 @@ def test_help_lists_what_there_is() -> None:
     assert tuple(SPLITS) == choices.SCHEMAS
     assert tuple(WORLDS) == choices.WORLDS
     assert choices.WORLDS[0] == DEFAULT_WORLD
-    assert set(choices.IMPORTANCES) == IMPORTANCES.built_in & IMPORTANCES.keys()
+    built_in = IMPORTANCES.built_in & IMPORTANCES.keys()
+    assert set(choices.IMPORTANCES) == {name for name in built_in if not needs_student(name)}
     assert set(choices.METHODS) == METHODS.built_in & METHODS.keys()
     assert get_args(Target) == tuple(TARGETS)
 

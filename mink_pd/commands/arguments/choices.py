@@ -2,7 +2,7 @@
 numba, which takes seconds; a test compares both."""
 
 FORMATS = ("openpcdet", "mmdet3d", "det3d")
-IMPORTANCES = ("points", "channel_max", "score", "disagreement")
+IMPORTANCES = ("points", "channel_max", "score")  # those that need no student
 METHODS = (
     "attention_guided", "attention_transfer", "fine_grained", "fitnets", "localisation", "logits", "overhaul",
     "pointdistiller", "relational", "similarity", "sparsekd",

@@ -19,8 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_which(parser)
     add_frame(parser)
     parser.add_argument("--tap", default="neck", help="tap of the teacher, i.e. the features to distil")
-    alone = ", ".join(name for name in IMPORTANCES if name != "disagreement")  # which compares two detectors
-    importances = f"what makes a row important: {alone}, or one that a plugin registers"
+    importances = f"what makes a row important: {', '.join(IMPORTANCES)}, or one that a plugin registers"
     parser.add_argument("--importance", default="score", metavar="NAME", help=importances)
     parser.add_argument("--rows", type=positive, default=64, metavar="N", help="number of rows to select")
     add_save(parser)

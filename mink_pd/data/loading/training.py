@@ -99,7 +99,7 @@ def training_splits(config: DataConfig) -> list[tuple[Path, str]]:
 
 def repeats_of(dataset: Dataset, config: DataConfig) -> Repeats | None:
     """How often an epoch has each frame of :func:`open_training`; None: each once."""
-    counts = [*([config.repeat] if config.repeat else []), *(one.repeat for one in config.also.values())]
+    counts = [count for count in (config.repeat, *(one.repeat for one in config.also.values())) if count]
     if max(counts) == 1:
         return None
     whole = whole_frames(dataset)
