@@ -50,6 +50,7 @@ class Distiller(nn.Module):
             inherit_weights(student, self._outside[-1])
         layout = check_heads(student, teacher)
         self.labels, self.label_score = config.distill.labels, config.distill.label_score
+        self.until, self.teaches = config.distill.until, True
         self.rounds = config.distill.teacher_precision == "bf16"
         self.pseudo_labels = pseudo_labels
         if pseudo_labels is not None:
@@ -87,10 +88,15 @@ class Distiller(nn.Module):
     def _teacher_precision(self, batch: Batch) -> AbstractContextManager[object]:
         return torch.autocast(batch.points.device.type, torch.bfloat16) if self.rounds else nullcontext()
 
+    def begin_epoch(self, done: float) -> None:
+        """The methods teach until ``distill.until`` of the epochs are done."""
+        self.teaches = done < self.until - 1e-9
+
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss terms, whose sum is the loss, and values to log."""
         shared = self.detector.shared_input(batch)
-        if not self.methods and self.pseudo_labels is None and self.labels == "ground_truth":
+        methods = self.methods if self.teaches else {}
+        if not methods and self.pseudo_labels is None and self.labels == "ground_truth":
             return self.detector.loss(self.detector(batch, shared), batch), {}  # the teacher only gave its weights
         whole, of_whole = batch, shared
         if batch.teacher is not None:
@@ -113,7 +119,7 @@ class Distiller(nn.Module):
         if len(shared) == 0:
             return losses, logs
         orders: dict[int, Tensor] = {}
-        for name, method in self.methods.items():
+        for name, method in methods.items():
             pairs = pair_taps(self._taps[name], teacher, student, guide, batch)
             more, seen = method(shuffled(pairs, orders) if self.control == "shuffled" else pairs)
             losses |= more

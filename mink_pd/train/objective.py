@@ -21,6 +21,10 @@ class Objective(Protocol):
     detector: Detector
     teacher_data: DataConfig | None
 
+    def begin_epoch(self, done: float) -> None:
+        """Told before each epoch: the share of the epochs that are done, 0 before the first."""
+        ...
+
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss terms, already weighted (their sum is the loss), and other scalars that are only logged.
 
@@ -44,6 +48,9 @@ class DetectionObjective(nn.Module):
         super().__init__()
         self.detector = detector
         self.teacher_data: DataConfig | None = None
+
+    def begin_epoch(self, done: float) -> None:
+        """Every epoch is the same."""
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The detection loss terms; no other logs."""

@@ -103,6 +103,22 @@ def test_a_teacher_that_only_gives_its_weights_is_not_run() -> None:
     assert logs == {}
 
 
+def test_methods_teach_until_their_share_of_the_epochs_is_done() -> None:
+    config = tiny_config(methods=["pointdistiller"], until=0.3)
+    teacher, student = tiny_networks(config)
+    distiller, batch, run = Distiller(student, teacher, config), random_batch(200, 100), teacher.forward
+    taught = []
+    for epoch in range(10):
+        distiller.begin_epoch(epoch / 10)
+        taught.append("pointdistiller_bev1" in distiller(batch)[0])
+    assert taught == [True] * 3 + [False] * 7
+    teacher.forward = None  # type: ignore[assignment, method-assign]
+    assert distiller(batch)[0].keys() == student.loss(student(batch, student.shared_input(batch)), batch).keys()
+    teacher.forward = run  # type: ignore[method-assign]
+    distiller.begin_epoch(0.0)
+    assert "pointdistiller_bev1" in distiller(batch)[0]
+
+
 def test_disagreement_trains_and_is_refused_where_there_is_no_student_to_compare() -> None:
     config = tiny_config(methods=["pointdistiller"], pointdistiller={"importance": "disagreement"})
     teacher, student = tiny_networks(config)
