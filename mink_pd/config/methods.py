@@ -63,8 +63,8 @@ class DistillConfig(Section):
     # Arithmetic of the frozen teacher. bf16: its convolutions and linear layers in bfloat16, faster on processors that
     # multiply it; features change by a few parts in a thousand, and the student's own arithmetic is train.precision.
     teacher_precision: Literal["full", "bf16"] = "full"
-    # Share of the epochs in which the methods teach. Afterwards the student learns from the labels alone, and the teacher
-    # is not run unless it gives labels (early-stopped distillation: Cho and Hariharan, ICCV 2019).
+    # Share of the epochs in which the methods teach. Afterwards the student learns from the labels alone, and the
+    # teacher is not run unless it gives labels (early-stopped distillation: Cho and Hariharan, ICCV 2019).
     until: float = Field(1.0, gt=0, le=1)
     unlabelled: UnlabelledConfig = Field(default_factory=UnlabelledConfig)
 
