@@ -24,16 +24,21 @@ WARM_UP = 2  # steps that are not counted
 
 @dataclass
 class Schedule:
-    """Wall time and processor time of each counted step [ms], and the steps of the whole schedule."""
+    """Wall time and processor time of each counted step [ms], and the steps of the whole schedule.
+
+    share: of the schedule's steps that are like these; the others are plain steps of the student (``distill.until``).
+    """
 
     name: str
     steps: int
+    share: float = 1.0
     wall: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
 
-    def hours(self, milliseconds: list[float]) -> float:
-        """Of the whole schedule, at the mean of these steps."""
-        return self.steps * sum(milliseconds) / len(milliseconds) / 3.6e6
+    def hours(self, milliseconds: list[float], plain: list[float]) -> float:
+        """Of the whole schedule, at the means of these steps and of the student's ``plain`` ones."""
+        taught, other = (sum(each) / len(each) for each in (milliseconds, plain))
+        return self.steps * (self.share * taught + (1 - self.share) * other) / 3.6e6
 
 
 def schedules(inputs: Inputs, steps: int, advance: Callable[[], object] = lambda: None) -> list[Schedule]:
@@ -56,7 +61,11 @@ def schedules(inputs: Inputs, steps: int, advance: Callable[[], object] = lambda
         rounded = with_bf16_teacher(config)
         objectives["4x student, distilled, teacher in bf16"] = (Distiller(again, teacher, rounded), rounded)
     work = [
-        (Schedule(name, FRAMES * EPOCHS // size), Step(one.train(), own)) for name, (one, own) in objectives.items()
+        (
+            Schedule(name, FRAMES * EPOCHS // size, own.distill.until if isinstance(one, Distiller) else 1.0),
+            Step(one.train(), own),
+        )
+        for name, (one, own) in objectives.items()
     ]
     with OURS.applied():
         for turn in range(WARM_UP + steps):
@@ -75,10 +84,10 @@ def table(found: list[Schedule], what: str) -> Table:
     result = Table(title=what, title_justify="left", box=box.MARKDOWN)
     for name in ("training", "ms a step", "processor time [ms]", "ratio", "hours", "hours of processor time"):
         result.add_column(name, justify="left" if name == "training" else "right")
-    student = sum(found[1].processor)
+    plain = found[1]  # the student alone
     for one in found:
         wall, processor = (sum(each) / len(each) for each in (one.wall, one.processor))
-        hours = (one.hours(one.wall), one.hours(one.processor))
-        ratio = sum(one.processor) / student
+        hours = (one.hours(one.wall, plain.wall), one.hours(one.processor, plain.processor))
+        ratio = sum(one.processor) / sum(plain.processor)
         result.add_row(one.name, f"{wall:.0f}", f"{processor:.0f}", f"{ratio:.2f}", *(f"{each:.1f}" for each in hours))
     return result

@@ -52,7 +52,9 @@ class DistillConfig(Section):
     # teacher's rows in random order; averaged: weights mixed of control_share of the teacher's, the rest random.
     control: Literal["none", "random", "shuffled", "averaged"] = "none"
     control_share: float = Field(0.5, ge=0, le=1)
-    initialise: Literal["random", "teacher"] = "random"  # weights of the student; teacher: a part of the teacher's
+    # First weights of the student. teacher: a part of the teacher's channels; auto: the same where the student is the
+    # teacher's network with fewer channels and train.initial is unset, else random.
+    initialise: Literal["auto", "teacher", "random"] = "auto"
     labels: Literal["ground_truth", "teacher"] = (
         "ground_truth"  # teacher: its detections are added to the labelled objects
     )
@@ -65,7 +67,7 @@ class DistillConfig(Section):
     teacher_precision: Literal["full", "bf16"] = "full"
     # Share of the epochs in which the methods teach. Afterwards the student learns from the labels alone, and the
     # teacher is not run unless it gives labels (early-stopped distillation: Cho and Hariharan, ICCV 2019).
-    until: float = Field(1.0, gt=0, le=1)
+    until: float = Field(0.5, gt=0, le=1)
     unlabelled: UnlabelledConfig = Field(default_factory=UnlabelledConfig)
 
     @model_validator(mode="before")

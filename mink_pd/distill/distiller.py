@@ -13,7 +13,7 @@ from mink_pd.config import Config, DataConfig
 from mink_pd.data.loading.batch import Batch
 from mink_pd.distill.controls import averaged, shuffled
 from mink_pd.distill.importance import STUDENT, needs_student
-from mink_pd.distill.initialise import inherit_weights
+from mink_pd.distill.initialise import first_weights
 from mink_pd.distill.labels import with_teacher_labels
 from mink_pd.distill.methods import Method
 from mink_pd.distill.pairs import pair_taps
@@ -46,8 +46,7 @@ class Distiller(nn.Module):
         if self.control in ("random", "averaged"):
             share = config.distill.control_share if self.control == "averaged" else 0.0
             self._outside.append(averaged(teacher, share))
-        if config.distill.initialise == "teacher":
-            inherit_weights(student, self._outside[-1])
+        self.note = first_weights(student, self._outside[-1], config)
         layout = check_heads(student, teacher)
         self.labels, self.label_score = config.distill.labels, config.distill.label_score
         self.until, self.teaches = config.distill.until, True
@@ -95,9 +94,9 @@ class Distiller(nn.Module):
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss terms, whose sum is the loss, and values to log."""
         shared = self.detector.shared_input(batch)
-        methods = self.methods if self.teaches else {}
+        methods = list(self.methods.items()) if self.teaches else []
         if not methods and self.pseudo_labels is None and self.labels == "ground_truth":
-            return self.detector.loss(self.detector(batch, shared), batch), {}  # the teacher only gave its weights
+            return self.detector.loss(self.detector(batch, shared), batch), {}  # the teacher is not needed
         whole, of_whole = batch, shared
         if batch.teacher is not None:
             whole, of_whole = batch.teacher, self.detector.shared_input(batch.teacher)
@@ -119,7 +118,7 @@ class Distiller(nn.Module):
         if len(shared) == 0:
             return losses, logs
         orders: dict[int, Tensor] = {}
-        for name, method in methods.items():
+        for name, method in methods:
             pairs = pair_taps(self._taps[name], teacher, student, guide, batch)
             more, seen = method(shuffled(pairs, orders) if self.control == "shuffled" else pairs)
             losses |= more

@@ -3,8 +3,40 @@
 import torch
 from torch import Tensor
 
+from mink_pd.config import Config
 from mink_pd.errors import DistillError
 from mink_pd.models import Detector
+
+
+def first_weights(student: Detector, teacher: Detector, config: Config) -> str:
+    """Do what ``distill.initialise`` says. Returns a line for the user: where the student's first weights come from.
+
+    Raises DistillError where the student cannot inherit the teacher's weights and the setting is ``teacher``.
+    """
+    wanted = config.distill.initialise
+    if wanted == "random" or (wanted == "auto" and config.train.initial is not None):
+        return ""
+    reason = misfit(student, teacher)
+    if reason is None:
+        inherit_weights(student, teacher)
+        return "the student starts from a part of the teacher's weights (distill.initialise)"
+    if wanted == "auto":
+        return f"the student starts from random weights: it is not the teacher's network with fewer channels ({reason})"
+    raise DistillError(
+        f"distill.initialise: {reason}; the student must be the teacher's network with fewer channels; set"
+        " distill.initialise=random"
+    )
+
+
+def misfit(student: Detector, teacher: Detector) -> str | None:
+    """Why the student is not the teacher's network with fewer channels; None if it is."""
+    theirs, ours = teacher.state_dict(), student.state_dict()
+    for name in [*ours, *(name for name in theirs if name not in ours)]:
+        have, wanted = (list(state[name].shape) if name in state else [] for state in (theirs, ours))
+        fits = len(have) == len(wanted) and all(t >= s for t, s in zip(have, wanted, strict=True))
+        if name not in ours or name not in theirs or not fits:
+            return f"'{name}' is {have or 'absent'} in the teacher and {wanted or 'absent'} in the student"
+    return None
 
 
 @torch.no_grad()
@@ -15,17 +47,9 @@ def inherit_weights(student: Detector, teacher: Detector) -> None:
     channel floor(k C_t / C_s). The number is the same, and the order of channels means nothing. Even spacing needs no
     knowledge of how layers are joined: where branches that shrink alike are concatenated, each keeps its own channels.
     Inputs that do not shrink alike are chosen within groups that the detector names (``Detector.input_groups``).
-    Raises DistillError where the student is not the teacher's architecture with fewer channels.
+    The student must be the teacher's network with fewer channels (``misfit``).
     """
     theirs, ours = teacher.state_dict(), student.state_dict()
-    for name in [*ours, *(name for name in theirs if name not in ours)]:
-        have, wanted = (list(state[name].shape) if name in state else [] for state in (theirs, ours))
-        fits = len(have) == len(wanted) and all(t >= s for t, s in zip(have, wanted, strict=True))
-        if name not in ours or name not in theirs or not fits:
-            raise DistillError(
-                f"distill.initialise: '{name}' is {have or 'absent'} in the teacher and {wanted or 'absent'} in the "
-                "student, which must be the same network with fewer channels; set distill.initialise=random"
-            )
     groups, wanted_groups = teacher.input_groups(), student.input_groups()
     for name, value in ours.items():
         weights = theirs[name]

@@ -11,6 +11,7 @@ from mink_pd.config import Config, flat, load_config
 from mink_pd.errors import CheckpointError, DataError, MinkPDError
 from mink_pd.experiments.matrix import figures
 from mink_pd.files import read_text, reading
+from mink_pd.registry import METHODS
 from mink_pd.train.reporter import read_metrics
 from mink_pd.train.run_folder import MOVABLE, PROCESSES, RunFolder, identify, is_root
 
@@ -56,10 +57,12 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """Dotted key -> value of the settings that distinguish rows. The sections of unused methods are left out."""
         keys = {key: value for key, value in flat(self.config).items() if key not in _ELSEWHERE and not is_root(key)}
-        used = {"methods", "taps", "control", "control_share", "initialise", *self.config.distill.methods}
-        if self.teacher is None:
-            used = set()
-        return {key: v for key, v in keys.items() if not key.startswith("distill.") or key.split(".")[1] in used}
+        unused = set(METHODS) - set(self.config.distill.methods)
+        return {
+            key: value
+            for key, value in keys.items()
+            if not key.startswith("distill.") or (self.teacher is not None and key.split(".")[1] not in unused)
+        }
 
     @property
     def commit(self) -> str:

@@ -61,7 +61,7 @@ def train(
     fabric = launch(config.train)
     fabric.seed_everything(config.seed, verbose=False)
     objective = make_objective(config)
-    notes = [f"{run}: {scorer.note}"] if scorer.note else []
+    notes = [f"{run}: {note}" for note in (scorer.note, objective.note if state is None else "") if note]
     if initial is not None and state is None:
         notes += take_weights(objective.detector, initial).lines()
     with _survivors_say_so(run):
@@ -176,7 +176,7 @@ def train_detector(config: Config, resume: bool = False, force: bool = False) ->
 
 def distil(config: Config, teacher: Path, resume: bool = False, force: bool = False) -> RunFolder:
     """Train the configured student with the teacher in a ``.safetensors`` file."""
-    if config.train.initial is not None and config.distill.initialise != "random":
+    if config.train.initial is not None and config.distill.initialise == "teacher":
         raise ConfigError("'train.initial' and 'distill.initialise' both give the student its first weights; unset one")
     network, _ = load_detector(teacher)
     forget_opened()

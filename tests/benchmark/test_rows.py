@@ -171,8 +171,10 @@ def test_slope_is_one_where_time_is_linear() -> None:
 
 def test_hours_are_the_mean_step_times_the_steps_of_the_schedule() -> None:
     one = Schedule("one", steps=1000, wall=[1800.0, 5400.0], processor=[3600.0])
-    assert one.hours(one.wall) == 1.0
-    assert one.hours(one.processor) == 1.0
+    assert one.hours(one.wall, plain=[1.0]) == 1.0
+    assert one.hours(one.processor, plain=[1.0]) == 1.0
+    half = Schedule("half", steps=1000, share=0.5, wall=[5400.0])
+    assert half.hours(half.wall, plain=[900.0, 2700.0]) == 1.0
 
 
 def test_each_training_of_a_schedule_takes_its_turn(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +185,7 @@ def test_each_training_of_a_schedule_takes_its_turn(inputs: Inputs, monkeypatch:
     assert [one.name for one in found] == names[: 4 if multiplies_bf16() else 3]
     assert all(len(one.wall) == len(one.processor) == 2 for one in found)
     assert {one.steps for one in found} == {3712 * 80 // TINY.batch}
+    assert [one.share for one in found[:3]] == [1.0, 1.0, Config().distill.until]
     assert len(advanced) == 2 + schedule.WARM_UP
     shown = table(found, "title")
     assert shown.row_count == len(found)

@@ -14,7 +14,7 @@ from mink_pd.distill.controls import averaged, permutation, shuffled
 def test_a_control_keeps_the_real_teachers_importance(name: str, control: str) -> None:
     seen = []
     for kind in ("none", control):
-        config = tiny_config(methods=[name], control=kind)
+        config = tiny_config(methods=[name], control=kind, initialise="random")
         teacher, student = tiny_networks(config)
         seen.append(Distiller(student, teacher, config)(random_batch(200, 150)))
     (losses, logs), (other_losses, other_logs) = seen

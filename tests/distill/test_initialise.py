@@ -1,5 +1,8 @@
 """Teacher-guided initialisation."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from random_taps import random_batch
@@ -97,12 +100,35 @@ def test_under_a_control_the_weights_are_the_controls() -> None:
     assert not torch.equal(student.state_dict()["bev.backbone.0.0.convolution.kernel"], kernel[:, ::2, ::2])
 
 
-def test_another_architecture_is_refused() -> None:
-    config = tiny_config()
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"layers": [1, 2, 1]}, r"'bev\.backbone\.1\.2.*absent in the teacher"),
+        ({"neck_channels": 32}, r"'bev\.neck.*\[9, 8, 8\] in the teacher and \[9, 8, 32\]"),
+    ],
+)
+def test_another_architecture_is_refused_or_starts_at_random(change: dict, reason: str) -> None:
+    config = tiny_config(initialise="teacher")
     teacher, _ = tiny_networks(config)
-    config.model.layers = [1, 2, 1]
-    with pytest.raises(DistillError, match=r"distill\.initialise: 'bev\.backbone\.1\.2.*absent in the teacher"):
-        inherit_weights(build_detector(config), teacher)
-    config.model.layers, config.model.neck_channels = [1, 1, 1], 32
-    with pytest.raises(DistillError, match=r"\[12, 8\] in the teacher|distill\.initialise: 'bev\.neck"):
-        inherit_weights(build_detector(config), teacher)
+    for key, value in change.items():
+        setattr(config.model, key, value)
+    with pytest.raises(DistillError, match=rf"distill\.initialise: {reason}.*set distill\.initialise=random"):
+        Distiller(build_detector(config), teacher, config)
+    config.distill.initialise = "auto"
+    student = build_detector(config)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    note = Distiller(student, teacher, config).note
+    assert re.match(rf"the student starts from random weights: .*{reason}", note)
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+
+
+def test_a_student_inherits_by_default_unless_other_weights_are_given() -> None:
+    config = tiny_config()
+    teacher, student = tiny_networks(config)
+    kernel = teacher.state_dict()["bev.backbone.0.0.convolution.kernel"][:, ::2, ::2]
+    assert "a part of the teacher's weights" in Distiller(student, teacher, config).note
+    assert torch.equal(student.state_dict()["bev.backbone.0.0.convolution.kernel"], kernel)
+    config.train.initial = Path("runs/another")
+    teacher, student = tiny_networks(config)
+    assert Distiller(student, teacher, config).note == ""
+    assert not torch.equal(student.state_dict()["bev.backbone.0.0.convolution.kernel"], kernel)
