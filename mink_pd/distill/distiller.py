@@ -46,7 +46,7 @@ class Distiller(nn.Module):
         if self.control in ("random", "averaged"):
             share = config.distill.control_share if self.control == "averaged" else 0.0
             self._outside.append(averaged(teacher, share))
-        self.note = first_weights(student, self._outside[-1], config)
+        self.notes = [*first_weights(student, self._outside[-1], config), *teaching(config)]
         layout = check_heads(student, teacher)
         self.labels, self.label_score = config.distill.labels, config.distill.label_score
         self.until, self.teaches = config.distill.until, True
@@ -89,7 +89,7 @@ class Distiller(nn.Module):
 
     def begin_epoch(self, done: float) -> None:
         """The methods teach until ``distill.until`` of the epochs are done."""
-        self.teaches = done < self.until - 1e-9
+        self.teaches = teaches(done, self.until)
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss terms, whose sum is the loss, and values to log."""
@@ -124,6 +124,20 @@ class Distiller(nn.Module):
             losses |= more
             logs |= seen
         return losses, logs
+
+
+def teaches(done: float, until: float) -> bool:
+    """Whether the methods teach in an epoch before which a share ``done`` of all epochs has passed."""
+    return done < until - 1e-9  # shares of epochs are rounded
+
+
+def teaching(config: Config) -> list[str]:
+    """A line for the user if the methods teach in a part of the epochs only."""
+    epochs, until = config.train.epochs, config.distill.until
+    taught = sum(teaches(done / epochs, until) for done in range(epochs))
+    if not config.distill.methods or taught == epochs:
+        return []
+    return [f"{', '.join(config.distill.methods)} teaches in the first {taught} of {epochs} epochs (distill.until)"]
 
 
 def check_geometry(student: Detector, teacher: Detector) -> None:

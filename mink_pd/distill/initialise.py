@@ -8,20 +8,20 @@ from mink_pd.errors import DistillError
 from mink_pd.models import Detector
 
 
-def first_weights(student: Detector, teacher: Detector, config: Config) -> str:
-    """Do what ``distill.initialise`` says. Returns a line for the user: where the student's first weights come from.
+def first_weights(student: Detector, teacher: Detector, config: Config) -> list[str]:
+    """Do what ``distill.initialise`` says. Returns lines for the user: where the student's first weights come from.
 
     Raises DistillError where the student cannot inherit the teacher's weights and the setting is ``teacher``.
     """
     wanted = config.distill.initialise
     if wanted == "random" or (wanted == "auto" and config.train.initial is not None):
-        return ""
+        return []
     reason = misfit(student, teacher)
     if reason is None:
         inherit_weights(student, teacher)
-        return "the student starts from a part of the teacher's weights (distill.initialise)"
+        return ["the student starts from a part of the teacher's weights (distill.initialise)"]
     if wanted == "auto":
-        return f"the student starts from random weights: it is not the teacher's network with fewer channels ({reason})"
+        return [f"the student starts from random weights, for it is no narrower form of the teacher ({reason})"]
     raise DistillError(
         f"distill.initialise: {reason}; the student must be the teacher's network with fewer channels; set"
         " distill.initialise=random"

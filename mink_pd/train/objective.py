@@ -15,12 +15,12 @@ class Objective(Protocol):
 
     detector: the network that is validated and exported. Other parameters (adapters) are used only in training.
     teacher_data: settings of the data for a teacher that sees points of the training frames which the detector does not
-    see; None where there is none. note: what to tell the user at the start, or "".
+    see; None where there is none. notes: lines for the user at the start.
     """
 
     detector: Detector
     teacher_data: DataConfig | None
-    note: str
+    notes: list[str]
 
     def begin_epoch(self, done: float) -> None:
         """Told before each epoch: the share of the epochs that are done, 0 before the first."""
@@ -49,7 +49,7 @@ class DetectionObjective(nn.Module):
         super().__init__()
         self.detector = detector
         self.teacher_data: DataConfig | None = None
-        self.note = ""
+        self.notes: list[str] = []
 
     def begin_epoch(self, done: float) -> None:
         """Every epoch is the same."""

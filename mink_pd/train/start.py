@@ -61,7 +61,7 @@ def train(
     fabric = launch(config.train)
     fabric.seed_everything(config.seed, verbose=False)
     objective = make_objective(config)
-    notes = [f"{run}: {note}" for note in (scorer.note, objective.note if state is None else "") if note]
+    notes = [f"{run}: {note}" for note in (scorer.note, *(objective.notes if state is None else [])) if note]
     if initial is not None and state is None:
         notes += take_weights(objective.detector, initial).lines()
     with _survivors_say_so(run):

@@ -108,6 +108,10 @@ def test_methods_teach_until_their_share_of_the_epochs_is_done() -> None:
     teacher, student = tiny_networks(config)
     distiller, batch, run = Distiller(student, teacher, config), random_batch(200, 100), teacher.forward
     taught = []
+    config.train.epochs = 10
+    assert Distiller(student, teacher, config).notes[-1:] == [
+        "pointdistiller teaches in the first 3 of 10 epochs (distill.until)"
+    ]
     for epoch in range(10):
         distiller.begin_epoch(epoch / 10)
         taught.append("pointdistiller_bev1" in distiller(batch)[0])

@@ -117,8 +117,8 @@ def test_another_architecture_is_refused_or_starts_at_random(change: dict, reaso
     config.distill.initialise = "auto"
     student = build_detector(config)
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    note = Distiller(student, teacher, config).note
-    assert re.match(rf"the student starts from random weights: .*{reason}", note)
+    notes = Distiller(student, teacher, config).notes
+    assert re.match(rf"the student starts from random weights, .*{reason}", notes[0])
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
 
 
@@ -126,9 +126,11 @@ def test_a_student_inherits_by_default_unless_other_weights_are_given() -> None:
     config = tiny_config()
     teacher, student = tiny_networks(config)
     kernel = teacher.state_dict()["bev.backbone.0.0.convolution.kernel"][:, ::2, ::2]
-    assert "a part of the teacher's weights" in Distiller(student, teacher, config).note
+    assert "a part of the teacher's weights" in Distiller(student, teacher, config).notes[0]
     assert torch.equal(student.state_dict()["bev.backbone.0.0.convolution.kernel"], kernel)
     config.train.initial = Path("runs/another")
     teacher, student = tiny_networks(config)
-    assert Distiller(student, teacher, config).note == ""
+    assert Distiller(student, teacher, config).notes == [
+        "pointdistiller teaches in the first 40 of 80 epochs (distill.until)"
+    ]
     assert not torch.equal(student.state_dict()["bev.backbone.0.0.convolution.kernel"], kernel)
