@@ -50,8 +50,12 @@ def main_figures(row: Row) -> dict[str, str]:
 
 
 def name_of(row: Row) -> str:
-    """The names of the row's methods in prose."""
-    text = " + ".join(NAMES.get(name, name) for name in row.first.config.distill.methods)
+    """What the row's students have from their teacher, in prose: methods, then weights; without these, labels."""
+    distill = row.first.config.distill
+    parts = [NAMES.get(name, name) for name in distill.methods]
+    if distill.initialise == "teacher" or (not parts and distill.initialise == "auto"):
+        parts.append("inherited weights")
+    text = " + ".join(parts) or "the teacher's labels"
     return text[:1].upper() + text[1:]
 
 

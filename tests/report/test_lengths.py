@@ -10,6 +10,7 @@ from scipy import stats
 from mink_pd.experiments.finished_runs import Row, make_rows, read_runs
 from mink_pd.experiments.groups import make_groups
 from mink_pd.report.lengths import charts_over_length
+from mink_pd.report.statements import name_of
 
 ALONE = {2: [40.0, 42.0], 4: [50.0, 51.0], 8: [55.0, 55.5]}  # mAP 3D of two seeds by number of epochs
 TAUGHT = {2: [45.0, 46.0], 4: [51.0, 53.0]}
@@ -69,3 +70,21 @@ def test_rows_of_one_length_have_no_such_charts(tmp_path: Path) -> None:
     made = make_rows(read_runs([tmp_path])[0])[0]
     assert charts_over_length(made) == []
     assert [group.title for group in make_groups(made)] == ["PointPillars, 4x student"]
+
+
+def test_what_a_student_has_from_its_teacher_is_named(tmp_path: Path) -> None:
+    teacher = write_run(tmp_path, "teacher", 0, 50.0)
+    rows = {
+        "plain": ["distill.initialise=random"],
+        "recipe": ["distill.initialise=teacher"],
+        "weights": ["distill.methods=[]"],
+        "labels": ["distill.methods=[]", "distill.initialise=random", "distill.labels=teacher"],
+    }
+    for name, settings in rows.items():
+        write_run(tmp_path, name, 0, 40.0, "model.compression=4", *settings, teacher=teacher)
+    assert {row.name: name_of(row) for row in make_rows(read_runs([tmp_path])[0])[0] if row.taught} == {
+        "plain": "PointDistiller",
+        "recipe": "PointDistiller + inherited weights",
+        "weights": "Inherited weights",
+        "labels": "The teacher's labels",
+    }
