@@ -7,6 +7,8 @@ from mink_pd.config import Config
 from mink_pd.errors import DistillError
 from mink_pd.models import Detector
 
+INHERITED = "the student starts from a part of the teacher's weights (distill.initialise)"
+
 
 def first_weights(student: Detector, teacher: Detector, config: Config) -> list[str]:
     """Do what ``distill.initialise`` says. Returns lines for the user: where the student's first weights come from.
@@ -19,7 +21,7 @@ def first_weights(student: Detector, teacher: Detector, config: Config) -> list[
     reason = misfit(student, teacher)
     if reason is None:
         inherit_weights(student, teacher)
-        return ["the student starts from a part of the teacher's weights (distill.initialise)"]
+        return [INHERITED]
     if wanted == "auto":
         return [f"the student starts from random weights, for it is no narrower form of the teacher ({reason})"]
     raise DistillError(

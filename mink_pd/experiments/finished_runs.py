@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mink_pd.config import Config, flat, load_config
+from mink_pd.distill.initialise import INHERITED
 from mink_pd.errors import CheckpointError, DataError, MinkPDError
 from mink_pd.experiments.matrix import figures
 from mink_pd.files import read_text, reading
@@ -67,11 +68,22 @@ class Run:
     @property
     def commit(self) -> str:
         """The commit of the code at the start of the run."""
+        return next(iter(self._facts("commit")), "unknown")
+
+    @property
+    def inherits(self) -> bool:
+        """Whether the student started from a part of its teacher's weights."""
+        return self.teacher is not None and (
+            self.config.distill.initialise == "teacher" or INHERITED in self._facts("note")
+        )
+
+    def _facts(self, name: str) -> list[str]:
+        """The values of the environment's lines ``name: value``."""
         try:
             lines = read_text(self.folder.environment).splitlines()
         except DataError:
-            return "unknown"
-        return next((line.removeprefix("commit: ") for line in lines if line.startswith("commit: ")), "unknown")
+            return []
+        return [line.removeprefix(f"{name}: ") for line in lines if line.startswith(f"{name}: ")]
 
 
 @dataclass(eq=False)

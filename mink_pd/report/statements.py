@@ -40,7 +40,10 @@ def finding(group: Group) -> str:
     seeds = next(iter(known.values())).n
     text = " and ".join(f"{value.text(sign=True)} {metric}" for metric, value in known.items())
     over = f"over the same student trained alone ({seeds} seed{'s' * (seeds > 1)})"
-    return f"{name_of(row)} gains {text} {over}. {_sure(known)} {_controls(group, row)}"
+    sentences = [f"{name_of(row)} gains {text} {over}.", _sure(known), _controls(group, row)]
+    if row.first.inherits:
+        sentences.insert(1, "A student that inherits weights also profits from the teacher's training.")
+    return " ".join(sentences)
 
 
 def main_figures(row: Row) -> dict[str, str]:
@@ -51,9 +54,8 @@ def main_figures(row: Row) -> dict[str, str]:
 
 def name_of(row: Row) -> str:
     """What the row's students have from their teacher, in prose: methods, then weights; without these, labels."""
-    distill = row.first.config.distill
-    parts = [NAMES.get(name, name) for name in distill.methods]
-    if distill.initialise == "teacher" or (not parts and distill.initialise == "auto"):
+    parts = [NAMES.get(name, name) for name in row.first.config.distill.methods]
+    if row.first.inherits:
         parts.append("inherited weights")
     text = " + ".join(parts) or "the teacher's labels"
     return text[:1].upper() + text[1:]

@@ -5,6 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,8 +26,8 @@ PACKAGES = (
 )
 
 
-def describe(device: torch.device) -> str:
-    """One ``name: value`` line per fact."""
+def describe(device: torch.device, notes: Sequence[str] = ()) -> str:
+    """One ``name: value`` line per fact; ``notes``: what the training has told the user at its start."""
     facts = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
@@ -41,7 +42,8 @@ def describe(device: torch.device) -> str:
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "unset"),
         **{package: _version(package) for package in PACKAGES},
     }
-    return "".join(f"{name}: {value}\n" for name, value in facts.items())
+    lines = [*facts.items(), *(("note", note) for note in notes)]
+    return "".join(f"{name}: {value}\n" for name, value in lines)
 
 
 def _version(package: str) -> str:

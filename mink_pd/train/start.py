@@ -68,7 +68,7 @@ def train(
         loader = _training_batches(config, unlabelled, objective, fabric)
         validate_detector = _validation(config, scorer, fabric)
         if fabric.is_global_zero:
-            run.prepare(config, identified, describe(fabric.device), fresh=state is None)
+            run.prepare(config, identified, describe(fabric.device, objective.notes), fresh=state is None)
         with Reporter(run, config.train.epochs, fabric.is_global_zero) as reporter:
             for line in [*notes, *(unlabelled.notes if unlabelled is not None else [])]:
                 reporter.say(line)

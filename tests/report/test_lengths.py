@@ -6,9 +6,12 @@ from xml.etree import ElementTree
 import pytest
 from made_up_runs import write_matrix, write_run
 from scipy import stats
+from tiny_pillars import tiny_config, tiny_networks
 
+from mink_pd.distill.initialise import first_weights
 from mink_pd.experiments.finished_runs import Row, make_rows, read_runs
 from mink_pd.experiments.groups import make_groups
+from mink_pd.models import build_detector
 from mink_pd.report.lengths import charts_over_length
 from mink_pd.report.statements import name_of
 
@@ -74,17 +77,28 @@ def test_rows_of_one_length_have_no_such_charts(tmp_path: Path) -> None:
 
 def test_what_a_student_has_from_its_teacher_is_named(tmp_path: Path) -> None:
     teacher = write_run(tmp_path, "teacher", 0, 50.0)
+    config = tiny_config()
+    large, small = tiny_networks(config)
+    config.model.layers = [1, 2, 1]
+    other = build_detector(config)
+    notes = {"auto": first_weights(small, large, config)[0], "auto-misfit": first_weights(other, large, config)[0]}
     rows = {
         "plain": ["distill.initialise=random"],
         "recipe": ["distill.initialise=teacher"],
-        "weights": ["distill.methods=[]"],
+        "weights": ["distill.methods=[]", "distill.initialise=teacher"],
+        "auto": [],
+        "auto-misfit": [],
         "labels": ["distill.methods=[]", "distill.initialise=random", "distill.labels=teacher"],
     }
     for name, settings in rows.items():
-        write_run(tmp_path, name, 0, 40.0, "model.compression=4", *settings, teacher=teacher)
+        run = write_run(tmp_path, name, 0, 40.0, "model.compression=4", *settings, teacher=teacher)
+        if name.startswith("auto"):
+            (run / "environment.txt").write_text(f"commit: 0\nnote: {notes[name]}\n")
     assert {row.name: name_of(row) for row in make_rows(read_runs([tmp_path])[0])[0] if row.taught} == {
         "plain": "PointDistiller",
         "recipe": "PointDistiller + inherited weights",
         "weights": "Inherited weights",
+        "auto": "PointDistiller + inherited weights",
+        "auto-misfit": "PointDistiller",
         "labels": "The teacher's labels",
     }

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from mink_pd.config import load_config
 from mink_pd.errors import ConfigError
+from mink_pd.experiments.finished_runs import read_runs
 from mink_pd.models.checkpoint import load_detector
 from mink_pd.train.loop import Trainer
 
@@ -125,6 +126,9 @@ def test_distilling_exports_the_student_alone(teacher: Path, config: Path, tool:
     assert recorded["path"] == str(teacher / "checkpoints" / "last.safetensors")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert any("pointdistiller" in name for name in rows[0])
+    assert "the student starts from a part of the teacher's weights" in result.stdout
+    inherits = {each.folder.path.name: each.inherits for each in read_runs([run, teacher])[0]}
+    assert inherits == {run.name: True, teacher.name: False}
 
 
 def test_weighing_methods_names_the_weight_for_a_share(teacher: Path, config: Path, tool: Tool) -> None:
