@@ -16,12 +16,10 @@ from mink_pd.experiments.queue import run_all
 from mink_pd.render import save_png
 from mink_pd.report.page import Report, make_report, write_page
 from mink_pd.report.page_tables import timed_with
+from mink_pd.report.statements import finding
 
 TITLES = {"teacher": "teacher", "student": "4x student", "distilled": "distilled"}
-SHORT = (
-    "This is a short training of one seed, and the distilled student starts from its teacher's weights: the longer the"
-    " training, the smaller the gain (docs/results.md)."
-)
+SHORT = "This is a short training: the longer it is, the smaller the gain (docs/results.md)."
 
 
 def main(options: argparse.Namespace) -> None:
@@ -41,7 +39,7 @@ def main(options: argparse.Namespace) -> None:
     console.print(table(report, data.classes))
     for line in [*report.missing, f"pictures: {figures}", f"report, for a browser: {page}"]:
         console.print(line, soft_wrap=True)
-    console.print(SHORT, soft_wrap=True)
+    console.print(*(finding(group) for group in report.groups), SHORT, soft_wrap=True)
     console.print(f"{time.perf_counter() - start:.0f} s")
 
 

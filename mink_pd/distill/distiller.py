@@ -3,6 +3,7 @@
 They share one coordinate manager, unless the teacher sees points that the student does not see (``data.beams``).
 """
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
 
@@ -46,10 +47,15 @@ class Distiller(nn.Module):
         if self.control in ("random", "averaged"):
             share = config.distill.control_share if self.control == "averaged" else 0.0
             self._outside.append(averaged(teacher, share))
-        self.notes = [*first_weights(student, self._outside[-1], config), *teaching(config)]
+        self.notes = first_weights(student, self._outside[-1], config)
         layout = check_heads(student, teacher)
         self.labels, self.label_score = config.distill.labels, config.distill.label_score
-        self.until, self.teaches = config.distill.until, True
+        self.taught_epochs, self.teaches = taught_epochs(config), True
+        if config.distill.methods and self.taught_epochs < config.train.epochs:
+            taught = f"{self.taught_epochs} of {config.train.epochs} epochs"
+            self.notes.append(
+                f"methods ({', '.join(config.distill.methods)}) teach in the first {taught} (distill.until)"
+            )
         self.rounds = config.distill.teacher_precision == "bf16"
         self.pseudo_labels = pseudo_labels
         if pseudo_labels is not None:
@@ -87,9 +93,9 @@ class Distiller(nn.Module):
     def _teacher_precision(self, batch: Batch) -> AbstractContextManager[object]:
         return torch.autocast(batch.points.device.type, torch.bfloat16) if self.rounds else nullcontext()
 
-    def begin_epoch(self, done: float) -> None:
-        """The methods teach until ``distill.until`` of the epochs are done."""
-        self.teaches = teaches(done, self.until)
+    def begin_epoch(self, epoch: int) -> None:
+        """The methods teach in the first ``taught_epochs``."""
+        self.teaches = epoch <= self.taught_epochs
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss terms, whose sum is the loss, and values to log."""
@@ -126,18 +132,9 @@ class Distiller(nn.Module):
         return losses, logs
 
 
-def teaches(done: float, until: float) -> bool:
-    """Whether the methods teach in an epoch before which a share ``done`` of all epochs has passed."""
-    return done < until - 1e-9  # shares of epochs are rounded
-
-
-def teaching(config: Config) -> list[str]:
-    """A line for the user if the methods teach in a part of the epochs only."""
-    epochs, until = config.train.epochs, config.distill.until
-    taught = sum(teaches(done / epochs, until) for done in range(epochs))
-    if not config.distill.methods or taught == epochs:
-        return []
-    return [f"{', '.join(config.distill.methods)} teaches in the first {taught} of {epochs} epochs (distill.until)"]
+def taught_epochs(config: Config) -> int:
+    """In how many epochs, from the first, the methods teach (``distill.until``)."""
+    return math.ceil(round(config.distill.until * config.train.epochs, 6))  # 0.1 * 30 is a little more than 3
 
 
 def check_geometry(student: Detector, teacher: Detector) -> None:

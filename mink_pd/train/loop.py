@@ -86,7 +86,7 @@ class Trainer:
     def train_epoch(self, epoch: int) -> None:
         """Process all batches of an epoch; one optimiser step per ``accumulate`` batches."""
         self.module.train()
-        self.objective.begin_epoch((epoch - 1) / self.settings.epochs)
+        self.objective.begin_epoch(epoch)
         means, frames, started = _Means(), 0.0, time.perf_counter()
         seen = Seen(self.config, self.fabric.device)
         accumulate, batches = self.settings.accumulate, len(self.loader)

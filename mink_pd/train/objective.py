@@ -22,8 +22,8 @@ class Objective(Protocol):
     teacher_data: DataConfig | None
     notes: list[str]
 
-    def begin_epoch(self, done: float) -> None:
-        """Told before each epoch: the share of the epochs that are done, 0 before the first."""
+    def begin_epoch(self, epoch: int) -> None:
+        """Told before each epoch, the first of which is 1."""
         ...
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -51,7 +51,7 @@ class DetectionObjective(nn.Module):
         self.teacher_data: DataConfig | None = None
         self.notes: list[str] = []
 
-    def begin_epoch(self, done: float) -> None:
+    def begin_epoch(self, epoch: int) -> None:
         """Every epoch is the same."""
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

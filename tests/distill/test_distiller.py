@@ -8,6 +8,7 @@ from random_taps import random_batch
 from tiny_pillars import tiny_config, tiny_networks
 
 from mink_pd.distill import Distiller
+from mink_pd.distill.distiller import taught_epochs
 from mink_pd.distill.inspect import inspect_importance
 from mink_pd.distill.pairs import pair_taps
 from mink_pd.errors import ConfigError, DistillError
@@ -105,22 +106,27 @@ def test_a_teacher_that_only_gives_its_weights_is_not_run() -> None:
 
 def test_methods_teach_until_their_share_of_the_epochs_is_done() -> None:
     config = tiny_config(methods=["pointdistiller"], until=0.3)
+    config.train.epochs = 10
     teacher, student = tiny_networks(config)
     distiller, batch, run = Distiller(student, teacher, config), random_batch(200, 100), teacher.forward
+    assert distiller.notes[-1] == "methods (pointdistiller) teach in the first 3 of 10 epochs (distill.until)"
     taught = []
-    config.train.epochs = 10
-    assert Distiller(student, teacher, config).notes[-1:] == [
-        "pointdistiller teaches in the first 3 of 10 epochs (distill.until)"
-    ]
-    for epoch in range(10):
-        distiller.begin_epoch(epoch / 10)
+    for epoch in range(1, 11):
+        distiller.begin_epoch(epoch)
         taught.append("pointdistiller_bev1" in distiller(batch)[0])
     assert taught == [True] * 3 + [False] * 7
     teacher.forward = None  # type: ignore[assignment, method-assign]
     assert distiller(batch)[0].keys() == student.loss(student(batch, student.shared_input(batch)), batch).keys()
     teacher.forward = run  # type: ignore[method-assign]
-    distiller.begin_epoch(0.0)
+    distiller.begin_epoch(1)
     assert "pointdistiller_bev1" in distiller(batch)[0]
+
+
+@pytest.mark.parametrize(("epochs", "until", "taught"), [(1, 0.5, 1), (25, 0.5, 13), (30, 0.1, 3), (7, 1.0, 7)])
+def test_every_share_of_the_epochs_is_whole_epochs(epochs: int, until: float, taught: int) -> None:
+    config = tiny_config(until=until)
+    config.train.epochs = epochs
+    assert taught_epochs(config) == taught
 
 
 def test_disagreement_trains_and_is_refused_where_there_is_no_student_to_compare() -> None:

@@ -131,6 +131,6 @@ def test_a_student_inherits_by_default_unless_other_weights_are_given() -> None:
     config.train.initial = Path("runs/another")
     teacher, student = tiny_networks(config)
     assert Distiller(student, teacher, config).notes == [
-        "pointdistiller teaches in the first 40 of 80 epochs (distill.until)"
+        "methods (pointdistiller) teach in the first 40 of 80 epochs (distill.until)"
     ]
     assert not torch.equal(student.state_dict()["bev.backbone.0.0.convolution.kernel"], kernel)
