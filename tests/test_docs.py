@@ -17,6 +17,7 @@ from mink_pd.config.evaluate import EvaluateConfig
 from mink_pd.config.methods import DistillConfig
 from mink_pd.config.section import Section
 from mink_pd.errors import MinkPDError
+from mink_pd.models.agreement import positional
 from mink_pd.registry import DATASETS, DETECTORS, METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,8 +83,9 @@ def check_call(command: str, words: str, whole: bool, text: str) -> None:
         return
     try:
         options = known.parse_intermixed_args(shlex.split(words, comments=True))
-        if getattr(options, "config", None) not in (None, "CONFIG", "own.yaml"):  # the last is what new-config writes
-            load_config(options.config, options.overrides)
+        config, overrides = positional(getattr(options, "config", None), getattr(options, "overrides", []))
+        if config not in (None, "CONFIG", "own.yaml"):  # the last is what new-config writes
+            load_config(config, overrides)
     except (SystemExit, MinkPDError) as error:
         pytest.fail(f"{text}: {error}")
 
