@@ -52,12 +52,17 @@ class Run:
     @property
     def row(self) -> str:
         """Its name without the seed."""
-        return re.sub(rf"-seed{self.config.seed}$", "", self.folder.path.name)
+        return self._row_of(self.folder.path)
+
+    def _row_of(self, folder: Path) -> str:
+        return re.sub(rf"-seed{self.config.seed}$", "", folder.name)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Dotted key -> value of the settings that distinguish rows. The sections of unused methods are left out."""
         keys = {key: value for key, value in flat(self.config).items() if key not in _ELSEWHERE and not is_root(key)}
+        if self.config.train.initial is not None:  # seeds of a row start from seeds of another
+            keys["train.initial"] = self._row_of(self.config.train.initial)
         unused = set(METHODS) - set(self.config.distill.methods)
         return {
             key: value

@@ -31,16 +31,24 @@ class RunSpec(Section):
     config: Path | None = None  # instead of the matrix's configuration
     set: list[str] = Field(default_factory=list)
     teacher: str | None = None  # the run of the teacher; None: trained alone
+    initial: str | None = None  # the run from whose weights it starts
+    shared: bool = False  # trained once for all folds, without ``set_fold``
     once: bool = False  # train only the first seed, which serves all other runs, as for a teacher
     against: str | None = None  # the run over which the gain is computed, paired by seed
+
+    @property
+    def sources(self) -> list[str]:
+        """The runs that must be trained first."""
+        return [name for name in (self.teacher, self.initial) if name is not None]
 
 
 class Matrix(Section):
     """The content of a YAML file in configs/experiments.
 
     folder: for the run folders, below the folder for runs. Matrices with the same folder share runs with the same name.
-    folds: fold -> texts by name. Every run is repeated for each fold; in ``set``, ``${fold}`` is replaced by the fold's
-    name and ``${NAME}`` by its text. The detections of the folds are scored together (mink_pd/experiments/pooling.py).
+    folds: fold -> texts by name. Every run that is not ``shared`` is repeated for each fold; in ``set``, ``${fold}`` is
+    replaced by the fold's name and ``${NAME}`` by its text. The detections of the folds are scored together
+    (mink_pd/experiments/pooling.py).
     groups: CSV file with the columns frame and group in ``data.root``, such as the drive of each frame. No fold may
     train on a group on which it is evaluated, and intervals come from a bootstrap over groups. None: over frames.
     metrics: the columns of the table; none: the benchmark's main figures. With folds, ``FIGURE@IOU`` is a figure of
@@ -50,6 +58,7 @@ class Matrix(Section):
     config: Path
     folder: str = ""  # default: the name of the file
     set: list[str] = Field(default_factory=list)  # overrides for all runs
+    set_fold: list[str] = Field(default_factory=list)  # further ones, for the runs of a fold
     folds: dict[str, dict[str, str]] = Field(default_factory=dict)
     groups: str | None = None
     metrics: list[str] = Field(default_factory=list)
@@ -78,10 +87,17 @@ class Job:
     teacher: RunFolder | None  # the run of its teacher
     force: bool = False  # whether it may replace a run with other settings
     fold: str | None = None
+    initial: RunFolder | None = None  # the run from whose weights it starts
 
     @property
     def folder(self) -> RunFolder:
         return RunFolder.of(self.config)
+
+    @property
+    def sources(self) -> dict[str, RunFolder]:
+        """The runs that must be trained first, under the names by which a run folder records their weights."""
+        found = {"teacher": self.teacher, "initial": self.initial}
+        return {name: folder for name, folder in found.items() if folder is not None}
 
 
 def load_matrix(path: Path) -> Matrix:
@@ -97,10 +113,7 @@ def load_matrix(path: Path) -> Matrix:
             raise ConfigError(
                 f"{path}: 'folds': '{fold}' becomes a part of folders' names; use letters, digits, _ and -"
             )
-    for name, spec in matrix.runs.items():
-        for other in (spec.teacher, spec.against):
-            if other is not None and other not in matrix.runs:
-                raise ConfigError(f"{path}: run '{name}' names '{other}', which is not a run of the matrix")
+    _check_runs(matrix, path)
     matrix.config = path.parent / matrix.config
     for spec in matrix.runs.values():
         spec.config = spec.config and path.parent / spec.config
@@ -108,22 +121,53 @@ def load_matrix(path: Path) -> Matrix:
     return matrix
 
 
+def _check_runs(matrix: Matrix, path: Path) -> None:
+    """Raise ConfigError for a run that names one that is missing, that needs itself, or that it cannot follow."""
+    for name, spec in matrix.runs.items():
+        for other in (*spec.sources, spec.against):
+            if other is not None and other not in matrix.runs:
+                raise ConfigError(f"{path}: run '{name}' names '{other}', which is not a run of the matrix")
+        for other in spec.sources:
+            if spec.shared and matrix.folds and not matrix.runs[other].shared:
+                raise ConfigError(
+                    f"{path}: run '{name}' serves all folds, but '{other}' is of one fold; 'shared: true' for both"
+                )
+        if name in _needed(matrix, name):
+            raise ConfigError(f"{path}: run '{name}' needs itself, by 'teacher' or 'initial'")
+
+
+def _needed(matrix: Matrix, name: str) -> set[str]:
+    """The runs that must be trained before a run."""
+    found: set[str] = set()
+    queue = list(matrix.runs[name].sources)
+    while queue:
+        other = queue.pop()
+        if other in matrix.runs and other not in found:
+            found.add(other)
+            queue += matrix.runs[other].sources
+    return found
+
+
 def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str], force: bool = False) -> list[Job]:
-    """All trainings of a matrix, with run folders in ``folder``, fold by fold; every teacher comes before its
-    students.
-    """
+    """All trainings of a matrix, with run folders in ``folder``, fold by fold; a run comes after those that it needs."""
 
     def job(name: str, seed: int, fold: str | None) -> Job:
         spec = matrix.runs[name]
         seed = seeds[0] if spec.once else seed
+        fold = None if spec.shared else fold
         run = f"{name}-seed{seed}" if fold is None else f"{name}-{fold}-seed{seed}"
         changes = [assignment("runs", folder), assignment("name", run), f"seed={seed}"]
-        own = [matrix.filled(text, fold) for text in (*matrix.set, *overrides, *spec.set)]
+        teacher, initial = (
+            None if other is None else job(other, seed, fold).folder for other in (spec.teacher, spec.initial)
+        )
+        if initial is not None:
+            changes.append(assignment("train.initial", initial.path))
+        folds = [] if fold is None else matrix.set_fold
+        own = [matrix.filled(text, fold) for text in (*matrix.set, *folds, *overrides, *spec.set)]
         config = load_config(spec.config or matrix.config, [*own, *changes])
-        teacher = None if spec.teacher is None else job(spec.teacher, seed, fold).folder
-        return Job(name, seed, config, teacher, force, fold)
+        return Job(name, seed, config, teacher, force, fold, initial)
 
-    names = sorted(matrix.runs, key=lambda name: matrix.runs[name].teacher is not None)
+    names = sorted(matrix.runs, key=lambda name: len(_needed(matrix, name)))
     jobs = [job(name, seed, fold) for seed in seeds for fold in matrix.folds or [None] for name in names]
     return list({str(item.folder): item for item in jobs}.values())
 
@@ -133,15 +177,15 @@ def execute(job: Job) -> None:
 
     Raises ConfigError if the folder holds a run with other settings, teacher or data, unless ``job.force``.
     """
-    teacher = _teacher_file(job)
-    other = _difference(job, teacher)
+    sources = _source_files(job)
+    other = _difference(job, sources)
     if other is not None and job.folder.has_weights and not job.force:
         raise ConfigError(f"{other.partition(';')[0]}; --force trains it again, --runs chooses another folder")
     same = other is None
-    if teacher is None:
-        train_detector(job.config, resume=same, force=not same)
+    if "teacher" in sources:
+        distil(job.config, sources["teacher"], resume=same, force=not same)
     else:
-        distil(job.config, teacher, resume=same, force=not same)
+        train_detector(job.config, resume=same, force=not same)
 
 
 def is_finished(job: Job) -> bool:
@@ -149,7 +193,7 @@ def is_finished(job: Job) -> bool:
     if not job.folder.exists:
         return False
     try:
-        return job.folder.epochs_done() >= job.config.train.epochs and _difference(job, _teacher_file(job)) is None
+        return job.folder.epochs_done() >= job.config.train.epochs and _difference(job, _source_files(job)) is None
     except MinkPDError:  # the training itself will report it
         return False
 
@@ -169,19 +213,26 @@ def missing_frames(jobs: list[Job]) -> dict[str, str]:
     return missing
 
 
-def _teacher_file(job: Job) -> Path | None:
-    """The teacher's weights. Raises CheckpointError if the teacher has not been trained."""
-    if job.teacher is None:
-        return None
-    if not job.teacher.exists:
-        raise CheckpointError(f"{job.teacher}: no such run folder; train the teacher of {job.run} first")
-    return checkpoint_file(job.teacher.path)
+def _source_files(job: Job) -> dict[str, Path]:
+    """The weights of the runs that it needs. Raises CheckpointError if one has not been trained."""
+    for name, folder in job.sources.items():
+        if not folder.exists:
+            what = "the teacher" if name == "teacher" else "the initial weights"
+            raise CheckpointError(f"{folder}: no such run folder; train {what} of {job.run} first")
+    return _all_sources(job, {name: checkpoint_file(folder.path) for name, folder in job.sources.items()})
 
 
-def _difference(job: Job, teacher: Path | None) -> str | None:
+def _all_sources(job: Job, files: dict[str, Path]) -> dict[str, Path]:
+    """``files`` of the matrix's runs, and the weights that ``train.initial`` names where no run of the matrix does."""
+    if job.initial is None and job.config.train.initial is not None:
+        return files | {"initial": checkpoint_file(job.config.train.initial)}
+    return files
+
+
+def _difference(job: Job, sources: dict[str, Path]) -> str | None:
     """How the run in the folder, finished or not, differs from this training; None if it does not."""
-    files = identify({} if teacher is None else {"teacher": teacher})
-    unlabelled = None if teacher is None else open_unlabelled(job.config)
+    files = identify(sources)
+    unlabelled = open_unlabelled(job.config) if "teacher" in sources else None
     return job.folder.difference(job.config, files) or job.folder.difference(
         job.config, files | identify_frames(job.config, unlabelled)
     )
@@ -189,11 +240,11 @@ def _difference(job: Job, teacher: Path | None) -> str | None:
 
 def other_run(job: Job) -> str | None:
     """How a finished run in the folder differs from this training, as far as can be told without reading the data."""
-    teacher = job.teacher.weights("last") if job.teacher else None
-    if not job.folder.config.is_file() or (teacher and not teacher.is_file()):
+    files = {name: folder.weights("last") for name, folder in job.sources.items()}
+    if not job.folder.config.is_file() or not all(file.is_file() for file in files.values()):
         return None
     try:
-        return job.folder.difference(job.config, identify({} if teacher is None else {"teacher": teacher}))
+        return job.folder.difference(job.config, identify(_all_sources(job, files)))
     except MinkPDError as error:
         return str(error)
 

@@ -70,8 +70,9 @@ class Pool:
         self._scored: dict[tuple[str, int, tuple[str, ...]], Scored] = {}
 
     def folds(self, row: str, seed: int) -> tuple[str, ...]:
-        """The folds that a row has finished with this seed."""
-        return tuple(fold for fold in self.matrix.folds if (row, seed, fold) in self.jobs)
+        """The folds that a row has finished with this seed; one without a name if it serves all folds."""
+        wanted = [""] if self.matrix.runs[row].shared else self.matrix.folds
+        return tuple(fold for fold in wanted if (row, seed, fold) in self.jobs)
 
     def seeds(self, row: str) -> list[int]:
         """The seeds of a row that have finished the same folds, as many as possible; the others do not count yet."""
@@ -152,7 +153,7 @@ def compare_pooled(matrix: Matrix, jobs: list[Job], figures: list[Figure], resam
         seeds = pool.seeds(row)
         if not seeds:
             continue
-        folds = f"{len(pool.folds(row, seeds[0]))} of {len(matrix.folds)}"
+        folds = "none" if spec.shared else f"{len(pool.folds(row, seeds[0]))} of {len(matrix.folds)}"
         about = [row, folds, str(pool.frames(row)), str(len(seeds))]
         for column, figure in enumerate(figures):
             gain = pool.gain(row, spec.against, column)

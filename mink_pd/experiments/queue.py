@@ -76,8 +76,8 @@ class Process:
 def run_all(wanted: list[Job], console: Console, jobs: int = 1) -> dict[str, str]:
     """Train the runs that are not done, ``jobs`` at a time, and show the progress.
 
-    A training starts when its teacher is done. Returns the failures (run folder -> one line), including
-    runs that were not started because their teacher failed. After KeyboardInterrupt all runs can be resumed.
+    A training starts when the runs that it needs are done. Returns the failures (run folder -> one line), including
+    runs that were not started because one that they need failed. After KeyboardInterrupt all runs can be resumed.
     """
     with MatrixProgress(wanted, jobs, console) as progress:
         queue = Queue(wanted, jobs, progress)
@@ -112,15 +112,16 @@ class Queue:
             self._report(process.job, process.failure())
 
     def start(self) -> None:
-        """Start the jobs that are ready, and report those that are done or whose teacher has failed."""
+        """Start the jobs that are ready, and report those that are done or need one that has failed."""
         for job in list(self.waiting):
-            teacher = str(job.teacher)
+            sources = [str(folder) for folder in job.sources.values()]
             unfinished = {str(other.folder) for other in self.waiting} | {str(one.job.folder) for one in self.running}
-            if teacher in unfinished:
-                continue
-            if teacher in self.failed:
+            failed = next((source for source in sources if source in self.failed), None)
+            if failed is not None:
                 self.waiting.remove(job)
-                self._report(job, f"not started: its teacher {teacher} failed")
+                self._report(job, f"not started: {failed}, which it needs, failed")
+            elif not unfinished.isdisjoint(sources):
+                continue
             elif self._is_finished(job):
                 self.waiting.remove(job)
                 self.progress.found(job)

@@ -20,9 +20,9 @@ Files = dict[str, dict[str, str]]  # role of the file -> its path and sha256
 DATA, UNLABELLED = "data", "unlabelled"  # of these roles: the frames of both splits, and those without labels
 _DIGESTS: dict[str, str] = {}  # keyed by data settings: a matrix asks once per run, and most runs share their data
 
-# Keys that may differ when a run is resumed: they change its path or speed, but not its result. The frames of a data
-# set that was moved are compared by their digest. The number of processes may differ if batch norm is synchronised and
-# the number of frames per step stays the same.
+# Keys that may differ when a run is resumed: they change its path or speed, but not its result. Frames and weights that
+# were moved are compared by their digest. The number of processes may differ if batch norm is synchronised and the
+# number of frames per step stays the same.
 MOVABLE = (
     "name",
     "runs",
@@ -31,6 +31,7 @@ MOVABLE = (
     "distill.unlabelled.paths",
     "distill.unlabelled.boxes",
     "train.accelerator",
+    "train.initial",
     "train.threads",
 )
 
