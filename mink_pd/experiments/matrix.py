@@ -149,7 +149,7 @@ def _needed(matrix: Matrix, name: str) -> set[str]:
 
 
 def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str], force: bool = False) -> list[Job]:
-    """All trainings of a matrix, with run folders in ``folder``, fold by fold; a run comes after those that it needs."""
+    """All trainings of a matrix, with run folders in ``folder``, fold by fold; a run comes after what it needs."""
 
     def job(name: str, seed: int, fold: str | None) -> Job:
         spec = matrix.runs[name]

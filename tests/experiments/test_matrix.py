@@ -1,17 +1,30 @@
 """Matrices of runs: their plan, their statistics, and what they refuse."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from rich.console import Console
+from safetensors.torch import load_file
 from tiny_kitti import settings, write_data
 
 from mink_pd.config import override
-from mink_pd.errors import ConfigError, DataError
-from mink_pd.experiments.matrix import compare, execute, figures, interval, is_finished, load_matrix, other_run, plan
+from mink_pd.errors import CheckpointError, ConfigError, DataError
+from mink_pd.experiments.matrix import (
+    compare,
+    counts,
+    execute,
+    figures,
+    interval,
+    is_finished,
+    load_matrix,
+    other_run,
+    plan,
+)
 from mink_pd.train.run_folder import identify
 
 TEXT = """
@@ -94,6 +107,45 @@ def test_a_run_with_weights_is_not_trained_over_unless_forced(tmp_path: Path) ->
     assert weights.read_bytes() != before
 
 
+CHAIN = """
+config: small.yaml
+set: [train.epochs=1, model.compression=4]
+runs:
+  second: {initial: first}
+  first: {}
+  elsewhere: {set: ['train.initial=PLACE/first-seed0']}
+"""
+
+
+def test_a_run_starts_from_the_weights_of_another(tmp_path: Path) -> None:
+    write_data(tmp_path / "data", ["000000", "000001"], ["000002"])
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(settings(tmp_path / "data", tmp_path / "runs")))
+    (tmp_path / "matrix.yaml").write_text(CHAIN.replace("PLACE", str(tmp_path / "runs")))
+    matrix = load_matrix(tmp_path / "matrix.yaml")
+    jobs = {job.run: job for job in plan(matrix, [0], tmp_path / "runs", [])}
+    assert list(jobs) == ["first", "elsewhere", "second"]  # what others need comes first
+    assert jobs["second"].config.train.initial == jobs["first"].folder.path
+    with pytest.raises(CheckpointError, match="first-seed0: no such run folder; train the initial weights of second"):
+        execute(jobs["second"])
+    for job in jobs.values():
+        execute(job)
+    assert all(is_finished(job) and counts(job) for job in jobs.values())
+    recorded = jobs["second"].folder.read_files()["initial"]
+    assert recorded["sha256"] == identify({"it": jobs["first"].folder.weights("last")})["it"]["sha256"]
+    first, second, same = (load_file(jobs[name].folder.weights("last")) for name in ("first", "second", "elsewhere"))
+    assert all(torch.equal(value, same[name]) for name, value in second.items())
+    assert not all(torch.equal(value, first[name]) for name, value in second.items())
+    shutil.move(tmp_path / "runs", tmp_path / "moved")  # a path means nothing, the weights do
+    (tmp_path / "matrix.yaml").write_text(CHAIN.replace("PLACE", str(tmp_path / "moved")))
+    moved = plan(load_matrix(tmp_path / "matrix.yaml"), [0], tmp_path / "moved", [])
+    assert all(is_finished(job) and counts(job) for job in moved)
+    (other,) = (job for job in plan(matrix, [0], tmp_path / "moved", ["train.epochs=2"]) if job.run == "first")
+    execute(replace(other, force=True))
+    assert [job.run for job in moved if other_run(job) is None] == []
+    with pytest.raises(ConfigError, match="started with another initial"):
+        execute(next(job for job in moved if job.run == "second"))
+
+
 def test_figures_are_the_last_epochs(matrix_file: Path, tmp_path: Path) -> None:
     job = plan(load_matrix(matrix_file), [0], tmp_path / "runs", [])[0]
     with pytest.raises(DataError, match="run it first"):
@@ -113,7 +165,11 @@ def test_interval_of_known_numbers() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [("teacher: teacher", "teacher: master", "names 'master'"), ("once:", "onec:", r"runs\.teacher\.onec"),
-     ("runs:", "runs: [", "not valid YAML")],
+     ("runs:", "runs: [", "not valid YAML"),
+    ("{once: true}", "{once: true, initial: studnet}", "run 'teacher' names 'studnet'"),
+    ("{once: true}", "{once: true, initial: distilled}", "run 'distilled' needs itself"),
+    ("runs:", "folds: {a: {}}\nruns:\n  early: {shared: true, initial: student}",
+     "'early' serves all folds, but 'student'")],
 )  # fmt: skip
 def test_errors_name_the_file(matrix_file: Path, old: str, new: str, says: str) -> None:
     matrix_file.write_text(TEXT.replace(old, new))

@@ -20,7 +20,7 @@ from mink_pd.evaluate.scorers import Scorer
 from mink_pd.evaluate.scorers.kitti import KittiScorer
 from mink_pd.experiments.bootstrap import Scored, draw_groups, over_seeds, score_resamples
 from mink_pd.experiments.folds import check_folds, read_groups
-from mink_pd.experiments.matrix import Job, Matrix, load_matrix, missing_frames, plan
+from mink_pd.experiments.matrix import Job, Matrix, RunSpec, load_matrix, missing_frames, plan
 from mink_pd.experiments.pooling import Figure, Pool, compare_pooled
 from mink_pd.train.run_folder import identify
 
@@ -29,7 +29,8 @@ FOLDS = {"a": FRAMES[:4], "b": FRAMES[4:7], "c": FRAMES[7:]}
 DRIVES = dict(zip(FRAMES, "PPPQRRRSS", strict=True))
 TEXT = """
 config: small.yaml
-set: ['data.train_split=${fold}_train', 'data.val_split=${fold}_val', train.epochs=1]
+set: [train.epochs=1]
+set_fold: ['data.train_split=${fold}_train', 'data.val_split=${fold}_val']
 folds: {a: {}, b: {}, c: {}}
 groups: drives.csv
 metrics: [Car/bev/moderate, Car/3d/moderate@0.5]
@@ -71,7 +72,8 @@ def finish(job: Job, seed: int) -> None:
     job.folder.results.mkdir()
     job.folder.metrics.write_text(json.dumps({"split": "val", "epoch": 1, "mAP_3d": 0.0}) + "\n")
     job.folder.weights("last").write_text(str(config.name))
-    job.folder.prepare(config, identify({}), "", fresh=False)
+    sources = {name: folder.weights("last") for name, folder in job.sources.items()}
+    job.folder.prepare(config, identify(sources), "", fresh=False)
     for frame in Kitti(config.data.root, config.data.val_split).ids:
         write_objects(job.folder.results / f"{frame}.txt", detections(config.data.root, frame, seed))
 
@@ -192,6 +194,32 @@ def test_the_table(matrix: Matrix, tmp_path: Path) -> None:
     (jobs[0].folder.results / f"{FRAMES[0]}.txt").unlink()
     with pytest.raises(DataError, match=f"{FRAMES[0]}.txt: missing"):
         compare_pooled(matrix, jobs, figures, resamples=3)
+
+
+def test_a_run_for_all_folds_is_judged_on_all_frames(matrix: Matrix, tmp_path: Path) -> None:
+    lists = tmp_path / "data/ImageSets"
+    (lists / "all.txt").write_text("\n".join(FRAMES))
+    write_data(tmp_path / "other", FRAMES[:2], [])
+    own = ["data.val_split=all", "data.repeat=0", f"data.also={{other: {{root: {tmp_path / 'other'}}}}}"]
+    matrix.runs = {"early": RunSpec(shared=True, set=own), "late": RunSpec(initial="early", against="early")}
+    jobs = plan(matrix, [0, 1], tmp_path / "runs", [])
+    assert [str(job.config.name) for job in jobs if job.run == "early"] == ["early-seed0", "early-seed1"]
+    late = {(job.seed, job.fold): str(job.initial) for job in jobs if job.run == "late"}
+    assert late == {(seed, fold): str(tmp_path / f"runs/early-seed{seed}") for seed in (0, 1) for fold in FOLDS}
+    check_folds(matrix, jobs)
+    for number, job in enumerate(jobs):
+        finish(job, number)
+    figures = [Figure.of(text, jobs[0].config) for text in matrix.metrics]
+    labels, early = tmp_path / "data/training/label_2", of(jobs, "early", 1)
+    expected = evaluate_folders(labels, union(early, tmp_path))["Car"]["bev"]["R40"][1]
+    pool = Pool(matrix, [job for job in jobs if job.seed == 1], figures, DRIVES, resamples=2)
+    assert pool.value("early", 0).value == pytest.approx(expected, abs=1e-9)
+    assert pool.frames("early") == len(FRAMES)
+    table = compare_pooled(matrix, jobs, figures, resamples=2)
+    assert list(table.columns[1].cells) == ["none", "", "3 of 3", ""]
+    matrix.runs["early"].set = ["data.train_split=a_train", "data.val_split=all"]
+    with pytest.raises(ConfigError, match=r"early-seed0: is trained on frame 000004 and judged on frame"):
+        check_folds(matrix, plan(matrix, [0], tmp_path / "runs", []))
 
 
 def test_without_groups_every_frame_is_one(matrix: Matrix, tmp_path: Path) -> None:
