@@ -70,8 +70,10 @@ class Matrix(Section):
 
         def text_of(match: re.Match[str]) -> str:
             if match[1] not in texts:
-                where = "a matrix without folds" if fold is None else f"fold '{fold}'"
-                raise ConfigError(f"'{text}': {where} gives no ${{{match[1]}}}; add it to 'folds'")
+                none = "a run for all folds" if self.folds else "a matrix without folds"
+                where = none if fold is None else f"fold '{fold}'"
+                remedy = "write it to 'set_fold'" if fold is None and self.folds else "add it to 'folds'"
+                raise ConfigError(f"'{text}': {where} gives no ${{{match[1]}}}; {remedy}")
             return texts[match[1]]
 
         return _PLACE.sub(text_of, text)
@@ -113,6 +115,8 @@ def load_matrix(path: Path) -> Matrix:
             raise ConfigError(
                 f"{path}: 'folds': '{fold}' becomes a part of folders' names; use letters, digits, _ and -"
             )
+    if matrix.set_fold and not matrix.folds:
+        raise ConfigError(f"{path}: 'set_fold' is for the runs of folds, and 'folds' is empty; write it to 'set'")
     _check_runs(matrix, path)
     matrix.config = path.parent / matrix.config
     for spec in matrix.runs.values():

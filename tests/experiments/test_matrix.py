@@ -166,6 +166,7 @@ def test_interval_of_known_numbers() -> None:
     ("old", "new", "says"),
     [("teacher: teacher", "teacher: master", "names 'master'"), ("once:", "onec:", r"runs\.teacher\.onec"),
      ("runs:", "runs: [", "not valid YAML"),
+    ("runs:", "set_fold: [seed=1]\nruns:", "'folds' is empty"),
     ("{once: true}", "{once: true, initial: studnet}", "run 'teacher' names 'studnet'"),
     ("{once: true}", "{once: true, initial: distilled}", "run 'distilled' needs itself"),
     ("runs:", "folds: {a: {}}\nruns:\n  early: {shared: true, initial: student}",

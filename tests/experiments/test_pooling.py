@@ -217,6 +217,9 @@ def test_a_run_for_all_folds_is_judged_on_all_frames(matrix: Matrix, tmp_path: P
     assert pool.frames("early") == len(FRAMES)
     table = compare_pooled(matrix, jobs, figures, resamples=2)
     assert list(table.columns[1].cells) == ["none", "", "3 of 3", ""]
+    matrix.runs["early"].set = ["data.val_split=${fold}_val"]
+    with pytest.raises(ConfigError, match=r"a run for all folds gives no \$\{fold\}; write it to 'set_fold'"):
+        plan(matrix, [0], tmp_path / "runs", [])
     matrix.runs["early"].set = ["data.train_split=a_train", "data.val_split=all"]
     with pytest.raises(ConfigError, match=r"early-seed0: is trained on frame 000004 and judged on frame"):
         check_folds(matrix, plan(matrix, [0], tmp_path / "runs", []))
