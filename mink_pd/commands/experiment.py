@@ -2,6 +2,9 @@
 
 import argparse
 
+from rich.measure import Measurement
+from rich.table import Table
+
 from mink_pd.cli import console
 from mink_pd.config.shipped import find_config
 from mink_pd.errors import ConfigError, MinkPDError
@@ -10,8 +13,6 @@ from mink_pd.experiments.folds import check_folds
 from mink_pd.experiments.matrix import Job, Matrix, compare, is_done, load_matrix, missing_frames, other_run, plan
 from mink_pd.experiments.pooling import Figure, compare_pooled
 from mink_pd.experiments.queue import run_all
-
-WIDTH = 120  # of the table with intervals, also on a narrower terminal
 
 
 def main(options: argparse.Namespace) -> None:
@@ -31,7 +32,7 @@ def main(options: argparse.Namespace) -> None:
         if is_done(job) and (why := other_run(job)) is not None:
             console.print(f"left out: {why}", soft_wrap=True)
     if matrix.folds:
-        console.print(compare_pooled(matrix, jobs, figures), width=max(console.width, WIDTH), crop=False)
+        _print_whole(compare_pooled(matrix, jobs, figures))
     else:
         console.print(compare(matrix, jobs, metrics))
     if failed:
@@ -56,3 +57,11 @@ def _run(matrix: Matrix, jobs: list[Job], at_a_time: int) -> dict[str, str]:
     if matrix.folds and here:
         check_folds(matrix, here)
     return run_all(here, console, at_a_time)
+
+
+def _print_whole(table: Table) -> None:
+    """Print a table without shortening its cells; a terminal that is narrower breaks the lines."""
+    before = console.width
+    console.width = max(before, Measurement.get(console, console.options.update(max_width=1000), table).maximum)
+    console.print(table)
+    console.width = before

@@ -1,6 +1,7 @@
 """Cross-validation: folds scored together, bootstrap over groups and seeds, and what is refused."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -326,6 +327,13 @@ def test_rows_without_their_frames_are_skipped_with_a_reason(
     options.only = ["student"]
     experiment.main(options)
     assert "detections of all folds scored together" in capsys.readouterr().out
+    options.only, options.report = None, True
+    for job in plan(load_matrix(tmp_path / "matrix.yaml"), [0], tmp_path / "runs/matrix", []):
+        finish(job, 0)
+    experiment.main(options)
+    line = r"^ ?student +3 of 3 +9 +1 +Car/bev/moderate +[\d.]+ +[\d.]+ to [\d.]+ *$"
+    assert re.search(line, capsys.readouterr().out, re.M)  # whole, though the output is 80 columns wide
+    options.report = False
     options.only = ["mroe"]
     with pytest.raises(ConfigError, match=r"--only mroe: .* student, teacher, more"):
         experiment.main(options)
