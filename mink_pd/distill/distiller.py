@@ -23,6 +23,7 @@ from mink_pd.errors import DistillError
 from mink_pd.models import Detections, Detector, Prediction
 from mink_pd.models.heads.box_layout import BoxLayout
 from mink_pd.registry import DETECTORS, IMPORTANCES, METHODS
+from mink_pd.sparse import multiplies_bf16
 
 
 class Distiller(nn.Module):
@@ -57,6 +58,10 @@ class Distiller(nn.Module):
                 f"methods ({', '.join(config.distill.methods)}) teach in the first {taught} (distill.until)"
             )
         self.rounds = config.distill.teacher_precision == "bf16"
+        if self.rounds and not (multiplies_bf16() or torch.cuda.is_available()):
+            self.notes.append(
+                "distill.teacher_precision=bf16 has no effect on sparse layers here: a CPU needs Intel AMX for it"
+            )
         self.pseudo_labels = pseudo_labels
         if pseudo_labels is not None:
             check_ignores(student)

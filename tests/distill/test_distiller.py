@@ -14,6 +14,7 @@ from mink_pd.distill.pairs import pair_taps
 from mink_pd.errors import ConfigError, DistillError
 from mink_pd.models import build_detector
 from mink_pd.registry import METHODS
+from mink_pd.sparse import multiplies_bf16
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -183,13 +184,15 @@ def test_methods_combine() -> None:
 
 
 def test_a_teacher_in_bfloat16_changes_its_own_features_and_nothing_of_the_student() -> None:
-    """Whether the processor multiplies bfloat16 or not, linear layers round."""
-    losses, gradients = [], []
+    """Where the processor does not multiply bfloat16, nothing changes, and the user is told."""
+    losses, gradients, notes = [], [], []
     for precision in ("full", "bf16"):
         config = tiny_config(methods=["fitnets"], teacher_precision=precision)
         teacher, student = tiny_networks(config)
-        terms, _ = Distiller(student, teacher, config)(random_batch(200, 100))
+        distiller = Distiller(student, teacher, config)
+        terms, _ = distiller(random_batch(200, 100))
         losses.append({name: value.item() for name, value in terms.items()})
+        notes.append([note for note in distiller.notes if "teacher_precision" in note])
         sum(terms.values()).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in student.parameters() if p.grad is not None]))
     full, rounded = losses
@@ -197,7 +200,8 @@ def test_a_teacher_in_bfloat16_changes_its_own_features_and_nothing_of_the_stude
     assert {name: value for name, value in full.items() if name not in own} == {
         name: value for name, value in rounded.items() if name not in own
     }
-    assert any(rounded[name] != full[name] for name in own)
+    assert any(rounded[name] != full[name] for name in own) == multiplies_bf16()
+    assert [len(one) for one in notes] == [0, 0 if multiplies_bf16() or torch.cuda.is_available() else 1]
     assert all(rounded[name] == pytest.approx(full[name], rel=0.02) for name in own)
     assert float((gradients[1] - gradients[0]).norm() / gradients[0].norm()) < 0.02
     assert gradients[1].dtype == torch.float32
