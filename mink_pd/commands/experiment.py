@@ -27,7 +27,7 @@ def main(options: argparse.Namespace) -> None:
     if unknown is not None:
         raise ConfigError(f"--only {unknown}: not a row of the matrix; choose from {', '.join(matrix.runs)}")
     wanted = [job for job in jobs if not options.only or job.run in options.only]
-    failed = {} if options.report else _run(matrix, wanted, options.jobs)
+    failed = {} if options.report else _run(matrix, wanted, jobs, options.jobs)
     for job in jobs:
         if is_done(job) and (why := other_run(job)) is not None:
             console.print(f"left out: {why}", soft_wrap=True)
@@ -39,8 +39,8 @@ def main(options: argparse.Namespace) -> None:
         raise MinkPDError("\n".join(f"{run} failed: {why}" for run, why in failed.items()))
 
 
-def _run(matrix: Matrix, jobs: list[Job], at_a_time: int) -> dict[str, str]:
-    """Train the jobs whose frames are there. Returns the failures (run folder -> one line).
+def _run(matrix: Matrix, jobs: list[Job], planned: list[Job], at_a_time: int) -> dict[str, str]:
+    """Train the wanted jobs of ``planned`` whose frames are there. Returns the failures (run folder -> one line).
 
     Raises MinkPDError if no job can be trained, ConfigError for folds that are judged on what they were trained on.
     """
@@ -55,7 +55,7 @@ def _run(matrix: Matrix, jobs: list[Job], at_a_time: int) -> dict[str, str]:
         console.print(f"skipped: {', '.join(names)}: {why}", soft_wrap=True)
     here = [job for job in jobs if str(job.folder) not in missing]
     if matrix.folds and here:
-        check_folds(matrix, here)
+        check_folds(matrix, here, planned)
     return run_all(here, console, at_a_time)
 
 

@@ -1,7 +1,9 @@
 """The folds of a matrix: which groups frames belong to, and whether a fold is judged on what it was trained on."""
 
 import csv
+from collections.abc import Iterator
 
+from mink_pd.config import Config
 from mink_pd.data import open_dataset
 from mink_pd.data.loading.training import training_sets
 from mink_pd.errors import ConfigError, DataError
@@ -9,6 +11,7 @@ from mink_pd.evaluate.scorers import Scorer, scorer_of
 from mink_pd.evaluate.scorers.scorer import scorer_name
 from mink_pd.experiments.matrix import Job, Matrix
 from mink_pd.files import read_text
+from mink_pd.models.checkpoint import checkpoint_file, read_config, read_epoch
 
 _REMEDY = "give a CSV file with the columns frame and group, and a line for each frame"
 
@@ -34,13 +37,15 @@ def read_groups(matrix: Matrix, jobs: list[Job]) -> dict[str, str]:
     return groups
 
 
-def check_folds(matrix: Matrix, jobs: list[Job]) -> None:
-    """Raise ConfigError where two folds of a row judge the same frame, a run is trained on frames or groups that it is
-    judged on, or the scorer cannot pool folds.
+def check_folds(matrix: Matrix, jobs: list[Job], planned: list[Job] | None = None) -> None:
+    """Raise ConfigError where two folds of a row judge the same frame, the scorer cannot pool folds, or a run is judged
+    on frames or groups that it, its teacher or the run whose weights it starts from is trained on.
 
-    Only training frames in ``data.root`` have groups. Raises DataError as ``read_groups`` does.
+    ``planned`` also has the runs that ``jobs`` need, if these are not all in ``jobs``. Only training frames in
+    ``data.root`` have groups. Raises DataError as ``read_groups`` does.
     """
     groups = read_groups(matrix, jobs)
+    folders = {str(job.folder): job for job in planned or jobs}
     fold_of: dict[tuple[str, str], str] = {}  # of a row and a frame
     for job in {(job.run, job.fold): job for job in jobs}.values():
         if scorer_of(job.config).read is Scorer.read:
@@ -52,11 +57,23 @@ def check_folds(matrix: Matrix, jobs: list[Job]) -> None:
             if other != fold:
                 raise ConfigError(f"folds '{other}' and '{fold}' both judge frame {frame}; judge it once")
         held_back = {groups[frame]: frame for frame in judged}
-        own = [one for one in training_sets(data) if one.root.resolve() == data.root.resolve()]
-        for frame in (frame for one in own for frame in one.ids):
-            group = groups.get(frame, frame)
-            if group in held_back:
-                raise ConfigError(
-                    f"{job.config.name}: is trained on frame {frame} and judged on frame {held_back[group]} of the same"
-                    f" group, {group}; leave whole groups out"
-                )
+        for trained in _lineage(job, folders):
+            frames = (frame for one in training_sets(trained.data, data.root) for frame in one.ids)
+            for group, frame in ((groups.get(frame, frame), frame) for frame in frames):
+                if group in held_back:
+                    learns = "is" if trained is job.config else f"learns from {trained.name}, which is"
+                    raise ConfigError(
+                        f"{job.config.name}: {learns} trained on frame {frame}, and is judged on frame"
+                        f" {held_back[group]} of the same group, {group}; leave whole groups out"
+                    )
+
+
+def _lineage(job: Job, folders: dict[str, Job]) -> Iterator[Config]:
+    """The settings of a run, and of all runs whose weights or features it learns from."""
+    yield job.config
+    for folder in job.sources.values():
+        yield from _lineage(folders[str(folder)], folders)
+    initial = job.config.train.initial if job.initial is None else None
+    while initial is not None and read_epoch(file := checkpoint_file(initial)):  # not trained here: no frames are known
+        yield (earlier := read_config(file))
+        initial = earlier.train.initial

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from tiny_kitti import settings, write_data
 
@@ -23,6 +24,7 @@ from mink_pd.experiments.bootstrap import Scored, draw_groups, over_seeds, score
 from mink_pd.experiments.folds import check_folds, read_groups
 from mink_pd.experiments.matrix import Job, Matrix, RunSpec, load_matrix, missing_frames, plan
 from mink_pd.experiments.pooling import Figure, Pool, compare_pooled
+from mink_pd.models.checkpoint import save_weights
 from mink_pd.train.run_folder import identify
 
 FRAMES = [f"{n:06d}" for n in range(9)]
@@ -222,8 +224,38 @@ def test_a_run_for_all_folds_is_judged_on_all_frames(matrix: Matrix, tmp_path: P
     with pytest.raises(ConfigError, match=r"a run for all folds gives no \$\{fold\}; write it to 'set_fold'"):
         plan(matrix, [0], tmp_path / "runs", [])
     matrix.runs["early"].set = ["data.train_split=a_train", "data.val_split=all"]
-    with pytest.raises(ConfigError, match=r"early-seed0: is trained on frame 000004 and judged on frame"):
+    with pytest.raises(ConfigError, match=r"early-seed0: is trained on frame 000004, and is judged on frame"):
         check_folds(matrix, plan(matrix, [0], tmp_path / "runs", []))
+
+
+@pytest.mark.parametrize("role", ["initial", "teacher"])
+def test_a_fold_may_not_learn_from_a_run_that_is_trained_on_its_frames(
+    matrix: Matrix, tmp_path: Path, role: str
+) -> None:
+    (tmp_path / "data/ImageSets/last_val.txt").write_text(FRAMES[8])
+    early = RunSpec(shared=True, once=True, set=["data.train_split=a_val", "data.val_split=last_val"])
+    middle = RunSpec(shared=True, set=["data.train_split=b_val", "data.val_split=last_val"], **{role: "early"})
+    for late in (RunSpec(**{role: "early"}), RunSpec(initial="middle")):
+        matrix.runs = {"early": early, "middle": middle, "late": late}
+        jobs = plan(matrix, [0], tmp_path / "runs", [])
+        of_fold = {job.fold: [job] for job in jobs if job.run == "late"}
+        check_folds(matrix, of_fold["c"], jobs)
+        with pytest.raises(ConfigError, match="late-a-seed0: learns from early-seed0, which is trained on frame 0000"):
+            check_folds(matrix, of_fold["a"], jobs)
+    with pytest.raises(ConfigError, match="late-b-seed0: learns from middle-seed0, which is trained on frame 0000"):
+        check_folds(matrix, of_fold["b"], jobs)
+
+
+def test_a_fold_may_not_start_from_weights_elsewhere_that_know_its_frames(matrix: Matrix, tmp_path: Path) -> None:
+    matrix.runs = {"late": RunSpec(set=["train.initial=" + str(tmp_path / "elsewhere.safetensors")])}
+    jobs = plan(matrix, [0], tmp_path / "runs", [])
+    elsewhere = jobs[0].config.model_copy(update={"name": "elsewhere"}, deep=True)  # of folds b and c
+    elsewhere.train.initial = None
+    save_weights(tmp_path / "elsewhere.safetensors", {"weight": torch.zeros(1)}, elsewhere, epoch=1)
+    with pytest.raises(ConfigError, match="late-b-seed0: learns from elsewhere, which is trained on frame 000004,"):
+        check_folds(matrix, jobs)
+    save_weights(tmp_path / "elsewhere.safetensors", {"weight": torch.zeros(1)}, elsewhere, epoch=0)  # an import
+    check_folds(matrix, jobs)
 
 
 def test_without_groups_every_frame_is_one(matrix: Matrix, tmp_path: Path) -> None:
@@ -239,7 +271,7 @@ def test_folds_that_share_frames_or_groups_are_refused(matrix: Matrix, tmp_path:
     check_folds(matrix, jobs)
     lists = tmp_path / "data/ImageSets"
     (lists / "b_train.txt").write_text("000001\n000006")
-    with pytest.raises(ConfigError, match=r"student-b-seed0: is trained on frame 000006 .* group, R;"):
+    with pytest.raises(ConfigError, match=r"student-b-seed0: is trained on frame 000006, .* group, R;"):
         check_folds(matrix, jobs)
     (lists / "b_val.txt").write_text("000003")
     with pytest.raises(ConfigError, match="'a' and 'b' both judge frame 000003"):

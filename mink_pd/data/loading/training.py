@@ -85,10 +85,15 @@ def open_training(config: DataConfig) -> Dataset:
     return joined if config.beams is None else FewerBeams(joined, config.beams)
 
 
-def training_sets(config: DataConfig) -> list[Dataset]:
-    """The sets of :func:`open_training`, with all beams."""
-    own = [whole_frames(open_dataset(config, config.train_split))] if config.repeat else []
-    return [*own, *(_open(config, name) for name in config.also)]
+def training_sets(config: DataConfig, root: Path | None = None) -> list[Dataset]:
+    """The sets of :func:`open_training`, with all beams; with ``root``, only those in that folder."""
+
+    def wanted(folder: Path) -> bool:
+        return root is None or folder.resolve() == root.resolve()
+
+    own = [whole_frames(open_dataset(config, config.train_split))] if config.repeat and wanted(config.root) else []
+    also = [name for name, one in config.also.items() if wanted(one.root or config.root)]
+    return [*own, *(_open(config, name) for name in also)]
 
 
 def training_splits(config: DataConfig) -> list[tuple[Path, str]]:
