@@ -140,4 +140,4 @@ def check_bf16(detector: str, device: torch.device) -> None:
     if detector == "pointrcnn":
         raise ConfigError("command line: --bf16 is for sparse convolutions, which pointrcnn lacks; leave it out")
     if device.type != "cpu" or not multiplies_bf16():
-        raise ConfigError("command line: --bf16 needs a processor with Intel AMX, and the compiled path; leave it out")
+        raise ConfigError("command line: --bf16 needs a CPU with AVX512_BF16, and the compiled path; leave it out")

@@ -62,9 +62,9 @@ class DistillConfig(Section):
     # all its own beams; student: the student's.
     teacher_points: Literal["all", "student"] = "all"
     label_score: float = Field(0.6, ge=0, le=1)  # of the teacher's detections that count as objects
-    # Arithmetic of the frozen teacher. bf16: its convolutions in bfloat16, faster on Intel processors with AMX; other
-    # processors leave them as they are, and the run says so. Features change by a few parts in a thousand. The
-    # student's own arithmetic is train.precision.
+    # Arithmetic of the frozen teacher. bf16: its convolutions in bfloat16, faster on processors with AVX512_BF16 (AMD
+    # Zen 4, Intel Sapphire Rapids, and later); other processors leave them as they are, and the run says so. Features
+    # change by a few parts in a thousand. The student's own arithmetic is train.precision.
     teacher_precision: Literal["full", "bf16"] = "full"
     # Share of the epochs in which the methods teach. Afterwards the student learns from the labels alone, and the
     # teacher is not run unless it gives labels (early-stopped distillation: Cho and Hariharan, ICCV 2019).

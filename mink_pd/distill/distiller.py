@@ -60,7 +60,7 @@ class Distiller(nn.Module):
         self.rounds = config.distill.teacher_precision == "bf16"
         if self.rounds and not (multiplies_bf16() or torch.cuda.is_available()):
             self.notes.append(
-                "distill.teacher_precision=bf16 has no effect on sparse layers here: a CPU needs Intel AMX for it"
+                "distill.teacher_precision=bf16 has no effect on sparse layers here: a CPU needs AVX512_BF16 for it"
             )
         self.pseudo_labels = pseudo_labels
         if pseudo_labels is not None:

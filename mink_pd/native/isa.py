@@ -29,7 +29,11 @@ LEVELS = {
     "avx512": Level(
         frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}), ("-march=x86-64-v4", "-mtune=native")
     ),
-    "amx": Level(frozenset({"amx_tile", "amx_bf16", "avx512_bf16"}), ("-march=native",)),
+    "avx512bf16": Level(
+        frozenset({"avx512_vnni", "avx512_bf16"}),
+        ("-march=x86-64-v4", "-mavx512vnni", "-mavx512bf16", "-mtune=native"),
+    ),
+    "amx": Level(frozenset({"amx_tile", "amx_bf16"}), ("-march=native",)),
 }
 
 

@@ -11,6 +11,6 @@ def operators() -> Any | None:
 
 
 def multiplies_bf16() -> bool:
-    """Whether inference under autocast to bfloat16 multiplies it here: on Intel processors with AMX."""
+    """Whether inference under autocast to bfloat16 multiplies it here: on processors with AVX512_BF16."""
     compiled = operators()
     return compiled is not None and bool(compiled.multiplies_bf16())

@@ -16,7 +16,8 @@ x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="MINK_PD_ISA is 
 
 AVX2 = "avx avx2 bmi1 bmi2 f16c fma"
 AVX512 = f"{AVX2} avx512f avx512bw avx512cd avx512dq avx512vl"
-AMX = f"{AVX512} avx512_bf16 amx_tile amx_bf16 amx_int8"
+BF16 = f"{AVX512} avx512_vnni avx512_bf16"
+AMX = f"{BF16} amx_tile amx_bf16 amx_int8"
 
 # Kernels, layers, detectors and benchmark rows.
 TESTS = [
@@ -38,10 +39,11 @@ LIBRARIES = {
         "OPENBLAS_CORETYPE": "Haswell",
     },
     "avx512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+    "avx512bf16": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"},
     "amx": {},
 }
 # Another number of threads at each level: one core and four.
-THREADS = {"avx2": "4", "avx512": "1", "amx": "2"}
+THREADS = {"avx2": "4", "avx512": "1", "avx512bf16": "3", "amx": "2"}
 
 
 def cpuinfo(folder: Path, flags: str) -> Path:
@@ -53,7 +55,13 @@ def cpuinfo(folder: Path, flags: str) -> Path:
 @x86
 @pytest.mark.parametrize(
     ("flags", "levels"),
-    [("", []), (AVX2, ["avx2"]), (AVX512, ["avx2", "avx512"]), (AMX, ["avx2", "avx512", "amx"])],
+    [
+        ("", []),
+        (AVX2, ["avx2"]),
+        (AVX512, ["avx2", "avx512"]),
+        (BF16, ["avx2", "avx512", "avx512bf16"]),
+        (AMX, ["avx2", "avx512", "avx512bf16", "amx"]),
+    ],
 )
 def test_levels_of_a_processor(flags: str, levels: list[str], tmp_path: Path) -> None:
     assert isa.available(cpuinfo(tmp_path, flags)) == levels
@@ -66,7 +74,11 @@ def test_levels_of_a_processor(flags: str, levels: list[str], tmp_path: Path) ->
         ("avx512", AVX2, "MINK_PD_ISA=avx512: this processor lacks it; choose avx2, or unset it"),
         ("amx", AVX512, "MINK_PD_ISA=amx: this processor lacks it; choose avx2 or avx512, or unset it"),
         ("avx2", "", "MINK_PD_ISA=avx2: this processor lacks it; unset it"),
-        ("sse9", AVX2, "MINK_PD_ISA=sse9: unknown; the levels are avx2, avx512, amx; choose avx2, or unset it"),
+        (
+            "sse9",
+            AVX2,
+            "MINK_PD_ISA=sse9: unknown; the levels are avx2, avx512, avx512bf16, amx; choose avx2, or unset it",
+        ),
     ],
 )
 def test_a_level_that_is_not_there_is_refused(

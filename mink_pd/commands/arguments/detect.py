@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rate", type=frequency, default=10.0, metavar="HZ", help=rate)
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write to, or NAME.jsonl for a drive")
     add("--score", type=probability, help="lowest score to report; if not given, the configuration's model.nms.score")
-    bf16 = "convolve in bfloat16: faster on Intel processors with AMX, slightly less exact"
+    bf16 = "convolve in bfloat16: faster on AMD Zen 4, Intel Sapphire Rapids and later, slightly less exact"
     add("--bf16", action="store_true", help=bf16)
     torch = "compute with torch where the engine could (docs/engine.md): the same boxes, slower"
     add("--no-engine", dest="engine", action="store_false", help=torch)

@@ -11,7 +11,8 @@
 #include <limits>
 #include <vector>
 
-#include "bf16.h"
+#include "bf16_dot.h"
+#include "bf16_tiles.h"
 #include "blocks.h"
 #include "error.h"
 #include "panels.h"
@@ -133,7 +134,7 @@ void finish_zeros(const Epilogue& epilogue, int64_t rows, int64_t out, ResultRow
 
 bool multiplies_bf16() {
 #ifdef MINK_PD_BF16
-    return bf16::permitted();
+    return true;
 #else
     return false;
 #endif
@@ -150,8 +151,13 @@ void products(Pool& pool, const Features& x, const Weights& weights, const Map& 
     if (rounded) {
         const auto halves = bf16::round_rows(pool, x.values, x.rows, in);
         const auto tiles = bf16::round_weights(pool, weights.values, weights.volume, in, out);
+#ifdef MINK_PD_BF16_TILES
+        if (bf16::permitted())
+            return accumulate(pool, map, x.rows, out, epilogue, result,
+                              [&] { return bf16::Tiles(halves.data(), tiles.data(), in, width); });
+#endif
         return accumulate(pool, map, x.rows, out, epilogue, result,
-                          [&] { return bf16::Worker(halves.data(), tiles.data(), in, width); });
+                          [&] { return bf16::Dots(halves.data(), tiles.data(), in, width); });
     }
 #endif
     Scratch<float> packed(needs_packing(weights) ? weights.volume * in * width : 0);
