@@ -201,6 +201,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises DataError if it cannot be written; the earlier folder then stays.
     """
     temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():  # killed between the two renames below
+        with writing(path):
+            os.replace(old, path)
     for left_over in (temporary, old):
         shutil.rmtree(left_over, ignore_errors=True)
     try:

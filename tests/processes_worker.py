@@ -1,8 +1,6 @@
 """What each of two processes does for test_processes.py; started by torchrun with the run's base configuration."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,16 +9,13 @@ from torch import Tensor
 from mink_pd.cli import parser, run
 from mink_pd.config import load_config
 from mink_pd.detect.device import launch
-from mink_pd.evaluate.scorers.kitti import KittiScorer
 from mink_pd.models import build_detector
 from mink_pd.models.checkpoint import checkpoint_file
 from mink_pd.processes import contributing_nothing, sum_over_processes
 from mink_pd.registry import METHODS
 from mink_pd.sparse.norm import BatchNorm
-from mink_pd.train import start
 from mink_pd.train.objective import DetectionObjective
 from mink_pd.train.start import distil, train, train_detector
-from mink_pd.train.validate import Validation
 
 TWO = ("train.devices=2", "train.batch_size=2")
 OTHER_METHODS = (
@@ -68,16 +63,6 @@ def normalise(norm: BatchNorm | torch.nn.BatchNorm1d, own: Tensor) -> dict[str, 
     return found | {name: buffer for name, buffer in norm.named_buffers()}
 
 
-@contextmanager
-def without_validation() -> Iterator[None]:
-    """For trainings in float64, in which detectors do not detect."""
-    original, start.validate = start.validate, lambda *_: Validation({}, KittiScorer(), {})
-    try:
-        yield
-    finally:
-        start.validate = original
-
-
 def norms(rank: int) -> list[dict[str, Tensor]]:
     """Synchronised norms over uneven and missing rows; the last one with a process that is only standing by."""
     results = []
@@ -115,17 +100,16 @@ def main(options) -> None:  # type: ignore[no-untyped-def]
     fabric = launch(config.train)
     rank = fabric.global_rank
     found: dict = {"norms": norms(rank)}
-    with without_validation():
-        train_detector(config)
-        teacher = checkpoint_file(path.parent / "runs" / "teacher")
-        distil(load_config(path, [*TWO, "name=two_distilled", "model.compression=4"]), teacher)
-        distil(load_config(path, [*TWO, *OTHER_METHODS, "name=two_methods"]), teacher)
-        distil(load_config(path, [*TWO, *UNLABELLED, "name=two_unlabelled"]), teacher)
-        for detector in DETECTORS:
-            train_and_distil(path.parent, detector, *TWO)
-        train_detector(load_config(path, [*TWO, *BETWEEN, "name=between"]))
-        train_detector(load_config(path, [*TWO, *BETWEEN, "name=between_own", "train.sync_norm=false"]))
-        train_detector(load_config(path, [*TWO, "name=halfway"]), resume=True)  # begun by one process
+    train_detector(config)
+    teacher = checkpoint_file(path.parent / "runs" / "teacher")
+    distil(load_config(path, [*TWO, "name=two_distilled", "model.compression=4"]), teacher)
+    distil(load_config(path, [*TWO, *OTHER_METHODS, "name=two_methods"]), teacher)
+    distil(load_config(path, [*TWO, *UNLABELLED, "name=two_unlabelled"]), teacher)
+    for detector in DETECTORS:
+        train_and_distil(path.parent, detector, *TWO)
+    train_detector(load_config(path, [*TWO, *BETWEEN, "name=between"]))
+    train_detector(load_config(path, [*TWO, *BETWEEN, "name=between_own", "train.sync_norm=false"]))
+    train_detector(load_config(path, [*TWO, "name=halfway"]), resume=True)  # begun by one process
     train_detector(load_config(path, [*TWO, *SINGLE, "name=apart"]))
     torch.save(found, out / f"{rank}.pt")
     train(load_config(path, [*TWO, "name=bad"]), lambda c: Bad(build_detector(c)))

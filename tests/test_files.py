@@ -123,6 +123,16 @@ def test_a_failed_folder_keeps_the_earlier_one(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["results"]
 
 
+def test_a_folder_that_a_kill_left_half_replaced_comes_back(tmp_path: Path) -> None:
+    old = tmp_path / ".results.old"
+    old.mkdir()
+    (old / "a.txt").write_text("old")
+    with pytest.raises(DataError), replacing_folder(tmp_path / "results"):
+        raise OSError(28, "No space left on device")
+    assert (tmp_path / "results" / "a.txt").read_text() == "old"
+    assert [one.name for one in tmp_path.iterdir()] == ["results"]
+
+
 def test_links_are_followed_and_devices_survive(tmp_path: Path) -> None:
     goal, link = tmp_path / "goal", tmp_path / "link"
     goal.write_text("old")

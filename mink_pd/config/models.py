@@ -1,6 +1,6 @@
 """Settings of detectors: those that all share, those of detectors with anchors, and those of each detector."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -64,8 +64,11 @@ class HeadConfig(Section):
 class DetectorConfig(Section):
     """Settings that all detectors share; ``compression`` divides parameters and multiply-adds, channels by its square
     root.
+
+    double: whether the detector computes in float64 too (``train.precision=64-true``).
     """
 
+    double: ClassVar[bool] = True
     name: str
     compression: float = Field(1.0, ge=1)
     nms: NMSConfig = NMSConfig()

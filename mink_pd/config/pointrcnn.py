@@ -1,7 +1,7 @@
 """Settings of PointRCNN (Shi et al., CVPR 2019); the defaults are as published unless a comment says otherwise."""
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -92,6 +92,7 @@ class PointLossConfig(Section):
 class PointRCNNConfig(DetectorConfig):
     """PointRCNN (Shi et al., CVPR 2019); final detections follow ``nms``."""
 
+    double: ClassVar[bool] = False
     name: Literal["pointrcnn"] = "pointrcnn"
     sizes: dict[str, Size3] = {  # mean l, w, h of each class [m]
         "Car": (3.9, 1.6, 1.56),

@@ -37,6 +37,8 @@ class Config(Section):
     def _model_fits_data(self) -> "Config":
         self.model.check(self.data.classes, self.data.has_velocities)
         self.model.check_range(self.data.range)
+        if self.train.precision == "64-true" and not self.model.double:
+            raise ValueError(f"train.precision: {self.model.name} does not compute in float64; choose 32-true")
         return self
 
     @model_validator(mode="after")

@@ -43,20 +43,21 @@ class ShuffledTap:
         return getattr(self._tap, name)
 
 
-def shuffled(pairs: list[TapPair], orders: dict[int, Tensor]) -> list[TapPair]:
+def shuffled(pairs: list[TapPair], orders: list[tuple[Tensor, Tensor]]) -> list[TapPair]:
     """The pairs with the teacher's rows permuted within each frame.
 
-    ``orders`` keeps one permutation per number of rows, so that taps on one coordinate map share it and a site's class
-    and box stay together. The permutations come from torch's generator, whose state is in the training checkpoint: they
-    follow the run's seed, and a resumed run continues with the same sequence.
+    ``orders`` keeps the rows' frames and the permutation, so that taps on one coordinate map share it and a site's
+    class and box stay together. The permutations come from torch's generator, whose state is in the training
+    checkpoint: they follow the run's seed, and a resumed run continues with the same sequence.
     """
     result = []
     for pair in pairs:
         frame = pair.teacher.frame
-        if len(frame) not in orders:
-            orders[len(frame)] = permutation(frame)
-        tap = ShuffledTap(pair.teacher, orders[len(frame)])
-        result.append(replace(pair, teacher=cast(Tap, tap)))
+        order = next((order for other, order in orders if torch.equal(other, frame)), None)
+        if order is None:
+            order = permutation(frame)
+            orders.append((frame, order))
+        result.append(replace(pair, teacher=cast(Tap, ShuffledTap(pair.teacher, order))))
     return result
 
 

@@ -4,7 +4,6 @@ They share one coordinate manager, unless the teacher sees points that the stude
 """
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
 
 import torch
@@ -24,6 +23,7 @@ from mink_pd.models import Detections, Detector, Prediction
 from mink_pd.models.heads.box_layout import BoxLayout
 from mink_pd.registry import DETECTORS, IMPORTANCES, METHODS
 from mink_pd.sparse import multiplies_bf16
+from mink_pd.sparse.norm import synchronise
 
 
 class Distiller(nn.Module):
@@ -48,6 +48,9 @@ class Distiller(nn.Module):
         if self.control in ("random", "averaged"):
             share = config.distill.control_share if self.control == "averaged" else 0.0
             self._outside.append(averaged(teacher, share))
+        if config.train.sync_norm:  # the loop synchronises the student and the methods
+            for module in self._outside:
+                synchronise(module)
         self.notes = first_weights(student, self._outside[-1], config)
         layout = check_heads(student, teacher)
         self.labels, self.label_score = config.distill.labels, config.distill.label_score
@@ -95,9 +98,6 @@ class Distiller(nn.Module):
             module._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
-    def _teacher_precision(self, batch: Batch) -> AbstractContextManager[object]:
-        return torch.autocast(batch.points.device.type, torch.bfloat16) if self.rounds else nullcontext()
-
     def begin_epoch(self, epoch: int) -> None:
         """The methods teach in the first ``taught_epochs``."""
         self.teaches = epoch <= self.taught_epochs
@@ -111,7 +111,8 @@ class Distiller(nn.Module):
         whole, of_whole = batch, shared
         if batch.teacher is not None:
             whole, of_whole = batch.teacher, self.detector.shared_input(batch.teacher)
-        with torch.no_grad(), self._teacher_precision(batch):
+        device = batch.points.device.type
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self.rounds):
             guide, *others = (module(whole, of_whole) for module in self._outside)
         student: Prediction = self.detector(batch, shared)
         teacher = others[0] if others else guide
@@ -128,10 +129,11 @@ class Distiller(nn.Module):
         losses = self.detector.loss(student, objects)
         if len(shared) == 0:
             return losses, logs
-        orders: dict[int, Tensor] = {}
+        orders: list[tuple[Tensor, Tensor]] = []
         for name, method in methods:
-            pairs = pair_taps(self._taps[name], teacher, student, guide, batch)
-            more, seen = method(shuffled(pairs, orders) if self.control == "shuffled" else pairs)
+            with torch.autocast(device, enabled=False):
+                pairs = pair_taps(self._taps[name], teacher, student, guide, batch)
+                more, seen = method(shuffled(pairs, orders) if self.control == "shuffled" else pairs)
             losses |= more
             logs |= seen
         return losses, logs

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mink_pd.boxes.offsets import box_offsets
+from mink_pd.boxes.geometry import pairs_in_boxes
 from mink_pd.data.loading.batch import Batch
 from mink_pd.models import Detections
 
@@ -34,7 +34,7 @@ def with_teacher_labels(batch: Batch, found: list[Detections], least: float) -> 
 
 def hold_a_point(boxes: Tensor, points: Tensor) -> Tensor:
     """Which boxes (B, 7) hold any of the points (P, 3 or more): bool (B,)."""
-    along, across = box_offsets(points[:, None], boxes)  # (P, B) each
-    above = (points[:, None, 2] - boxes[:, 2]).abs()
-    inside = (along <= boxes[:, 3] / 2) & (across <= boxes[:, 4] / 2) & (above <= boxes[:, 5] / 2)
-    return inside.any(dim=0)
+    box, _ = pairs_in_boxes(points.detach().cpu().numpy(), boxes.detach().cpu().numpy())
+    held = torch.zeros(len(boxes), dtype=torch.bool)
+    held[torch.from_numpy(box)] = True
+    return held.to(boxes.device)

@@ -9,15 +9,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mink_pd.boxes.geometry import pairs_in_boxes
 from mink_pd.data.loading.batch import Batch
-from mink_pd.distill.labels import with_teacher_labels
+from mink_pd.distill.labels import hold_a_point, with_teacher_labels
 from mink_pd.models import Detections
-from mink_pd.processes import shared_count
 
 BEV = [0, 1, 3, 4, 6]  # columns of a box: x, y, l, w, yaw
 _SAME = 0.1  # BEV IoU from which a box counts as the labelled object that it overlaps
@@ -59,10 +56,11 @@ class PseudoLabels:
         for index in unlabelled:
             boxes = brought[index] if self.from_files else _seen(found[index], batch, index)
             objects[index], ignored[index] = self._sort(boxes, labelled.boxes[index])
-        logs = {}
-        frames = shared_count(len(unlabelled)) * batch.weight
-        for name, boxes_of in (("kept", objects), ("ignored", ignored)):
-            logs[f"unlabelled/{name}"] = torch.as_tensor(sum(len(each.scores) for each in boxes_of) / frames)
+        logs = {
+            f"unlabelled/{name}": torch.as_tensor(sum(len(each.scores) for each in boxes_of) / len(unlabelled))
+            for name, boxes_of in (("kept", objects), ("ignored", ignored))
+            if unlabelled
+        }
         result = with_teacher_labels(labelled, objects, -math.inf)
         result.ignored = [each.boxes for each in ignored]
         result.ignored_labels = [each.labels for each in ignored]
@@ -102,9 +100,7 @@ def _seen(found: Detections, batch: Batch, index: int) -> Detections:
     """The teacher's boxes that contain a point of the student's frame; all boxes if both see the same points."""
     if batch.teacher is None or not len(found.scores):
         return found
-    points, boxes = (each.detach().cpu().numpy() for each in (batch.points[batch.frame == index], found.boxes))
-    counts = np.bincount(pairs_in_boxes(points, boxes)[0], minlength=len(boxes))
-    return _rows(found, torch.from_numpy(counts > 0).to(found.labels.device))
+    return _rows(found, hold_a_point(found.boxes, batch.points[batch.frame == index]))
 
 
 def _split(batch: Batch) -> tuple[Batch, list[Detections]]:

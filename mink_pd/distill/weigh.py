@@ -12,8 +12,8 @@ from mink_pd.distill.distiller import Distiller
 def gradient_share(distiller: Distiller, batches: Iterable[Batch]) -> tuple[float, float]:
     """The ratio of gradient norms on the student, distillation loss over detection loss, and the distillation loss.
 
-    Both are means over the ``batches``. Nothing is trained. Terms are not normalised (cf. Chen et al., ICML 2018, who
-    balance such norms during training).
+    Both are means over the ``batches`` with anything to detect, and 0 without any. Nothing is trained. Terms are not
+    normalised (cf. Chen et al., ICML 2018, who balance such norms during training).
     """
     student = list(distiller.detector.parameters())
     shares, sums = [], []
@@ -22,9 +22,10 @@ def gradient_share(distiller: Distiller, batches: Iterable[Batch]) -> tuple[floa
         own = {key: loss for key, loss in losses.items() if key.startswith(tuple(distiller.methods))}
         detection = sum(loss for key, loss in losses.items() if key not in own)
         distillation = sum(own.values())
-        shares.append(_norm(distillation, student) / _norm(detection, student))
-        sums.append(sum(float(loss.detach()) for loss in own.values()))
-    return sum(shares) / len(shares), sum(sums) / len(sums)
+        if norm := _norm(detection, student):
+            shares.append(_norm(distillation, student) / norm)
+            sums.append(sum(float(loss.detach()) for loss in own.values()))
+    return sum(shares) / max(len(shares), 1), sum(sums) / max(len(sums), 1)
 
 
 def _norm(loss: Tensor | int, parameters: list[torch.nn.Parameter]) -> float:

@@ -24,11 +24,9 @@ class Interval:
     high: float
 
     def cells(self, sign: bool = False) -> tuple[str, str]:
-        """``46.6`` and ``40.1 to 52.0``; a dash where the figure is undefined."""
-        if np.isnan(self.value):
-            return "–", "–"
-        value, low, high = (f"{x:+.1f}" if sign else f"{x:.1f}" for x in (self.value, self.low, self.high))
-        return value, f"{low} to {high}"
+        """``46.6`` and ``40.1 to 52.0``; a dash for what is undefined."""
+        value, low, high = ("–" if np.isnan(x) else f"{x:{'+' * sign}.1f}" for x in (self.value, self.low, self.high))
+        return value, "–" if "–" in (value, low) else f"{low} to {high}"
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,8 @@ def score_resamples(
 ) -> Scored:
     """The figures ``names`` of all frames and of frames drawn by group.
 
-    groups: frame -> group. A group that is drawn twice has all its frames twice.
+    groups: frame -> group. A group that is drawn twice has all its frames twice. Draws of a single group would all be
+    equal, so their figures are nan.
     """
     members: dict[str, list[str]] = {}
     for frame in sorted(kept):
@@ -64,6 +63,8 @@ def score_resamples(
         for rows in draw_groups(len(lists), resamples).tolist()
     ]
     values = np.array([[figures.get(name, np.nan) for name in names] for figures in [scorer.score(kept), *drawn]])
+    if len(lists) < 2:
+        values[1:] = np.nan
     return Scored(values[0], values[1:])
 
 

@@ -14,7 +14,7 @@ from mink_pd.experiments.matrix import figures
 from mink_pd.files import read_text, reading
 from mink_pd.registry import METHODS
 from mink_pd.train.reporter import read_metrics
-from mink_pd.train.run_folder import MOVABLE, PROCESSES, RunFolder, identify, is_root
+from mink_pd.train.run_folder import MOVABLE, PROCESSES, RunFolder, frames_a_step, identify, is_root
 
 _ELSEWHERE = ("name", "runs", "seed", *MOVABLE, *PROCESSES)  # keys that do not distinguish rows
 
@@ -61,6 +61,7 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """Dotted key -> value of the settings that distinguish rows. The sections of unused methods are left out."""
         keys = {key: value for key, value in flat(self.config).items() if key not in _ELSEWHERE and not is_root(key)}
+        keys["train.batch_size"] = frames_a_step(self.config.train)
         if self.config.train.initial is not None:  # seeds of a row start from seeds of another
             keys["train.initial"] = self._row_of(self.config.train.initial)
         unused = set(METHODS) - set(self.config.distill.methods)

@@ -307,26 +307,31 @@ def compare(matrix: Matrix, jobs: list[Job], metrics: list[str]) -> Table:
         seeds = [seed for run, seed in found if run == name]
         if not seeds:
             continue
-        cells = [_plus_minus([found[name, seed][metric] for seed in seeds]) for metric in metrics]
+        cells = [_plus_minus([found[name, seed].get(metric, np.nan) for seed in seeds]) for metric in metrics]
         for metric in metrics:
             gains = [
-                found[name, seed][metric] - other[metric]
+                found[name, seed].get(metric, np.nan) - other.get(metric, np.nan)
                 for seed in seeds
-                if (other := _partner(found, spec.against, seed)) is not None
+                if (other := _partner(matrix, found, spec.against, seed)) is not None
             ]
             cells.append(_plus_minus(gains, sign=True) if gains else "")
         table.add_row(name, str(len(seeds)), *cells)
     return table
 
 
-def _partner(found: dict[tuple[str, int], dict[str, float]], run: str | None, seed: int) -> dict[str, float] | None:
+def _partner(
+    matrix: Matrix, found: dict[tuple[str, int], dict[str, float]], run: str | None, seed: int
+) -> dict[str, float] | None:
     """The other run's figures at this seed, or its only ones if it runs once."""
-    others = {key: value for key, value in found.items() if key[0] == run}
-    only = next(iter(others.values())) if len(others) == 1 else None
-    return others.get((run or "", seed), only)
+    if run is None:
+        return None
+    only = next((value for key, value in found.items() if key[0] == run), None) if matrix.runs[run].once else None
+    return found.get((run, seed), only)
 
 
 def _plus_minus(values: list[float], sign: bool = False) -> str:
     mean, half = interval(values)
+    if np.isnan(mean):  # a figure that a run lacks
+        return "-"
     text = f"{mean:+.1f}" if sign else f"{mean:.1f}"
     return text if np.isnan(half) else f"{text} ± {half:.1f}"

@@ -87,13 +87,15 @@ class Pool:
     def gain(self, row: str, over: str | None, column: int) -> Interval | None:
         """The difference of two rows on the folds that both have finished, paired by seed; None if there is none.
 
-        A row with a single seed is compared with every seed of the other.
+        A row that runs once is compared with every seed of the other.
         """
-        others = [] if over is None else self.seeds(over)
+        if over is None:
+            return None
+        others, once = self.seeds(over), self.matrix.runs[over].once
         differences = []
         for seed in self.seeds(row):
-            partner = others[0] if len(others) == 1 else seed
-            if over is None or partner not in others:
+            partner = others[0] if once and others else seed
+            if partner not in others:
                 continue
             common = tuple(fold for fold in self.folds(row, seed) if (over, partner, fold) in self.jobs)
             if common:

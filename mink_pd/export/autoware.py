@@ -95,7 +95,9 @@ class Autoware(Networks):
     def parameters(self) -> dict[str, Any]:
         """The node's parameters, both in the form of 2026 (paths, version) and in the earlier one."""
         config, bev = self.detector.config, self.detector.bev
-        names = [CLASSES[name.lower()] for name in self.detector.classes]
+        assert isinstance(config.model, CenterPointPillarsConfig)
+        (group,) = config.model.groups(config.data.classes)  # the heatmap's channels, in their order
+        names = [CLASSES[name.lower()] for name in group]
         scores = {name: [SCORE] * len(DISTANCES) for name in names}
         model = {
             "class_names": names,

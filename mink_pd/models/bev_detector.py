@@ -50,7 +50,9 @@ class BevDetector(Detector[Voxels, P]):
     def shared_input(self, batch: Batch) -> Voxels:
         bounds, size = self.config.data.range, self.settings.voxel_size
         dimensions, first = self.encoder.dimensions, self.encoder.first_cell
-        return voxelise(batch.points, batch.frame, len(batch), size, bounds, dimensions, first)
+        voxels = voxelise(batch.points, batch.frame, len(batch), size, bounds, dimensions, first)
+        voxels.points = voxels.points.to(next(self.parameters()).dtype)  # float64 under train.precision=64-true
+        return voxels
 
     def sees(self, batch: Batch) -> bool:
         bounds, size = self.config.data.range, self.settings.voxel_size

@@ -23,7 +23,7 @@ class Tap(ABC):
     @property
     @abstractmethod
     def features(self) -> Tensor:
-        """(M, C)"""
+        """(M, C), in float32 at least: losses are too fine for half precision, in which a network may have computed"""
 
     @cached_property
     def largest(self) -> Tensor:
@@ -97,7 +97,7 @@ class SiteTap(Tap):
 
     @cached_property
     def features(self) -> Tensor:
-        return self.tensor.F if self.late is None else self.late()
+        return _single(self.tensor.F if self.late is None else self.late())
 
     @property
     def coordinates(self) -> Tensor:
@@ -260,9 +260,9 @@ class PointTap(Tap):
     values: Tensor
     sample: PointSample
 
-    @property
+    @cached_property
     def features(self) -> Tensor:
-        return self.values
+        return _single(self.values)
 
     @property
     def frame(self) -> Tensor:
@@ -371,3 +371,7 @@ class RowsTap(Tap):
     def _spread(self, values: Tensor) -> Tensor:
         """Values (n,) of these rows as values (M,) of the whole tap's, 0 for the others."""
         return values.new_zeros(len(self._tap.features)).index_copy(0, self.rows, values)
+
+
+def _single(features: Tensor) -> Tensor:
+    return features.float() if features.itemsize < 4 else features

@@ -96,17 +96,18 @@ class Trainer:
             complete = index - first + 1 == group
             seen.add(batch)
             mean = self.mean_over_processes(len(batch))
-            losses = self.backward(replace(batch, weight=len(batch) / mean), epoch, group)
-            means.add(losses, mean)
+            losses, logs = self.backward(replace(batch, weight=len(batch) / mean), epoch, group)
+            means.add_losses(losses, mean)
+            means.add_logs(logs, len(batch))
             frames += mean * processes()
             if complete:
                 self.optimise(epoch)
                 rate = frames / (time.perf_counter() - started)
-                self.reporter.step(epoch, self.step, losses, rate, float(self.schedule.get_last_lr()[0]))
+                self.reporter.step(epoch, self.step, losses | logs, rate, float(self.schedule.get_last_lr()[0]))
                 if self.step % TRIM_EVERY == 0:
                     trim_memory()
         seconds = time.perf_counter() - started
-        averages = means.over_processes(self.fabric)
+        averages = means.over_processes()
         seen.check(self.run, averages)
         if seen.dropped and epoch == 1:
             left_out = "points of the files were left out: NaN, infinite, at the origin or on the own vehicle"
@@ -133,27 +134,27 @@ class Trainer:
             return count
         return float(sum_over_processes(torch.tensor(float(count), device=self.fabric.device))) / processes()
 
-    def backward(self, batch: Batch, epoch: int, group: int) -> dict[str, float]:
-        """Accumulate the gradient of one batch of a group. Returns the loss, its terms and the other logs."""
+    def backward(self, batch: Batch, epoch: int, group: int) -> tuple[dict[str, float], dict[str, float]]:
+        """Accumulate the gradient of one batch of a group. Returns the loss with its terms, and the other logs."""
         if processes() > 1 and not self.objective.detector.sees(batch):
             with answering_only(cast(nn.Module, self.objective), self.settings.sync_norm):
-                losses = self.backward_of(placeholder_batch(self.config.data), epoch, group)
-            return dict.fromkeys(losses, 0.0)
+                losses, _ = self.backward_of(placeholder_batch(self.config.data), epoch, group)
+            return dict.fromkeys(losses, 0.0), {}
         return self.backward_of(batch, epoch, group)
 
-    def backward_of(self, batch: Batch, epoch: int, group: int) -> dict[str, float]:
+    def backward_of(self, batch: Batch, epoch: int, group: int) -> tuple[dict[str, float], dict[str, float]]:
         """Forward and backward. All processes stop before the backward pass if the loss of one is not finite."""
-        terms, logs = self.module(batch.to(self.fabric.device))
+        terms, seen = self.module(batch.to(self.fabric.device))
         total = cast(Tensor, sum(terms.values()))
         losses = {name: float(value.detach()) for name, value in {"loss": total, **terms}.items()}
-        logs = {name: float(value.detach()) * batch.weight for name, value in logs.items()}
-        bad = next((name for name in ("loss", *terms) if not math.isfinite(losses[name])), None)
+        logs = {name: float(value.detach()) for name, value in seen.items()}
+        bad = next((name for name in (*terms, "loss") if not math.isfinite(losses[name])), None)
         ids = ", ".join(frame.id for frame in batch.frames)
         error = bad and self.diverged(f"loss term '{bad}' is {losses[bad]} in frames {ids}", epoch)
         stop_together(error or None, self.fabric.device)
         if self.objective.detector.sees(batch):  # else there is nothing to learn, also not for the weight decay
             self.fabric.backward(total / (group * processes()))
-        return losses | logs
+        return losses, logs
 
     def optimise(self, epoch: int) -> None:
         """One step of optimiser, schedule and moving average with the accumulated gradients."""
@@ -241,18 +242,34 @@ class Trainer:
 
 
 class _Means:
-    """Means of scalars over batches and processes, weighted by the number of frames."""
+    """Means of scalars over batches and processes, weighted by the number of frames.
+
+    A loss term is 0 in a batch that lacks it, so that the terms add up to the loss. Any other log is the mean over the
+    batches that have it: one without objects has no features near them.
+    """
 
     def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
         self.frames = 0.0
+        self.losses: dict[str, float] = {}  # sums over frames
+        self.logs: dict[str, tuple[float, float]] = {}  # sum over frames, and their number
 
-    def add(self, values: dict[str, float], frames: float) -> None:
+    def add_losses(self, values: dict[str, float], frames: float) -> None:
         self.frames += frames
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * frames
+            self.losses[name] = self.losses.get(name, 0.0) + value * frames
 
-    def over_processes(self, fabric: Fabric) -> dict[str, float]:
-        sums = torch.tensor([*self.sums.values(), self.frames], dtype=torch.float64, device=fabric.device)
-        totals = cast(Tensor, fabric.all_reduce(sums, reduce_op="sum"))
-        return {name: float(total / totals[-1]) for name, total in zip(self.sums, totals[:-1], strict=True)}
+    def add_logs(self, values: dict[str, float], frames: int) -> None:
+        for name, value in values.items():
+            total, before = self.logs.get(name, (0.0, 0.0))
+            self.logs[name] = total + value * frames, before + frames
+
+    def over_processes(self) -> dict[str, float]:
+        """All processes call this and get the same; their losses and logs may differ in names."""
+        everyone = gather(self)
+        frames = sum(one.frames for one in everyone)
+        names = dict.fromkeys(name for one in everyone for name in one.losses)
+        means = {name: sum(one.losses.get(name, 0.0) for one in everyone) / frames for name in names}
+        for name in dict.fromkeys(name for one in everyone for name in one.logs):
+            totals, counts = zip(*(one.logs.get(name, (0.0, 0.0)) for one in everyone), strict=True)
+            means[name] = sum(totals) / sum(counts)
+        return means

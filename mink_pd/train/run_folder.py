@@ -167,7 +167,7 @@ class RunFolder:
     def _check_same(self, config: Config, files: Files) -> None:
         earlier = load_config(self.config)
         before, now = flat(earlier), flat(config)
-        movable = MOVABLE + PROCESSES * _same_batches(earlier.train, config.train)
+        movable = MOVABLE + PROCESSES * _same_batches(earlier, config)
         for key in [*before, *(key for key in now if key not in before)]:
             old, new = before.get(key), now.get(key)
             unused = key.startswith("distill.") and "teacher" not in files
@@ -274,7 +274,21 @@ def is_root(key: str) -> bool:
     return key.startswith("data.also.") and key.endswith(".root")
 
 
-def _same_batches(one: TrainConfig, other: TrainConfig) -> bool:
+def frames_a_step(settings: TrainConfig) -> int:
+    """Frames of all processes in one batch."""
+    return settings.batch_size * settings.devices * settings.nodes
+
+
+def _same_batches(one: Config, other: Config) -> bool:
     """Whether the number of processes changes only how the work is divided, and not the result."""
-    frames = [settings.batch_size * settings.devices * settings.nodes for settings in (one, other)]
-    return one.sync_norm and other.sync_norm and frames[0] == frames[1]
+    if not (one.train.sync_norm and other.train.sync_norm):
+        return False
+    return frames_a_step(one.train) == frames_a_step(other.train) and _unlabelled(one) == _unlabelled(other)
+
+
+def _unlabelled(config: Config) -> int:
+    """Unlabelled frames of all processes in one batch."""
+    settings, size = config.distill.unlabelled, config.train.batch_size
+    if not settings.paths:
+        return 0
+    return settings.batch_of(size)[1] * (frames_a_step(config.train) // size)

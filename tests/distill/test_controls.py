@@ -7,6 +7,7 @@ from tiny_pillars import tiny_config, tiny_networks
 
 from mink_pd.distill import Distiller
 from mink_pd.distill.controls import averaged, permutation, shuffled
+from mink_pd.sparse.norm import BatchNorm
 
 
 @pytest.mark.parametrize("control", ["random", "shuffled", "averaged"])
@@ -28,10 +29,10 @@ def test_a_control_keeps_the_real_teachers_importance(name: str, control: str) -
 def test_shuffled_rows_are_the_frames_own() -> None:
     taps = RandomTaps(40, 0, 25)
     pairs = [taps.features(5, 3), taps.head("scores"), taps.head("boxes")]
-    orders: dict[int, torch.Tensor] = {}
+    orders: list[tuple[torch.Tensor, torch.Tensor]] = []
     mixed = shuffled(pairs, orders)
     frame = pairs[0].teacher.frame
-    (order,) = orders.values()
+    ((_, order),) = orders
     for before, after in zip(pairs, mixed, strict=True):
         assert after.student is before.student
         assert after.guide is before.guide
@@ -81,3 +82,15 @@ def test_features_of_a_control_are_normalised_by_the_batch() -> None:
         if name.startswith("bev"):
             assert 0.3 < float(tap.features.square().mean().sqrt()) < 1.5
     assert float(teacher.eval()(batch).taps["bev3"].features.square().mean().sqrt()) > 10
+
+
+@pytest.mark.parametrize("control", ["none", "random", "averaged"])
+def test_norms_of_the_teachers_are_synchronised_with_the_students(control: str) -> None:
+    config = tiny_config(methods=["fitnets"], control=control, initialise="random")
+    config.train.sync_norm = True
+    teacher, student = tiny_networks(config)
+    norms = [
+        m for one in Distiller(student, teacher, config)._outside for m in one.modules() if isinstance(m, BatchNorm)
+    ]
+    assert norms
+    assert all(norm.synchronised for norm in norms)

@@ -48,3 +48,9 @@ def test_nothing_is_trained_and_weights_count_in_proportion() -> None:
         method.settings.weight *= 3
     thrice, _ = gradient_share(distiller, [batch])
     assert thrice == pytest.approx(3 * once, rel=1e-3)
+
+
+def test_batches_without_points_do_not_count() -> None:
+    wanted = gradient_share(build(), [random_batch(200, 100)])
+    assert gradient_share(build(), [random_batch(0), random_batch(200, 100)]) == pytest.approx(wanted, rel=1e-3)
+    assert gradient_share(build(), [random_batch(0)]) == (0, 0)

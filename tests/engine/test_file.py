@@ -1,5 +1,6 @@
 """The engine's file: parts that do not fit each other are refused, whichever they are."""
 
+import ctypes
 import json
 import struct
 import zlib
@@ -10,11 +11,12 @@ from engine_cases import cloud, tuned
 from safetensors.numpy import load, save
 
 from mink_pd.config import Config
-from mink_pd.detect.engine import Engine
+from mink_pd.detect.engine import Engine, interface_of
 from mink_pd.detect.engine_file import MAGIC, VERSION, engine_file
 from mink_pd.errors import DataError
 from mink_pd.export.engine_int8 import Int8Network, network_input
 from mink_pd.models.bev_detector import BevDetector
+from mink_pd.native.build import library_path
 
 RANGE = [0.0, -10.0, -3.0, 25.6, 10.0, 1.0]
 VOXELS = {"name": "second", "voxel_size": [0.2, 0.2, 0.2], "encoder_channels": [4, 4, 8, 8, 4], "channels": [8, 8],
@@ -51,6 +53,22 @@ def parts(content: bytes) -> tuple[dict, dict]:
 def joined(tensors: dict, description: dict) -> bytes:
     content = save(tensors, {"mink_pd": json.dumps(description)})
     return struct.pack("<8sIIQQ", MAGIC, VERSION, zlib.crc32(content), len(content), 0) + content
+
+
+@pytest.mark.parametrize("escaped", [True, False])
+def test_names_in_any_script_come_back(escaped: bool) -> None:
+    """In JSON, a character beyond 16 bits is escaped as two codes."""
+    tensors, description = parts(written("pillars"))
+    names = ["Fußgänger", "自転車", "\U0001f6b2"]
+    assert len(description["classes"]) == len(names)
+    content = save(tensors, {"mink_pd": json.dumps(description | {"classes": names}, ensure_ascii=escaped)})
+    content = struct.pack("<8sIIQQ", MAGIC, VERSION, zlib.crc32(content), len(content), 0) + content
+    library, handle = interface_of(library_path()), ctypes.c_void_p()
+    library.minkpd_class_name.argtypes = [ctypes.c_void_p, ctypes.c_int32]
+    library.minkpd_class_name.restype = ctypes.c_char_p
+    assert library.minkpd_load_bytes(content, len(content), 1, ctypes.byref(handle)) == 0
+    assert [library.minkpd_class_name(handle, label).decode() for label in range(3)] == names
+    library.minkpd_free(handle)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -76,6 +76,11 @@ def test_compare_pairs_by_seed(matrix_file: Path, tmp_path: Path) -> None:
     assert "+5.0 ± 12.7" in text
     assert "35.0 ± 63.5" in text
     assert "50.0" in text
+    table = compare(matrix, jobs, ["Car/bbox/moderate"])  # a figure that the runs lack
+    assert set(table.columns[2].cells) == {"-"}
+    jobs[1].folder.metrics.rename(tmp_path / "kept")  # student of seed 0: distilled of seed 0 has no partner
+    assert list(compare(matrix, jobs, ["mAP_3d"]).columns[3].cells) == ["+6.0", "", ""]
+    (tmp_path / "kept").rename(jobs[1].folder.metrics)
     others = plan(matrix, [0, 1], tmp_path / "runs", ["train.batch_size=9"])  # the same folders, other settings
     assert all("started with train.batch_size=" in str(other_run(job)) for job in others)
     assert compare(matrix, others, ["mAP_3d"]).row_count == 0

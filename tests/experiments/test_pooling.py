@@ -373,3 +373,25 @@ def test_rows_without_their_frames_are_skipped_with_a_reason(
     options.overrides = [f"data.root={tmp_path / 'missing'}"]
     with pytest.raises(MinkPDError, match=r"missing/training: no such folder"):
         experiment.main(options)
+
+
+def test_one_group_alone_has_no_interval(matrix: Matrix, tmp_path: Path) -> None:
+    (tmp_path / "data/drives.csv").write_text("".join(f"{frame},P\n" for frame in FRAMES))
+    jobs = done(matrix, tmp_path, seeds=1)
+    pool = Pool(matrix, jobs, [Figure.of("Car/bev/moderate", jobs[0].config)], dict.fromkeys(FRAMES, "P"), resamples=5)
+    value = pool.value("student", 0)
+    assert not np.isnan(value.value)
+    assert value.cells() == (f"{value.value:.1f}", "–")
+
+
+def test_a_gain_is_paired_by_seed_while_the_other_row_is_unfinished(matrix: Matrix, tmp_path: Path) -> None:
+    jobs = done(matrix, tmp_path, seeds=2)
+    figure = [Figure.of("Car/bev/moderate", jobs[0].config)]
+    there = [job for job in jobs if (job.run, job.seed) != ("student", 0)]
+    whole, part = (Pool(matrix, some, figure, DRIVES, resamples=3) for some in (jobs, there))
+    gain, wanted = (
+        part.gain("more", "student", 0),
+        whole._score("more", 1, ("a", "b", "c")) - whole._score("student", 1, ("a", "b", "c")),
+    )
+    assert gain is not None
+    assert gain.value == pytest.approx(wanted.all[0], abs=1e-9)

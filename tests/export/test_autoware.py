@@ -149,6 +149,15 @@ def test_the_parameter_file(exported: tuple[BevDetector, Path]) -> None:
     ]
 
 
+def test_names_follow_the_heatmaps_channels() -> None:
+    """``model.tasks`` may list the classes in another order than ``data.classes``."""
+    detector = shaken(settings("model.tasks=[[pedestrian, bicycle, bus, truck, car]]"))
+    assert isinstance(detector, BevDetector)
+    model = Autoware(detector, Settings("autoware")).parameters()["/**"]["ros__parameters"]["model_params"]
+    assert model["class_names"] == NAMES[::-1]
+    assert [bool(threshold) for threshold in model["yaw_norm_thresholds"]] == [False, True, True, True, True]
+
+
 def test_what_the_node_cannot_run() -> None:
     Autoware.check(settings())
     for override, text in (

@@ -102,3 +102,12 @@ def test_what_a_student_has_from_its_teacher_is_named(tmp_path: Path) -> None:
         "auto-misfit": "PointDistiller",
         "labels": "The teacher's labels",
     }
+
+
+def test_other_numbers_of_frames_a_step_are_another_row(tmp_path: Path) -> None:
+    for name, size, devices in (("small", 2, 1), ("large", 8, 1), ("divided", 4, 2)):
+        write_run(tmp_path, name, 0, 50.0, f"train.batch_size={size}", f"train.devices={devices}")
+    settings = {run.row: run.settings for run in read_runs([tmp_path])[0]}
+    assert settings["large"] == settings["divided"]
+    differ = {key for key, value in settings["small"].items() if settings["large"][key] != value}
+    assert differ == {"train.batch_size"}

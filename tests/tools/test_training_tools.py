@@ -101,13 +101,14 @@ def test_a_finished_run_says_so(teacher: Path, config: Path, teacher_settings: t
         ("train.epoch=3", ["train.epochs"]),
         ("data.root=/no/such/place", ["/no/such/place"]),
         ("train.best_metric=map", ["train.best_metric"]),
+        ("evaluate.scorer=clouds train.best_metric=Car/heading_error", ["less of 'Car/heading_error' is better"]),
         ("train.accelerator=abacus", ["train.accelerator"]),
     ],
 )
 def test_wrong_settings_are_one_line_and_leave_no_run_folder(
     config: Path, tool: Tool, override: str, parts: list[str]
 ) -> None:
-    one_error(tool("train.py", config, "name=wrong", override), *parts)
+    one_error(tool("train.py", config, "name=wrong", *override.split()), *parts)
     assert not (config.parent / "runs" / "wrong").exists()
 
 

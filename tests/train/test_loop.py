@@ -12,6 +12,7 @@ from torch import nn
 
 from mink_pd.errors import MinkPDError
 from mink_pd.evaluate.scorers.kitti import KittiScorer
+from mink_pd.train import loop
 from mink_pd.train.objective import DetectionObjective
 from mink_pd.train.validate import Validation
 
@@ -179,3 +180,32 @@ def test_logs_are_means_over_frames(tmp_path: Path) -> None:
     row = json.loads(trainer.run.metrics.read_text().splitlines()[0])
     assert row["size of batch"] == pytest.approx((2 * 2 + 2 * 2 + 1 * 1) / 5)
     assert row["loss"] == pytest.approx(row["box"] + row["size"])
+
+
+def test_a_log_that_a_batch_lacks_is_the_mean_of_the_others(tmp_path: Path) -> None:
+    """A batch without objects has no features near them; a loss term that it lacks is 0."""
+
+    class NearObjects(DetectionObjective):
+        def forward(self, batch):  # type: ignore[no-untyped-def]
+            terms, logs = super().forward(batch)
+            if len(batch) == 1:
+                return terms | {"near": torch.tensor(3.0)}, {"rms": torch.tensor(0.8)}
+            return terms, logs
+
+    trainer = make_trainer(tmp_path / "run", wrap=NearObjects, loader=Memory(5, 2))
+    trainer.fit()
+    row = json.loads(trainer.run.metrics.read_text().splitlines()[0])
+    assert row["rms"] == pytest.approx(0.8)
+    assert row["near"] == pytest.approx(3 / 5)
+    assert row["loss"] == pytest.approx(row["box"] + row["size"] + row["near"])
+
+
+def test_processes_may_log_different_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them has no object in its frames."""
+    first, second = loop._Means(), loop._Means()
+    first.add_losses({"loss": 3.0, "box": 1.0}, 2.0)
+    first.add_logs({"near/rms": 4.0, "inside": 0.5}, 2)
+    second.add_losses({"loss": 5.0}, 2.0)
+    second.add_logs({"inside": 0.25}, 2)
+    monkeypatch.setattr(loop, "gather", lambda own: [first, second])
+    assert first.over_processes() == {"loss": 4.0, "box": 0.5, "near/rms": 4.0, "inside": 0.375}

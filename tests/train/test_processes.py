@@ -21,7 +21,6 @@ from processes_worker import (
     normalise,
     rows_of,
     train_and_distil,
-    without_validation,
 )
 from safetensors.torch import load_file
 from stopped_training import stopped_after
@@ -88,16 +87,15 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
         (folder / f"{detector}.yaml").write_text(yaml.safe_dump(own))
     threads = torch.get_num_threads()
     one = "train.batch_size=4"
-    with without_validation():
-        train_detector(load_config(path, [one, "name=teacher"]))
-        teacher = checkpoint_file(folder / "runs" / "teacher")
-        distil(load_config(path, [one, "name=distilled", "model.compression=4"]), teacher)
-        distil(load_config(path, [one, *OTHER_METHODS, "name=methods"]), teacher)
-        distil(load_config(path, [one, *UNLABELLED, "name=unlabelled"]), teacher)
-        for detector in DETECTORS:
-            train_and_distil(folder, detector, one)
-        train_detector(load_config(path, [one, *BETWEEN, "name=alone_between"]))
-        stop_halfway(path, one)
+    train_detector(load_config(path, [one, "name=teacher"]))
+    teacher = checkpoint_file(folder / "runs" / "teacher")
+    distil(load_config(path, [one, "name=distilled", "model.compression=4"]), teacher)
+    distil(load_config(path, [one, *OTHER_METHODS, "name=methods"]), teacher)
+    distil(load_config(path, [one, *UNLABELLED, "name=unlabelled"]), teacher)
+    for detector in DETECTORS:
+        train_and_distil(folder, detector, one)
+    train_detector(load_config(path, [one, *BETWEEN, "name=alone_between"]))
+    stop_halfway(path, one)
     result = torchrun(WORKER, path, folder)
     torch.set_num_threads(threads)
     files = [folder / f"{rank}.pt" for rank in range(2)]

@@ -294,3 +294,19 @@ def test_another_number_of_processes_must_give_the_same_steps(
     now = before.model_copy(deep=True)
     now.train = now.train.model_copy(update={"devices": 1, "batch_size": batch_size})
     assert run.matches(now, {}) is fits
+
+
+@pytest.mark.parametrize(("devices", "fits"), [(2, True), (4, False)])
+def test_another_number_of_processes_must_mix_as_many_unlabelled_frames(
+    tmp_path: Path, devices: int, fits: bool
+) -> None:
+    """Half of twelve and of twice six are six; half of three are two, of four times three eight."""
+    before = Config(name="run", runs=tmp_path)
+    before.train = before.train.model_copy(update={"batch_size": 12, "sync_norm": True})
+    before.distill.unlabelled = before.distill.unlabelled.model_copy(update={"paths": ["sweeps"], "share": 0.5})
+    run = RunFolder.of(before)
+    files = {"teacher": {"path": "teacher", "sha256": "0"}}
+    run.prepare(before, files, "", fresh=True)
+    now = before.model_copy(deep=True)
+    now.train = now.train.model_copy(update={"devices": devices, "batch_size": 12 // devices})
+    assert run.matches(now, files) is fits

@@ -47,6 +47,7 @@ class CloudsScorer(Scorer):
 
     headline: ClassVar = {"mAP_bev": "mAP BEV", "mAP_3d": "mAP 3D"}
     examples = "mAP_3d, mAP_bev, mAP_distance or CLASS/3d with a class of data.classes"
+    errors = frozenset({"false_positives_per_frame", "heading_error"})
     rule = "AP in percent, all points of the curve"
 
     def __init__(self, min_iou: Mapping[str, float], range: Range | None = None, min_points: int = 1) -> None:

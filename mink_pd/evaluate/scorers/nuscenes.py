@@ -33,6 +33,7 @@ class NuScenesScorer(Scorer):
 
     headline: ClassVar = {"mAP": "mAP", "NDS": "NDS"}
     examples = "NDS, mAP or CLASS/AP with a class of data.classes"
+    errors = frozenset({*nuscenes.ERRORS, *nuscenes.ERRORS.values()})
 
     def __init__(self, dataset: NuScenes, classes: list[str] | None = None, range: Range | None = None) -> None:
         self.dataset, self.range = dataset, range

@@ -21,6 +21,7 @@ class Scorer(ABC):
 
     headline: the figures that sum up a run, and their titles.
     examples: names of figures, for messages.
+    errors: figures, without their class, of which less is better.
     rule: one line for the tables of a report that says what the figures are; may be empty.
     note: one line that readers of this scorer's figures must know; may be empty.
     obstacle: why the frames of the data set can be judged singly but not scored, and what to do; may be empty.
@@ -28,6 +29,7 @@ class Scorer(ABC):
 
     headline: ClassVar[dict[str, str]]
     examples: ClassVar[str]
+    errors: ClassVar[frozenset[str]] = frozenset()
     rule: ClassVar[str] = ""
     note: str = ""
     obstacle: str = ""
@@ -106,8 +108,12 @@ def headline(config: Config) -> dict[str, str]:
 
 
 def check_metric(name: str, config: Config) -> None:
-    """Raise ConfigError if ``name`` is not among the figures of a detector with these settings."""
+    """Raise ConfigError if ``name`` is not among the figures of a detector with these settings, or is an error."""
     scorer = scorer_of(config)
+    if name.split("/")[-1] in scorer.errors:
+        raise ConfigError(
+            f"'train.best_metric': less of {name!r} is better, and the most is kept; write {scorer.examples}"
+        )
     if name not in scorer.figures(config.data.classes):
         raise ConfigError(
             f"'train.best_metric': {scorer_name(config)} has no figure called {name!r}; write {scorer.examples}"

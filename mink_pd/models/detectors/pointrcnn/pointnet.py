@@ -109,7 +109,8 @@ class InterpolatedLayer(MLPLayer):
         weight, shift = self.folded()
         split = coarse.shape[1]
         known = coarse @ weight[:, :split].t()  # (M, C')
-        spread = F.embedding_bag(way.nearest, known, per_sample_weights=way.weights, mode="sum")  # (N, C')
+        shares = way.weights.to(known.dtype)  # (N, 3); bfloat16 under autocast
+        spread = F.embedding_bag(way.nearest, known, per_sample_weights=shares, mode="sum")  # (N, C')
         return self.finish(spread + F.linear(skip, weight[:, split:], shift))
 
     def multiply_adds(self, coarse: Tensor, skip: Tensor, way: Interpolation) -> int:

@@ -14,7 +14,11 @@ void append_utf8(std::string& text, uint32_t code) {
     const auto add = [&](uint32_t byte) { text.push_back(char(byte)); };
     if (code < 0x80) return add(code);
     if (code < 0x800) return add(0xc0 | code >> 6), add(0x80 | (code & 63));
-    add(0xe0 | code >> 12), add(0x80 | (code >> 6 & 63)), add(0x80 | (code & 63));
+    if (code < 0x10000)
+        add(0xe0 | code >> 12);
+    else
+        add(0xf0 | code >> 18), add(0x80 | (code >> 12 & 63));
+    add(0x80 | (code >> 6 & 63)), add(0x80 | (code & 63));
 }
 
 }  // namespace
@@ -105,12 +109,23 @@ class JsonReader {
             if (const size_t found = NAMES.find(name); name != '\0' && found != NAMES.npos)
                 result.push_back(LETTERS[found]);
             else if (name == 'u')
-                append_utf8(result, read_code());
+                append_utf8(result, read_character());
             else
                 fail();
         }
         ++at_;
         return result;
+    }
+
+    // After \u: one code, or two that stand for a character beyond 16 bits (RFC 8259, section 7).
+    uint32_t read_character() {
+        const uint32_t first = read_code();
+        if (first < 0xd800 || first >= 0xe000) return first;
+        if (first >= 0xdc00 || text_.substr(at_, 2) != "\\u") fail();
+        at_ += 2;
+        const uint32_t second = read_code();
+        if (second < 0xdc00 || second >= 0xe000) fail();
+        return 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
     }
 
     uint32_t read_code() {
