@@ -246,7 +246,7 @@ def test_one_writer(both: Both) -> None:
 def test_a_bad_loss_in_one_process_ends_both_with_one_line(both: Both) -> None:
     lines = [line for line in both.result.stderr.splitlines() if line.startswith("error:")]
     assert len(lines) == 1, both.result.stderr
-    assert "'loss' is nan in frames" in lines[0]
+    assert "loss term 'box' is nan in frames" in lines[0]
     assert both.result.returncode != 0
     assert "Traceback" not in both.result.stderr.split("torch/distributed")[0]  # torchrun adds its own
 
