@@ -98,7 +98,7 @@ class Trainer:
             mean = self.mean_over_processes(len(batch))
             losses, logs = self.backward(replace(batch, weight=len(batch) / mean), epoch, group)
             means.add_losses(losses, mean)
-            means.add_logs(logs, len(batch))
+            means.add_logs(logs, batch)
             frames += mean * processes()
             if complete:
                 self.optimise(epoch)
@@ -258,8 +258,11 @@ class _Means:
         for name, value in values.items():
             self.losses[name] = self.losses.get(name, 0.0) + value * frames
 
-    def add_logs(self, values: dict[str, float], frames: int) -> None:
+    def add_logs(self, values: dict[str, float], batch: Batch) -> None:
+        """Those called ``unlabelled/NAME`` are means over the unlabelled frames of the batch, all others over all."""
+        unlabelled = sum(not frame.labelled for frame in batch.frames)
         for name, value in values.items():
+            frames = unlabelled if name.startswith("unlabelled/") else len(batch)
             total, before = self.logs.get(name, (0.0, 0.0))
             self.logs[name] = total + value * frames, before + frames
 

@@ -4,12 +4,15 @@ import json
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from stand_in import MeanDetector, Memory, make_trainer
 from torch import nn
 
+from mink_pd.data.frame import Frame
+from mink_pd.data.loading.batch import Batch, collate
 from mink_pd.errors import MinkPDError
 from mink_pd.evaluate.scorers.kitti import KittiScorer
 from mink_pd.train import loop
@@ -200,12 +203,21 @@ def test_a_log_that_a_batch_lacks_is_the_mean_of_the_others(tmp_path: Path) -> N
     assert row["loss"] == pytest.approx(row["box"] + row["size"] + row["near"])
 
 
+def batch_of(*labelled: bool) -> Batch:
+    """Empty frames, some of which have labels."""
+    frames = [Frame("a", np.zeros((0, 4), np.float32)) for _ in labelled]
+    for frame, own in zip(frames, labelled, strict=True):
+        frame.labelled = own
+    return collate(frames, ["Car"])
+
+
 def test_processes_may_log_different_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of them has no object in its frames."""
     first, second = loop._Means(), loop._Means()
     first.add_losses({"loss": 3.0, "box": 1.0}, 2.0)
-    first.add_logs({"near/rms": 4.0, "inside": 0.5}, 2)
+    first.add_logs({"near/rms": 4.0, "inside": 0.5, "unlabelled/kept": 3.0}, batch_of(True, False))
     second.add_losses({"loss": 5.0}, 2.0)
-    second.add_logs({"inside": 0.25}, 2)
+    second.add_logs({"inside": 0.25, "unlabelled/kept": 6.0}, batch_of(False, False))
     monkeypatch.setattr(loop, "gather", lambda own: [first, second])
-    assert first.over_processes() == {"loss": 4.0, "box": 0.5, "near/rms": 4.0, "inside": 0.375}
+    wanted = {"loss": 4.0, "box": 0.5, "near/rms": 4.0, "inside": 0.375, "unlabelled/kept": 5.0}
+    assert first.over_processes() == wanted
