@@ -15,7 +15,7 @@ from mink_pd.data.points import make_cloud, with_columns
 from mink_pd.detect.device import own_device
 from mink_pd.detect.engine_detector import with_engine
 from mink_pd.detect.predict import FrameDetections, detect_frame
-from mink_pd.errors import DataError
+from mink_pd.errors import ConfigError, DataError
 from mink_pd.memory import without_collection
 from mink_pd.models import Detector
 from mink_pd.models.checkpoint import checkpoint_file
@@ -70,8 +70,11 @@ def load_detector(
     path: run folder or ``.safetensors`` file. which: checkpoint of a run folder. score: lowest score to report, that of
     the configuration if None. engine: on a CPU, detect with the engine where it can run the detector: the same boxes to
     1e-4, sooner; False: with torch.
-    Raises CheckpointError if the file is missing, damaged, or of another architecture.
+    Raises CheckpointError if the file is missing, damaged, or of another architecture, ConfigError for a score that is
+    not from 0 to 1.
     """
+    if score is not None and not (isinstance(score, float | int) and 0 <= score <= 1):
+        raise ConfigError(f"score: {score!r} is not a number from 0 to 1")
     network, config = load(Path(path), which=which)
     if score is not None:
         config.model.nms.score = score

@@ -12,7 +12,7 @@ from tiny_kitti import settings, write_data
 import mink_pd
 from mink_pd.config import Config, load_config
 from mink_pd.data.points import read_points
-from mink_pd.errors import CheckpointError, DataError
+from mink_pd.errors import CheckpointError, ConfigError, DataError
 from mink_pd.models import build_detector
 from mink_pd.models.checkpoint import save_weights
 
@@ -112,6 +112,9 @@ def test_scores_and_missing_files(detector: mink_pd.PointDetector, tmp_path: Pat
     scores = np.sort(detector.detect_points(points).scores)
     strict = mink_pd.load_detector(tmp_path / "x.safetensors", score=float(scores[len(scores) // 2]))
     assert 0 < len(strict.detect_points(points)) < len(scores)
+    for wrong in (1.5, -0.1, float("nan"), "0.5"):
+        with pytest.raises(ConfigError, match=r"score: .* is not a number from 0 to 1"):
+            mink_pd.load_detector(tmp_path / "x.safetensors", score=wrong)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         mink_pd.load_detector(tmp_path / "y.safetensors")
     with pytest.raises(AttributeError, match="no attribute 'lod_detector'"):

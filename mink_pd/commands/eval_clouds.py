@@ -42,8 +42,10 @@ def main(options: argparse.Namespace) -> None:
     points = {name: one.point for name, one in result.items()}
     errors = {name: one.heading_error for name, one in result.items()}
     console.print(operating_table(points, scorer.min_iou, "3D", errors))
+    there = [name for name in scorer.min_iou if result[name].objects]
     text = "  ".join(f"{name} {value:.2f}" for name, value in means.items()) or "no object of these classes"
-    console.print(f"means over {', '.join(scorer.min_iou)}: {text}   ({len(frames)} frames)", soft_wrap=True)
+    over = ", ".join(there or scorer.min_iou)
+    console.print(f"means over {over}: {text}   ({len(frames)} frames)", soft_wrap=True)
     if options.json:
         console.print(f"written: {options.json}", soft_wrap=True)
 
@@ -68,6 +70,6 @@ def score_files(options: argparse.Namespace) -> tuple[CloudsScorer, dict[str, Cl
     own = thresholds(config.data.classes, config.evaluate.min_iou)
     scorer = CloudsScorer.of(dataset, config)
     scorer.min_iou = class_thresholds(options, config.data.classes, own)
-    found = read_detections(options.detections, dataset.ids)
+    found = read_detections(options.detections, dataset.ids, config.data.classes)
     frames = (crop_points(dataset[index], config.data.range) for index in range(len(dataset)))
     return scorer, {frame.id: scorer.keep(frame, found[frame.id]) for frame in frames}

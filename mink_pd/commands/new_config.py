@@ -1,6 +1,7 @@
 """Write a configuration for a data set from what its labelled frames hold."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from rich.table import Table
@@ -46,4 +47,4 @@ def report(out: Path, plan: Plan, warnings: list[str]) -> None:
     )
     model, voxel = plan.affords.detector, " x ".join(f"{edge:g}" for edge in plan.voxel)
     console.print(f"{out}: {model}, voxels of {voxel} m, x {x}, y {y}, {plan.epochs} epochs", soft_wrap=True)
-    console.print(f"train it: mink-pd train {out}", soft_wrap=True)
+    console.print(f"train it: mink-pd train {shlex.quote(str(out))}", soft_wrap=True)

@@ -1,5 +1,6 @@
 """Detections of any origin in the LiDAR frame: a folder with ID.json per frame, as ``mink-pd detect`` writes it."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,16 @@ from mink_pd.detect.predict import FrameDetections
 from mink_pd.errors import DataError
 from mink_pd.files import read_json
 
+_MOST_YAW = 3 * math.pi  # detectors with a direction step give a quarter of pi to two and a quarter
 _CONTENT = "write 'boxes' (x, y, z, l, w, h, yaw), 'names' and 'scores' with one entry per box"
 
 
-def read_detections(folder: Path, ids: Sequence[str]) -> dict[str, FrameDetections]:
-    """The detections of the frames ``ids``. Raises DataError for a file that is missing or malformed."""
+def read_detections(folder: Path, ids: Sequence[str], classes: Sequence[str] = ()) -> dict[str, FrameDetections]:
+    """The detections of the frames ``ids``.
+
+    Raises DataError for a file that is missing or malformed, for a name that differs from one of ``classes`` in capital
+    letters only, and if there are detections, but none of ``classes``.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder with ID.json for each frame")
     missing = [id for id in ids if not (folder / f"{id}.json").is_file()]
@@ -23,7 +29,23 @@ def read_detections(folder: Path, ids: Sequence[str]) -> dict[str, FrameDetectio
             f"{folder / missing[0]}.json: missing, the first of {len(missing)} out of {len(ids)} frames; detect in"
             " it too (the file may have no boxes), or choose another --split"
         )
-    return {id: _read(folder / f"{id}.json") for id in ids}
+    found = {id: _read(folder / f"{id}.json") for id in ids}
+    if classes:
+        _check_names(folder, found, classes)
+    return found
+
+
+def _check_names(folder: Path, found: dict[str, FrameDetections], classes: Sequence[str]) -> None:
+    first = {str(name): id for id, one in reversed(found.items()) for name in one.names}  # where each name occurs first
+    similar = {name.casefold(): name for name in classes}
+    for name, id in first.items():
+        if name not in classes and name.casefold() in similar:
+            raise DataError(f"{folder / id}.json: '{name}' is '{similar[name.casefold()]}' in data.classes; write that")
+    if first and not first.keys() & set(classes):
+        raise DataError(
+            f"{folder}: its detections are called {', '.join(sorted(first))}, and data.classes has"
+            f" {', '.join(classes)}; write these names"
+        )
 
 
 def _read(path: Path) -> FrameDetections:
@@ -40,6 +62,9 @@ def _read(path: Path) -> FrameDetections:
     if (boxes[:, 3:6] <= 0).any():
         row = int(np.flatnonzero((boxes[:, 3:6] <= 0).any(axis=1))[0])
         raise DataError(f"{path}: box {row} has a length, width or height that is not positive; {_CONTENT}")
+    if (np.abs(boxes[:, 6]) > _MOST_YAW).any():
+        row = int(np.flatnonzero(np.abs(boxes[:, 6]) > _MOST_YAW)[0])
+        raise DataError(f"{path}: the yaw of box {row} is beyond 3 pi; write radians, not degrees")
     return FrameDetections(boxes, np.array(names, dtype=np.str_), scores)
 
 

@@ -227,7 +227,7 @@ def read_boxes(folder: Path, ids: list[str], data: DataConfig) -> Mapping[str, A
     DataError."""
     texts = [folder / f"{id}.txt" for id in ids]
     if not texts[0].is_file():
-        return read_detections(folder, ids)
+        return read_detections(folder, ids, data.classes)
     missing = next((path for path in texts if not path.is_file()), None)
     if missing is not None:
         raise DataError(f"{missing}: missing; write the detections of every frame (an empty file if there are none)")

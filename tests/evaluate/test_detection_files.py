@@ -47,6 +47,7 @@ def test_what_detect_writes_comes_back(tmp_path: Path) -> None:
             {"boxes": [BOX], "scores": [float("inf")], "names": ["a"]},
             "'scores' contains a number that is NaN",
         ),
+        ({"boxes": [[*BOX[:6], 90.0]], "scores": [1], "names": ["a"]}, "the yaw of box 0 is beyond 3 pi"),
         ({"boxes": [[*BOX[:4], 0, *BOX[5:]]], "scores": [1], "names": ["a"]}, "box 0 has a length"),
     ],
 )
@@ -67,3 +68,17 @@ def test_what_is_missing_or_no_json(tmp_path: Path) -> None:
         read_detections(tmp_path, ["x", "y"])
     with pytest.raises(DataError, match=r"x\.json: not valid JSON"):
         read_detections(tmp_path, ["x"])
+
+
+def test_names_must_be_those_of_the_classes(tmp_path: Path) -> None:
+    def read(*names: str) -> None:
+        write = {"boxes": [BOX] * len(names), "scores": [1] * len(names), "names": list(names)}
+        (tmp_path / "x.json").write_text(json.dumps(write))
+        read_detections(tmp_path, ["x"], ["Car", "Pedestrian"])
+
+    read()
+    read("Car", "Truck")  # a detector may know more
+    with pytest.raises(DataError, match=r"x\.json: 'CAR' is 'Car' in data\.classes"):
+        read("Car", "CAR")
+    with pytest.raises(DataError, match=r"its detections are called Truck, Van, and data\.classes has Car, Pedestrian"):
+        read("Van", "Truck")
