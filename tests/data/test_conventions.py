@@ -82,6 +82,9 @@ def test_points_of_a_reading_are_those_in_its_box() -> None:
 def test_empty_boxes_yaws_in_degrees_and_odd_intensities_are_suspected() -> None:
     assert "Car: 36 of 36 boxes hold no point" in said(with_columns(z=lambda boxes: boxes[:, 2] + 30))
     assert "are they in degrees?" in said(with_columns(a=lambda boxes: np.degrees(boxes[:, 6])))
+    radians = said(with_columns(a=lambda boxes: np.radians(boxes[:, 6])))
+    assert "are they radians that are read as degrees?" in radians
+    assert "the points in and near the boxes" not in radians  # nothing follows from wrong angles
     assert suspicions(survey([])) == ["No frame holds an object: are the labels where they are looked for?"]
 
     def with_intensity(values: float, spread: float = 0.0) -> list[str]:
@@ -96,3 +99,15 @@ def test_empty_boxes_yaws_in_degrees_and_odd_intensities_are_suspected() -> None
     assert with_intensity(0.0, 0.5) == []
     dark = [replace(frame, points=frame.points * [1, 1, 1, 0]) for frame in FRAMES]
     assert suspicions(survey(dark), measured=False) == []
+
+
+def test_sizes_in_other_units_boxes_labelled_twice_and_empty_clouds_are_suspected() -> None:
+    for factor, size in ((100, "440 x 190 x 160"), (0.01, "0.044 x 0.019 x 0.016")):
+        factors = np.array([1, 1, 1, factor, factor, factor, 1])
+        assert f"Car: the median size is {size} m; are sizes in metres?" in said(lambda boxes, by=factors: boxes * by)
+    doubled = [replace(f, boxes=np.tile(f.boxes, (2, 1)), names=np.tile(f.names, 2)) for f in FRAMES]
+    count = sum(int((frame.names == "Car").sum()) for frame in FRAMES)
+    lines = suspicions(survey(doubled))
+    assert f"Car: {count} of {2 * count} boxes lie where another one does; label each object once." in lines
+    empty = [replace(frame, points=frame.points[:0]) for frame in FRAMES]
+    assert suspicions(survey(empty)) == ["No frame holds a point: are the clouds whole, and does data.dtype fit them?"]
