@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mink_pd.cli import console
+from mink_pd.cli import console, warn
 from mink_pd.config import Config
 from mink_pd.detect.device import set_threads
 from mink_pd.detect.predict import detect_batches
@@ -102,6 +102,8 @@ def main_engine(options: argparse.Namespace) -> None:
         if report.quantised.accuracy is not None:
             warn_of_losses(report.quantised.accuracy)
     console.print(f"{options.out}: {report.size / 1e6:.1f} MB, {same}", soft_wrap=True)
+    if not report.agreement.pairs:
+        warn(["neither finds an object in these clouds, so no box was compared; give --frames with objects"])
 
 
 def check_out(out: Path, force: bool) -> None:

@@ -10,6 +10,7 @@ from mink_pd.commands import export
 from mink_pd.detect.engine import Engine
 from mink_pd.errors import ConfigError, DataError, ExportError
 from mink_pd.export import engine as engine_export
+from mink_pd.export.compare import Agreement
 from mink_pd.models import Detector
 
 
@@ -25,6 +26,15 @@ def test_the_file_is_written_once_it_is_compared(
     options.force = True
     export.main(options)
     assert options.out.read_bytes() == content
+
+
+def test_a_comparison_without_boxes_is_no_proof(
+    options: argparse.Namespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = engine_export.EngineReport(2, Agreement(), 1000)
+    monkeypatch.setattr(export, "export_engine", lambda *_: report)
+    export.main(options)
+    assert "no box was compared" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_engine_that_finds_other_boxes_writes_nothing(
