@@ -1,4 +1,5 @@
-"""Whether labels mean what is read: other readings of a box's seven numbers, compared by the points that they hold.
+"""Whether labels mean what is read: other readings of a box's seven numbers and boxes shifted, as by a wrong mounting of
+the sensor, compared by the points that they hold.
 
 All readings of a box have the same volume, so that the one with the most points is the likeliest.
 """
@@ -21,13 +22,15 @@ class Reading:
     """One way to read the numbers of a box as they are read now.
 
     sizes: which of the three sizes are length, width and height. quarter: yaw is a quarter turn further, or length and
-    width are exchanged. clockwise: yaw turns the other way. bottom: z is that of the bottom face.
+    width are exchanged. clockwise: yaw turns the other way. bottom: z is that of the bottom face. shift: in x and y, of
+    all boxes alike [m].
     """
 
     sizes: tuple[int, int, int] = (0, 1, 2)
     quarter: bool = False
     clockwise: bool = False
     bottom: bool = False
+    shift: tuple[float, float] = (0.0, 0.0)
 
     def read(self, boxes: np.ndarray) -> np.ndarray:
         """The boxes (B, 7) in this reading."""
@@ -35,12 +38,13 @@ class Reading:
         result[:, 3:6] = boxes[:, [3 + size for size in self.sizes]]
         result[:, 6] = (-1 if self.clockwise else 1) * result[:, 6] + self.quarter * np.pi / 2
         result[:, 2] += self.bottom * result[:, 5] / 2
+        result[:, :2] += self.shift
         return result
 
     @property
     def changes(self) -> int:
         """How many things are read in another way."""
-        return (self.sizes != (0, 1, 2)) + self.quarter + self.clockwise + self.bottom
+        return (self.sizes != (0, 1, 2)) + self.quarter + self.clockwise + self.bottom + any(self.shift)
 
     def describe(self, wider: bool) -> str:
         """What is wrong if this is how labels are meant. wider: most boxes are wider than long."""
@@ -48,9 +52,13 @@ class Reading:
         order = {(0, 2, 1): "width and height are exchanged", (2, 1, 0): "length and height are exchanged"}
         parts = [order[self.sizes]] if self.sizes in order else []
         parts += [quarter] * self.quarter + ["yaw is counted clockwise"] * self.clockwise
-        return " and ".join([*parts, *["z is that of the bottom face"] * self.bottom])
+        parts += ["z is that of the bottom face"] * self.bottom
+        if any(self.shift):
+            parts.append("all objects lie about {:+g} m in x and {:+g} m in y from their boxes".format(*self.shift))
+        return " and ".join(parts)
 
 
+_STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)  # [m]
 _EITHER = (False, True)
 READINGS = [  # the present one first, then the simpler ones
     Reading(sizes, quarter, clockwise, bottom)
@@ -59,6 +67,7 @@ READINGS = [  # the present one first, then the simpler ones
     for clockwise in _EITHER
     for bottom in _EITHER
 ]
+READINGS += [Reading(shift=(x, y)) for x in _STEPS for y in _STEPS if x or y]
 READINGS.sort(key=lambda reading: reading.changes)
 
 
