@@ -52,7 +52,10 @@ def test_right_labels_are_not_suspected() -> None:
         (with_columns(z=lambda boxes: boxes[:, 2] - boxes[:, 5] / 2), "z is that of the bottom face"),
         (lambda boxes: boxes[:, [0, 1, 2, 5, 4, 3, 6]], "length and height are exchanged"),
         (lambda boxes: boxes[:, [0, 1, 2, 3, 5, 4, 6]], "width and height are exchanged"),
-        (lambda boxes: boxes - [1, 0.5, 0, 0, 0, 0, 0], "all objects lie about +1 m in x and +0.5 m in y from their boxes"),
+        (
+            lambda boxes: boxes - [1, 0.5, 0, 0, 0, 0, 0],
+            "all objects lie about +1 m in x and +0.5 m in y from their boxes",
+        ),
     ],
 )  # fmt: skip
 def test_another_convention_is_named(change: Callable[[np.ndarray], np.ndarray], finding: str) -> None:

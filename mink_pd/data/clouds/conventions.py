@@ -1,5 +1,5 @@
-"""Whether labels mean what is read: other readings of a box's seven numbers and boxes shifted, as by a wrong mounting of
-the sensor, compared by the points that they hold.
+"""Whether labels mean what is read: other readings of a box's seven numbers, and boxes that are shifted as by a wrong
+mounting of the sensor, compared by the points that they hold.
 
 All readings of a box have the same volume, so that the one with the most points is the likeliest.
 """
