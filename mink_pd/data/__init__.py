@@ -1,7 +1,7 @@
 """Data sets, which yield frames of points and boxes in the LiDAR frame."""
 
 from mink_pd.data.dataset import Dataset, View, open_dataset, open_split, view_of, whole_frames
-from mink_pd.data.loading.training import open_training, training_splits
+from mink_pd.data.loading.training import open_training
 
 __all__ = [
     "Dataset",
@@ -9,7 +9,6 @@ __all__ = [
     "open_dataset",
     "open_split",
     "open_training",
-    "training_splits",
     "view_of",
     "whole_frames",
 ]

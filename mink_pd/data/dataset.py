@@ -17,6 +17,8 @@ from mink_pd.data.loading.beams import in_beams, kept_beams
 from mink_pd.files import reading
 from mink_pd.registry import DATASETS
 
+Key = tuple[Path, str]  # of a frame: the resolved root of its data set, and its ID
+
 SAMPLED = 24  # number of a split's frames that enter its identity completely
 PROBE = 4096  # bytes from the middle of every cloud that enter it: one page, the least that a disk reads
 
@@ -58,6 +60,15 @@ class Dataset(ABC):
 
     def paths(self, index: int, /) -> list[Path]:
         """The files of frame ``index``, if a subclass knows them."""
+        return []
+
+    def keys(self) -> list[Key]:
+        """The key of each frame, by which splits are compared."""
+        root = self.root.resolve()
+        return [(root, id) for id in self.ids]
+
+    def unlabelled(self) -> list[str]:
+        """IDs of the frames without labels, found without reading a cloud; none, unless a subclass knows of some."""
         return []
 
     @abstractmethod
@@ -119,6 +130,12 @@ class FewerBeams(Dataset):
 
     def paths(self, index: int, /) -> list[Path]:
         return self.whole.paths(index)
+
+    def keys(self) -> list[Key]:
+        return self.whole.keys()
+
+    def unlabelled(self) -> list[str]:
+        return self.whole.unlabelled()
 
     def frame_names(self) -> list[np.ndarray]:
         return self.whole.frame_names()

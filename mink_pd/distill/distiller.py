@@ -20,6 +20,7 @@ from mink_pd.distill.pairs import pair_taps
 from mink_pd.distill.unlabelled import PseudoLabels
 from mink_pd.errors import DistillError
 from mink_pd.models import Detections, Detector, Prediction
+from mink_pd.models.agreement import other_points
 from mink_pd.models.heads.box_layout import BoxLayout
 from mink_pd.registry import DETECTORS, IMPORTANCES, METHODS
 from mink_pd.sparse import multiplies_bf16
@@ -145,9 +146,12 @@ def taught_epochs(config: Config) -> int:
 
 
 def check_geometry(student: Detector, teacher: Detector) -> None:
-    """Raise DistillError where the two networks would not see the same voxels or points."""
-    for key in ("data.range", "data.classes", "model.name", *student.geometry):
-        ours, theirs = (attrgetter(key)(detector.config) for detector in (student, teacher))
+    """Raise DistillError where the two networks would not see the same voxels or points, or where the points would not
+    mean to the teacher what they meant in its training."""
+    values = [
+        (key, *map(attrgetter(key), (student.config, teacher.config))) for key in ("model.name", *student.geometry)
+    ]
+    for key, ours, theirs in [*other_points(student.config, teacher.config), *values]:
         if ours != theirs:
             raise DistillError(f"{key} is {ours} for the student and {theirs} for the teacher; give both the same")
 

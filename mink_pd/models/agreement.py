@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mink_pd.config import Config, flat, load_config, override
+from mink_pd.config.points import NONE, PointsConfig
 from mink_pd.errors import CheckpointError
 from mink_pd.models.checkpoint import read_config
 
@@ -21,6 +22,8 @@ FREE = (
     "data.version",
     "data.train_split",
     "data.val_split",
+    "data.val_share",
+    "data.split_seed",
     "data.max_frames",
     "data.repeat",
     "data.also",
@@ -31,6 +34,8 @@ FREE = (
 )
 # May differ if set on the command line; the user is then told.
 CHOICES = ("model.nms", "train.precision", "data.beams")
+# Describe the files of one sensor: those of another may differ in them, and their points still mean the same.
+OF_FILES = ("data.kind", "data.image_size", *(f"data.{key}" for key in PointsConfig.model_fields))
 
 
 def positional(given: str | None, overrides: list[str]) -> tuple[str | None, list[str]]:
@@ -74,6 +79,23 @@ def check_agrees(checkpoint: Path, own: Config, given: Config, chosen: list[str]
     if list(before) != list(now):  # the anchors of a head for any class have the order of their names
         key = next(one for one, other in zip(before, now, strict=True) if one != other)
         raise CheckpointError(f"{checkpoint}: was trained with {key} elsewhere; keep the order of its section")
+
+
+def other_points(own: Config, given: Config) -> list[tuple[str, Any, Any]]:
+    """Key and both values of each setting of the data with which two detectors would see other points of a frame.
+
+    Settings of files count only if both read the same ones; beams do not count.
+    """
+    same_files = own.data.root.resolve() == given.data.root.resolve()
+    free = (*FREE, *CHOICES, *(() if same_files else OF_FILES))
+    before, now = flat(own), flat(given)
+    keys = [key for key in {**before, **now} if _is_below(key, ("data",)) and not _is_below(key, free)]
+    found = [(key, before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)]
+    if own.data.point_features != given.data.point_features:
+        found.append(("data.kind", own.data.kind, given.data.kind))
+    if (own.data.intensity == NONE) != (given.data.intensity == NONE):
+        found.append(("data.intensity", own.data.intensity, given.data.intensity))
+    return found
 
 
 def _is_free(key: str) -> bool:

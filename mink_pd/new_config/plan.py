@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mink_pd.config import Config, DataConfig
-from mink_pd.data import open_dataset
+from mink_pd.data import open_dataset, open_training
 from mink_pd.data.clouds.survey import Survey, survey
+from mink_pd.data.splits import check_apart, check_labelled
 from mink_pd.errors import DataError
 from mink_pd.models import build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
@@ -74,9 +75,12 @@ class Plan:
 def make_plan(data: DataConfig, budget: str, most: int, advance: Callable[[], object] = lambda: None) -> Plan:
     """Survey ``most`` frames of the training split, more if a class is rare, and choose every number.
 
-    advance: called after each frame. Raises DataError if no class has an object.
+    advance: called after each frame. Raises DataError if no class has an object or a frame has no
+    labels, ConfigError if the splits share frames but are not the same.
     """
-    dataset, validation = open_dataset(data, data.train_split), open_dataset(data, data.val_split)
+    dataset = open_training(data)
+    validation = check_labelled(open_dataset(data, data.val_split), "data.val_split")
+    check_apart(dataset, validation, data)
     names = dataset.frame_names()
     objects, in_val = _count(names), _count(validation.frame_names())
     classes = [name for name in data.classes if objects[name]]

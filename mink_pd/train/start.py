@@ -9,8 +9,9 @@ from lightning_fabric import Fabric
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from mink_pd.config import Config
-from mink_pd.data import open_dataset, open_training
+from mink_pd.data import Dataset, open_dataset, open_training
 from mink_pd.data.loading.epochs import make_loader
+from mink_pd.data.splits import check_apart
 from mink_pd.detect.device import launch
 from mink_pd.distill import Distiller
 from mink_pd.distill.distiller import check_geometry, check_ignores
@@ -44,7 +45,8 @@ def train(
     the teacher's checkpoint. The run folder records them; a resumed run needs the same files and frames.
     with_unlabelled: mix in the frames of ``distill.unlabelled``, if it names any.
     Raises ConfigError before anything is written if the folder is taken, if the training reads from the folder, or if
-    the settings do not fit together. Raises LostProcessError if another process of this training ends.
+    the settings do not fit together, among others where validation frames are also training frames, and DataError for
+    frames without labels. Raises LostProcessError if another process of this training ends.
     """
     run = RunFolder.of(config)
     initial = _initial_weights(config)
@@ -56,19 +58,21 @@ def train(
         return run
     state = run.read_state() if resume else None
     unlabelled = open_unlabelled(config) if with_unlabelled else None
-    scorer = make_scorer(open_dataset(config.data, config.data.val_split), config)
+    judged = open_dataset(config.data, config.data.val_split)
+    scorer = make_scorer(judged, config)
     scorer.check()
+    labelled, remarks = _labelled_frames(config, unlabelled, judged)
     fabric = launch(config.train)
     fabric.seed_everything(config.seed, verbose=False)
     objective = make_objective(config)
-    notes = [f"{run}: {note}" for note in (scorer.note, *(objective.notes if state is None else [])) if note]
+    notes = [f"{run}: {note}" for note in (*remarks, scorer.note, *(objective.notes if state is None else [])) if note]
     if initial is not None and state is None:
         notes += take_weights(objective.detector, initial).lines()
     with _survivors_say_so(run):
-        loader = _training_batches(config, unlabelled, objective, fabric)
-        validate_detector = _validation(config, scorer, fabric)
+        loader = _training_batches(config, labelled, unlabelled, objective, fabric)
+        validate_detector = _validation(config, judged, scorer, fabric)
         if fabric.is_global_zero:
-            run.prepare(config, identified, describe(fabric.device, objective.notes), fresh=state is None)
+            run.prepare(config, identified, describe(fabric.device, [*remarks, *objective.notes]), fresh=state is None)
         with Reporter(run, config.train.epochs, fabric.is_global_zero) as reporter:
             for line in [*notes, *(unlabelled.notes if unlabelled is not None else [])]:
                 reporter.say(line)
@@ -105,11 +109,20 @@ def _admit(
     return identified, done
 
 
-def _training_batches(config: Config, unlabelled: Unlabelled | None, objective: Objective, fabric: Fabric) -> Loader:
+def _labelled_frames(
+    config: Config, unlabelled: Unlabelled | None, judged: Dataset
+) -> tuple[Dataset | None, list[str]]:
+    """The labelled training frames (None: there are none), and lines for the user where they are ``judged`` as well."""
+    if unlabelled is not None and not unlabelled.share[0]:
+        return None, []
+    labelled = open_training(config.data)
+    return labelled, check_apart(labelled, judged, config.data)
+
+
+def _training_batches(
+    config: Config, labelled: Dataset | None, unlabelled: Unlabelled | None, objective: Objective, fabric: Fabric
+) -> Loader:
     """This process's share of the training batches."""
-    labelled = None
-    if unlabelled is None or unlabelled.share[0]:
-        labelled = open_training(config.data)
     # Rank 0 builds the database of objects if it is missing; the others read it.
     with fabric.rank_zero_first(local=True):
         return make_loader(
@@ -126,9 +139,8 @@ def _training_batches(config: Config, unlabelled: Unlabelled | None, objective: 
         )
 
 
-def _validation(config: Config, scorer: Scorer, fabric: Fabric) -> Callable[[Detector], Validation]:
+def _validation(config: Config, judged: Dataset, scorer: Scorer, fabric: Fabric) -> Callable[[Detector], Validation]:
     """Evaluates a detector on the validation split."""
-    judged = open_dataset(config.data, config.data.val_split)
     frames = lay_out(judged, config.data, fabric.global_rank, fabric.world_size)
     return lambda detector: validate(detector, frames.epoch(0), scorer, fabric)
 

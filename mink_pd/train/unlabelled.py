@@ -10,9 +10,9 @@ import numpy as np
 
 from mink_pd.config import Config, DataConfig
 from mink_pd.config.unlabelled import UnlabelledConfig
-from mink_pd.data import Dataset, open_dataset, open_split, open_training, training_splits, whole_frames
+from mink_pd.data import Dataset, open_dataset, open_split, open_training, whole_frames
 from mink_pd.data.clouds.cloud_description import DESCRIPTION
-from mink_pd.data.dataset import FewerBeams
+from mink_pd.data.dataset import FewerBeams, Key
 from mink_pd.data.formats import SUFFIXES
 from mink_pd.data.frame import Frame, Frames
 from mink_pd.data.kitti.kitti_raw import open_raw
@@ -20,10 +20,12 @@ from mink_pd.data.kitti.labels import read_all_objects
 from mink_pd.data.loading.epochs import crop_points
 from mink_pd.data.loading.unlabelled import UnlabelledFrames, in_lidar_frame
 from mink_pd.data.recordings import Recording, is_recording
-from mink_pd.detect.clouds import PointFiles
+from mink_pd.data.same_clouds import CloudFiles
+from mink_pd.data.splits import check_labelled, common_frames, named
+from mink_pd.detect.clouds import SCANS, PointFiles
 from mink_pd.detect.predict import FrameDetections, detect_frames
 from mink_pd.distill.unlabelled import Levels, PseudoLabels, summary
-from mink_pd.errors import ConfigError, DataError
+from mink_pd.errors import ConfigError, DataError, MinkPDError
 from mink_pd.evaluate.detection_files import read_detections
 from mink_pd.evaluate.score_levels import level_of_precision, rank_boxes
 from mink_pd.models import Detector
@@ -60,6 +62,11 @@ class Unlabelled:
         ]
         if self.frames.left_out:
             self.opening.append(f"{self.frames.left_out:,} others are labelled or validation frames and left out")
+        self.opening += [
+            f"whether clouds of {source.path} are validation frames cannot be seen; see to it that none is"
+            for source in sources
+            if isinstance(source, Recording)
+        ]
         self.notes = self.opening.copy()
 
     @property
@@ -86,7 +93,8 @@ class Unlabelled:
         return any(name not in scores for scores in given for name in self.config.data.classes)
 
     def held_out(self) -> Dataset:
-        """The labelled frames for choosing scores. Raises ConfigError for the frames on which the run is evaluated."""
+        """The labelled frames for choosing scores. Raises ConfigError if the run is evaluated on some of them,
+        DataError if some have no labels."""
         data, key = self.config.data, "distill.unlabelled.held_out"
         if self.settings.held_out is None:
             if not self.share[0]:
@@ -96,9 +104,12 @@ class Unlabelled:
                 )
             return open_training(data)
         root, split = root_and_split(self.settings.held_out, data)
-        if split == data.val_split and root.resolve() == data.root.resolve():
-            raise ConfigError(f"'{key}': {split} is the split that is reported; choose scores on other frames")
-        return open_split(data, root, split)
+        dataset = check_labelled(open_split(data, root, split), key)
+        if judged := common_frames(dataset, open_dataset(data, data.val_split)):
+            raise ConfigError(
+                f"'{key}': {len(judged)} of {len(dataset)} frames are validation frames ({named(judged)}); name others"
+            )
+        return dataset
 
     def labels(self, teacher: Detector) -> PseudoLabels:
         """The pseudo-labels, with given or chosen scores. Raises ConfigError for a score that no box can have."""
@@ -125,7 +136,8 @@ class Unlabelled:
         count = min(len(dataset), self.settings.held_out_frames)
         rows = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
         frames = [crop_points(dataset[row], self.config.data.range) for row in rows]
-        self.notes.append(self._origin(teacher, count))
+        keys = dataset.keys()
+        self.notes.append(self._origin(teacher, [keys[row] for row in rows]))
         return choose_levels(frames, self._boxes_in(teacher, frames), self.config.data.classes, self.settings)
 
     def _as_taught(self, teacher: Detector) -> Dataset:
@@ -140,22 +152,26 @@ class Unlabelled:
         boxes = read_boxes(self.settings.boxes, [frame.id for frame in frames], self.config.data)
         return [FrameDetections(*in_lidar_frame(boxes[frame.id], frame)) for frame in frames]
 
-    def _origin(self, teacher: Detector, count: int) -> str:
-        settings, data = self.settings, self.config.data
+    def _origin(self, teacher: Detector, chosen: list[Key]) -> str:
+        settings = self.settings
         text = (
-            f"scores chosen on {count} labelled frames of {settings.held_out or 'the training'}: precision"
+            f"scores chosen on {len(chosen)} labelled frames of {settings.held_out or 'the training'}: precision"
             f" {settings.upper_precision:g} for objects, {settings.lower_precision:g} for ignored boxes"
         )
-        chosen_on = [root_and_split(settings.held_out, data)] if settings.held_out else training_splits(data)
-        if settings.boxes is None and _resolved(chosen_on) & _resolved(training_splits(teacher.config.data)):
-            text += (
-                "; the teacher was trained on them, so the scores are too low: name others, distill.unlabelled.held_out"
-            )
-        return text
+        return text if settings.boxes is not None else text + _taught(teacher, chosen)
 
 
-def _resolved(splits: list[tuple[Path, str]]) -> set[tuple[Path, str]]:
-    return {(root.resolve(), split) for root, split in splits}
+def _taught(teacher: Detector, chosen: list[Key]) -> str:
+    """What to add about those of the frames on which the teacher was trained; empty if there are none."""
+    try:
+        known = set(open_training(teacher.config.data).keys())
+    except MinkPDError:
+        return "; the teacher's training frames cannot be opened, so whether it was trained on these is not known"
+    count = sum(key in known for key in chosen)
+    if not count:
+        return ""
+    which = "them" if count == len(chosen) else f"{count} of them"
+    return f"; the teacher was trained on {which}, so the scores are too low: name others, distill.unlabelled.held_out"
 
 
 def forget_opened() -> None:
@@ -208,8 +224,8 @@ def root_and_split(text: str, data: DataConfig) -> tuple[Path, str]:
     return (Path(root).expanduser() if root else data.root), split
 
 
-def labelled_clouds(data: DataConfig, with_training: bool) -> set[Path]:
-    """The resolved paths of clouds that must not be unlabelled frames.
+def labelled_clouds(data: DataConfig, with_training: bool) -> CloudFiles:
+    """The clouds that must not be unlabelled frames.
 
     These are all clouds of the validation frames, including their sweeps, and the clouds of labelled training frames.
     Earlier sweeps of training frames may be used.
@@ -219,7 +235,14 @@ def labelled_clouds(data: DataConfig, with_training: bool) -> set[Path]:
     if with_training:
         trained = open_training(data)
         clouds |= {path for index in range(len(trained)) for path in trained.paths(index)[:1]}
-    return {path.resolve() for path in clouds}
+    return CloudFiles(clouds | {twin for path in clouds for twin in _twins(path)})
+
+
+def _twins(cloud: Path) -> list[Path]:
+    """The same scan in the other folder of KITTI's layout: only one of the two is read."""
+    if cloud.parent.name not in SCANS:
+        return []
+    return [twin for name in SCANS if (twin := cloud.parents[1] / name / cloud.name).is_file()]
 
 
 def read_boxes(folder: Path, ids: list[str], data: DataConfig) -> Mapping[str, Any]:

@@ -8,11 +8,12 @@ from random_taps import random_batch
 from tiny_pillars import tiny_config, tiny_networks
 
 from mink_pd.distill import Distiller
-from mink_pd.distill.distiller import taught_epochs
+from mink_pd.distill.distiller import check_geometry, taught_epochs
 from mink_pd.distill.inspect import inspect_importance
 from mink_pd.distill.pairs import pair_taps
 from mink_pd.errors import ConfigError, DistillError
 from mink_pd.models import build_detector
+from mink_pd.models.agreement import other_points
 from mink_pd.registry import METHODS
 from mink_pd.sparse import multiplies_bf16
 
@@ -166,6 +167,51 @@ def test_heads_whose_numbers_mean_other_boxes_are_not_compared(key: str, change:
             continue
         with pytest.raises(DistillError, match=rf"{methods[0]} compares ({tap}), and {key} differs"):
             Distiller(student, other, config)
+
+
+BOX = [-1.0, -1.0, -2.0, 1.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"intensity": "none"}, "data.intensity"),
+        ({"intensity": 255}, "data.intensity"),
+        ({"own_vehicle": BOX}, "data.own_vehicle"),
+        ({"returns": 1}, "data.returns"),
+        ({"camera_view": False}, "data.camera_view"),
+        ({"classes": ["Car"]}, "data.classes"),
+        ({"root": "elsewhere", "intensity": "none", "columns": ["x", "y", "z"]}, "data.intensity"),
+        ({"root": "elsewhere", "camera_view": False}, "data.camera_view"),
+        ({"root": "elsewhere", "intensity": 255, "own_vehicle": BOX, "dtype": "float64"}, None),
+        ({"beams": {"sensor": "hdl64e", "keep": 16}, "augment": {"enabled": False}, "max_frames": 3}, None),
+        ({"train_split": "few", "val_split": "more", "repeat": 2, "cache_mb": 1, "workers": 0}, None),
+    ],
+)
+def test_the_teacher_must_be_shown_what_it_knows(change: dict, key: str | None) -> None:
+    """Files of another sensor may store points in another way, but not without what the others have."""
+    config = tiny_config(methods=["fitnets"])
+    teacher, student = tiny_networks(config)
+    tree = student.config.model_dump()
+    tree["data"] |= change
+    student.config = type(config).model_validate(tree)
+    if key is None:
+        check_geometry(student, teacher)
+        return
+    with pytest.raises(DistillError, match=rf"^{key} is .* for the student and .* for the teacher"):
+        check_geometry(student, teacher)
+
+
+def test_a_teacher_of_other_columns_is_refused() -> None:
+    config = tiny_config(methods=["fitnets"])
+    teacher, student = tiny_networks(config)
+    tree = student.config.model_dump()
+    tree["data"] = {"kind": "nuscenes", "root": "elsewhere", "classes": ["car"], "range": tree["data"]["range"]}
+    tree["model"] = {"name": "centerpoint_pillars"}
+    student.config = type(config).model_validate(tree)
+    keys = [key for key, *_ in other_points(student.config, teacher.config)]
+    assert {"data.kind", "data.sweeps"} <= set(keys)
+    assert "data.version" not in keys
 
 
 def test_methods_combine() -> None:

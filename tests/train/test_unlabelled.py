@@ -206,6 +206,27 @@ def test_a_folder_lends_only_what_no_split_has(folder: Path, make: Make) -> None
         Unlabelled(make(paths=[":val"]))
 
 
+def test_copies_of_validation_clouds_are_left_out(folder: Path, make: Make, tmp_path: Path) -> None:
+    """Whatever they are called, and from both folders of KITTI's layout, of which one is read; recordings are not
+    compared."""
+    shutil.copytree(folder / "kitti", tmp_path / "kitti")
+    scans = tmp_path / "kitti" / "training"
+    shutil.copytree(scans / "velodyne", scans / "velodyne_reduced")
+    for cloud in (scans / "velodyne").iterdir():
+        cloud.write_bytes(cloud.read_bytes()[16:])  # the reduced ones lack other points
+    (tmp_path / "copies").mkdir()
+    for name in ("000004", "000007"):
+        for kind in ("velodyne", "velodyne_reduced"):
+            shutil.copy(scans / kind / f"{name}.bin", tmp_path / "copies" / f"{name}_{kind}.bin")
+    write_mcap(tmp_path / "drive.mcap", [make_points(50)] * 2, [10**9, 2 * 10**9])
+    root = f"data.root={tmp_path / 'kitti'}"
+    unlabelled = Unlabelled(make(root, paths=[str(tmp_path / "copies"), str(tmp_path / "drive.mcap")]))
+    assert unlabelled.frames.ids == ["000004_velodyne", "000004_velodyne_reduced", "000000", "000001"]
+    assert unlabelled.frames.left_out == 2
+    (note,) = [note for note in unlabelled.notes if "drive.mcap are validation frames" in note]
+    assert note.endswith("see to it that none is")
+
+
 def test_what_does_not_fit_is_refused_in_a_line(folder: Path, make: Make) -> None:
     teacher, _ = load_detector(teacher_of(folder))
     faults = {
@@ -215,7 +236,11 @@ def test_what_does_not_fit_is_refused_in_a_line(folder: Path, make: Make) -> Non
         ("distill.unlabelled.lower.Car=0.5",): r"lower.Car 0\.5 is above upper.Car",
         ("distill.unlabelled.upper_precision=0.3",): "above upper_precision",
         ("distill.unlabelled.lower.Car=0.005",): r"below 0\.01, the lowest score of the teacher",
-        ("distill.unlabelled.lower={}", "distill.unlabelled.held_out=val"): "is the split that is reported",
+        ("distill.unlabelled.lower={}", "distill.unlabelled.held_out=val"): "4 of 4 frames are validation frames",
+        (
+            "distill.unlabelled.lower={}",
+            "distill.unlabelled.held_out=all",
+        ): r"4 of 9 .* \(000005, 000006, .*name others",
         ("distill.unlabelled.lower={}", "distill.unlabelled.share=1"): "name the split to choose scores on",
     }
     for overrides, text in faults.items():
@@ -238,9 +263,27 @@ def test_scores_are_chosen_on_the_frames_that_are_named(folder: Path, make: Make
     assert unlabelled.labels(teacher).levels == list(wanted.values())
     assert wanted["Pedestrian"].upper == 0.5
     assert any("scores chosen on 3 labelled frames of :more" in note for note in unlabelled.notes)
-    own = Unlabelled(make("distill.unlabelled.lower={}", "data.train_split=train", paths=[str(folder / "clouds")]))
-    own.labels(teacher)
-    assert any("so the scores are too low" in note for note in own.notes)
+
+
+@pytest.mark.parametrize(
+    ("taught_on", "said"),
+    [
+        ({}, "the teacher was trained on them, so the scores are too low"),
+        ({"max_frames": 3}, "the teacher was trained on 1 of them, so"),
+        ({"root": Path("absent")}, "the teacher's training frames cannot be opened"),
+        ({"train_split": "few"}, None),
+    ],
+)
+def test_scores_chosen_on_frames_that_the_teacher_knows_are_doubted(
+    folder: Path, make: Make, taught_on: dict, said: str | None
+) -> None:
+    """Frames are compared: `more` has three of the five frames of the teacher's split `train`."""
+    teacher, _ = load_detector(teacher_of(folder))
+    teacher.config.data = teacher.config.data.model_copy(update=taught_on)
+    unlabelled = Unlabelled(make("distill.unlabelled.lower={}", "distill.unlabelled.held_out=:more"))
+    unlabelled.labels(teacher)
+    (note,) = [note for note in unlabelled.notes if "scores chosen on 3 labelled frames of :more" in note]
+    assert said in note if said else "the teacher" not in note
 
 
 def scene(right: int, wrong: int, scores: list[float], name: str = "Car") -> tuple[Frame, FrameDetections]:

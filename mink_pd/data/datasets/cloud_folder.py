@@ -153,6 +153,10 @@ class CloudFolder(Dataset):
         """The cloud and dataset.yaml."""
         return [self.clouds[self.ids[index]], self.root / DESCRIPTION]
 
+    def unlabelled(self) -> list[str]:
+        """IDs of the frames without a label file."""
+        return [id for id in self.ids if id not in self.labels]
+
     def frame_names(self) -> list[np.ndarray]:
         """Class names of each frame's objects; an unlabelled frame has none."""
         return [self._labels_of(id).names if id in self.labels else np.zeros(0, np.str_) for id in self.ids]

@@ -143,6 +143,10 @@ class Kitti(Dataset):
                 " the camera, but data.camera_view=true removes all points there; set data.camera_view=false"
             )
 
+    def unlabelled(self) -> list[str]:
+        """IDs of all frames of testing/, which has no labels."""
+        return [] if self.labelled else self.ids
+
     def frame_names(self) -> list[np.ndarray]:
         """Class names of each frame's labelled objects, found without reading a cloud."""
         paths = [self.folder / "label_2" / f"{id}.txt" for id in self.ids]

@@ -129,6 +129,7 @@ class NuScenes(Dataset):
             self.keyframes = list(_keyframes(tables, scenes_of_split(tables, split), sweeps, max_frames))
         except (KeyError, TypeError, ValueError) as error:
             raise explain(self.root / version, error) from None
+        self.labelled = bool(tables.sample_annotation)  # the table of v1.0-test is empty
         self.ids = [keyframe.token for keyframe in self.keyframes]
         self.stamps = [keyframe.stamp for keyframe in self.keyframes]
         self.whole_split = max_frames is None
@@ -148,11 +149,16 @@ class NuScenes(Dataset):
             keyframe.names,
             keyframe.velocities,
             dropped=sum(cloud.dropped for cloud in clouds),
+            labelled=self.labelled,
         )
 
     def paths(self, index: int) -> list[Path]:
         """The turns of the LiDAR, and the tables, which describe how to join them."""
         return [*(sweep.file for sweep in self.keyframes[index].sweeps), *table_files(self.root, self.version)]
+
+    def unlabelled(self) -> list[str]:
+        """IDs of all keyframes if the version has no annotation, as v1.0-test."""
+        return [] if self.labelled else self.ids
 
     def frame_names(self) -> list[np.ndarray]:
         """Class names of each frame's objects that contain a point, found without reading a cloud."""

@@ -2,15 +2,16 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mink_pd.config import DataConfig
-from mink_pd.data.dataset import Dataset, FewerBeams, open_dataset, open_split, whole_frames
+from mink_pd.data.dataset import Dataset, FewerBeams, Key, open_dataset, open_split, whole_frames
 from mink_pd.data.frame import Frame
-from mink_pd.errors import DataError
+from mink_pd.data.splits import check_labelled
 
 
 class SeveralSets(Dataset):
@@ -38,6 +39,12 @@ class SeveralSets(Dataset):
     def paths(self, index: int, /) -> list[Path]:
         one, number = self._locate(index)
         return one.paths(number)
+
+    def keys(self) -> list[Key]:
+        return list(chain.from_iterable(one.keys() for one in self.sets))
+
+    def unlabelled(self) -> list[str]:
+        return [id for one in self.sets for id in one.unlabelled()]
 
     def frame_names(self) -> list[np.ndarray]:
         return [names for one in self.sets for names in one.frame_names()]
@@ -77,11 +84,10 @@ class Repeats:
 def open_training(config: DataConfig) -> Dataset:
     """The labelled frames of a training, each once: ``train_split`` unless ``repeat`` is 0, then the sets of ``also``.
 
-    Raises DataError and ConfigError as ``open_dataset`` does, and DataError for a set of ``also`` without labels.
+    Raises DataError and ConfigError as ``open_dataset`` does, and DataError for frames without labels.
     """
-    if not config.also:
-        return open_dataset(config, config.train_split)
-    joined = SeveralSets(training_sets(config))
+    sets = training_sets(config)
+    joined = SeveralSets(sets) if config.also else sets[0]
     return joined if config.beams is None else FewerBeams(joined, config.beams)
 
 
@@ -91,15 +97,9 @@ def training_sets(config: DataConfig, root: Path | None = None) -> list[Dataset]
     def wanted(folder: Path) -> bool:
         return root is None or folder.resolve() == root.resolve()
 
-    own = [whole_frames(open_dataset(config, config.train_split))] if config.repeat and wanted(config.root) else []
+    own = [_own(config)] if config.repeat and wanted(config.root) else []
     also = [name for name, one in config.also.items() if wanted(one.root or config.root)]
     return [*own, *(_open(config, name) for name in also)]
-
-
-def training_splits(config: DataConfig) -> list[tuple[Path, str]]:
-    """Root and split of every set of :func:`training_sets`."""
-    own = [(config.root, config.train_split)] if config.repeat else []
-    return [*own, *((one.root or config.root, one.split) for one in config.also.values())]
 
 
 def repeats_of(dataset: Dataset, config: DataConfig) -> Repeats | None:
@@ -112,11 +112,14 @@ def repeats_of(dataset: Dataset, config: DataConfig) -> Repeats | None:
     return Repeats(np.repeat(counts, sizes))
 
 
+def _own(config: DataConfig) -> Dataset:
+    """The frames of ``train_split``."""
+    return check_labelled(whole_frames(open_dataset(config, config.train_split)), "data.train_split")
+
+
 def _open(config: DataConfig, name: str) -> Dataset:
     """One of the sets of ``also``, opened as a training split."""
     also = config.also[name]
     root = also.root or config.root
     dataset = open_split(config.model_copy(update={"train_split": also.split}), root, also.split, also.max_frames)
-    if not dataset[0].labelled:
-        raise DataError(f"data.also.{name}: split '{also.split}' of {root} has no labels; name a labelled split")
-    return dataset
+    return check_labelled(dataset, f"data.also.{name}")

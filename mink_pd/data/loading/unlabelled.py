@@ -1,7 +1,7 @@
 """Frames without labels, and their mixing with labelled frames in the batches of an epoch."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,9 +10,11 @@ import numpy as np
 
 from mink_pd.boxes.camera import camera_to_lidar
 from mink_pd.data.dataset import SAMPLED, Dataset, probe
+from mink_pd.data.formats import SUFFIXES
 from mink_pd.data.frame import Frame, Frames
 from mink_pd.data.objects import Objects
 from mink_pd.data.points import with_columns
+from mink_pd.data.same_clouds import CloudFiles
 from mink_pd.errors import ConfigError, DataError
 
 _ORDER = 2  # the purpose of the random generator, in addition to those in mink_pd.data.loading.epochs
@@ -30,7 +32,8 @@ class UnlabelledFrames:
     """The frames of several sources, one source after the other, without labels.
 
     columns: of a point that the detector sees. velocities: whether the frames that they are mixed with have them.
-    without: clouds of frames to leave out, resolved. Raises ConfigError where no frame is left.
+    without: clouds of frames to leave out, in any file. A recording holds many clouds, which are not compared with
+    these. Raises ConfigError where no frame is left, DataError for a file that cannot be read.
     """
 
     def __init__(
@@ -38,11 +41,11 @@ class UnlabelledFrames:
         sources: Sequence[Frames],
         columns: int = 4,
         velocities: bool = False,
-        without: Collection[Path] = (),
+        without: CloudFiles | None = None,
     ) -> None:
         self.columns, self.velocities = columns, velocities
         every = [(source, index) for source in sources for index in range(len(source))]
-        self._entries = [entry for entry in every if not _is_among(entry, without)] if without else every
+        self._entries = every if without is None else [entry for entry in every if not _is_among(entry, without)]
         self.left_out = len(every) - len(self._entries)
         self.ids = [source.ids[index] for source, index in self._entries]
         self.found: Mapping[str, Found | Objects] | None = None
@@ -186,6 +189,6 @@ def _contents(found: Found | Objects) -> list[np.ndarray]:
     return [found.location, found.dimensions, found.rotation_y, found.names, found.score]
 
 
-def _is_among(entry: tuple[Frames, int], clouds: Collection[Path]) -> bool:
+def _is_among(entry: tuple[Frames, int], clouds: CloudFiles) -> bool:
     source, index = entry
-    return any(path.resolve() in clouds for path in source.paths(index)[:1])
+    return any(path.suffix.lower() in SUFFIXES and path in clouds for path in source.paths(index)[:1])

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from mink_pd.config import Config
 from mink_pd.data import Dataset, whole_frames
 from mink_pd.data.frame import Frame
+from mink_pd.data.splits import lacks_labels
 from mink_pd.detect.predict import FrameDetections
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.panel import Panel
@@ -88,8 +89,14 @@ class Scorer(ABC):
 
 
 def make_scorer(dataset: Dataset, config: Config) -> Scorer:
-    """The scorer for a detector with these settings in a data set. Raises ConfigError if they do not fit."""
-    return scorer_of(config).of(whole_frames(dataset), config)
+    """The scorer for a detector with these settings in a data set. Frames without labels are an obstacle.
+
+    Raises ConfigError if the settings do not fit.
+    """
+    scorer = scorer_of(config).of(whole_frames(dataset), config)
+    if text := lacks_labels(dataset):
+        scorer.obstacle = f"'data.val_split' or --split: {text}"
+    return scorer
 
 
 def scorer_of(config: Config) -> type[Scorer]:
