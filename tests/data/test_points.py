@@ -66,7 +66,7 @@ def test_a_transform_comes_before_the_checks(tmp_path: Path) -> None:
     points = surroundings()
     (points * [1000, 1000, 1000, 1]).astype(np.float32).tofile(tmp_path / "a.bin")
     to_lidar = np.array([[0, -0.001, 0, 0], [0.001, 0, 0, 0], [0, 0, 0.001, 0.5], [0, 0, 0, 1]])
-    read = read_cloud(tmp_path / "a.bin", PointsConfig(), to_lidar).points
+    read = read_cloud(tmp_path / "a.bin", PointsConfig(axes=to_lidar.tolist())).points
     np.testing.assert_allclose(read[:, :3], np.stack([-points[:, 1], points[:, 0], points[:, 2] + 0.5], 1), atol=1e-4)
 
 
