@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from mink_pd.config import Config, load_config
-from mink_pd.config.points import NONE
+from mink_pd.config.points import NONE, X_FORWARD
 from mink_pd.data.frame import Frame
 from mink_pd.data.points import make_cloud, with_columns
 from mink_pd.detect.device import own_device
@@ -44,16 +44,17 @@ class PointDetector:
     def detect_points(self, points: np.ndarray) -> FrameDetections:
         """Detect objects in one point cloud.
 
-        points: (P, 3 or more) numbers: x forward, y left, z up [m], intensity as in the files of the training data
-        (``data.intensity``; usually 0..1), and for detectors of nuScenes the time lag [s]. A column that is missing
-        counts as 0. As in files, points at the origin or with a NaN or infinite value are left out.
+        points: (P, 3 or more) numbers: x forward, y left, z up [m], whatever ``data.axes`` says of files; intensity as
+        in the files of the training data (``data.intensity``; usually 0..1), and for detectors of nuScenes the time lag
+        [s]. A column that is missing counts as 0. As in files, points at the origin or with a NaN or infinite value are
+        left out.
 
         Returns the boxes float32 (B, 7): x, y, z of the centre, l, w, h [m], yaw [rad], counter-clockwise about z, 0
         along x; ``names`` (B,), ``scores`` (B,), best first; ``velocities`` (B, 2) [m/s] or None.
 
         Raises DataError for an array of another shape or type, or one that does not look like such a cloud.
         """
-        columns, settings = _columns(points), self.config.data
+        columns, settings = _columns(points), self.config.data.model_copy(update={"axes": X_FORWARD})
         if "intensity" not in columns:
             settings = settings.model_copy(update={"intensity": NONE})
         cloud = make_cloud("points", columns, settings, more=list(columns)[4:]).points

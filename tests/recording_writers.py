@@ -18,7 +18,7 @@ SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND  # [ns]
 
 
-def cloud_message(store: Any, points: np.ndarray, stamp: int, rows: int = 1) -> Any:
+def cloud_message(store: Any, points: np.ndarray, stamp: int, rows: int = 1, frame: str = "lidar") -> Any:
     """A structured array of points (P,) as a PointCloud2, field by field as its type lies in memory."""
     types = {np.dtype(name): code for code, name in enumerate(("i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8"), 1)}
     assert points.dtype.fields is not None
@@ -30,14 +30,14 @@ def cloud_message(store: Any, points: np.ndarray, stamp: int, rows: int = 1) -> 
     data = np.frombuffer(points.tobytes(), np.uint8)
     step = points.dtype.itemsize
     width = len(points) // rows
-    return store.types[CLOUD](header(store, stamp), rows, width, fields, big, step, step * width, data, True)
+    return store.types[CLOUD](header(store, stamp, frame), rows, width, fields, big, step, step * width, data, True)
 
 
-def header(store: Any, stamp: int) -> Any:
-    """A std_msgs/Header with a stamp [ns]."""
+def header(store: Any, stamp: int, frame: str = "lidar") -> Any:
+    """A std_msgs/Header with a stamp [ns] and a frame of reference."""
     time = store.types["builtin_interfaces/msg/Time"](stamp // SECOND, stamp % SECOND)
     first = {"seq": 0} if store is ROS1 else {}
-    return store.types["std_msgs/msg/Header"](**first, stamp=time, frame_id="lidar")
+    return store.types["std_msgs/msg/Header"](**first, stamp=time, frame_id=frame)
 
 
 def make_points(count: int, seed: int = 0) -> np.ndarray:
@@ -64,6 +64,7 @@ def write_mcap(
     topic: str = "/points",
     profile: str = "ros2",
     header_stamps: Sequence[int] | None = None,
+    frames: Sequence[str] | None = None,
     **options: Any,
 ) -> Path:
     """An MCAP file of clouds logged at ``stamps`` [ns], with a topic of another type between them."""
@@ -78,8 +79,9 @@ def write_mcap(
             short = type.replace("/msg/", "/") if ros1 else type
             schema = writer.register_schema(short, "ros1msg" if ros1 else "ros2msg", b"")
             channels[name] = writer.register_channel(name, "ros1" if ros1 else "cdr", schema)
-        for points, time, stamp in zip(clouds, stamps, header_stamps or stamps, strict=True):
-            message = cloud_message(store, points, stamp)
+        frames = frames or ["lidar"] * len(clouds)
+        for points, time, stamp, frame in zip(clouds, stamps, header_stamps or stamps, frames, strict=True):
+            message = cloud_message(store, points, stamp, frame=frame)
             data = bytes(store.serialize_ros1(message, CLOUD) if ros1 else store.serialize_cdr(message, CLOUD))
             writer.add_message(channels[topic], time, data, time)
             writer.add_message(channels["/imu"], time, b"not looked at", time)

@@ -8,6 +8,7 @@ from mink_pd.config import load_config
 from mink_pd.data import open_dataset
 from mink_pd.data.loading.epochs import crop_points
 from mink_pd.detect.device import launch
+from mink_pd.detect.file_frame import in_lidar_frame
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.any_class import CloudFrame, mean_figures
 from mink_pd.evaluate.detection_files import read_detections
@@ -72,4 +73,4 @@ def score_files(options: argparse.Namespace) -> tuple[CloudsScorer, dict[str, Cl
     scorer.min_iou = class_thresholds(options, config.data.classes, own)
     found = read_detections(options.detections, dataset.ids, config.data.classes)
     frames = (crop_points(dataset[index], config.data.range) for index in range(len(dataset)))
-    return scorer, {frame.id: scorer.keep(frame, found[frame.id]) for frame in frames}
+    return scorer, {frame.id: scorer.keep(frame, in_lidar_frame(found[frame.id], frame.to_lidar)) for frame in frames}

@@ -14,12 +14,12 @@ from mink_pd.data.recordings import Recording, describe, is_recording
 from mink_pd.detect.clouds import PointFiles
 from mink_pd.errors import ConfigError
 
-POINTS = ("columns", "dtype", "intensity", "own_vehicle", "returns")  # settings of the clouds
+POINTS = ("columns", "dtype", "intensity", "axes", "own_vehicle", "returns")  # settings of the clouds
 VIEW = ("camera_view", "image_size")  # of what is kept of them
 
 
 def recorded_as(options: argparse.Namespace, data: DataConfig) -> DataConfig:
-    """The data section with what the command line says of the clouds' columns. Raises ConfigError."""
+    """The data section with what the command line says of the clouds. Raises ConfigError."""
     given = {key: getattr(options, key) for key in POINTS if getattr(options, key, None) is not None}
     given |= {"camera_view": False} if options.all_around else {}
     try:

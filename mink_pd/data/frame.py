@@ -32,6 +32,8 @@ class Frame:
     # Whether all objects are labelled. Otherwise boxes, if any, come from a detector or were pasted, and the rest of
     # the frame is unknown.
     labelled: bool = True
+    # (4, 4), from the coordinates of the cloud's file to those of points and boxes; None: they are the same
+    to_lidar: np.ndarray | None = None
     scores: np.ndarray | None = None  # (B,) of a detector's boxes, inf for labelled ones; None: all are labelled
 
 

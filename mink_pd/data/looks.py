@@ -1,6 +1,6 @@
 """Plausibility checks of point clouds, and guesses at the real content of files that fail them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,13 @@ from mink_pd.errors import DataError
 
 _FAR, _NOWHERE = 200.0, 1000.0  # few points are farther than the first distance, hardly any than the second [m]
 _MOST_FAR, _MOST_NOWHERE = 0.5, 0.01  # largest shares of such points
-_TINY, _HUGE = 1e-12, 1e6  # absolute values outside these bounds are not coordinates
+_TINY, _HUGE = 1e-12, 1e6  # absolute values outside these bounds are not coordinates around a vehicle
+_OFF_MAPS = 1e8  # nor are values above this one coordinates on a map [m]
+_MOST_SPLIT = 0.05  # largest share of points of which only some coordinates are NaN or infinite
 _MOST_ODD = 0.01  # largest share of such values; rounded cosines give a few tiny ones
 _FEWEST = 30  # smallest number of points for which shares and spreads are meaningful
 _SAMPLE = 840 * 6  # number of values to check, a whole number of rows of any width from 3 to 8
+_SEARCHED = 1 << 20  # number of values among which points with finite coordinates are sought
 _ROWS = 4096  # number of points to check, spread over the whole cloud
 _WIDTHS = range(3, 9)
 _TYPES = ("<f4", ">f4", "<f2", "<f8", ">f8", "<i2", "<i4")
@@ -28,10 +31,11 @@ def check_extent(path: str, xyz: np.ndarray) -> None:
         return
     xyz = xyz[:, :: max(1, xyz.shape[1] // _ROWS)]
     farthest = np.abs(xyz).max(axis=0)  # (S,)
-    if _share_odd(xyz) > _MOST_ODD:
+    odd = _share_odd(xyz, _OFF_MAPS)
+    if odd > _MOST_ODD:
         raise DataError(
-            f"{path}: {_share_odd(xyz):.0%} of its coordinates are below {_TINY:g} or above {_HUGE:g} m, which no LiDAR"
-            " measures; check the type of its values (data.dtype)"
+            f"{path}: {odd:.0%} of its coordinates are below {_TINY:g} or above {_OFF_MAPS:g} m, which no LiDAR"
+            " measures; check the type of its values (of .bin files: data.dtype)"
         )
     if np.mean(farthest > _NOWHERE) > _MOST_NOWHERE or np.mean(farthest > _FAR) > _MOST_FAR:
         low, high = np.median(farthest), farthest.max()
@@ -55,7 +59,7 @@ def check_rows(content: bytes, path: Path, settings: PointsConfig, columns: Mapp
     types = {settings.dtype} if isinstance(settings.dtype, str) else set(settings.dtype)
     if len(types) == 1:
         type = np.dtype(types.pop())
-        width = _better_width(content, type, len(settings.columns))
+        width = _better_width(content, type, settings.columns)
         if width is not None:
             raise DataError(f"{path}: does not look like {said}; looks like {_describe(width, type)}")
 
@@ -87,9 +91,10 @@ def _describe(width: int, type: np.dtype) -> str:
     return f"{width} {name} columns; set data.columns=[{','.join(names)}]{also}"
 
 
-def _better_width(content: bytes, type: np.dtype, width: int) -> int | None:
-    """The number of columns that fits clearly better than ``width``; None if there is none."""
-    spreads = dict(_spreads(content, type))
+def _better_width(content: bytes, type: np.dtype, columns: Sequence[str]) -> int | None:
+    """The number of columns that fits clearly better than those given; None if there is none."""
+    width = len(columns)
+    spreads = dict(_spreads(_measured(content, type, columns), type))
     if width not in spreads:
         return None
     whole = {n: spread for n, spread in spreads.items() if len(content) % (n * type.itemsize) == 0}
@@ -98,18 +103,32 @@ def _better_width(content: bytes, type: np.dtype, width: int) -> int | None:
     return best if spreads[best] < spreads[width] - margin else None
 
 
+def _measured(content: bytes, type: np.dtype, columns: Sequence[str]) -> bytes:
+    """The content without points that have no finite coordinate, unless the columns split such points."""
+    count = min(len(content) // type.itemsize, _SEARCHED)
+    rows = np.frombuffer(content, type, count - count % len(columns)).reshape(-1, len(columns))
+    with np.errstate(invalid="ignore"):
+        finite = np.isfinite(rows[:, [columns.index(name) for name in "xyz"]])
+    return content if _share_split(finite) > _MOST_SPLIT else rows[finite.all(axis=1)].tobytes()
+
+
+def _share_split(finite: np.ndarray) -> float:
+    """The share of points (P, 3) of which some coordinates, but not all, are finite."""
+    return float(np.mean(finite.any(axis=1) & ~finite.all(axis=1))) if len(finite) else 0.0
+
+
 def _spreads(content: bytes, type: np.dtype) -> Iterator[tuple[int, float]]:
     """For each number of columns the mean logarithm of the columns' spreads, from the first to the last decile.
 
     With the right number each column is one quantity. With a wrong number each column mixes several quantities, and
-    small spreads (intensity, height) disappear among large ones.
+    small spreads (intensity, height) disappear among large ones. NaN and infinity are left out one by one, because a
+    wrong number that leaves out whole rows looks right where points without a return follow a regular pattern.
     """
     for width in _WIDTHS:
         rows = _rows(content, type, width)
         if len(rows) >= _FEWEST:
-            columns = np.sort(rows[np.isfinite(rows).all(axis=1)].T)  # (width, S)
-            count = columns.shape[1]
-            spread = columns[:, count - 1 - count // 10] - columns[:, count // 10] if count else np.full(width, np.inf)
+            columns = [np.sort(column[np.isfinite(column)]) for column in rows.T]
+            spread = [c[len(c) - 1 - len(c) // 10] - c[len(c) // 10] for c in columns if len(c)] or [np.inf]
             yield width, float(np.log(np.clip(spread, 1e-3, 1e6)).mean())
 
 
@@ -122,14 +141,15 @@ def _rows(content: bytes, type: np.dtype, width: int) -> np.ndarray:
 
 def _plausible(rows: np.ndarray) -> bool:
     """Whether the first three columns can be coordinates in metres, none of them constant."""
-    xyz = rows[np.isfinite(rows[:, :3]).all(axis=1), :3]
-    if len(xyz) < _FEWEST or len(xyz) < len(rows) // 10 or _share_odd(xyz) > _MOST_ODD:
+    finite = np.isfinite(rows[:, :3])
+    xyz = rows[finite.all(axis=1), :3]
+    if len(xyz) < max(_FEWEST, len(rows) // 10) or _share_odd(xyz) > _MOST_ODD or _share_split(finite) > _MOST_SPLIT:
         return False
     far = np.abs(xyz).max(axis=1)
     return bool((xyz.std(axis=0) > 1e-3).all() and np.mean(far > _NOWHERE) <= _MOST_NOWHERE)
 
 
-def _share_odd(values: np.ndarray) -> float:
-    """The share of finite values that are not possible coordinates."""
+def _share_odd(values: np.ndarray, most: float = _HUGE) -> float:
+    """The share of finite values that are not possible coordinates, of up to ``most`` metres."""
     size = np.abs(values[np.isfinite(values)])
-    return float(np.mean(((size < _TINY) & (size > 0)) | (size > _HUGE))) if len(size) else 0.0
+    return float(np.mean(((size < _TINY) & (size > 0)) | (size > most))) if len(size) else 0.0

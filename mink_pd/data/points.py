@@ -21,7 +21,7 @@ _DEFAULT = PointsConfig()
 class Cloud(NamedTuple):
     """A point cloud."""
 
-    points: np.ndarray  # (P, 4 or more) float32: x, y, z [m], intensity [0..1] and further columns on request
+    points: np.ndarray  # (P, 4 or more) float32: x, y, z [m, LiDAR frame], intensity [0..1], columns on request
     dropped: int  # number of points left out: NaN, infinite, at the origin (no return) or on the own vehicle
 
 
@@ -30,23 +30,17 @@ def read_points(path: str | Path, settings: PointsConfig = _DEFAULT) -> np.ndarr
     return read_cloud(path, settings).points
 
 
-def read_cloud(path: str | Path, settings: PointsConfig = _DEFAULT, to_lidar: np.ndarray | None = None) -> Cloud:
-    """Read one point cloud, which may be empty. Points brighter than the full scale get the intensity 1.
+def read_cloud(path: str | Path, settings: PointsConfig = _DEFAULT) -> Cloud:
+    """Read one point cloud, which may be empty, into the LiDAR frame (``settings.axes``). Points brighter than the full
+    scale get the intensity 1.
 
-    to_lidar: (4, 4), transform of the file's coordinates to x forward, y left, z up [m].
     Raises DataError if the file is missing, truncated, of an unknown format, without a valid point, or does not look
     like a cloud with these settings.
     """
-    return make_cloud(str(path), read_columns(Path(path), settings), settings, to_lidar)
+    return make_cloud(str(path), read_columns(Path(path), settings), settings)
 
 
-def make_cloud(
-    path: str,
-    columns: Columns,
-    settings: PointsConfig,
-    to_lidar: np.ndarray | None = None,
-    more: Sequence[str] = (),
-) -> Cloud:
+def make_cloud(path: str, columns: Columns, settings: PointsConfig, more: Sequence[str] = ()) -> Cloud:
     """The point cloud from columns that were read elsewhere, as in :func:`read_cloud`.
 
     path: the beginning of each message.
@@ -57,7 +51,7 @@ def make_cloud(
         raise DataError(f"{path}: has no {', '.join(missing)} (it has {_listed(columns)}); convert it")
     if settings.returns is not None:
         columns = _chosen_returns(path, columns, settings.returns)
-    table = _table(path, columns, settings, to_lidar)  # (4, P)
+    table = _table(path, columns, settings)  # (4, P)
     table = np.vstack([table, *(columns[name].astype(np.float32) for name in more)]) if more else table
     with np.errstate(invalid="ignore"):
         valid = np.isfinite(table).all(axis=0) & (table[:3] != 0).any(axis=0)
@@ -107,9 +101,9 @@ def _chosen_returns(path: str, columns: Columns, wanted: int) -> Columns:
     return {name: values[kept] for name, values in columns.items()}
 
 
-def _table(path: str, columns: Columns, settings: PointsConfig, to_lidar: np.ndarray | None) -> np.ndarray:
+def _table(path: str, columns: Columns, settings: PointsConfig) -> np.ndarray:
     """Coordinates in the LiDAR frame, and the intensity divided by its full scale: float32 (4, P)."""
-    table = np.zeros((4, len(columns["x"])), np.float32)
+    table, to_lidar = np.zeros((4, len(columns["x"])), np.float32), settings.to_lidar
     with np.errstate(over="ignore", invalid="ignore"):  # overflow gives infinity, and such points are dropped
         if to_lidar is None:
             for axis, name in enumerate("xyz"):

@@ -1,6 +1,7 @@
 """What mink-pd detect is given: point cloud files and folders, as frames; and what it writes for each."""
 
 import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ import numpy as np
 from mink_pd.config.points import PointsConfig
 from mink_pd.data.datasets.nuscenes_dataset import Sweep, read_sweep
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti.calibration import read_calibration
+from mink_pd.data.kitti.calibration import check_axes, read_calibration
 from mink_pd.data.kitti.images import Size, size_of_image, usual_size
 from mink_pd.data.kitti.labels import write_objects
 from mink_pd.data.kitti.projection import in_camera_view
 from mink_pd.data.points import SUFFIXES, Cloud, read_cloud, with_columns
+from mink_pd.detect.file_frame import in_file_frame
 from mink_pd.detect.predict import FrameDetections, to_objects
 from mink_pd.errors import DataError
 from mink_pd.files import whole_file
@@ -23,6 +25,8 @@ from mink_pd.files import whole_file
 SWEEP = ".pcd.bin"  # nuScenes: one turn of the LiDAR
 SCANS = ("velodyne", "velodyne_reduced")  # folders of KITTI's layout, beside calib/ and image_2/
 _DEFAULT = PointsConfig()
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,13 @@ class Source:
 
 
 class PointFiles:
-    """Point cloud files as frames; their ids are the files' names.
+    """Point cloud files as frames; their ids are the files' names. Files without a byte are warned of.
 
     camera_view: keep only the points that the camera sees, of frames with a calibration. columns: of a point that the
     detector sees; a file is one turn of the LiDAR, so its time lag is 0. settings: how the files are read. image_size:
     of the camera, where there is no image.
-    Raises DataError, before any cloud is read, for a path that is not there, two files of one name, or a bad
-    calibration.
+    Raises DataError, before any cloud is read, for a path that is not there, two files of one name, or a calibration
+    that is malformed or of other axes than the clouds.
     """
 
     def __init__(
@@ -65,7 +69,14 @@ class PointFiles:
                 raise DataError(f"{path}: has the same name as {other}; detect in one of them at a time")
         for source in self.sources:
             if source.calibration is not None:
+                check_axes(source.calibration, settings)
                 read_calibration(source.calibration)
+        empty = [path for path in paths if not path.stat().st_size]
+        if empty:
+            logger.warning(
+                "%s: has no byte, the first of %d such files; they pass for clouds without points where the format has"
+                " no header; copy them again if they should hold points", empty[0], len(empty),
+            )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -75,6 +86,7 @@ class PointFiles:
         source = self.sources[index]
         cloud = _read(source.path, self.settings)
         frame = Frame(self.ids[index], with_columns(cloud.points, self.columns), dropped=cloud.dropped)
+        frame.to_lidar = self.settings.to_lidar
         if source.calibration is not None:
             frame.calibration = read_calibration(source.calibration)
             frame.image_size = (size_of_image(source.image) if source.image else None) or self.image_size
@@ -91,18 +103,18 @@ class PointFiles:
 
 def _read(path: Path, settings: PointsConfig) -> Cloud:
     if path.name.endswith(SWEEP):
-        return read_sweep(Sweep(path, lag=0.0, to_keyframe=np.eye(4)))
+        return read_sweep(Sweep(path, lag=0.0, to_keyframe=np.eye(4)), settings)
     return read_cloud(path, settings)
 
 
 def write_detections(out: Path, frame: Frame, found: FrameDetections, unseen: bool = False) -> int:
-    """Write the detections of a frame: ID.txt (KITTI) with a calibration, else ID.json (LiDAR frame).
+    """Write the detections of a frame: ID.txt (KITTI) with a calibration, else ID.json (frame of the cloud's file).
 
     unseen: write also boxes that the camera does not see, with an image box of zeros. Returns how many boxes were
     left out.
     """
     if frame.calibration is None:
-        write_json(out / f"{frame.id}.json", found)
+        write_json(out / f"{frame.id}.json", in_file_frame(found, frame.to_lidar))
         return 0
     rows = to_objects(frame, found, unseen)
     write_objects(out / f"{frame.id}.txt", rows)
@@ -110,8 +122,8 @@ def write_detections(out: Path, frame: Frame, found: FrameDetections, unseen: bo
 
 
 def write_json(path: Path, found: FrameDetections) -> None:
-    """boxes: x, y, z of the centre, l, w, h [m], yaw [rad], LiDAR frame; names; scores; velocities x, y [m/s] of
-    detectors that predict them; row i for box i."""
+    """boxes: x, y, z of the centre, l, w, h [m], yaw [rad]; names; scores; velocities x, y [m/s] of detectors that
+    predict them; row i for box i. ``found`` is in the frame, and unit, of the cloud's file (:func:`in_file_frame`)."""
     with whole_file(path) as file:
         json.dump(as_rows(found), file, indent=1)
         file.write("\n")

@@ -13,6 +13,7 @@ from mink_pd.data.frame import Frame, Frames
 from mink_pd.data.recordings.drive_writer import DriveWriter
 from mink_pd.data.recordings.foxglove import Boxes, Colour
 from mink_pd.detect.clouds import as_rows
+from mink_pd.detect.file_frame import in_file_frame
 from mink_pd.detect.predict import FrameDetections, detect_frames
 from mink_pd.files import whole_file
 from mink_pd.models import Detector
@@ -84,7 +85,8 @@ def detect_drive(
     points which were left out of the clouds.
 
     A line holds the frame's id, its time stamp [ns] or null, and the detections as in NAME.json. The MCAP file holds
-    the boxes, at the times at which a recording has its clouds; of other drives the clouds as well.
+    the boxes, at the times at which a recording has its clouds and in their frame; of other drives the clouds as well,
+    both in the LiDAR frame.
     """
     objects = dropped = 0
     with ExitStack() as stack:
@@ -94,7 +96,8 @@ def detect_drive(
             writer = DriveWriter(stack.enter_context(whole_file(outputs.mcap, "wb")))
         for index, (frame, found) in enumerate(detect_frames(detector, drive, config)):
             stamp = drive.stamps[index] if drive.stamps is not None else None
-            lines.write(json.dumps({"frame": frame.id, "stamp": stamp, **as_rows(found)}) + "\n")
+            rows = as_rows(in_file_frame(found, frame.to_lidar))
+            lines.write(json.dumps({"frame": frame.id, "stamp": stamp, **rows}) + "\n")
             if writer is not None:
                 _show(writer, drive, index, frame, found, outputs)
             objects, dropped = objects + len(found), dropped + frame.dropped
@@ -111,5 +114,7 @@ def _show(
     time = drive.logged[index] if drive.logged is not None else stamp
     if drive.logged is None:
         writer.cloud(CLOUDS, frame.points, time, drive.frame_id)
+    else:
+        found = in_file_frame(found, frame.to_lidar)
     boxes = Boxes(found.boxes, found.names, found.scores, outputs.colours)
     writer.boxes(BOXES, boxes, time, stamp, drive.frame_id)

@@ -46,6 +46,7 @@ class CloudFrame:
     found_names: np.ndarray  # (D,) their classes
     scores: np.ndarray  # (D,)
     found_points: np.ndarray  # (D,) int, number of points inside each
+    to_lidar: np.ndarray | None = None  # as in Frame
 
 
 @dataclass

@@ -1,4 +1,5 @@
-"""Detections of any origin in the LiDAR frame: a folder with ID.json per frame, as ``mink-pd detect`` writes it."""
+"""Detections of any origin in the frame of the clouds' files: a folder with ID.json per frame, as ``mink-pd
+detect`` writes it."""
 
 import math
 from collections.abc import Sequence

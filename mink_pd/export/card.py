@@ -7,6 +7,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
+from mink_pd.config.points import X_FORWARD
 from mink_pd.config.section import Range, Section, Vector3
 from mink_pd.config.settings_yaml import plain, read_yaml
 from mink_pd.errors import ConfigError, DataError
@@ -46,6 +47,7 @@ class Cloud(Section):
     columns: list[str]  # of a point in a .bin file
     dtype: str | list[str]  # of these columns
     intensity: float | str  # full scale, by which intensities are divided; by_type: floats are 0..1; none: it is 0
+    axes: str | list[list[float]] = X_FORWARD  # of the files, which are turned to x forward; or a 4x4 matrix
 
 
 class Anchor(Section):

@@ -170,7 +170,7 @@ def describe(networks: Networks, source: Source, settings: Settings, folder: Pat
         grid=networks.grid,
         point_features=list(POINT[: data.point_features]),
         camera_view=data.camera_view,
-        cloud=Cloud(columns=data.columns, dtype=data.dtype, intensity=data.intensity),
+        cloud=Cloud(columns=data.columns, dtype=data.dtype, intensity=data.intensity, axes=data.axes),
         pillars=pillars_of(networks),
         channels=detector.encoder.channels_out,
         mark=MARK if model.bev == "sparse" else 0.0,

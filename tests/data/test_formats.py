@@ -119,6 +119,19 @@ def test_numpy_files(tmp_path: Path) -> None:
         read_points(tmp_path / "five.npy")
 
 
+def test_an_archive_may_hold_columns_beside_the_coordinates(tmp_path: Path) -> None:
+    ring = np.arange(len(POINTS))
+    for intensity in (POINTS[:, 3], POINTS[:, 3:]):
+        np.savez(tmp_path / "a.npz", xyz=POINTS[:, :3], intensity=intensity, ring=ring, stamp=5.0)
+        np.testing.assert_array_equal(read_points(tmp_path / "a.npz"), POINTS)
+    np.savez(tmp_path / "short.npz", xyz=POINTS[:, :3], intensity=POINTS[1:, 3])
+    with pytest.raises(DataError, match=r"short\.npz: .*array intensity has 2 values for 3 points"):
+        read_points(tmp_path / "short.npz")
+    np.savez(tmp_path / "b.npz", points=POINTS[:, :3], brightness=POINTS[:, 3])
+    with pytest.raises(DataError, match=r"b\.npz: has 3 columns.* \(it contains points, brightness\)"):
+        read_points(tmp_path / "b.npz")
+
+
 def test_pickles_are_not_read(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"x": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="pickled"):

@@ -62,11 +62,39 @@ def test_millimetres_and_map_coordinates_are_refused(tmp_path: Path, factor: flo
         read_points(tmp_path / "a.bin")
 
 
+def test_map_coordinates_of_any_format_are_named(tmp_path: Path) -> None:
+    """A northing in UTM is above a million metres; a file with a header has no data.dtype to check."""
+    points = surroundings().astype(np.float64)
+    points[:, :3] += [5e5, 5.4e6, 100]
+    columns = [(name, "double", "f8", points[:, n]) for n, name in enumerate(("x", "y", "z", "intensity"))]
+    (tmp_path / "utm.ply").write_bytes(ply(columns))
+    with pytest.raises(DataError, match=r"utm\.ply: 100% of its points .* or map coordinates first"):
+        read_points(tmp_path / "utm.ply")
+
+
+@pytest.mark.parametrize("part", ["x y z", "whole points"])
+@pytest.mark.parametrize("pattern", ["block", "random", *range(2, 17)])
+def test_points_without_a_return_may_follow_any_pattern(tmp_path: Path, pattern: str | int, part: str) -> None:
+    """They do not make columns look like others, and other columns are still noticed."""
+    points, number = surroundings(), np.arange(2000)
+    if isinstance(pattern, int):
+        lost = number % pattern == 0
+    else:
+        lost = number < 900 if pattern == "block" else np.random.default_rng(0).random(2000) < 0.4
+    points[lost, : 4 if part == "whole points" else 3] = np.nan
+    points.tofile(tmp_path / "a.bin")
+    read, dropped = read_cloud(tmp_path / "a.bin")
+    assert dropped == np.count_nonzero(lost)
+    np.testing.assert_array_equal(read, points[~lost])
+    with pytest.raises(DataError, match=r"a\.bin: "):
+        read_cloud(tmp_path / "a.bin", PointsConfig(columns=["x", "y", "z", "intensity", "ring"]))
+
+
 def test_a_transform_comes_before_the_checks(tmp_path: Path) -> None:
     points = surroundings()
     (points * [1000, 1000, 1000, 1]).astype(np.float32).tofile(tmp_path / "a.bin")
     to_lidar = np.array([[0, -0.001, 0, 0], [0.001, 0, 0, 0], [0, 0, 0.001, 0.5], [0, 0, 0, 1]])
-    read = read_cloud(tmp_path / "a.bin", PointsConfig(), to_lidar).points
+    read = read_cloud(tmp_path / "a.bin", PointsConfig(axes=to_lidar.tolist())).points
     np.testing.assert_allclose(read[:, :3], np.stack([-points[:, 1], points[:, 0], points[:, 2] + 0.5], 1), atol=1e-4)
 
 

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from point_files import surroundings
 from stand_in import MeanDetector
 
 from mink_pd.config import Config
+from mink_pd.config.points import PointsConfig
 from mink_pd.data.kitti.calibration import Calibration, write_calibration
 from mink_pd.data.kitti.labels import read_objects
 from mink_pd.detect.bulk import Bulk
@@ -145,7 +147,49 @@ def test_a_turn_of_nuscenes_and_what_a_detector_sees_of_it(tmp_path: Path) -> No
     assert frames.ids == ["scene"]
     expected = np.array([[10, 1, 0, 0.2, 0], [-10, 2, 0, 1, 0]], np.float32)  # the car's own point is left out
     np.testing.assert_allclose(frames[0].points, expected)
+    assert frames[0].dropped == 1
     AHEAD.tofile(tmp_path / "four.bin")
     five = PointFiles([tmp_path / "four.bin"], None, True, columns=5)[0].points
     np.testing.assert_array_equal(five, np.pad(AHEAD, ((0, 0), (0, 1))))
     np.testing.assert_array_equal(PointFiles([tmp_path / "scene.pcd.bin"], None, True)[0].points, expected[:, :4])
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"columns": ["x", "y", "z"], "dtype": "float64"}, "looks like 5 float32 columns"),
+        ({"dtype": "float64"}, "does not have 5 columns of float64"),
+        ({"intensity": 1}, "above their full scale"),
+        ({"returns": 1}, "has no column 'return'"),
+    ],
+)
+def test_settings_that_contradict_a_turn_of_nuscenes_are_errors(
+    tmp_path: Path, settings: dict[str, object], reason: str
+) -> None:
+    points = np.pad(surroundings(), ((0, 0), (0, 1)))
+    points[:, 3:] = np.stack([np.floor(points[:, 3] * 255), np.arange(2000) % 32], axis=1)
+    points.tofile(tmp_path / "a.pcd.bin")
+    assert len(PointFiles([tmp_path / "a.pcd.bin"], None, True)[0].points)
+    with pytest.raises(DataError, match=reason):
+        PointFiles([tmp_path / "a.pcd.bin"], None, True, settings=PointsConfig.model_validate(settings))[0]
+
+
+def test_points_on_the_own_vehicle_of_a_turn_are_left_out(tmp_path: Path) -> None:
+    turn = np.array([[10, 1, 0, 51, 7], [3, 0.5, 1, 255, 3], [0.5, 0.5, 1, 255, 3]], np.float32)
+    turn.tofile(tmp_path / "a.pcd.bin")
+    settings = PointsConfig(own_vehicle=(2, 0, 0, 4, 1, 2))
+    one = PointFiles([tmp_path / "a.pcd.bin"], None, True, settings=settings)[0]
+    assert (len(one.points), one.dropped) == (1, 2)
+
+
+def test_files_without_a_byte_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.bin", "b.bin"):
+        (tmp_path / name).write_bytes(b"")
+    AHEAD.tofile(tmp_path / "c.bin")
+    assert len(PointFiles([tmp_path], None, True)[0].points) == 0
+    assert f"{tmp_path / 'a.bin'}: has no byte, the first of 2 such files" in caplog.text
+
+
+def test_a_calibration_is_of_clouds_that_are_not_turned(kitti: Path) -> None:
+    with pytest.raises(DataError, match=r"000000\.txt: a calibration is for clouds with x forward, .* y_forward"):
+        PointFiles([kitti], None, True, settings=PointsConfig(axes="y_forward"))

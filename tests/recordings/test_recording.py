@@ -87,6 +87,14 @@ def test_headers_without_stamps_take_the_time_of_logging(tmp_path: Path) -> None
     assert Recording(path).stamps == STAMPS
 
 
+def test_a_topic_has_one_frame_of_reference(tmp_path: Path) -> None:
+    frames = ["", "lidar", "lidar", "", "lidar", "lidar"]  # drivers leave it empty at times
+    assert Recording(write_mcap(tmp_path / "a.mcap", CLOUDS, STAMPS, frames=frames)).frame_id == "lidar"
+    frames[4] = "base_link"
+    text = refused(write_mcap(tmp_path / "b.mcap", CLOUDS, STAMPS, frames=frames))
+    assert "message 4 of /points: is in the frame 'base_link', and those before it are in 'lidar'" in text
+
+
 def refused(path: Path, topic: str | None = None) -> str:
     """The one line with which a recording is refused; it names the file."""
     with pytest.raises(DataError) as error:

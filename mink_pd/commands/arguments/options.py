@@ -121,6 +121,8 @@ def add_clouds(parser: argparse.ArgumentParser) -> None:
     add("--columns", type=lambda names: names.split(","), metavar="NAMES", help=text)
     text = "type of these columns, e.g. float64; if not given, the run's data.dtype"
     add("--dtype", type=lambda names: names.split(",") if "," in names else names, help=text)
+    text = "axes of the clouds: x_forward (y left) or y_forward (x right); if not given, the run's data.axes"
+    add("--axes", choices=("x_forward", "y_forward"), help=text)
     text = "keep points and boxes outside the view of a calib file's camera, too"
     add("--all-around", action="store_true", help=text)
 

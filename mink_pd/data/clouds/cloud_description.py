@@ -4,7 +4,6 @@ import difflib
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mink_pd.config.loader import make_section
@@ -13,7 +12,6 @@ from mink_pd.config.settings_yaml import read_yaml
 from mink_pd.errors import ConfigError, DataError
 
 DESCRIPTION = "dataset.yaml"
-_FROM_Y_FORWARD = np.array([[0.0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])  # x right, y forward
 _MEANING = {
     "intensity": "write the sensor's full scale (1, 255, 65535, ...), or none",
     "axes": "write x_forward (y left, z up), y_forward (x right), or a 4x4 matrix to x_forward",
@@ -24,9 +22,7 @@ _MEANING = {
 class DatasetFile(PointsConfig):
     """The keys of dataset.yaml.
 
-    intensity: as in PointsConfig, but required.
-    axes: of points and labels: x_forward (y left, z up), y_forward (x right), or a 4x4 matrix to x_forward in metres,
-    which may rotate about z, scale and shift.
+    intensity, axes: as in PointsConfig, but required; axes are those of points and labels.
     yaw: the unit of the labels' yaw.
     sensor_height: height of the sensor above the ground [m], for the choice of anchors.
     classes: names, or class -> the names that labels use for it.
@@ -60,25 +56,6 @@ class DatasetFile(PointsConfig):
         if not self.classes or twice is not None:
             raise ValueError(f"classes: '{twice}' stands for two things" if twice else "classes: name at least one")
         return self
-
-    @field_validator("axes")
-    @classmethod
-    def _turn_about_z(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            matrix = np.array(value if {len(row) for row in value} == {4} else [], np.float64)
-            turn = matrix[:3, :3] if matrix.shape == (4, 4) else np.zeros((3, 3))
-            scale = np.cbrt(np.linalg.det(turn))
-            upright = np.allclose(turn[2, :2], 0, atol=1e-6 * max(scale, 0)) and np.allclose(turn[:2, 2], 0, atol=1e-6)
-            if scale <= 0 or not upright or not np.allclose(turn @ turn.T, scale**2 * np.eye(3), atol=1e-3 * scale**2):
-                raise ValueError("must be x_forward, y_forward or a 4x4 matrix that turns about z, scales and shifts")
-        return value
-
-    @property
-    def to_lidar(self) -> np.ndarray:
-        """Transform (4, 4) from the files' coordinates to x forward, y left, z up [m]."""
-        if isinstance(self.axes, list):
-            return np.array(self.axes)
-        return np.eye(4) if self.axes == "x_forward" else _FROM_Y_FORWARD
 
     @property
     def names(self) -> dict[str, str | None]:

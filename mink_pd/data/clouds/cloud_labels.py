@@ -40,29 +40,32 @@ class Labels:
 
 
 def read_labels(
-    path: Path, names: Mapping[str, str | None], unit: Literal["radians", "degrees"], to_lidar: np.ndarray
+    path: Path, names: Mapping[str, str | None], unit: Literal["radians", "degrees"], to_lidar: np.ndarray | None
 ) -> Labels:
     """Read a label file.
 
     names: class by the name in the file in lower case; None: leave such objects out.
     unit: of yaw in the file.
-    to_lidar: transform (4, 4) from the file's frame to x forward, y left, z up [m].
+    to_lidar: transform (4, 4) from the file's frame to x forward, y left, z up [m]; None: it is that frame.
     Raises DataError that names file and line, or object, for an unknown name, a size that is not positive, or a yaw in
     degrees.
     """
     rows = list(_from_text(path) if path.suffix == ".txt" else _from_json(path, unit))
     kept = [(row, names[row.name.lower()]) for row in rows if _known(row, names) is not None]
     boxes = np.array([_checked(row, unit) for row, _ in kept], np.float64).reshape(-1, 7)
+    boxes[:, 6] = wrap_angle(boxes[:, 6])
     return Labels(moved(boxes, to_lidar).astype(np.float32), np.array([name for _, name in kept], dtype=np.str_))
 
 
-def moved(boxes: np.ndarray, to_lidar: np.ndarray) -> np.ndarray:
-    """Boxes (B, 7) in another frame; ``to_lidar`` (4, 4) rotates about z, scales and shifts."""
-    scale = np.cbrt(np.linalg.det(to_lidar[:3, :3]))
+def moved(boxes: np.ndarray, transform: np.ndarray | None) -> np.ndarray:
+    """Boxes (B, 7) in another frame; ``transform`` (4, 4) rotates about z, scales and shifts; None: the same frame."""
+    if transform is None:
+        return boxes
+    scale = np.cbrt(np.linalg.det(transform[:3, :3]))
     result = boxes.copy()
-    result[:, :3] = boxes[:, :3] @ to_lidar[:3, :3].T + to_lidar[:3, 3]
+    result[:, :3] = boxes[:, :3] @ transform[:3, :3].T + transform[:3, 3]
     result[:, 3:6] *= scale
-    result[:, 6] = wrap_angle(boxes[:, 6] + np.arctan2(to_lidar[1, 0], to_lidar[0, 0]))
+    result[:, 6] = wrap_angle(boxes[:, 6] + np.arctan2(transform[1, 0], transform[0, 0]))
     return result
 
 

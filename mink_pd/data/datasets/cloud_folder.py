@@ -59,6 +59,11 @@ class CloudsConfig(DataConfig):
         root = Path(str(plain(value.get("root", cls.model_fields["root"].default)))).expanduser()
         wanted = [key for key in (*PointsConfig.model_fields, "classes") if key not in value]
         if not wanted or not (root / "points").is_dir():
+            if wanted == ["axes"]:  # complete settings of an earlier version, whose folder was moved
+                logger.warning(
+                    "data.axes: not stored by the version that made this run, and %s is not here; x_forward is assumed,"
+                    " give --axes or data.axes if the clouds have others", root,
+                )  # fmt: skip
             return value
         if not (root / DESCRIPTION).is_file():
             raise _missing(root)
@@ -132,7 +137,7 @@ class CloudFolder(Dataset):
         """Read frame ``index``. Raises DataError that names a malformed file."""
         id = self.ids[index]
         points, dropped = self._cloud(id)
-        frame = Frame(id, points, dropped=dropped, labelled=id in self.labels)
+        frame = Frame(id, points, dropped=dropped, labelled=id in self.labels, to_lidar=self.description.to_lidar)
         if frame.labelled:
             labels = self._labels_of(id)
             frame.boxes, frame.names = labels.boxes, labels.names
@@ -140,7 +145,7 @@ class CloudFolder(Dataset):
 
     def _cloud(self, id: str) -> Cloud:
         try:
-            return read_cloud(self.clouds[id], self.description, self.description.to_lidar)
+            return read_cloud(self.clouds[id], self.description)
         except DataError as error:
             if "data." not in str(error):
                 raise

@@ -20,7 +20,7 @@ from mink_pd.config.points import PointsConfig
 from mink_pd.data.dataset import Dataset
 from mink_pd.data.frame import Frame
 from mink_pd.data.frame_lists import read_frame_list
-from mink_pd.data.kitti.calibration import Calibration, read_calibration
+from mink_pd.data.kitti.calibration import Calibration, check_axes, read_calibration
 from mink_pd.data.kitti.images import Size, size_of_image, usual_size
 from mink_pd.data.kitti.labels import DONT_CARE, read_all_objects, read_objects
 from mink_pd.data.kitti.projection import in_camera_view, project_boxes
@@ -95,6 +95,7 @@ class Kitti(Dataset):
         self.labelled = split != "test"
         self._velodyne = self._choose_velodyne(split)
         self._check("calib", ".txt", split)
+        check_axes(self.folder / "calib", point_settings)
         if self.labelled:
             self._check("label_2", ".txt", split)
 

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from mink_pd.config import DataConfig
-from mink_pd.config.points import PointsConfig
+from mink_pd.config.points import X_FORWARD, PointsConfig
 from mink_pd.data.dataset import Dataset, View
 from mink_pd.data.devkit import devkit, explain, open_tables, scenes_of_split, table_files
 from mink_pd.data.frame import Frame
@@ -38,7 +38,8 @@ CLASSES = (
 CHANNEL = "LIDAR_TOP"
 CLOSE = 1.0  # points with smaller |x| and |y| are on the own car [m]; the devkit's default
 _MICROSECOND = 1e-6
-_ROWS = PointsConfig(columns=["x", "y", "z", "intensity", "ring"], intensity=255)
+_DEFAULT = PointsConfig()
+_ROWS = {"columns": ["x", "y", "z", "intensity", "ring"], "intensity": 255.0}  # of files, by default
 _PROGRESS_FROM = 2000  # number of keyframes above which progress is shown
 
 
@@ -74,6 +75,12 @@ class NuScenesConfig(DataConfig):
     sweeps: int = Field(10, ge=1)  # turns of the LiDAR per frame, including the keyframe's own
 
     @model_validator(mode="after")
+    def _axes_are_those_of_the_tables(self) -> "NuScenesConfig":
+        if self.axes != X_FORWARD:
+            raise ValueError("data.axes is for clouds without poses; leave it out: nuScenes stays in its files' frame")
+        return self
+
+    @model_validator(mode="after")
     def _beams_are_of_one_turn(self) -> "NuScenesConfig":
         if self.beams is not None and self.sweeps > 1:
             raise ValueError(
@@ -101,6 +108,7 @@ class NuScenes(Dataset):
     as scene-0061.
     sweeps: turns of the LiDAR per frame, including the keyframe's own; there are fewer at the start of a scene.
     max_frames: number of frames from the start; None: all.
+    point_settings: how sweeps are read (:func:`read_sweep`).
 
     Points have five columns: x, y, z [m], intensity (0..1, the file's value divided by 255) and time lag [s], which is
     0 for the keyframe's own points and larger for older ones. Boxes belong to the ten detection classes; annotations
@@ -118,11 +126,26 @@ class NuScenes(Dataset):
         unknown = next((name for name in config.classes if name not in CLASSES), None)
         if unknown is not None:
             raise ConfigError(f"'data.classes': nuScenes has no class '{unknown}'; use {', '.join(CLASSES)}")
-        return cls(config.root, split, version=config.version, sweeps=config.sweeps, max_frames=max_frames)
+        return cls(
+            config.root,
+            split,
+            version=config.version,
+            sweeps=config.sweeps,
+            max_frames=max_frames,
+            point_settings=config,
+        )
 
     def __init__(
-        self, root: str | Path, split: str, *, version: str, sweeps: int = 10, max_frames: int | None = None
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        version: str,
+        sweeps: int = 10,
+        max_frames: int | None = None,
+        point_settings: PointsConfig = _DEFAULT,
     ) -> None:
+        self.point_settings = point_settings
         self.root, self.version, self.split, self.sweeps = Path(root), version, split, sweeps
         tables = open_tables(self.root, version)
         try:
@@ -141,7 +164,7 @@ class NuScenes(Dataset):
     def __getitem__(self, index: int) -> Frame:
         """Read frame ``index``. Raises DataError that names a malformed file."""
         keyframe = self.keyframes[index]
-        clouds = [read_sweep(sweep) for sweep in keyframe.sweeps]
+        clouds = [read_sweep(sweep, self.point_settings) for sweep in keyframe.sweeps]
         return Frame(
             keyframe.token,
             np.concatenate([cloud.points for cloud in clouds]),  # (P, 5)
@@ -176,7 +199,8 @@ class NuScenes(Dataset):
 
     def fingerprint(self) -> str:
         """A digest that changes with the tables, the frames and their LiDAR files (size, time)."""
-        digest = hashlib.sha256(f"{self.version} {self.split} {self.sweeps}".encode())
+        reading = self.point_settings.model_dump_json(include=set(PointsConfig.model_fields))
+        digest = hashlib.sha256(f"{self.version} {self.split} {self.sweeps} {reading}".encode())
         files = [keyframe.sweeps[0].file for keyframe in self.keyframes]
         for path in (*table_files(self.root, self.version), *files):
             status = path.resolve().stat()
@@ -196,16 +220,19 @@ class NuScenes(Dataset):
             )
 
 
-def read_sweep(sweep: Sweep) -> Cloud:
+def read_sweep(sweep: Sweep, settings: PointsConfig = _DEFAULT) -> Cloud:
     """Points float32 (P, 5) in the keyframe's LiDAR frame: x, y, z [m], intensity [0..1], time lag [s].
 
-    Points on the own car are left out. Raises DataError if the file is missing, truncated or not a sweep.
+    settings: columns and intensity that are not set are nuScenes'; what is set is used.
+    Points on the own car are left out. Raises DataError if the file is missing, truncated or not such a sweep.
     """
-    cloud = read_cloud(sweep.file, _ROWS)
+    unset = {key: value for key, value in _ROWS.items() if getattr(settings, key) == getattr(_DEFAULT, key)}
+    cloud = read_cloud(sweep.file, settings.model_copy(update=unset))
     points = cloud.points[(np.abs(cloud.points[:, :2]) >= CLOSE).any(axis=1)]
+    dropped = cloud.dropped + len(cloud.points) - len(points)
     points = np.pad(points, ((0, 0), (0, 1)), constant_values=sweep.lag)  # (P, 5)
     points[:, :3] = points[:, :3].astype(np.float64) @ sweep.to_keyframe[:3, :3].T + sweep.to_keyframe[:3, 3]
-    return Cloud(points, cloud.dropped)
+    return Cloud(points, dropped)
 
 
 def _keyframes(tables: Any, scenes: set[str], sweeps: int, most: int | None) -> Iterator[Keyframe]:

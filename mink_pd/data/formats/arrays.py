@@ -1,4 +1,7 @@
-"""NumPy's .npy and .npz files: a table of points, a structured array, or one array per column; no pickles."""
+"""NumPy's .npy and .npz files: a table of points, a structured array, or one array per column; no pickles.
+
+In a .npz, columns that a table ``xyz`` lacks may be arrays of their own, such as ``intensity``.
+"""
 
 import io
 import math
@@ -63,7 +66,22 @@ def _archive(content: bytes, path: Path, settings: PointsConfig) -> dict[str, np
     if name is None:
         found = ", ".join(arrays) or "no array"
         raise ValueError(f"it contains {found}; name the table of points 'points', or write arrays x, y, z, intensity")
-    return _columns(arrays[name], path, settings)
+    numeric = {other: array for other, array in arrays.items() if array.ndim and array.dtype.kind in "fiu"}
+    single = {other: array for other, array in numeric.items() if array.size == len(array)}
+    if name == "xyz" and single and arrays[name].shape[1:] == (3,):
+        return _joined(arrays[name], single)
+    try:
+        return _columns(arrays[name], path, settings)
+    except DataError as error:
+        raise DataError(f"{error}, or write arrays x, y, z, intensity (it contains {', '.join(arrays)})") from None
+
+
+def _joined(xyz: np.ndarray, single: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The columns of a table (P, 3) and of arrays (P,) or (P, 1)."""
+    for name, array in single.items():
+        if len(array) != len(xyz):
+            raise ValueError(f"array {name} has {len(array)} values for {len(xyz)} points")
+    return dict(zip("xyz", xyz.T, strict=True)) | {name: array.reshape(-1) for name, array in single.items()}
 
 
 def _columns(array: np.ndarray, path: Path, settings: PointsConfig) -> dict[str, np.ndarray]:

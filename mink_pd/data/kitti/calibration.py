@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mink_pd.config.points import X_FORWARD, PointsConfig
 from mink_pd.errors import DataError
 from mink_pd.files import is_number, read_text, whole_file
 
@@ -72,6 +73,15 @@ def read_calibration(path: str | Path) -> Calibration:
         calibration = Calibration(p2, matrix(path, entries, _R0, (3, 3)), matrix(path, entries, _TR, (3, 4)))
     check_calibration(path, calibration)
     return calibration
+
+
+def check_axes(path: Path, settings: PointsConfig) -> None:
+    """Raise DataError if clouds are turned to other axes, in which their calibration, at ``path``, does not hold."""
+    if settings.axes != X_FORWARD:
+        raise DataError(
+            f"{path}: a calibration is for clouds with x forward, but data.axes is {settings.axes}; set --axes or"
+            f" data.axes={X_FORWARD} for such clouds"
+        )
 
 
 def check_calibration(path: Path, calibration: Calibration) -> None:

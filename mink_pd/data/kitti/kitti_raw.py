@@ -10,7 +10,7 @@ import numpy as np
 
 from mink_pd.config.points import PointsConfig
 from mink_pd.data.frame import Frame
-from mink_pd.data.kitti.calibration import Calibration, check_calibration, matrix, read_entries
+from mink_pd.data.kitti.calibration import Calibration, check_axes, check_calibration, matrix, read_entries
 from mink_pd.data.kitti.images import Size, size_of_image, usual_size
 from mink_pd.data.kitti.projection import in_camera_view
 from mink_pd.data.points import read_cloud
@@ -93,6 +93,7 @@ def open_raw(
     files = sorted(file for file in scans.iterdir() if file.suffix == ".bin")
     if not files:
         raise DataError(f"{scans}: no .bin file; unpack the synced data again")
+    check_axes(day / _LIDAR, point_settings)
     calibration, size = read_raw_calibration(day)
     size = _image_of(folder) or size or usual_size(day / _CAMERA, calibration)
     return KittiRaw(files, calibration, size, camera_view=camera_view, point_settings=point_settings)

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from mink_pd.boxes.camera import camera_to_lidar
+from mink_pd.data.clouds.cloud_labels import moved
 from mink_pd.data.dataset import SAMPLED, Dataset, probe
 from mink_pd.data.formats import SUFFIXES
 from mink_pd.data.frame import Frame, Frames
@@ -21,7 +22,7 @@ _ORDER = 2  # the purpose of the random generator, in addition to those in mink_
 
 
 class Found(Protocol):
-    """Detections of any origin in one frame: boxes (B, 7) in the LiDAR frame, names (B,), scores (B,)."""
+    """Detections of any origin in one frame: boxes (B, 7) in the frame of its file, names (B,), scores (B,)."""
 
     boxes: np.ndarray
     names: np.ndarray
@@ -56,7 +57,7 @@ class UnlabelledFrames:
             )
 
     def give_boxes(self, found: Mapping[str, Found | Objects]) -> None:
-        """Give each frame the detections of its ID, in the LiDAR frame or as rows of a KITTI file.
+        """Give each frame the detections of its ID, in the frame of its file or as rows of a KITTI file.
 
         Raises DataError if two frames have the same ID.
         """
@@ -171,7 +172,7 @@ class Mix:
 def in_lidar_frame(found: Found | Objects, frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes (B, 7) in the LiDAR frame, names and scores. Raises DataError for KITTI rows without a calibration."""
     if not isinstance(found, Objects):
-        return found.boxes, found.names, found.scores
+        return moved(found.boxes, frame.to_lidar), found.names, found.scores
     if frame.calibration is None:
         raise DataError(
             f"frame {frame.id}: has KITTI detections and no calibration; give the frames in KITTI's layout, or"

@@ -56,7 +56,7 @@ class Recording:
     """The clouds of a topic as frames without boxes. ids are the messages' numbers, from 000000.
 
     stamps: of each message's header [ns], where that is set, else when it was logged; logged: when it was logged [ns].
-    frame_id: the frame of reference of the first cloud.
+    frame_id: the frame of reference of all clouds; empty if none names it.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Recording:
 
         topic: None for the only one that holds clouds. columns: of a point that the detector sees.
         Raises DataError: no such topic or no clouds in it, several topics where none was chosen, a file or message that
-        is damaged or ends too early, time stamps that run backwards.
+        is damaged or ends too early, time stamps that run backwards, several frames of reference.
         """
         self.path, self.settings, self.columns = Path(path), settings, columns
         self._container = open_container(self.path)
@@ -116,7 +116,8 @@ class Recording:
     def _frame(self, index: int, data: bytes | memoryview) -> Frame:
         where = self._where(index)
         cloud = make_cloud(where, to_columns(self._decode(index, data), where), self.settings)
-        return Frame(self.ids[index], with_columns(cloud.points, self.columns), dropped=cloud.dropped)
+        points = with_columns(cloud.points, self.columns)
+        return Frame(self.ids[index], points, dropped=cloud.dropped, to_lidar=self.settings.to_lidar)
 
     def _look_through(self) -> tuple[list[Hashable], list[int], list[int]]:
         """For each message its location in the container, the time of logging and the time stamp [ns]."""
@@ -124,7 +125,7 @@ class Recording:
         for index, stored in enumerate(self._container.messages(self.topic)):
             message = self._decode(index, stored.data)
             to_columns(message, self._where(index))
-            self.frame_id = self.frame_id or message.header.frame_id
+            self._check_frame(index, message.header.frame_id)
             locations.append(stored.location)
             logged.append(stored.time)
             stamps.append(message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec)
@@ -134,6 +135,14 @@ class Recording:
         if any(stamps):
             self._check_order(stamps)
         return locations, logged, stamps if any(stamps) else logged
+
+    def _check_frame(self, index: int, frame_id: str) -> None:
+        if self.frame_id and frame_id and frame_id != self.frame_id:
+            raise DataError(
+                f"{self._where(index)}: is in the frame '{frame_id}', and those before it are in '{self.frame_id}';"
+                " record clouds of one frame_id per topic"
+            )
+        self.frame_id = self.frame_id or frame_id
 
     def _check_order(self, times: list[int]) -> None:
         for index in range(1, len(times)):

@@ -12,6 +12,7 @@ from mink_pd.config.section import Range
 from mink_pd.data import Dataset
 from mink_pd.data.frame import Frame
 from mink_pd.detect.clouds import write_json
+from mink_pd.detect.file_frame import in_file_frame, in_lidar_frame
 from mink_pd.detect.predict import FrameDetections
 from mink_pd.errors import DataError
 from mink_pd.evaluate.any_class import (
@@ -95,6 +96,7 @@ class CloudsScorer(Scorer):
             found_names=found.names,
             scores=found.scores,
             found_points=found_points,
+            to_lidar=frame.to_lidar,
         )
 
     def score(self, kept: Kept) -> dict[str, float]:
@@ -109,10 +111,15 @@ class CloudsScorer(Scorer):
     def write(self, folder: Path, kept: Kept) -> None:
         with replacing_folder(folder) as temporary:
             for id, frame in kept.items():
-                write_json(temporary / f"{id}.json", FrameDetections(frame.found, frame.found_names, frame.scores))
+                found = FrameDetections(frame.found, frame.found_names, frame.scores)
+                write_json(temporary / f"{id}.json", in_file_frame(found, frame.to_lidar))
 
     def read(self, folder: Path, frames: Iterable[Frame]) -> Kept:
-        return {frame.id: self.keep(frame, read_detections(folder, [frame.id])[frame.id]) for frame in frames}
+        return {frame.id: self.keep(frame, self._read(folder, frame)) for frame in frames}
+
+    @staticmethod
+    def _read(folder: Path, frame: Frame) -> FrameDetections:
+        return in_lidar_frame(read_detections(folder, [frame.id])[frame.id], frame.to_lidar)
 
     def judge(self, frame: Frame, found: FrameDetections, score: float, title: str) -> Panel:
         """Match by 3D overlap."""
