@@ -24,7 +24,7 @@ class DatasetFile(PointsConfig):
 
     intensity, axes: as in PointsConfig, but required; axes are those of points and labels.
     yaw: the unit of the labels' yaw.
-    sensor_height: height of the sensor above the ground [m], for the choice of anchors.
+    sensor_height: height of the sensor above the ground [m], for the record; anchors follow the labels.
     classes: names, or class -> the names that labels use for it.
     ignore: names of labels to leave out.
     """
