@@ -169,7 +169,7 @@ def test_loss_by_loops() -> None:
         for task, classes in ((0, [2]), (1, [1, 0])):
             boxes = [row for row, label in enumerate(result.labels[frame].tolist()) if label in classes]
             share = 1 / max(len(boxes), 1) / 2
-            heat += share * float(each[here][:, classes].sum())
+            heat += share * float(each[here][:, classes].detach().sum())
             for row in boxes:
                 x, y, z, length, width, height, yaw = result.boxes[frame][row].tolist()
                 column, line = (x + 3.2) / 0.8, (y + 3.2) / 0.8  # cells of 4 pillars
