@@ -1,8 +1,7 @@
 """What is asked of the frames of a split: whether they have labels, and whether they are frames of another split."""
 
-from mink_pd.config import DataConfig
 from mink_pd.data.dataset import Dataset
-from mink_pd.errors import ConfigError, DataError
+from mink_pd.errors import DataError
 
 _NAMED = 5  # number of frames that a message names
 
@@ -36,18 +35,11 @@ def common_frames(one: Dataset, other: Dataset) -> list[str]:
     return [id for key, id in zip(one.keys(), one.ids, strict=True) if key in others]
 
 
-def check_apart(labelled: Dataset, judged: Dataset, data: DataConfig) -> list[str]:
-    """Raise ConfigError if validation frames ``judged`` are among the training frames ``labelled``.
+def overlap(labelled: Dataset, judged: Dataset) -> list[str]:
+    """A line for the user if validation frames ``judged`` are among the training frames ``labelled``, else none.
 
-    If ``data.val_split`` is ``data.train_split``, this is intended; the returned line says what it means.
+    No error: a last training before the use of a detector may take all labelled frames.
     """
     both = common_frames(judged, labelled)
-    if not both:
-        return []
-    text = f"{len(both)} of {len(judged)} validation frames are training frames"
-    if data.repeat and data.train_split == data.val_split:
-        return [f"{text} (data.val_split is data.train_split), so the figures do not hold for new frames"]
-    raise ConfigError(
-        f"'data.val_split': {text} ({named(both)}); leave them out of data.train_split and data.also, or set"
-        " data.val_split to data.train_split to see how well frames are learnt"
-    )
+    text = f"{len(both)} of {len(judged)} validation frames are training frames ({named(both)})"
+    return [f"{text}, so the figures do not hold for new frames"] if both else []

@@ -9,7 +9,7 @@ import numpy as np
 from mink_pd.config import Config, DataConfig
 from mink_pd.data import open_dataset, open_training
 from mink_pd.data.clouds.survey import Survey, survey
-from mink_pd.data.splits import check_apart, check_labelled
+from mink_pd.data.splits import check_labelled, overlap
 from mink_pd.errors import DataError
 from mink_pd.models import build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
@@ -28,6 +28,7 @@ class Plan:
     """All choices that the configuration records."""
 
     data: DataConfig  # the settings with which the frames were read
+    overlap: list[str]  # a line where validation frames are training frames
     budget: str  # its name in BUDGETS
     objects: Counter  # number of objects of each class in the whole training split
     in_val: Counter  # the same in the validation split
@@ -75,12 +76,10 @@ class Plan:
 def make_plan(data: DataConfig, budget: str, most: int, advance: Callable[[], object] = lambda: None) -> Plan:
     """Survey ``most`` frames of the training split, more if a class is rare, and choose every number.
 
-    advance: called after each frame. Raises DataError if no class has an object or a frame has no
-    labels, ConfigError if the splits share frames but are not the same.
+    advance: called after each frame. Raises DataError if no class has an object or a frame has no labels.
     """
     dataset = open_training(data)
     validation = check_labelled(open_dataset(data, data.val_split), "data.val_split")
-    check_apart(dataset, validation, data)
     names = dataset.frame_names()
     objects, in_val = _count(names), _count(validation.frame_names())
     classes = [name for name in data.classes if objects[name]]
@@ -104,6 +103,7 @@ def make_plan(data: DataConfig, budget: str, most: int, advance: Callable[[], ob
     sites = find_sites(detector, (dataset[chosen[index]] for index in some))
     return Plan(
         data=data,
+        overlap=overlap(dataset, validation),
         budget=budget,
         objects=objects,
         in_val=in_val,

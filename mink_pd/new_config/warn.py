@@ -14,7 +14,7 @@ _MANY_OUTSIDE = 0.02  # and a larger share of a class's objects outside the rang
 def warnings_of(plan: Plan) -> list[str]:
     """A sentence or two for each problem."""
     looks = suspicions(plan.found, plan.data.intensity != NONE)
-    return [*_missing(plan), *_few(plan), *_outside(plan), *looks, *_without_positive(plan)]
+    return [*plan.overlap, *_missing(plan), *_few(plan), *_outside(plan), *looks, *_without_positive(plan)]
 
 
 def _missing(plan: Plan) -> list[str]:

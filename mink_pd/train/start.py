@@ -11,7 +11,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from mink_pd.config import Config
 from mink_pd.data import Dataset, open_dataset, open_training
 from mink_pd.data.loading.epochs import make_loader
-from mink_pd.data.splits import check_apart
+from mink_pd.data.splits import overlap
 from mink_pd.detect.device import launch
 from mink_pd.distill import Distiller
 from mink_pd.distill.distiller import check_geometry, check_ignores
@@ -45,8 +45,8 @@ def train(
     the teacher's checkpoint. The run folder records them; a resumed run needs the same files and frames.
     with_unlabelled: mix in the frames of ``distill.unlabelled``, if it names any.
     Raises ConfigError before anything is written if the folder is taken, if the training reads from the folder, or if
-    the settings do not fit together, among others where validation frames are also training frames, and DataError for
-    frames without labels. Raises LostProcessError if another process of this training ends.
+    the settings do not fit together, and DataError for frames without labels. Raises LostProcessError if another
+    process of this training ends.
     """
     run = RunFolder.of(config)
     initial = _initial_weights(config)
@@ -116,7 +116,7 @@ def _labelled_frames(
     if unlabelled is not None and not unlabelled.share[0]:
         return None, []
     labelled = open_training(config.data)
-    return labelled, check_apart(labelled, judged, config.data)
+    return labelled, overlap(labelled, judged)
 
 
 def _training_batches(
