@@ -13,7 +13,6 @@ _VOTERS = 300  # boxes of a class whose other readings are looked at
 _FEWEST, _WIDER = 10, 1.2  # boxes of a class from which sizes say something; width over length that is odd
 _WITHOUT_POINTS, _FEWEST_EMPTY = 0.05, 3  # share and number of a class's boxes that are odd
 _LARGEST, _SMALLEST = 50.0, 0.05  # a class's median longest edge beyond these is odd [m]
-_ONE_DEGREE = np.pi / 180
 _SAME = 0.1  # boxes of a class whose centres are as near are of the same object [m]
 _DIM = 0.02  # of the full scale: a brightest return below it is odd
 
@@ -152,7 +151,7 @@ def _yaws(found: Survey) -> list[str]:
     yaw = np.abs(found.boxes[:, 6])
     if (yaw > 2 * np.pi + 1e-3).any():
         return ["Some yaws are beyond a full turn: are they in degrees?"]
-    if len(yaw) >= _FEWEST and 0 < yaw.max() < np.pi * _ONE_DEGREE and len(np.unique(yaw)) > _FEWEST / 2:
+    if len(yaw) >= _FEWEST and 0 < yaw.max() < np.radians(np.pi) and len(np.unique(yaw)) > _FEWEST / 2:
         return [f"All yaws are within {np.degrees(yaw.max()):.1f} degrees: are they radians that are read as degrees?"]
     return []
 
