@@ -74,6 +74,6 @@ def _lineage(job: Job, folders: dict[str, Job]) -> Iterator[Config]:
     for folder in job.sources.values():
         yield from _lineage(folders[str(folder)], folders)
     initial = job.config.train.initial if job.initial is None else None
-    while initial is not None and read_epoch(file := checkpoint_file(initial)):  # not trained here: no frames are known
+    while initial is not None and read_epoch(file := checkpoint_file(initial)):  # 0: an import
         yield (earlier := read_config(file))
         initial = earlier.train.initial
