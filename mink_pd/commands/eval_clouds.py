@@ -3,9 +3,8 @@
 import argparse
 
 from mink_pd.cli import console
-from mink_pd.commands.evaluation import class_thresholds, evaluated_detector
+from mink_pd.commands.evaluation import class_thresholds, evaluated_detector, evaluated_frames
 from mink_pd.config import load_config
-from mink_pd.data import open_dataset
 from mink_pd.data.loading.epochs import crop_points
 from mink_pd.detect.device import launch
 from mink_pd.detect.file_frame import in_lidar_frame
@@ -54,7 +53,7 @@ def main(options: argparse.Namespace) -> None:
 def score_checkpoint(options: argparse.Namespace) -> tuple[CloudsScorer, dict[str, CloudFrame]]:
     """The scorer, and the detector's results in the frames of a split."""
     detector, config = evaluated_detector(options)
-    dataset = open_dataset(config.data, options.split or config.data.val_split)
+    dataset = evaluated_frames(options, config)
     scorer = CloudsScorer.of(dataset, config)
     scorer.min_iou = class_thresholds(options, config.data.classes, scorer.min_iou)
     fabric = launch(config.train)
@@ -67,7 +66,7 @@ def score_files(options: argparse.Namespace) -> tuple[CloudsScorer, dict[str, Cl
     if given is None:
         raise ConfigError("command line: --detections needs CONFIG, which names the data set")
     config = load_config(given, overrides)
-    dataset = open_dataset(config.data, options.split or config.data.val_split)
+    dataset = evaluated_frames(options, config)
     own = thresholds(config.data.classes, config.evaluate.min_iou)
     scorer = CloudsScorer.of(dataset, config)
     scorer.min_iou = class_thresholds(options, config.data.classes, own)

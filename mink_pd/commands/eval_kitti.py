@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Iterable
 
 from mink_pd.cli import console
-from mink_pd.commands.evaluation import class_thresholds, evaluated_detector
-from mink_pd.data import open_dataset
+from mink_pd.commands.evaluation import class_thresholds, evaluated_detector, evaluated_frames
 from mink_pd.detect.device import launch
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.camera_fit import detections_fit_labels
@@ -74,7 +73,7 @@ def score_checkpoint(options: argparse.Namespace) -> tuple[KittiScorer, Frames, 
         config.evaluate.image_rules = image_rules(options)
     own = thresholds(config.data.classes, config.evaluate.min_iou)
     min_iou = class_thresholds(options, config.data.classes, own)
-    dataset = open_dataset(config.data, options.split or config.data.val_split)
+    dataset = evaluated_frames(options, config)
     fabric = launch(config.train)
     scorer = KittiScorer.of(dataset, config)
     scorer.min_iou = min_iou

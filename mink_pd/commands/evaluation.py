@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from mink_pd.cli import console
 from mink_pd.config import Config
+from mink_pd.data import Dataset, open_dataset
+from mink_pd.data.splits import check_labelled
 from mink_pd.errors import ConfigError
 from mink_pd.evaluate.rules import thresholds
 from mink_pd.models import Detector
@@ -23,6 +25,12 @@ def evaluated_detector(options: argparse.Namespace) -> tuple[Detector, Config]:
     for text in chosen:
         console.print(f"{text} instead of the checkpoint's", soft_wrap=True)
     return load_detector(file, config)
+
+
+def evaluated_frames(options: argparse.Namespace, config: Config) -> Dataset:
+    """The frames of ``--split``, else of ``data.val_split``. Raises DataError if some have no labels."""
+    dataset = open_dataset(config.data, options.split or config.data.val_split)
+    return check_labelled(dataset, "--split" if options.split else "data.val_split")
 
 
 def class_thresholds(

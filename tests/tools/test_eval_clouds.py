@@ -1,6 +1,7 @@
 """eval_clouds.py as a user calls it: a detector and its files score alike, whatever the classes."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,20 @@ def test_what_is_wrong_is_said_in_a_line(forklifts: tuple[Path, Path], tool: Too
         assert result.returncode == 2, arguments
         assert words in result.stderr
         assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["eval_clouds.py", "eval_kitti.py"])
+def test_frames_without_labels_are_said_before_any_work(
+    forklifts: tuple[Path, Path], tool: Tool, tmp_path: Path, name: str
+) -> None:
+    config, run = forklifts
+    root = shutil.copytree(config.parent, tmp_path / "yard")
+    shutil.copytree(root / "training", root / "testing", ignore=shutil.ignore_patterns("label_2"))
+    (root / "ImageSets" / "test.txt").write_text("000000\n000001\n")
+    result = tool(name, "--checkpoint", run, "--split", "test", f"data.root={root}")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert f"'--split': 2 of 2 frames of {root} have no labels" in result.stderr
 
 
 def test_a_page_and_pictures_of_such_runs(forklifts: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None:

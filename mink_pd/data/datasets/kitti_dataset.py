@@ -208,10 +208,10 @@ class Kitti(Dataset):
         missing = [id for id in self.ids if f"{id}{suffix}" not in present]
         if missing:
             which = f"split '{split}'" if isinstance(split, str | Path) else "the given IDs"
+            remedy = "" if split in ("all", "test") else ", or use the split 'all'"
             raise DataError(
                 f"{self.folder / folder / missing[0]}{suffix}: missing, the first of {len(missing)} out of"
-                f" {len(self.ids)} files of {which}; complete the data, list your frames in ImageSets,"
-                " or use the split 'all'"
+                f" {len(self.ids)} files of {which}; complete the data or list your frames in ImageSets{remedy}"
             )
 
 
