@@ -29,7 +29,11 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows a default only where there is one worth knowing."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False, []) else super()._get_help_string(action)
+        if isinstance(action.default, bool) or action.default in (None, []):
+            return action.help
+        if isinstance(action.default, list):
+            return f"{action.help} (default: {' '.join(map(str, action.default))})"
+        return super()._get_help_string(action)
 
 
 def parser(description: str, program: str | None = None) -> argparse.ArgumentParser:
