@@ -75,6 +75,9 @@ class PointsConfig(Section):
             upright = np.allclose(turn[2, :2], 0, atol=1e-6 * max(scale, 0)) and np.allclose(turn[:2, 2], 0, atol=1e-6)
             if scale <= 0 or not upright or not np.allclose(turn @ turn.T, scale**2 * np.eye(3), atol=1e-3 * scale**2):
                 raise ValueError("must be x_forward, y_forward or a 4x4 matrix that turns about z, scales and shifts")
+            if not np.array_equal(matrix[3], [0, 0, 0, 1]):
+                why = "; it seems to be written column by column" if np.array_equal(matrix[:, 3], [0, 0, 0, 1]) else ""
+                raise ValueError(f"must have the last row [0, 0, 0, 1]{why}")
         return value
 
     @model_validator(mode="after")

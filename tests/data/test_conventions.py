@@ -54,7 +54,7 @@ def test_right_labels_are_not_suspected() -> None:
         (lambda boxes: boxes[:, [0, 1, 2, 3, 5, 4, 6]], "width and height are exchanged"),
         (
             lambda boxes: boxes - [1, 0.5, 0, 0, 0, 0, 0],
-            "all objects lie about +1 m in x and +0.5 m in y from their boxes",
+            "all objects lie about +1 m forward and +0.5 m to the left of their boxes",
         ),
     ],
 )  # fmt: skip

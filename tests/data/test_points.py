@@ -46,6 +46,59 @@ def test_other_columns_and_types_are_named(tmp_path: Path, width: int, dtype: st
     assert ("data.dtype" in str(e.value).split("looks like")[1]) == (dtype != "float32")
 
 
+@pytest.mark.parametrize("width", [6, 8, 9, 10, 12, 16])
+@pytest.mark.parametrize("fewer", [3, 4, 5, 6, 8])
+def test_more_columns_are_not_taken_for_more_points(tmp_path: Path, width: int, fewer: int) -> None:
+    """Also where their number is a multiple of the columns that are set."""
+    points, rng = surroundings(2400), np.random.default_rng(1)
+    extra = np.stack([np.arange(2400) % 64, np.linspace(0, 0.1, 2400), *rng.uniform(0, 1, (10, 2400))], axis=1)
+    np.hstack([points, extra])[:, :width].astype(np.float32).tofile(tmp_path / "a.bin")
+    names = ["x", "y", "z", "intensity", "ring", "time", "a", "b"][:fewer]
+    if width <= fewer:
+        return
+    with pytest.raises(DataError, match=rf"a\.bin: .*looks like {width} float32 columns"):
+        read_points(tmp_path / "a.bin", PointsConfig(columns=names, intensity="none"))
+
+
+@pytest.mark.parametrize("beams", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("width", [3, 4, 5])
+def test_beams_that_alternate_are_not_taken_for_columns(tmp_path: Path, beams: int, width: int) -> None:
+    """A low beam ends on the ground nearby, a high one far away, so columns of one beam each fit better."""
+    azimuth, beam = np.meshgrid(np.linspace(-np.pi, np.pi, 1200), np.arange(beams), indexing="ij")
+    elevation = np.radians(-15.0 + 14.5 * beam / max(1, beams - 1))
+    distance = np.minimum(1.8 / np.sin(-elevation), 20 + 15 * np.sin(3 * azimuth))
+    ahead = distance * np.cos(elevation)
+    xyz = [ahead * np.cos(azimuth), ahead * np.sin(azimuth), distance * np.sin(elevation)]
+    table = np.stack([*xyz, np.full_like(ahead, 0.5), beam], axis=-1).reshape(-1, 5)[:, :width].astype(np.float32)
+    table.tofile(tmp_path / "a.bin")
+    settings = PointsConfig(columns=["x", "y", "z", "intensity", "ring"][:width], intensity="none")
+    assert len(read_points(tmp_path / "a.bin", settings)) == len(table)
+
+
+@pytest.mark.parametrize("scale", [1.0, 255.0, "none"])
+def test_columns_one_after_another_are_named(tmp_path: Path, scale: float | str) -> None:
+    points = surroundings()
+    points[:, 3] *= 1.0 if scale == "none" else scale
+    np.ascontiguousarray(points.T).tofile(tmp_path / "a.bin")
+    with pytest.raises(DataError, match=r"a\.bin: .* all values of the first column, then .*; write it point by point"):
+        read_points(tmp_path / "a.bin", PointsConfig(intensity=scale))
+
+
+def test_a_level_beam_with_rounded_zeros_is_a_cloud(tmp_path: Path) -> None:
+    points = surroundings()
+    points[::16, 2] = 1e-16
+    points.tofile(tmp_path / "a.bin")
+    np.testing.assert_array_equal(read_points(tmp_path / "a.bin"), points)
+
+
+def test_axes_are_written_row_by_row() -> None:
+    matrix = np.array([[0.0, 1, 0, 2], [-1, 0, 0, 3], [0, 0, 1, 0], [0, 0, 0, 1]])
+    assert PointsConfig(axes=matrix.tolist()).to_lidar is not None
+    for wrong, words in ((matrix.T, "column by column"), (matrix + np.diag([0, 0, 0, 1.0]), "last row")):
+        with pytest.raises(ValueError, match=words):
+            PointsConfig(axes=wrong.tolist())
+
+
 @pytest.mark.parametrize("dtype", ["<i2", "<i4", "<u2"])
 def test_integers_are_not_taken_for_metres(tmp_path: Path, dtype: str) -> None:
     (surroundings() * 100).clip(0).astype(dtype).tofile(tmp_path / "a.bin")

@@ -54,7 +54,8 @@ class Reading:
         parts += [quarter] * self.quarter + ["yaw is counted clockwise"] * self.clockwise
         parts += ["z is that of the bottom face"] * self.bottom
         if any(self.shift):
-            parts.append("all objects lie about {:+g} m in x and {:+g} m in y from their boxes".format(*self.shift))
+            forward, left = self.shift
+            parts.append(f"all objects lie about {forward:+g} m forward and {left:+g} m to the left of their boxes")
         return " and ".join(parts)
 
 
