@@ -100,10 +100,10 @@ def _take_texts(error: ValidationError, tree: Any, values: Any) -> bool:
         for part in one["loc"]:
             if isinstance(branch, dict) and part not in branch:
                 continue  # pydantic's tag of the detector
-            if last is not None:
-                holder = holder[last]
             if not isinstance(branch, dict | list):
                 break
+            if last is not None:
+                holder = holder[last]
             branch, last = branch[part], part  # type: ignore[index]
         if isinstance(branch, Scalar) and branch.text not in ("", "null") and last is not None:
             found |= holder[last] != branch.text or type(holder[last]) is not str

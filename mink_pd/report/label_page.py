@@ -12,10 +12,11 @@ from mink_pd.data.frame import Frame
 from mink_pd.render.colours import class_colours
 from mink_pd.render.shapes import ground_height
 from mink_pd.report.page import read_template, script_data
-from mink_pd.report.shown_frame import base64_of
+from mink_pd.report.shown_frame import base64_of, packed
 
 _GREYS = 200  # colours of points outside boxes; the other colours of the table belong to the classes
 _MOST_CLASSES = 256 - _GREYS
+_FARTHEST = 500.0  # [m]; farther points are not drawn, for one at 100 km would leave a step of 3 m to all others
 _TALL = 3.0  # height above the ground at which points reach the lightest grey [m]
 
 
@@ -52,22 +53,27 @@ def _table(frame: Frame, inside: np.ndarray) -> dict[str, Any]:
         }
         for box, name, count in zip(frame.boxes, frame.names, inside, strict=True)
     ]
-    return {"id": frame.id, "objects": rows}
+    far = int(np.count_nonzero((np.abs(frame.points[:, :3]) > _FARTHEST).any(axis=1)))
+    return {
+        "id": frame.id,
+        "objects": rows,
+        "far": f"Points beyond {_FARTHEST:g} m are not drawn: {far}." if far else "",
+    }
 
 
 def _scene(frame: Frame, names: list[str], all_around: bool) -> dict[str, Any]:
     """The viewer's data: points as int16 multiples of a step, indices into a colour table, and boxes by class."""
     points = frame.points[:, :3].astype(np.float64)
+    points = points[(np.abs(points) <= _FARTHEST).all(axis=1)]  # (P, 3)
     middle = (points.min(axis=0) + points.max(axis=0)) / 2 if len(points) else np.zeros(3)
     middle[:2] *= not all_around  # centred on the sensor, so that one distant point does not shift the view
-    step = max(float(np.abs(points - middle).max(initial=0.0)), 1.0) / 32767
     ground = ground_height(frame.points)
     colours = class_colours(names)
     table = np.zeros((256, 3))
     table[:_GREYS] = 80 / 255 + np.linspace(0, 110 / 255, _GREYS)[:, None]
     table[_GREYS : _GREYS + len(names)] = [np.array(colours[name]) for name in names[:_MOST_CLASSES]]
     number = np.round((_GREYS - 1) * np.clip((points[:, 2] - ground) / _TALL, 0, 1)).astype(np.uint8)
-    box, point = pairs_in_boxes(frame.points[:, :3], frame.boxes)
+    box, point = pairs_in_boxes(points.astype(np.float32), frame.boxes)
     of_class = np.array([min(names.index(str(name)), _MOST_CLASSES - 1) for name in frame.names], np.int64)
     number[point] = _GREYS + of_class[box] if len(box) else number[point]
     shapes = [
@@ -77,11 +83,9 @@ def _scene(frame: Frame, names: list[str], all_around: bool) -> dict[str, Any]:
     counts = {name: int(np.count_nonzero(frame.names == name)) for name in names}
     return {
         "frame": frame.id,
-        "step": step,
-        "middle": middle.round(3).tolist(),
+        **packed(points, middle),
         "ground": round(ground, 3),
         "all_around": all_around,
-        "points": base64_of(np.round((points - middle) / step).clip(-32767, 32767).astype("<i2")),
         "importance": base64_of(number),
         "colours": base64_of(np.round(255 * table).astype(np.uint8)),
         "selected": [],

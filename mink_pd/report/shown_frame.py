@@ -26,7 +26,6 @@ from mink_pd.render.detections import COLOURS
 from mink_pd.render.outlook import Outlook
 
 SCORE = 0.3  # detections that score less are not shown
-_STEP = 0.002  # [m] of the scene's coordinates: 65 m fit into 16 bits
 
 
 @dataclass
@@ -89,9 +88,7 @@ def scene(shown: Shown) -> dict[str, Any]:
     fraction = scale_of(view.importance)(view.importance)  # (P,)
     return {
         "frame": shown.frame.id,
-        "step": _STEP,
-        "middle": middle.round(3).tolist(),
-        "points": base64_of(np.round((points - middle) / _STEP).clip(-32767, 32767).astype("<i2")),
+        **packed(points, middle),
         "importance": base64_of(np.round(255 * fraction).astype(np.uint8)),
         "colours": base64_of(np.round(255 * colour_map(np.linspace(0, 1, 256))).astype(np.uint8)),
         "selected": (view.selected[:, :3] - middle).round(3).tolist(),
@@ -125,6 +122,16 @@ def _boxes(panel: Panel, middle: np.ndarray) -> dict[str, Any]:
         for vertices, outcome, score in zip(corners(panel.boxes), panel.outcomes, panel.scores, strict=True)
     ]
     return {"name": panel.title, "counts": {name: panel.count(name) for name in COLOURS}, "boxes": boxes}
+
+
+def packed(points: np.ndarray, middle: np.ndarray) -> dict[str, Any]:
+    """Points (P, 3) as the viewer reads them: int16 multiples of a step [m] from ``middle`` (3,).
+
+    The farthest point sets the step.
+    """
+    step = max(float(np.abs(points - middle).max(initial=0.0)), 1.0) / 32767
+    steps = np.round((points - middle) / step).astype("<i2")
+    return {"step": step, "middle": middle.round(3).tolist(), "points": base64_of(steps)}
 
 
 def base64_of(array: np.ndarray) -> str:

@@ -52,6 +52,18 @@ def test_points_boxes_and_colours_are_those_of_the_frame(all_around: bool) -> No
         assert abs((turn + np.pi) % (2 * np.pi) - np.pi) < 0.05
 
 
+def test_far_points_are_left_out_and_counted() -> None:
+    """The farthest point sets the step of all coordinates."""
+    frame = make_frame()
+    whole = len(frame.points)
+    frame.points = np.concatenate([frame.points, np.float32([[100_000, 0, 0, 0]])])
+    page = labels_page([frame], "title", True)
+    (scene,) = scenes_of(page)
+    assert len(base64.b64decode(scene["points"])) == 6 * whole
+    assert scene["step"] < 0.01
+    assert "Points beyond 500 m are not drawn: 1." in page
+
+
 def test_the_page_is_whole_and_asks_for_nothing() -> None:
     page = labels_page([make_frame("a"), make_frame("b", BOXES[:0])], "title", True)
     assert not re.search(r"(src|href)=\"?http", page)

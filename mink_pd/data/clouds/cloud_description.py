@@ -40,11 +40,12 @@ class DatasetFile(PointsConfig):
     @classmethod
     def _aliases(cls, value: Any) -> Any:
         if isinstance(value, list):
-            if any(isinstance(name, dict | list) for name in value):
-                raise ValueError("must be names, such as [Car, Truck], or class: [names in the labels]")
-            return {name: [] for name in value}
+            return {_name(name): [] for name in value}
         if isinstance(value, dict):
-            return {name: [one] if isinstance(one, str) else one or [] for name, one in value.items()}
+            return {
+                name: [] if one is None else [_name(each) for each in (one if isinstance(one, list) else [one])]
+                for name, one in value.items()
+            }
         return value
 
     @model_validator(mode="after")
@@ -64,6 +65,14 @@ class DatasetFile(PointsConfig):
         for name, aliases in self.classes.items():
             names |= dict.fromkeys([name.lower(), *(alias.lower() for alias in aliases)], name)
         return names
+
+
+def _name(value: Any) -> str:
+    """A class name, which may be a whole number. Raises ValueError for what YAML reads as anything else."""
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value)
+    text = "" if isinstance(value, dict | list) else f"; {value!r} is none (quote text that YAML reads otherwise)"
+    raise ValueError(f"must be names, such as [Car, Truck], or class: [names in the labels]{text}")
 
 
 def read_description(root: Path) -> DatasetFile:
