@@ -1,6 +1,7 @@
 """Detect objects in point clouds."""
 
 import argparse
+import os
 from pathlib import Path
 
 import torch
@@ -8,11 +9,12 @@ from rich.progress import Progress
 
 from mink_pd import __version__
 from mink_pd.cli import console, progress
-from mink_pd.commands.input_clouds import POINTS, VIEW, open_frames, recorded_as
+from mink_pd.commands.input_clouds import POINTS, VIEW, input_files, open_frames, recorded_as
 from mink_pd.config import Config, TrainConfig
 from mink_pd.data.frame import Frames
 from mink_pd.data.recordings import Recording
 from mink_pd.detect.bulk import Bulk
+from mink_pd.detect.clouds import check_writes
 from mink_pd.detect.device import own_device, set_threads
 from mink_pd.detect.engine_detector import with_engine
 from mink_pd.detect.sequences import Drive, Outputs, check_readable, detect_drive
@@ -47,10 +49,12 @@ def main(options: argparse.Namespace) -> None:
     settings |= data.model_dump(mode="json", include={*POINTS, *VIEW})
     config.data = data
     frames = open_frames(options, data)
+    outputs = drive_outputs(options, frames, config.data.classes)
+    if outputs is None:
+        check_writes(frames, config.data.classes)
     detector.to(device)
     if options.engine and not options.bf16:
         detector = with_engine(detector)
-    outputs = drive_outputs(options, frames, config.data.classes)
     if outputs is not None:
         with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
             detect_in_drive(detector, config, frames, outputs)
@@ -103,24 +107,39 @@ def open_detector(options: argparse.Namespace) -> tuple[Detector, Config, str]:
 def drive_outputs(options: argparse.Namespace, frames: Frames, classes: list[str]) -> Outputs | None:
     """The output files of a drive; None if every cloud gets its own file. Raises ConfigError before any work."""
     lines = options.out
-    if lines.suffix != ".jsonl":
+    if lines.suffix.lower() != ".jsonl":
         if not isinstance(frames, Recording):
             if options.mcap:
                 raise ConfigError("command line: --mcap goes with a recording, or with --out NAME.jsonl")
             return None
-        lines = lines / f"{frames.path.stem}.jsonl"
+        lines = lines / f"{Path(os.path.abspath(frames.path)).stem}.jsonl"  # which names . and .. as well
     if rank_and_world()[1] > 1:
         raise ConfigError("command line: a drive is for a single process; start it without torchrun")
-    given = {path.resolve() for path in options.inputs}
+    check_apart(options, frames, lines)
     for path in filter(None, (lines, options.mcap)):
-        if path.resolve() in given:
-            raise ConfigError(f"{path}: is the recording itself; write to another file")
         if path.exists() and not options.force:
             raise ConfigError(f"{path}: is there already; --force replaces it, another name keeps it")
     make_folder(lines.parent)
     for path in (lines, options.mcap):
         check_writable(path)
     return Outputs(lines, options.mcap, class_colours(classes), options.rate)
+
+
+def check_apart(options: argparse.Namespace, frames: Frames, lines: Path) -> None:
+    """Raise ConfigError if an output file is what detection reads, or if both outputs are one file. Links are resolved.
+
+    An MCAP file does not go into an input folder either, which would then pass for a recording.
+    """
+    read = input_files(options, frames)
+    for path in filter(None, (lines, options.mcap)):
+        if path.resolve() in read:
+            raise ConfigError(f"{path}: detection reads this file; write to another one")
+    if options.mcap is None:
+        return
+    if options.mcap.resolve() == lines.resolve():
+        raise ConfigError(f"{options.mcap}: --out and --mcap both name this file; give each its own")
+    if options.mcap.resolve().parent in read:
+        raise ConfigError(f"{options.mcap}: lies in a folder of the input; write the MCAP file to another folder")
 
 
 def detect_in_drive(detector: Detector, config: Config, frames: Frames, outputs: Outputs) -> None:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from mink_pd.cli import console, progress, warn
 from mink_pd.config import load_config
+from mink_pd.data.clouds.cloud_description import DESCRIPTION
 from mink_pd.data.layouts import config_of_folder, splits_of
 from mink_pd.errors import ConfigError
 from mink_pd.files import check_writable, write_text
@@ -20,6 +21,8 @@ def main(options: argparse.Namespace) -> None:
     """Look at the frames, write the file, print what was found."""
     if options.out.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"{options.out}: a configuration ends in .yaml; write --out {options.out.stem}.yaml")
+    if options.out.resolve() == (options.data / DESCRIPTION).resolve():
+        raise ConfigError(f"{options.out}: describes the data set itself; write the configuration to another file")
     if options.out.exists() and not options.force:
         raise ConfigError(f"{options.out}: is there already; --force replaces it, another name keeps it")
     check_writable(options.out)

@@ -2,19 +2,23 @@
 
 import json
 import logging
-import re
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mink_pd.config.points import PointsConfig
+from mink_pd.data.dataset import Dataset, whole_frames
+from mink_pd.data.datasets.kitti_dataset import Kitti
 from mink_pd.data.datasets.nuscenes_dataset import Sweep, read_sweep
-from mink_pd.data.frame import Frame
+from mink_pd.data.frame import Frame, Frames
+from mink_pd.data.frame_lists import by_number
 from mink_pd.data.kitti.calibration import check_axes, read_calibration
 from mink_pd.data.kitti.images import Size, size_of_image, usual_size
-from mink_pd.data.kitti.labels import write_objects
+from mink_pd.data.kitti.kitti_raw import KittiRaw
+from mink_pd.data.kitti.labels import check_class_names, write_objects
 from mink_pd.data.kitti.projection import in_camera_view
 from mink_pd.data.points import SUFFIXES, Cloud, read_cloud, with_columns
 from mink_pd.detect.file_frame import in_file_frame
@@ -44,8 +48,8 @@ class PointFiles:
     camera_view: keep only the points that the camera sees, of frames with a calibration. columns: of a point that the
     detector sees; a file is one turn of the LiDAR, so its time lag is 0. settings: how the files are read. image_size:
     of the camera, where there is no image.
-    Raises DataError, before any cloud is read, for a path that is not there, two files of one name, or a calibration
-    that is malformed or of other axes than the clouds.
+    Raises DataError, before any cloud is read, for a path or the end of a link that is not there, two files of one
+    name, or a calibration that is malformed or of other axes than the clouds.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class PointFiles:
         self.image_size = image_size
         paths = [file for path in inputs for file in _files(path)]
         self.sources = [_source(path, calibration) for path in paths]
-        self.ids = [path.name.removesuffix(SWEEP) if path.name.endswith(SWEEP) else path.stem for path in paths]
+        self.ids = [path.name[: -len(SWEEP)] if _is_sweep(path) else path.stem for path in paths]
         self.camera_view, self.columns, self.settings = camera_view, columns, settings
         first: dict[str, Path] = {}
         for id, path in zip(self.ids, paths, strict=True):
@@ -101,8 +105,12 @@ class PointFiles:
         return [path for path in (source.path, source.calibration, source.image) if path is not None]
 
 
+def _is_sweep(path: Path) -> bool:
+    return path.name.lower().endswith(SWEEP)
+
+
 def _read(path: Path, settings: PointsConfig) -> Cloud:
-    if path.name.endswith(SWEEP):
+    if _is_sweep(path):
         return read_sweep(Sweep(path, lag=0.0, to_keyframe=np.eye(4)), settings)
     return read_cloud(path, settings)
 
@@ -119,6 +127,16 @@ def write_detections(out: Path, frame: Frame, found: FrameDetections, unseen: bo
     rows = to_objects(frame, found, unseen)
     write_objects(out / f"{frame.id}.txt", rows)
     return len(found.boxes) - len(rows)
+
+
+def check_writes(frames: Frames, classes: Iterable[str]) -> None:
+    """Raise ConfigError if :func:`write_detections` is to write a class name that a KITTI file cannot hold."""
+    if isinstance(frames, PointFiles):
+        kitti = any(source.calibration is not None for source in frames.sources)
+    else:
+        kitti = isinstance(whole_frames(frames) if isinstance(frames, Dataset) else frames, Kitti | KittiRaw)
+    if kitti:
+        check_class_names(classes)
 
 
 def write_json(path: Path, found: FrameDetections) -> None:
@@ -150,17 +168,14 @@ def _files(path: Path) -> list[Path]:
         raise DataError(f"{path}: holds training and testing, whose frames have the same names; give one of them")
     path = halves[0] if halves else path
     folder = next((path / name for name in SCANS if (path / name).is_dir()), path)
-    files = sorted(
-        (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file()), key=_in_order
-    )
+    named = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+    files = sorted((file for file in named if not file.is_dir()), key=by_number)
+    lost = next((file for file in files if not file.exists()), None)
+    if lost is not None:
+        raise DataError(f"{lost}: is a link to {os.readlink(lost)}, which is not there; mend the link or remove it")
     if not files:
         raise DataError(f"{folder}: holds no {', '.join(SUFFIXES)} file; give a folder of point clouds")
     return files
-
-
-def _in_order(path: Path) -> list[str | int]:
-    """A key that sorts the numbers in file names by value: 2.bin before 10.bin."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
 
 
 def _source(path: Path, calibration: Path | None) -> Source:

@@ -174,6 +174,9 @@ def test_axes(tmp_path: Path) -> None:
         ({"axes": None}, "lacks 'axes'; write x_forward"),
         ({"classes": None}, "lacks 'classes'"),
         ({"classes": [{"Car": ["auto"]}]}, "'classes': must be names, such as"),
+        ({"classes": ["Car", True]}, "; True is none (quote"),
+        ({"classes": {"Car": [1.5]}}, "; 1.5 is none (quote"),
+        ({"dtype": 4}, "'dtype': '4' is not a type of numbers"),
         ({"intensitty": 1}, "unknown key 'intensitty'; did you mean 'intensity'?"),
         ({"intensity": None, "intensty": 1}, "unknown key 'intensty'; did you mean 'intensity'?"),
         ({"axes": "forward"}, "'axes"),
@@ -224,6 +227,9 @@ def test_without_dataset_yaml_it_says_what_it_saw(root: Path) -> None:
 
 
 def test_two_files_of_one_name_and_strays(root: Path) -> None:
+    (root / "labels" / "_classes.json").write_text('{"classes": []}')  # labelCloud's, which is no label
+    (root / "labels" / "001.txt").rename(root / "labels" / "001.TXT")
+    assert opened(root, "labelled")[1].names.tolist() == ["Car"]
     np.save(root / "points" / "000.npy", frame()[0])
     fails(root, "000.npy: has the same name as 000.bin")
     (root / "points" / "000.npy").unlink()
@@ -335,8 +341,9 @@ def test_labelling_tools(tmp_path: Path, tool: str) -> None:
         assert str(error.value).startswith(str(path))
 
 
-def test_empty_json_is_labelled_without_objects(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("[]")
+@pytest.mark.parametrize("content", ["[]", "", "\n"])
+def test_empty_json_is_labelled_without_objects(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
     assert len(read_labels(tmp_path / "a.json", NAMES, "radians", SAME).boxes) == 0
 
 

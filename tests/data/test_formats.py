@@ -1,6 +1,8 @@
 """Point cloud files of every format: their points, and what is refused."""
 
+import io
 import os
+import struct
 from pathlib import Path
 
 import laspy
@@ -132,6 +134,19 @@ def test_an_archive_may_hold_columns_beside_the_coordinates(tmp_path: Path) -> N
         read_points(tmp_path / "b.npz")
 
 
+def test_an_archive_may_hold_arrays_of_the_whole_cloud(tmp_path: Path) -> None:
+    columns = dict(zip(("x", "y", "z", "intensity"), POINTS.T, strict=True))
+    more = {"timestamp": np.array([5.0]), "pose": np.arange(16.0), "sensor": np.array(["top"])}
+    np.savez(tmp_path / "columns.npz", **columns, **more)
+    np.savez(tmp_path / "table.npz", xyz=POINTS[:, :3], intensity=POINTS[:, 3], **more)
+    for name in ("columns.npz", "table.npz"):
+        np.testing.assert_array_equal(read_points(tmp_path / name), POINTS, err_msg=name)
+    for key, said in (("z", "x, y and z are not columns of one length"), ("intensity", "intensity has 2 values for 3")):
+        np.savez(tmp_path / "short.npz", **columns | {key: columns[key][1:]}, **more)
+        with pytest.raises(DataError, match=rf"short\.npz: .*{said}"):
+            read_points(tmp_path / "short.npz")
+
+
 def test_pickles_are_not_read(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"x": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="pickled"):
@@ -203,6 +218,115 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path, name: str, content: byt
     with pytest.raises(DataError, match=f"{name}: ") as error:
         read_points(tmp_path / name)
     assert "\n" not in str(error.value)
+
+
+def las(points: np.ndarray, version: str = "1.2", format: int = 0, behind: bytes = b"", **fields: int) -> bytes:
+    """A LAS file with other values in fields of its header: ``count``, ``legacy`` (count) or ``records`` (offset)."""
+    cloud = laspy.LasData(laspy.LasHeader(point_format=format, version=version))
+    cloud.x, cloud.y, cloud.z = points[:, :3].T.astype(np.float64)
+    file = io.BytesIO()
+    cloud.write(file)
+    content = bytearray(file.getvalue() + behind)
+    for name, value in fields.items():
+        kind, at = {"count": ("<Q", 247), "legacy": ("<I", 107), "records": ("<Q", 235)}[name]
+        struct.pack_into(kind, content, at, value)
+    return bytes(content)
+
+
+def compressed_pcd(stated: int) -> bytes:
+    """A compressed PCD file of 64 bytes of points, of which the header states some."""
+    packed = b"\x1f" + bytes(range(32)) + b"\x1f" + bytes(range(32))  # two runs of literals
+    return (
+        plain(np.zeros((stated, 4)), "binary_compressed")[: -16 * stated or None] + struct.pack("<II", 66, 64) + packed
+    )
+
+
+CAMERA = b"element camera 1\nproperty double focus\nend_header"  # of 8 bytes or one line, as PCL writes one
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("0 of 3 as text.pcd", plain(POINTS, "ascii", WIDTH=0, POINTS=0)),
+        ("2 of 3 as text.pcd", plain(POINTS, "ascii", WIDTH=2, POINTS=2)),
+        ("0 of 3.pcd", plain(POINTS, WIDTH=0, POINTS=0)),
+        ("2 of 3.pcd", plain(POINTS, WIDTH=2, POINTS=2)),
+        ("0 of 4.pcd", compressed_pcd(0)),
+        ("1 of 4.pcd", compressed_pcd(1)),
+        ("0 of 3 as text.ply", plain_ply(POINTS, "ascii").replace(b"vertex 3", b"vertex 0")),
+        ("2 of 3 as text.ply", plain_ply(POINTS, "ascii").replace(b"vertex 3", b"vertex 2")),
+        ("0 of 3.ply", plain_ply(POINTS).replace(b"vertex 3", b"vertex 0")),
+        ("2 of 3.ply", plain_ply(POINTS).replace(b"vertex 3", b"vertex 2")),
+        (
+            "1 of 3.ply",
+            plain_ply(POINTS).replace(b"vertex 3", b"vertex 1").replace(b"end_header", CAMERA) + b"8 bytes.",
+        ),
+        ("0 of 3.las", las(POINTS, legacy=0)),
+        ("2 of 3.las", las(POINTS, legacy=2)),
+        ("0 of 3 in 1.4.las", las(POINTS, "1.4", 6, count=0)),
+        ("0 of 3, records behind.las", las(POINTS, "1.4", 6, count=0, records=375 + 90, behind=b"\0" * 60)),
+    ],
+)
+def test_more_points_than_the_header_states_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError) as error:
+        read_points(path, PointsConfig(intensity="none"))
+    stated, present = name[0], name[5]
+    assert str(error.value).startswith(f"{path}: its header states {stated} points, but {present} are there")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("text.pcd", plain(POINTS, "ascii") + b"\n\n# the end\n"),
+        ("rest.pcd", plain(POINTS) + b"\n"),
+        ("camera as text.ply", plain_ply(POINTS, "ascii").replace(b"end_header", CAMERA) + b"35.0\n"),
+        ("camera.ply", plain_ply(POINTS[:1]).replace(b"end_header", CAMERA) + b"\0" * 8),
+        (
+            "no faces.ply",
+            plain_ply(POINTS).replace(b"end_header", b"element face 0\nproperty list uchar int i\nend_header"),
+        ),
+        (
+            "faces.ply",
+            plain_ply(POINTS).replace(b"end_header", b"element face 9\nproperty list uchar int i\nend_header")
+            + b"\0" * 117,
+        ),
+        ("records behind.las", las(POINTS, "1.4", 6, records=375 + 90, behind=b"\0" * 60)),
+        ("old count alone.las", las(POINTS, "1.4", 3, legacy=3, count=0)),
+    ],
+)
+def test_what_is_no_further_point_may_follow(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    found = read_points(tmp_path / name, PointsConfig(intensity="none"))
+    np.testing.assert_allclose(found[:, :3], POINTS[: len(found), :3], atol=0.01)
+    assert len(found) == (1 if name == "camera.ply" else 3)
+
+
+@pytest.mark.parametrize("suffix", [".las", ".laz"])
+def test_an_empty_las_has_no_rows_and_one_that_was_not_closed_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    for count in (0, 50):
+        cloud = laspy.LasData(laspy.LasHeader(point_format=0, version="1.2"))
+        cloud.x, cloud.y, cloud.z = surroundings()[:count, :3].T.astype(np.float64)
+        cloud.write(path)
+        if not count:
+            assert read_points(path, PointsConfig(intensity="none")).shape == (0, 4)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, 107, 0)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="its header states 0 points, but"):
+        read_points(path, PointsConfig(intensity="none"))
+
+
+def test_an_array_beside_its_header_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "none.npy", POINTS[:0])
+    content = (tmp_path / "none.npy").read_bytes()
+    assert read_points(tmp_path / "none.npy").shape == (0, 4)
+    (tmp_path / "a.npy").write_bytes(content + POINTS.tobytes())
+    with pytest.raises(DataError, match=r"a\.npy: .*48 bytes are more than an array of shape \(0, 4\)"):
+        read_points(tmp_path / "a.npy")
 
 
 def test_a_small_archive_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:

@@ -144,3 +144,15 @@ def test_time_stamps_are_those_of_the_scans_that_are_there(drive: Path) -> None:
         stamps.write_text(text)
         with pytest.raises(DataError, match=f"{stamps}: lacks a scan's time"):
             open_raw(drive.parent, DATE, 5)
+
+
+def test_scans_whose_time_runs_backwards_are_refused(drive: Path) -> None:
+    stamps = drive / f"{DATE}_drive_{DRIVE}_sync" / "velodyne_points" / "timestamps.txt"
+    stamps.write_text("".join(f"2011-09-26 13:02:2{n}.364389445\n" for n in (5, 9, 3)))
+    with pytest.raises(
+        DataError, match=r"timestamps\.txt: scan 0000000002: its time stamp is 2\.000 s before"
+    ) as error:
+        open_raw(drive.parent, DATE, 5)
+    assert "\n" not in str(error.value)
+    stamps.write_text("2011-09-26 13:02:25.364389445\n" * 3)  # a clock may stand still
+    assert len(open_raw(drive.parent, DATE, 5)) == 2

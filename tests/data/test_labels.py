@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mink_pd.data.kitti.labels import read_all_objects, read_objects, write_objects
 from mink_pd.data.objects import Objects
-from mink_pd.errors import DataError
+from mink_pd.errors import ConfigError, DataError
 
 CAR = "Car 0.15 1 -1.50 10.00 20.50 30.25 40.75 1.50 1.60 3.90 -2.00 1.70 20.00 -1.57"
 DONT_CARE = "DontCare -1 -1 -10 5.00 229.89 214.12 367.61 -1 -1 -1 -1000 -1000 -1000 -10"
@@ -87,6 +87,18 @@ def test_configured_classes_are_known(tmp_path: Path) -> None:
     name = "A_class_with_a_long_name"
     (tmp_path / "a.txt").write_text(CAR.replace("Car", name))
     assert read_objects(tmp_path / "a.txt", classes=[name]).names.tolist() == [name]
+
+
+@pytest.mark.parametrize("name", ["Traffic Cone", "Traffic\u00a0Cone", "Cone ", ""])
+def test_a_class_with_white_space_is_neither_written_nor_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.txt").write_text(CAR)
+    with pytest.raises(ConfigError, match="white space, which separates the fields"):
+        read_objects(tmp_path / "a.txt", classes=["Car", name])
+    rows = read_objects(tmp_path / "a.txt")
+    rows.names = np.array([name])
+    with pytest.raises(ConfigError, match="white space, which separates the fields"):
+        write_objects(tmp_path / "b.txt", rows)
+    assert not (tmp_path / "b.txt").exists()
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,20 @@ def test_boxes_names_and_velocities_are_the_devkits(nuscenes_root: Path) -> None
     assert len(classes) == 10
 
 
+@pytest.mark.parametrize("length", [0.5, 0.999, 3.0])
+def test_quaternions_may_have_any_length(nuscenes_root: Path, tmp_path: Path, length: float) -> None:
+    def stretch(records: list[dict[str, Any]]) -> None:
+        for record in records:
+            record["rotation"] = [length * value for value in record["rotation"]]
+
+    root = copy_tables(nuscenes_root, tmp_path / "copy")
+    for table in ("sample_annotation", "ego_pose", "calibrated_sensor"):
+        change(root, table, stretch)
+    for ours, expected in zip(opened(root).keyframes, opened(nuscenes_root).keyframes, strict=True):
+        np.testing.assert_allclose(ours.boxes[:, :6], expected.boxes[:, :6], atol=1e-4)
+        np.testing.assert_allclose(wrap_angle(ours.boxes[:, 6] - expected.boxes[:, 6]), 0, atol=1e-5)
+
+
 def test_vectors_survive_the_way_to_the_map_and_back() -> None:
     pose = np.eye(4)
     pose[:3, :3] = Rotation.from_euler("zyx", (200, 8, -6), degrees=True).as_matrix()
@@ -276,6 +290,32 @@ def test_samples_out_of_order(nuscenes_root: Path, tmp_path: Path) -> None:
     fails(root, "sample.json: timestamps are out of order")
 
 
+def spoilt(key: str, values: list[float]) -> Callable[[list[dict[str, Any]]], object]:
+    """An edit of all records of a table, as those of one scene alone may be read."""
+    return lambda records: [record.update({key: values}) for record in records]
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "values"),
+    [
+        ("sample_annotation", "rotation", [0, 0, 0, 0]),
+        ("sample_annotation", "rotation", [1, 0, 0, float("nan")]),
+        ("sample_annotation", "translation", [1, float("inf"), 0]),
+        ("sample_annotation", "size", [2, -4, 1.5]),
+        ("sample_annotation", "size", [2, 4, 0]),
+        ("ego_pose", "rotation", [0, 0, 0, 1e-9]),
+        ("ego_pose", "translation", [float("nan"), 0, 0]),
+        ("calibrated_sensor", "rotation", [0, 0, 0, 0]),
+    ],
+)
+def test_an_impossible_pose_or_box(
+    nuscenes_root: Path, tmp_path: Path, table: str, key: str, values: list[float]
+) -> None:
+    root = copy_tables(nuscenes_root, tmp_path / "copy")
+    change(root, table, spoilt(key, values))
+    fails(root, f"{table}.json: '{key}' of record ", f" is {values}, which is impossible; copy the table again")
+
+
 def test_a_sweep_that_is_gone_or_damaged(nuscenes_root: Path, tmp_path: Path) -> None:
     root = copy_tables(nuscenes_root, tmp_path / "copy")
     (root / "sweeps").unlink()
@@ -326,3 +366,16 @@ def test_a_scene_is_a_split_of_its_own_in_the_order_of_time(nuscenes_root: Path)
         assert (np.diff(one.stamps) > 0).all()
         found += one.ids
     assert set(whole.ids) < set(found)
+
+
+def test_samples_in_any_order_are_sorted_by_time(nuscenes_root: Path, tmp_path: Path) -> None:
+    root = copy_tables(nuscenes_root, tmp_path / "copy")
+    scene = json.loads((root / VERSION / "scene.json").read_text())[0]["name"]
+    expected = opened(nuscenes_root, scene)
+    change(root, "sample", list.reverse)
+    reversed_ = opened(root, scene)
+    assert reversed_.ids == expected.ids
+    assert (np.diff(reversed_.stamps) > 0).all()
+    scenes = [opened(root, record["name"]).ids for record in json.loads((root / VERSION / "scene.json").read_text())]
+    whole = opened(root).ids
+    assert [[id for id in whole if id in ids] for ids in scenes] == [ids if ids[0] in whole else [] for ids in scenes]

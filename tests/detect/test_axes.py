@@ -111,6 +111,20 @@ def test_axes_are_stored_and_must_agree_with_dataset_yaml(
         Config.model_validate({"data": {"kind": "nuscenes", "axes": "y_forward"}})
 
 
+def test_another_folder_is_read_as_its_own_description_says(root: Path, tmp_path: Path) -> None:
+    own, frame = config(root), {"a": (surroundings() * [1, 1, 1, 255], np.array([LABEL]), ["Car"])}
+    other = write_folder(tmp_path / "other", frame, **SAID | {"intensity": 255, "axes": "x_forward"})
+    straight = opened(own, split="all", data=other, intensity=255.0, axes="x_forward")
+    np.testing.assert_allclose(straight[0].points, surroundings(), atol=1e-5)
+    np.testing.assert_array_equal(opened(own, split="all", data=other)[0].points, straight[0].points)
+    read = recorded_as(Namespace(split="all", data=other, all_around=False), own.data)  # what detect.yaml records
+    assert (read.intensity, read.axes, read.classes) == (255, "x_forward", ["Car"])
+    with pytest.raises(ConfigError, match=r"'data\.axes': is y_forward here and x_forward in .*other/dataset\.yaml"):
+        opened(own, split="all", data=other, axes="y_forward")
+    with pytest.raises(ConfigError, match=r"'data\.intensity': is 1\.0 here and 255\.0 in .*other/dataset\.yaml"):
+        opened(own, split="all", data=other, intensity=1.0)
+
+
 def test_boxes_are_written_in_the_frame_of_the_file(root: Path, tmp_path: Path) -> None:
     own = config(root)
     net = detector(own)

@@ -13,9 +13,9 @@ from mink_pd.config.points import PointsConfig
 from mink_pd.data.kitti.calibration import Calibration, write_calibration
 from mink_pd.data.kitti.labels import read_objects
 from mink_pd.detect.bulk import Bulk
-from mink_pd.detect.clouds import PointFiles, write_detections
+from mink_pd.detect.clouds import PointFiles, check_writes, write_detections
 from mink_pd.detect.predict import FrameDetections
-from mink_pd.errors import DataError
+from mink_pd.errors import ConfigError, DataError
 
 AHEAD = np.array([[10, 0, 0, 0.5], [-10, 0, 0, 0.5]], np.float32)  # one point before the camera, one behind it
 
@@ -110,6 +110,28 @@ def test_wrong_paths_are_named_before_any_cloud_is_read(kitti: Path, tmp_path: P
             PointFiles([kitti / "velodyne" / "000000.bin", path], None, True)
         assert str(error.value).startswith(str(path))
         assert "\n" not in str(error.value)
+
+
+def test_what_is_no_cloud_in_a_folder_is_left_out_or_named(tmp_path: Path) -> None:
+    AHEAD.tofile(tmp_path / "1.BIN")
+    (tmp_path / "._1.bin").write_bytes(b"macOS")
+    np.zeros((3, 5), np.float32).tofile(tmp_path / "SCENE.PCD.BIN")
+    (tmp_path / "3.bin").mkdir()
+    assert PointFiles([tmp_path], None, True).ids == ["1", "SCENE"]
+    (tmp_path / "2.bin").symlink_to(tmp_path / "moved" / "2.bin")
+    with pytest.raises(DataError) as error:
+        PointFiles([tmp_path], None, True)
+    assert str(error.value).startswith(f"{tmp_path / '2.bin'}: is a link to {tmp_path / 'moved' / '2.bin'}, which")
+    assert "\n" not in str(error.value)
+
+
+def test_a_class_that_kittis_files_cannot_hold_is_refused_before_detection(kitti: Path) -> None:
+    frames = PointFiles([kitti], None, True)
+    check_writes(frames, ["Car", "Traffic_Cone"])
+    with pytest.raises(ConfigError, match=r"'Traffic Cone' has white space, .*name the class Traffic_Cone, or .*JSON"):
+        check_writes(frames, ["Car", "Traffic Cone"])
+    (kitti / "calib" / "000000.txt").unlink()
+    check_writes(PointFiles([kitti], None, True), ["Car", "Traffic Cone"])  # these give JSON
 
 
 def test_kitti_files_with_a_calibration_and_json_without(kitti: Path, tmp_path: Path) -> None:

@@ -107,6 +107,18 @@ def test_a_frame_without_labels() -> None:
         CloudsScorer({"forklift": 0.5}).keep(own, found([], []))
 
 
+def test_kittis_scorer_says_that_labels_of_another_kind_do_not_fit() -> None:
+    own, scorer = frame(), SCORERS["kitti"]()
+    for ask in (lambda: scorer.judge(own, found([0], [0.9]), 0.3, "run"), lambda: scorer.keep(own, found([0], [0.9]))):
+        own.labelled = True
+        with pytest.raises(DataError, match=r"frame a: has labels, but the run's scorer needs KITTI's files") as error:
+            ask()
+        assert "\n" not in str(error.value)
+        own.labelled = False
+        with pytest.raises(DataError, match=r"frame a: has no labels to .* choose a split with label_2 files"):
+            ask()
+
+
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     scorer = CloudsScorer({"forklift": 0.5, "pallet": 0.5}, RANGE)
     kept = {"a": scorer.keep(frame(), found([0, 3, 1], [0.9, 0.7, 0.3]))}

@@ -70,8 +70,12 @@ def test_a_cloud_of_one_row_may_lack_its_row_step_and_an_empty_one_everything() 
     message, values = packed(1, 4, XYZ)
     message.row_step = 0
     assert to_columns(message, "file")["z"].tolist() == values["z"]
+    message.data += b"\0" * 11  # less than a point
+    assert to_columns(message, "file")["z"].tolist() == values["z"]
     message.width, message.data = 0, b""
     assert len(to_columns(message, "file")["x"]) == 0
+    message.fields, message.height, message.point_step = [], 0, 0
+    assert {name: len(column) for name, column in to_columns(message, "file").items()} == dict.fromkeys("xyz", 0)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +87,11 @@ def test_a_cloud_of_one_row_may_lack_its_row_step_and_an_empty_one_everything() 
         ({"point_step": 8}, "field z ends at byte 12 of a point of 8 bytes"),
         ({"point_step": 0}, "field x ends at byte 4 of a point of 0 bytes"),
         ({"width": 5}, "do not hold 2 x 5 points"),
+        ({"height": 0}, "96 bytes are more than 0 x 4 points of 12 bytes"),
+        ({"width": 0}, "are more than 2 x 0 points"),
+        ({"width": 0, "row_step": 0}, "are more than 2 x 0 points"),
+        ({"height": 1}, "are more than 1 x 4 points"),
+        ({"height": 1, "width": 7}, "are more than 1 x 7 points"),
         ({"fields": XYZ[:2]}, "lacks z \\(it has x, y\\)"),
         ({"fields": []}, "lacks x, y, z \\(it has no fields\\)"),
         ({"fields": [*XYZ, field("x", 4, 7)]}, "two fields named x"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mcap.writer import CompressionType
+from mcap.writer import Writer as McapWriter
 from recording_writers import SECOND, START, as_table, make_points, write_bag1, write_bag2, write_mcap
 
 from mink_pd.config.points import PointsConfig
@@ -25,9 +26,11 @@ KINDS: dict[str, Callable[[Path], Path]] = {
         folder / "drive.mcap", CLOUDS, STAMPS, use_statistics=False, use_summary_offsets=False
     ),
     "bag": lambda folder: write_bag1(folder / "drive.bag", CLOUDS, STAMPS, ["/points"]),
+    "BAG": lambda folder: write_bag1(folder / "DRIVE.BAG", CLOUDS, STAMPS, ["/points"]),
     "folder of db3": lambda folder: write_bag2(folder / "drive", CLOUDS, STAMPS),
     "folder of mcap": lambda folder: write_bag2(folder / "drive", CLOUDS, STAMPS, "mcap"),
     "db3": lambda folder: next(write_bag2(folder / "drive", CLOUDS, STAMPS).glob("*.db3")),
+    "DB3": lambda folder: KINDS["db3"](folder).rename(folder / "DRIVE.DB3"),
 }
 
 
@@ -74,6 +77,38 @@ def test_no_return_and_intensity_follow_the_settings(tmp_path: Path) -> None:
     np.testing.assert_array_equal(recording[0].points, expected)
     assert recording[0].dropped == 10
     assert (Recording(path, settings=PointsConfig(intensity="none"))[0].points[:, 3] == 0).all()
+
+
+def test_turns_without_a_return_are_empty_frames(tmp_path: Path) -> None:
+    lost = make_points(7)
+    lost["x"] = [np.nan, np.inf, 0, 0, 0, 0, 0]
+    lost["y"][2:] = lost["z"][2:] = 0
+    clouds = [CLOUDS[0], lost, lost[:0], CLOUDS[3]]
+    recording = Recording(write_mcap(tmp_path / "drive.mcap", clouds, STAMPS[:4]))
+    assert [len(frame.points) for frame in recording] == [500, 0, 0, 530]
+    assert [recording[index].dropped for index in range(4)] == [0, 7, 0, 0]
+    assert recording[1].points.shape == (0, 4)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 20_000])
+def test_messages_outside_chunks_are_read_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_size: int
+) -> None:
+    add = McapWriter.add_message
+
+    def outside(self: McapWriter, channel_id: int, log_time: int, *rest: object) -> None:
+        name = "_Writer__chunk_builder"
+        builder = getattr(self, name)
+        if log_time == STAMPS[2]:
+            setattr(self, name, None)
+        add(self, channel_id, log_time, *rest)
+        setattr(self, name, builder)
+
+    monkeypatch.setattr(McapWriter, "add_message", outside)
+    recording = Recording(write_mcap(tmp_path / "drive.mcap", CLOUDS, STAMPS, chunk_size=chunk_size), "/points")
+    assert recording.topics["/points"].count == len(recording) == 6
+    for index in (2, 5, 0):
+        np.testing.assert_array_equal(recording[index].points, as_table(CLOUDS[index]))
 
 
 def test_columns_that_a_cloud_lacks_are_zero(tmp_path: Path) -> None:

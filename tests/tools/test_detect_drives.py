@@ -103,15 +103,51 @@ def test_boxes_for_foxglove_lie_beside_the_clouds(teacher: Path, tool: Tool, num
     assert with_clouds.stamps == [n * SECOND // 10 for n in range(4)]
 
 
-def test_nothing_is_written_where_something_is_wrong(teacher: Path, tool: Tool, tmp_path: Path) -> None:
-    def refused(*arguments: object, said: str) -> None:
-        before = sorted(tmp_path.rglob("*"))
+@pytest.fixture
+def refused(teacher: Path, tool: Tool, tmp_path: Path) -> Callable[..., None]:
+    """``refused(..., said="why")``: detection ends in one line, and every file is as before."""
+
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def call(*arguments: object, said: str) -> None:
+        before = content()
         done = tool("detect.py", teacher, *arguments)
         assert done.returncode == 2
         assert said in done.stderr
         assert done.stderr.count("\n") == 1
-        assert sorted(tmp_path.rglob("*")) == before
+        assert content() == before
 
+    return call
+
+
+def test_a_drive_without_a_name_is_named_as_its_folder(
+    teacher: Path, tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(write_bag2(tmp_path / "drive", CLOUDS, STAMPS))
+    assert tool("detect.py", teacher, ".", "--out", tmp_path / "out").returncode == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["drive.jsonl"]
+
+
+def test_no_output_replaces_what_is_read(refused: Callable[..., None], teacher: Path, tmp_path: Path) -> None:
+    bag = write_bag2(tmp_path / "bag", CLOUDS, STAMPS, "mcap")
+    clouds = tmp_path / "points"
+    clouds.mkdir()
+    for number, points in enumerate(CLOUDS):
+        as_table(points).tofile(clouds / f"{number}.bin")
+    out, link = tmp_path / "out.jsonl", tmp_path / "link.mcap"
+    for file in (bag / "bag.mcap", bag / "metadata.yaml"):
+        refused(bag, "--out", out, "--mcap", file, "--force", said="detection reads this file")
+    refused(clouds, "--out", out, "--mcap", clouds / "1.bin", "--force", said="detection reads this file")
+    link.symlink_to(bag / "bag.mcap")
+    refused(bag, "--out", out, "--mcap", link, "--force", said="link.mcap: detection reads this file")
+    weights = teacher / "checkpoints" / "best.safetensors"
+    refused(clouds, "--out", out, "--mcap", weights, "--force", said="detection reads this file")
+    refused(clouds, "--out", out, "--mcap", clouds / "new.mcap", said="lies in a folder of the input")
+    refused(clouds, "--out", out, "--mcap", out, said="--out and --mcap both name this file")
+
+
+def test_nothing_is_written_where_something_is_wrong(refused: Callable[..., None], tmp_path: Path) -> None:
     bad = [*CLOUDS[:3], CLOUDS[3].copy()]
     bad[3]["intensity"] *= 200
     drive = write_mcap(tmp_path / "drive.mcap", bad, STAMPS)

@@ -159,6 +159,11 @@ def test_bad_inputs_end_in_one_line(tool: Tool, streets: Path, tmp_path: Path) -
     broken = folder(tmp_path / "broken")
     (broken / "labels" / "003.txt").write_text("1 2 3 4 5 6 0 Car\n1 2 3 4 5 6 90 Car\n")
     assert "003.txt:2: yaw is 90, beyond 2 pi" in refused(broken, "--out", out)
+    (tmp_path / "link.yaml").symlink_to(broken / "dataset.yaml")
+    described = (broken / "dataset.yaml").read_text()
+    for own in (broken / "dataset.yaml", tmp_path / "link.yaml"):
+        assert "describes the data set itself" in refused(broken, "--out", own, "--force")
+    assert (broken / "dataset.yaml").read_text() == described
     assert not out.exists()
     out.write_text("years: of work")
     assert "is there already; --force replaces it" in refused(streets, "--out", out)

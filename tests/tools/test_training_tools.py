@@ -112,6 +112,13 @@ def test_wrong_settings_are_one_line_and_leave_no_run_folder(
     assert not (config.parent / "runs" / "wrong").exists()
 
 
+def test_a_class_that_kittis_files_cannot_hold_is_refused_before_training(config: Path, tool: Tool) -> None:
+    anchor = "{size: [4, 1.6, 1.5], z: -1, matched: 0.6, unmatched: 0.45}"
+    both = "data.classes=[Car,Traffic Cone]", f"model.anchors={{Car: {anchor}, Traffic Cone: {anchor}}}"
+    one_error(tool("train.py", config, "name=wrong", *both), "'Traffic Cone' has white space")
+    assert not (config.parent / "runs" / "wrong").exists()
+
+
 def test_distilling_exports_the_student_alone(teacher: Path, config: Path, tool: Tool) -> None:
     result = tool("distill.py", config, "--teacher", teacher, "model.compression=4", "name=distilled")
     assert result.returncode == 0, result.stderr

@@ -17,7 +17,9 @@ from mink_pd.errors import DataError
 from mink_pd.files import is_number, read_json, read_text
 
 SUFFIXES = (".txt", ".json")
+NO_LABELS = ("_classes.json",)  # what labelling tools write beside the label files
 _MOST_TILT = 0.35  # largest roll or pitch of a box [rad] that is ignored; more would move its corners visibly
+_UNIT = 0.01  # largest deviation of a quaternion's length from 1, as rounded values have
 _XYZ = ("x", "y", "z")
 _FORMAT = "x y z l w h yaw class"
 
@@ -42,7 +44,7 @@ class Labels:
 def read_labels(
     path: Path, names: Mapping[str, str | None], unit: Literal["radians", "degrees"], to_lidar: np.ndarray | None
 ) -> Labels:
-    """Read a label file.
+    """Read a label file; an empty one has no objects.
 
     names: class by the name in the file in lower case; None: leave such objects out.
     unit: of yaw in the file.
@@ -50,7 +52,7 @@ def read_labels(
     Raises DataError that names file and line, or object, for an unknown name, a size that is not positive, or a yaw in
     degrees.
     """
-    rows = list(_from_text(path) if path.suffix == ".txt" else _from_json(path, unit))
+    rows = list(_from_text(path) if path.suffix.lower() == ".txt" else _from_json(path, unit))
     kept = [(row, names[row.name.lower()]) for row in rows if _known(row, names) is not None]
     boxes = np.array([_checked(row, unit) for row, _ in kept], np.float64).reshape(-1, 7)
     boxes[:, 6] = wrap_angle(boxes[:, 6])
@@ -112,7 +114,10 @@ def _from_text(path: Path) -> Iterator[Row]:
 
 
 def _from_json(path: Path, unit: str) -> Iterator[Row]:
-    content = read_json(path, remedy="save it again from the labelling tool")
+    remedy = "save it again from the labelling tool"
+    if not read_text(path, remedy=remedy).strip():
+        return
+    content = read_json(path, remedy=remedy)
     if isinstance(content, dict) and "objs" in content:
         content = content["objs"]
     if isinstance(content, list):
@@ -129,8 +134,8 @@ def _from_json(path: Path, unit: str) -> Iterator[Row]:
     for number, item in enumerate(objects, start=1):
         location = f"{path}: object {number}"
         try:
-            name, centre, size, angles = reader(item)
-            values = [float(value) for value in (*centre, *size, *angles)]
+            name, centre, size, rotation = reader(item)
+            values = [float(value) for value in (*centre, *size, *_angles(rotation, full_turn, location))]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(f"{location}: lacks a number or its class ({error}); save it again from the tool") from None
         tilt = max(abs(math.remainder(angle, full_turn)) if math.isfinite(angle) else 0.0 for angle in values[6:8])
@@ -141,21 +146,44 @@ def _from_json(path: Path, unit: str) -> Iterator[Row]:
         yield Row((*values[:6], values[8]), str(name), location)
 
 
+def _angles(rotation: Any, full_turn: float, location: str) -> list[float]:
+    """Roll, pitch and yaw in the file's unit. A rotation with w is a quaternion.
+
+    Raises DataError for one whose length is not 1, which may be angles beside something else.
+    """
+    x, y, z = (float(rotation[axis]) for axis in _XYZ)
+    if "w" not in rotation:
+        return [x, y, z]
+    w = float(rotation["w"])
+    norm = math.hypot(w, x, y, z)
+    if not abs(norm - 1) <= _UNIT:  # also of NaN
+        raise DataError(
+            f"{location}: its rotation has w, as a quaternion, but the length {norm:.3g} instead of 1; export angles"
+            " x, y, z"
+        )
+    roll = math.atan2(2 * (w * x + y * z), w * w - x * x - y * y + z * z)
+    pitch = math.asin(max(-1.0, min(1.0, 2 * (w * y - z * x) / norm**2)))
+    yaw = math.atan2(2 * (w * z + x * y), w * w + x * x - y * y - z * z)
+    return [angle * full_turn / (2 * math.pi) for angle in (roll, pitch, yaw)]
+
+
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
 def _sustech(item: Any) -> tuple[Any, ...]:
     psr = item["psr"]
-    return item["obj_type"], *([psr[part][axis] for axis in _XYZ] for part in ("position", "scale", "rotation"))
+    position, scale = ([psr[part][axis] for axis in _XYZ] for part in ("position", "scale"))
+    return item["obj_type"], position, scale, psr["rotation"]
 
 
 def _labelcloud(item: Any) -> tuple[Any, ...]:
     size = [item["dimensions"][side] for side in ("length", "width", "height")]
-    return item["name"], [item["centroid"][axis] for axis in _XYZ], size, [item["rotations"][axis] for axis in _XYZ]
+    return item["name"], [item["centroid"][axis] for axis in _XYZ], size, item["rotations"]
 
 
 def _supervisely(item: Any, titles: Mapping[Any, Any]) -> tuple[Any, ...]:
     shape = item["geometry"]
     name = titles[str(item["objectKey"])]
-    return name, *([shape[part][axis] for axis in _XYZ] for part in ("position", "dimensions", "rotation"))
+    position, size = ([shape[part][axis] for axis in _XYZ] for part in ("position", "dimensions"))
+    return name, position, size, shape["rotation"]

@@ -19,13 +19,13 @@ from mink_pd.config import DataConfig
 from mink_pd.config.points import PointsConfig
 from mink_pd.config.settings_yaml import plain
 from mink_pd.data.clouds.cloud_description import DESCRIPTION, DatasetFile, read_description
+from mink_pd.data.clouds.cloud_labels import NO_LABELS, Labels, read_labels
 from mink_pd.data.clouds.cloud_labels import SUFFIXES as LABEL_SUFFIXES
-from mink_pd.data.clouds.cloud_labels import Labels, read_labels
 from mink_pd.data.clouds.survey import wider_than_long
 from mink_pd.data.dataset import Dataset, View
 from mink_pd.data.formats import SUFFIXES, read_columns
 from mink_pd.data.frame import Frame
-from mink_pd.data.frame_lists import read_frame_list
+from mink_pd.data.frame_lists import by_number, read_frame_list
 from mink_pd.data.looks import likely
 from mink_pd.data.points import Cloud, read_cloud
 from mink_pd.errors import ConfigError, DataError, MinkPDError
@@ -79,7 +79,7 @@ class CloudsConfig(DataConfig):
 
 @DATASETS.register("clouds")
 class CloudFolder(Dataset):
-    """The frames of one split, ordered by name; IDs are the files' names without suffix.
+    """The frames of one split, ordered by name and the numbers in it; IDs are the files' names without suffix.
 
     split: a list in splits/, or "all", "labelled" or "unlabelled" clouds. Without a list, "train" and "val" are drawn
     at random in blocks of ten consecutive frames.
@@ -285,13 +285,12 @@ def _missing(root: Path) -> DataError:
 def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """Files of a folder by name without suffix, ordered. Raises DataError for two files of the same name."""
     try:
-        names = sorted(os.listdir(folder))
+        paths = sorted((folder / name for name in os.listdir(folder)), key=by_number)
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror}); it must hold the clouds") from None
     found: dict[str, Path] = {}
-    for name in names:
-        path = folder / name
-        if path.suffix.lower() in suffixes and not name.startswith("."):
+    for path in paths:
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.name not in NO_LABELS:
             if path.stem in found:
                 raise DataError(f"{path}: has the same name as {found[path.stem].name}; keep one of them")
             found[path.stem] = path
@@ -302,7 +301,7 @@ def _names_in(paths: Iterable[Path]) -> list[str]:
     """Names of classes in the first label files, for advice."""
     found: dict[str, None] = {}
     for path in list(paths)[:50]:
-        if path.suffix == ".txt":
+        if path.suffix.lower() == ".txt":
             lines = read_bytes(path).decode("utf-8", "replace").splitlines()
             found |= dict.fromkeys(words[7] for words in map(str.split, lines) if len(words) == 8)
     return list(found)[:20] or ["<names>"]

@@ -19,6 +19,7 @@ from mink_pd.config.points import X_FORWARD, PointsConfig
 from mink_pd.data.dataset import Dataset, View
 from mink_pd.data.devkit import devkit, explain, open_tables, scenes_of_split, table_files
 from mink_pd.data.frame import Frame
+from mink_pd.data.nuscenes_records import check_records, matrix, numbers, places
 from mink_pd.data.points import Cloud, read_cloud
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.registry import DATASETS
@@ -113,8 +114,10 @@ class NuScenes(Dataset):
     Points have five columns: x, y, z [m], intensity (0..1, the file's value divided by 255) and time lag [s], which is
     0 for the keyframe's own points and larger for older ones. Boxes belong to the ten detection classes; annotations
     that the devkit maps to none of them are omitted. Velocities are those of the devkit's ``box_velocity``.
-    Raises DataError on construction if a table or file is missing, a token does not resolve, timestamps are out of
-    order, the split is unknown, or the devkit is not installed.
+    Quaternions need not have length 1, as in the devkit. Scenes are in the order of the sample table, and the frames of
+    each in that of time.
+    Raises DataError on construction if a table or file is missing, a token does not resolve, a pose or box is
+    impossible, timestamps are out of order, the split is unknown, or the devkit is not installed.
     """
 
     Settings = NuScenesConfig
@@ -236,12 +239,14 @@ def read_sweep(sweep: Sweep, settings: PointsConfig = _DEFAULT) -> Cloud:
 
 
 def _keyframes(tables: Any, scenes: set[str], sweeps: int, most: int | None) -> Iterator[Keyframe]:
-    """The keyframes in the order of the sample table, which within a scene is the order of time."""
+    """The keyframes scene by scene, in the order of time."""
     from rich.console import Console  # every program imports this module
     from rich.progress import track
 
     wanted = {scene["token"] for scene in tables.scene if scene["name"] in scenes}
-    samples = [sample for sample in tables.sample if sample["scene_token"] in wanted][:most]
+    samples = [sample for sample in tables.sample if sample["scene_token"] in wanted]
+    rank = {token: n for n, token in enumerate(dict.fromkeys(sample["scene_token"] for sample in samples))}
+    samples = sorted(samples, key=lambda sample: (rank[sample["scene_token"]], sample["timestamp"]))[:most]
     for sample in samples:
         _check_order(tables, sample)
     poses = _Poses(tables)
@@ -309,23 +314,15 @@ class _Poses:
     """Poses of the LiDAR by record of sample_data."""
 
     def __init__(self, tables: Any) -> None:
-        self._mount = {record["token"]: _matrix(record) for record in tables.calibrated_sensor}
+        table = Path(tables.table_root) / "calibrated_sensor.json"
+        self._mount = {record["token"]: matrix(table, record) for record in tables.calibrated_sensor}
         self._tables = tables
 
     def global_from_lidar(self, record: dict[str, Any]) -> np.ndarray:
         """Transform float64 (4, 4) from the LiDAR frame of that turn to the map's frame."""
-        ego = _matrix(self._tables.get("ego_pose", record["ego_pose_token"]))
+        table = Path(self._tables.table_root) / "ego_pose.json"
+        ego = matrix(table, self._tables.get("ego_pose", record["ego_pose_token"]))
         return ego @ self._mount[record["calibrated_sensor_token"]]
-
-
-def _matrix(record: dict[str, Any]) -> np.ndarray:
-    """Transform (4, 4) from a record's rotation (w, x, y, z) and translation."""
-    from scipy.spatial.transform import Rotation  # imported late: every program imports this module
-
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_quat(np.roll(record["rotation"], -1)).as_matrix()
-    matrix[:3, 3] = record["translation"]
-    return matrix
 
 
 def _objects(
@@ -334,9 +331,10 @@ def _objects(
     """Boxes (B, 7), names (B,), velocities (B, 2) and numbers of points (B,) of annotations and their classes."""
     records = [record for record, _ in known]
     names = np.array([name for _, name in known], dtype="<U20")
-    centre = np.array([record["translation"] for record in records], np.float64).reshape(-1, 3)
-    size = np.array([record["size"] for record in records], np.float64).reshape(-1, 3)  # w, l, h
-    quaternion = np.array([record["rotation"] for record in records], np.float64).reshape(-1, 4)
+    table = Path(tables.table_root) / "sample_annotation.json"
+    centre, quaternion = places(table, records)
+    size = numbers(records, "size", 3)  # w, l, h
+    check_records(table, records, "size", (np.isfinite(size) & (size > 0)).all(axis=1))
     moving = np.array([tables.box_velocity(record["token"])[:2] for record in records], np.float64).reshape(-1, 2)
     seen = np.array([record["num_lidar_pts"] + record["num_radar_pts"] for record in records], np.int64)
     w, x, y, z = quaternion.T

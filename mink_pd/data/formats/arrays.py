@@ -1,6 +1,7 @@
 """NumPy's .npy and .npz files: a table of points, a structured array, or one array per column; no pickles.
 
-In a .npz, columns that a table ``xyz`` lacks may be arrays of their own, such as ``intensity``.
+In a .npz, columns that a table ``xyz`` lacks may be arrays of their own, such as ``intensity``. Arrays without a value
+per point, such as a time of the whole cloud, are left out.
 """
 
 import io
@@ -37,8 +38,11 @@ def _array(content: bytes) -> np.ndarray:
     if dtype.hasobject:
         raise ValueError("it contains pickled Python objects, which are not read")
     left = len(content) - file.tell()
-    if dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize > left:
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.itemsize == 0 or size > left:
         raise ValueError(f"truncated, {left} bytes are too few for an array of shape {shape}")
+    if left - size >= math.prod(shape[1:]) * dtype.itemsize > 0:
+        raise ValueError(f"{left} bytes are more than an array of shape {shape}; its header and its data do not fit")
     flat = np.frombuffer(content, dtype, math.prod(shape), file.tell())
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
 
@@ -57,31 +61,35 @@ def _archive(content: bytes, path: Path, settings: PointsConfig) -> dict[str, np
                     raise ValueError(f"{member.filename} has another size than the archive states")
                 arrays[member.filename.removesuffix(".npy").lower()] = _array(unpacked)
     if all(name in arrays for name in "xyz"):
-        lengths = {array.shape for array in arrays.values() if array.ndim == 1}
-        if len(lengths) != 1 or any(arrays[name].ndim != 1 for name in "xyz"):
+        if len({arrays[name].shape for name in "xyz"}) != 1 or arrays["x"].ndim != 1:
             raise ValueError("x, y and z are not columns of one length")
-        return {name: array for name, array in arrays.items() if array.ndim == 1 and array.dtype.kind in "fiu"}
+        return _of_points(arrays, len(arrays["x"]), settings)
     tables = [name for name in arrays if arrays[name].ndim == 2 or arrays[name].dtype.names]
     name = next((name for name in _TABLES if name in tables), tables[0] if len(tables) == 1 else None)
     if name is None:
         found = ", ".join(arrays) or "no array"
         raise ValueError(f"it contains {found}; name the table of points 'points', or write arrays x, y, z, intensity")
-    numeric = {other: array for other, array in arrays.items() if array.ndim and array.dtype.kind in "fiu"}
-    single = {other: array for other, array in numeric.items() if array.size == len(array)}
-    if name == "xyz" and single and arrays[name].shape[1:] == (3,):
-        return _joined(arrays[name], single)
+    if name == "xyz" and arrays[name].shape[1:] == (3,):
+        beside = _of_points(arrays, len(arrays[name]), settings)
+        if beside:
+            return dict(zip("xyz", arrays[name].T, strict=True)) | beside
     try:
         return _columns(arrays[name], path, settings)
     except DataError as error:
         raise DataError(f"{error}, or write arrays x, y, z, intensity (it contains {', '.join(arrays)})") from None
 
 
-def _joined(xyz: np.ndarray, single: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The columns of a table (P, 3) and of arrays (P,) or (P, 1)."""
-    for name, array in single.items():
-        if len(array) != len(xyz):
-            raise ValueError(f"array {name} has {len(array)} values for {len(xyz)} points")
-    return dict(zip("xyz", xyz.T, strict=True)) | {name: array.reshape(-1) for name, array in single.items()}
+def _of_points(arrays: dict[str, np.ndarray], count: int, settings: PointsConfig) -> dict[str, np.ndarray]:
+    """The columns among the arrays: those of numbers (count,) or (count, 1).
+
+    Raises ValueError if one that ``settings.columns`` names has another length.
+    """
+    numeric = {name: array for name, array in arrays.items() if array.ndim and array.dtype.kind in "fiu"}
+    single = {name: array.reshape(-1) for name, array in numeric.items() if array.shape[1:] in ((), (1,))}
+    for name in settings.columns:
+        if name in single and len(single[name]) != count:
+            raise ValueError(f"array {name} has {len(single[name])} values for {count} points")
+    return {name: array for name, array in single.items() if len(array) == count}
 
 
 def _columns(array: np.ndarray, path: Path, settings: PointsConfig) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mink_pd.data.formats.counts import check_count
 from mink_pd.errors import DataError
 
 _SHORTEST_POINT = (20, 28, 26, 34, 57, 63, 30, 36, 38, 59, 67)  # size of a point [bytes], by point format
@@ -17,6 +18,8 @@ _TIME_AT = {1: 20, 3: 20, 4: 20, 5: 20, 6: 22, 7: 22, 8: 22, 9: 22, 10: 22}  # o
 _BEST_COMPRESSION = 100  # largest number of points per byte; real files have less than one
 _LARGEST = 1 << 30  # largest size of the unpacked points [bytes]
 _COMPRESSED = 0x80  # bit of the point format
+_NEXT_AT = ((227, 3), (235, 4))  # offsets of where the waveforms and the extended records begin, and since which 1.x
+_EMPTY_LAZ = 16  # size of no compressed points: where their table is, and the table [bytes]
 _VLR_HEADER = 54  # size of a variable length record's header [bytes]
 _LASZIP = ("laszip encoded", 22204)
 _ANY_CHUNK = 0xFFFFFFFF  # chunk size that means chunks of different sizes
@@ -25,6 +28,7 @@ _ANY_CHUNK = 0xFFFFFFFF  # chunk size that means chunks of different sizes
 @dataclass(frozen=True)
 class _Header:
     start: int  # offset of the points
+    end: int  # offset of what follows them
     records: list[tuple[str, int, bytes]]  # user, number, content
     format: int
     point_size: int
@@ -38,13 +42,11 @@ def read(content: bytes, path: Path) -> dict[str, np.ndarray]:
     """Columns x, y, z [m], intensity, return and, if the format has it, time. Raises DataError that names the file."""
     try:
         header = _read_header(content)
-        points = _unpack(content, header) if header.compressed else content[header.start :]
-        present = len(points) // header.point_size
-        if present < header.points:
-            raise ValueError(f"truncated, {present} of {header.points} points are there")
+        points = _unpack(content, header) if header.compressed else content[header.start : header.end]
     except (ValueError, struct.error, IndexError) as error:
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{path}: is not a valid {path.suffix[1:].upper()} file ({reason}); copy it again") from None
+    check_count(header.points, len(points) // header.point_size, path)
     names, formats, offsets = ["xyz", "intensity", "return"], ["<3i4", "<u2", "u1"], [0, 12, 14]
     if header.format in _TIME_AT:
         names, formats, offsets = [*names, "time"], [*formats, "<f8"], [*offsets, _TIME_AT[header.format]]
@@ -64,8 +66,8 @@ def _read_header(content: bytes) -> _Header:
     size, start, records = struct.unpack_from("<HII", content, 94)
     code, point_size, points = struct.unpack_from("<BHI", content, 104)
     numbers = np.array(struct.unpack_from("<6d", content, 131))
-    if minor >= 4:
-        (points,) = struct.unpack_from("<Q", content, 247)
+    if minor >= 4 and size >= 255:
+        points = struct.unpack_from("<Q", content, 247)[0] or points  # some writers fill in the older count alone
     format = code & 0x3F
     if format >= len(_SHORTEST_POINT) or point_size < _SHORTEST_POINT[format]:
         raise ValueError(f"points of format {format} and {point_size} bytes")
@@ -77,7 +79,11 @@ def _read_header(content: bytes) -> _Header:
         user, number, length = struct.unpack_from("<16sHH", content, at + 2)
         at += _VLR_HEADER + length
         found.append((user.split(b"\0")[0].decode("ascii", "replace"), number, content[at - length : at]))
-    return _Header(start, found, format, point_size, points, numbers[:3], numbers[3:], bool(code & _COMPRESSED))
+    compressed = bool(code & _COMPRESSED)
+    least = start if compressed else start + points * point_size
+    behind = [struct.unpack_from("<Q", content, at)[0] for at, since in _NEXT_AT if minor >= since and size >= at + 8]
+    end = min([offset for offset in behind if offset >= least], default=len(content))
+    return _Header(start, end, found, format, point_size, points, numbers[:3], numbers[3:], compressed)
 
 
 def _unpack(content: bytes, header: _Header) -> bytes:
@@ -85,6 +91,9 @@ def _unpack(content: bytes, header: _Header) -> bytes:
     import lazrs  # only this format needs it
 
     if not header.points:
+        behind = header.end - header.start
+        if behind >= _EMPTY_LAZ + header.point_size:
+            raise ValueError(f"its header states 0 points, but {behind} bytes of them are there; was it never closed?")
         return b""
     record = next((text for *key, text in header.records if tuple(key) == _LASZIP), None)
     if record is None:

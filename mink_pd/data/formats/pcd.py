@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mink_pd.data.formats.counts import check_count
 from mink_pd.data.formats.lzf import decompress
 from mink_pd.data.formats.text import read_table
 from mink_pd.errors import DataError
@@ -51,7 +52,8 @@ class _Header:
 def read(content: bytes, path: Path) -> dict[str, np.ndarray]:
     """The fields of one value; padding and fields of several values are skipped.
 
-    Raises DataError that names the file if its header is invalid or it is truncated or damaged.
+    Raises DataError that names the file if its header is invalid, it is truncated or damaged, or it holds more points
+    than it states.
     """
     try:
         header = _read_header(content)
@@ -111,9 +113,7 @@ def _ascii(body: bytes, header: _Header, path: Path) -> dict[str, np.ndarray]:
 
 
 def _binary(content: bytes, header: _Header, path: Path) -> dict[str, np.ndarray]:
-    present = (len(content) - header.body) // header.point_size
-    if present < header.points:
-        raise DataError(f"{path}: truncated, {present} of {header.points} points are there; copy the file again")
+    check_count(header.points, (len(content) - header.body) // header.point_size, path)
     wanted = header.wanted()
     row = np.dtype(
         {
@@ -129,13 +129,15 @@ def _binary(content: bytes, header: _Header, path: Path) -> dict[str, np.ndarray
 
 def _compressed(content: bytes, header: _Header, path: Path) -> dict[str, np.ndarray]:
     """The decompressed data contain all values of the first field, then all values of the second, and so on."""
-    total = header.points * header.point_size
+    total, start = header.points * header.point_size, header.body + 8
+    there = len(content) >= start
+    if not there and header.points:
+        raise DataError(f"{path}: truncated, its points are missing; copy the file again")
+    packed, unpacked = struct.unpack_from("<II", content, header.body) if there else (0, 0)
+    if unpacked > total:
+        check_count(header.points, unpacked // header.point_size, path)
     if not header.points:
         return {field.name: np.zeros(0, field.type) for *_, field in header.wanted()}
-    if len(content) < header.body + 8:
-        raise DataError(f"{path}: truncated, its points are missing; copy the file again")
-    packed, unpacked = struct.unpack_from("<II", content, header.body)
-    start = header.body + 8
     if packed > len(content) - start:
         raise DataError(f"{path}: truncated, {len(content) - start} of {packed} bytes are there; copy the file again")
     if unpacked != total or total > _BEST_COMPRESSION * packed:

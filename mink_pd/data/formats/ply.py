@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from mink_pd.data.formats.counts import check_count
 from mink_pd.data.formats.text import read_table
 from mink_pd.errors import DataError
 
@@ -33,46 +34,54 @@ class _Element:
 def read(content: bytes, path: Path) -> dict[str, np.ndarray]:
     """The properties of the element ``vertex``; other elements are skipped.
 
-    Raises DataError that names the file if its header is invalid, it is truncated, or it has list properties in or
-    before the vertices, which point clouds do not need.
+    Raises DataError that names the file if its header is invalid, it is truncated, it holds more vertices than it
+    states, or it has list properties in or before the vertices, which point clouds do not need.
     """
     try:
         elements, order, at = _read_header(content)
-        before, vertex = _split(elements)
+        before, vertex, after = _split(elements)
     except (KeyError, ValueError, IndexError, OverflowError) as error:
         reason = f"unknown word {error}" if isinstance(error, KeyError) else str(error)
         raise DataError(f"{path}: has no valid PLY header ({reason}); check or convert it") from None
     if vertex.has_list or any(element.has_list for element in before):
         raise DataError(f"{path}: has list properties in or before its vertices; convert it to plain vertices")
     if order == "=":
-        return _ascii(content[at:], before, vertex, path)
+        return _ascii(content[at:], before, vertex, sum(element.count for element in after), path)
     at += sum(element.count * element.row.itemsize for element in before)
     row = vertex.row
-    present = max(0, len(content) - at) // row.itemsize
-    if present < vertex.count:
-        raise DataError(f"{path}: truncated, {present} of {vertex.count} points are there; copy the file again")
+    check_count(vertex.count, _present(max(0, len(content) - at), vertex, after), path)
     table = np.frombuffer(content, row, vertex.count, at if vertex.count else 0)  # (P,)
     return {name: table[str(n)] for n, (name, _) in reversed(list(enumerate(vertex.properties)))}
 
 
-def _ascii(body: bytes, before: list[_Element], vertex: _Element, path: Path) -> dict[str, np.ndarray]:
+def _present(room: int, vertex: _Element, after: list[_Element]) -> int:
+    """The number of vertices in ``room`` bytes, which the elements after them share."""
+    size = vertex.row.itemsize
+    if any(element.has_list and element.count for element in after):  # of any size
+        return min(room // size, vertex.count)
+    rest = sum(element.count * element.row.itemsize for element in after)
+    return min(room // size, max(vertex.count, (room - rest) // size))
+
+
+def _ascii(body: bytes, before: list[_Element], vertex: _Element, after: int, path: Path) -> dict[str, np.ndarray]:
+    """The vertices of a text, ``after`` which that many lines of other elements follow."""
     lines = sum(element.count for element in before)
     if lines:
         if lines > body.count(b"\n"):
             raise DataError(f"{path}: truncated, its vertices are missing; copy the file again")
         body = body.split(b"\n", lines)[-1]
-    columns = read_table(body, vertex.count, [type for _, type in vertex.properties], path)
+    columns = read_table(body, vertex.count, [type for _, type in vertex.properties], path, after)
     return {name: columns[n] for n, (name, _) in reversed(list(enumerate(vertex.properties)))}
 
 
-def _split(elements: list[_Element]) -> tuple[list[_Element], _Element]:
-    """The elements before the vertices, and the vertices."""
+def _split(elements: list[_Element]) -> tuple[list[_Element], _Element, list[_Element]]:
+    """The elements before the vertices, the vertices, and the elements after them."""
     index = next((n for n, element in enumerate(elements) if element.name == "vertex"), None)
     if index is None:
         raise ValueError("no element vertex")
     if not elements[index].properties and not elements[index].has_list:
         raise ValueError("vertices without properties")
-    return elements[:index], elements[index]
+    return elements[:index], elements[index], elements[index + 1 :]
 
 
 def _read_header(content: bytes) -> tuple[list[_Element], Literal["<", ">", "="], int]:

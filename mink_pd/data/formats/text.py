@@ -4,19 +4,25 @@ from pathlib import Path
 
 import numpy as np
 
+from mink_pd.data.formats.counts import check_count
 from mink_pd.errors import DataError
 
 
-def read_table(body: bytes, count: int, types: list[np.dtype], path: Path) -> list[np.ndarray]:
+def read_table(body: bytes, count: int, types: list[np.dtype], path: Path, after: int = 0) -> list[np.ndarray]:
     """The first ``count`` lines of ``body`` as columns (count,) of these types.
 
-    Raises DataError if there are fewer lines, or a value is not a number of its type.
+    after: number of lines behind them that belong to something else.
+    Raises DataError if there are fewer lines, or more points, or a value is not a number of its type.
     """
     if count and 2 * len(types) * count > len(body) + 1:  # a value needs a digit and a separator
         raise DataError(f"{path}: truncated, {len(body)} bytes of text are too few for {count} points; copy it again")
+    lines = [line for line in body.splitlines() if line.strip()]
+    surplus = len(lines) - count - after
+    if surplus > 0 and len(lines[count].split()) == len(types):  # another line than a point's may be a remark
+        check_count(count, count + surplus, path)
     if not count:
         return [np.zeros(0, type) for type in types]
-    lines = [line for line in body.splitlines() if line.strip()][:count]
+    lines = lines[:count]
     try:
         table = np.loadtxt(lines, dtype=np.float64, comments=None, ndmin=2)  # (P, C)
     except (ValueError, OverflowError):

@@ -14,6 +14,7 @@ from mink_pd.data.kitti.calibration import Calibration, check_axes, check_calibr
 from mink_pd.data.kitti.images import Size, size_of_image, usual_size
 from mink_pd.data.kitti.projection import in_camera_view
 from mink_pd.data.points import read_cloud
+from mink_pd.data.stamps import check_order
 from mink_pd.errors import DataError
 from mink_pd.files import read_text
 
@@ -79,7 +80,7 @@ def open_raw(
     Only the scans and the calibration of LiDAR and cameras are needed, not the positions (oxts).
     date: such as 2011_09_26.
     drive: its number (5, "5" or "0005") or the folder's name.
-    Raises DataError that names the folder or file that is missing or malformed.
+    Raises DataError that names the folder or file that is missing or malformed, or whose times run backwards.
     """
     number = re.fullmatch(rf"(?:{re.escape(date)}_drive_)?(\d+)(?:_sync)?", str(drive))
     if number is None:
@@ -123,15 +124,20 @@ def _image_of(folder: Path) -> Size | None:
 
 
 def _stamps(files: list[Path]) -> list[int] | None:
-    """The time stamp of each scan [ns]; line N of timestamps.txt belongs to scan N."""
+    """The time stamp of each scan [ns]; line N of timestamps.txt belongs to scan N.
+
+    Raises DataError for a scan without a time, and for times that run backwards.
+    """
     path = files[0].parents[1] / "timestamps.txt"
     if not path.exists():
         return None
     lines = read_text(path).splitlines()
     try:
-        return [_nanoseconds(lines[int(file.stem)]) for file in files]
+        stamps = [_nanoseconds(lines[int(file.stem)]) for file in files]
     except (ValueError, IndexError):
         raise DataError(f"{path}: lacks a scan's time, such as 2011-09-26 13:02:25.594360375; copy it again") from None
+    check_order(stamps, lambda index: f"{path}: scan {files[index].stem}", "scan", "copy it again")
+    return stamps
 
 
 def _nanoseconds(text: str) -> int:

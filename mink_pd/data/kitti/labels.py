@@ -1,14 +1,14 @@
 """KITTI label files (15 fields per line) and detection files (16 fields, with a score at the end)."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from mink_pd.data.objects import Objects
-from mink_pd.errors import DataError
+from mink_pd.errors import ConfigError, DataError
 from mink_pd.files import is_number, read_text, whole_file
 
 DONT_CARE = "DontCare"
@@ -30,7 +30,8 @@ def read_objects(
     name_it: what the user can do about a class that is not allowed; {} stands for its name.
 
     Raises DataError that names file and line for a wrong number of fields, a field that is not a number, an unknown
-    class, a size that is not positive, an image box from right to left, or a rotation beyond 2 pi.
+    class, a size that is not positive, an image box from right to left, or a rotation beyond 2 pi; ConfigError for
+    ``classes`` that no such file can hold (:func:`check_class_names`).
     """
     return read_all_objects([Path(path)], classes=classes, scores=scores, name_it=name_it)[0]
 
@@ -42,6 +43,7 @@ def read_all_objects(
 
     The values of all files are checked together: for files of a few lines, a check of its own costs more than reading.
     """
+    check_class_names(classes)
     spelling = {name.lower(): name for name in (*CLASSES, DONT_CARE, *classes)}
     files = [_parse(path, spelling, scores, name_it) for path in paths]
     rows = [row for file in files for row in file.rows]
@@ -49,6 +51,16 @@ def read_all_objects(
     _check(files, table)
     ends = np.cumsum([len(file.rows) for file in files]).tolist()
     return [_objects(file, table[end - len(file.rows) : end]) for file, end in zip(files, ends, strict=True)]
+
+
+def check_class_names(names: Iterable[str]) -> None:
+    """Raise ConfigError for a name with white space: it separates the fields of KITTI's files."""
+    wrong = next((name for name in names if name.split() != [name]), None)
+    if wrong is not None:
+        raise ConfigError(
+            f"'data.classes': '{wrong}' has white space, which separates the fields of KITTI's files; name the class"
+            f" {'_'.join(wrong.split())}, or let detect write JSON (--out NAME.jsonl)"
+        )
 
 
 @dataclass
@@ -132,8 +144,9 @@ def write_objects(path: str | Path, objects: Objects) -> None:
 
     Labels have two decimals, like the benchmark's, and official label files are reproduced byte for byte. Detections
     have six decimals, more than float32 resolves at a LiDAR's range; scores have nine digits, enough for float32.
-    Raises DataError if the file cannot be written.
+    Raises DataError if the file cannot be written, ConfigError for a name that it cannot hold.
     """
+    check_class_names(np.unique(objects.names).tolist())
     with whole_file(path) as file:
         file.writelines(_format(objects, row) + "\n" for row in range(len(objects)))
 

@@ -20,6 +20,8 @@ from mink_pd.files import reading
 
 _CUT_OFF = (McapError, OSError, struct.error)  # the package's errors for a file that ends too early
 _LARGEST_RECORD = 1 << 30  # [bytes]; a damaged length must not exhaust the memory
+_INDEX_HEAD = struct.Struct("<BQHI")  # opcode, length, channel and bytes of entries of a message index
+_INDEX_ENTRY = 16  # time and offset of a message [bytes]
 _REMEDY = "repair it with `mcap recover`, or record it again"
 
 
@@ -117,10 +119,28 @@ class McapFile:
 
     def _offsets(self, channels: set[int]) -> list[int]:
         """Offsets of the chunks, and of messages outside chunks, of these channels."""
+        if self._summary is not None and not self._index_is_whole(self._summary, channels):
+            self._summary = None
         if self._summary is None:
             return [at for at, record in self._records() if isinstance(record, Chunk | Message)]
         chunks = sorted(self._summary.chunk_indexes, key=lambda index: index.chunk_start_offset)
         return [index.chunk_start_offset for index in chunks if channels & index.message_index_offsets.keys()]
+
+    def _index_is_whole(self, summary: Summary, channels: set[int]) -> bool:
+        """Whether the index leads to as many messages of these channels as the statistics count.
+
+        It does not lead to messages outside chunks, which a file may have as well.
+        """
+        assert summary.statistics is not None
+        indexed = 0
+        for chunk in summary.chunk_indexes:
+            for at in (chunk.message_index_offsets[id] for id in channels & chunk.message_index_offsets.keys()):
+                self._file.seek(at)
+                record = self._file.read(_INDEX_HEAD.size)
+                if len(record) < _INDEX_HEAD.size or record[0] != Opcode.MESSAGE_INDEX:
+                    return False
+                indexed += _INDEX_HEAD.unpack(record)[-1] // _INDEX_ENTRY
+        return indexed == sum(summary.statistics.channel_message_counts.get(id, 0) for id in channels)
 
     def _messages_at(self, at: int) -> list[Message]:
         """The messages of the chunk at an offset, or the single message there. The last result is cached."""

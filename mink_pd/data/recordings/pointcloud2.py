@@ -13,10 +13,13 @@ _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"
 def to_columns(message: Any, where: str) -> dict[str, np.ndarray]:
     """The fields of a message by name in lower case, each (P,) in its own type, if possible as views of the message.
 
-    Fields of several values per point and padding are left out. Raises DataError, which begins with ``where``, if the
-    sizes in the message contradict each other or its data.
+    Fields of several values per point and padding are left out. An empty message has empty columns x, y and z, whatever
+    else it says. Raises DataError, which begins with ``where``, if the sizes in the message contradict each other or
+    its data.
     """
     rows, width, step = int(message.height), int(message.width), int(message.point_step)
+    if not rows * width and not len(message.data):
+        return {name: np.zeros(0, np.float32) for name in "xyz"}
     point = _point_type(message, where)
     missing = [name for name in "xyz" if name not in (point.names or ())]
     if missing:
@@ -29,6 +32,12 @@ def to_columns(message: Any, where: str) -> dict[str, np.ndarray]:
         raise DataError(
             f"{where}: {len(data):,} bytes do not hold {rows} x {width} points of {step} bytes (row_step {row_step});"
             " record it again"
+        )
+    whole = rows * row_step if rows > 1 and width else needed  # the last row may be padded as well
+    if len(data) - whole >= step:
+        raise DataError(
+            f"{where}: {len(data):,} bytes are more than {rows} x {width} points of {step} bytes"
+            f" (row_step {row_step}); record it again"
         )
     table = np.ndarray((rows, width), point, data, strides=(row_step, step)) if needed else np.empty((0, 0), point)
     return {name: table[name].reshape(-1) for name in point.names or ()}

@@ -5,20 +5,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
 from mink_pd.config.points import PointsConfig
 from mink_pd.data.frame import Frame
-from mink_pd.data.points import make_cloud, with_columns
+from mink_pd.data.points import Cloud, make_cloud, with_columns
 from mink_pd.data.recordings.container import Container, Topic
 from mink_pd.data.recordings.mcap_file import McapFile
 from mink_pd.data.recordings.pointcloud2 import MESSAGE, to_columns
 from mink_pd.data.recordings.ros_bag import METADATA, RosBag
+from mink_pd.data.stamps import check_order
 from mink_pd.errors import DataError
 from mink_pd.files import reading
 
 SUFFIXES = (".mcap", ".bag", ".db3")
 _DEFAULT = PointsConfig()
+_CUT = "cut the recording there, or sort it by time"
 
 
 @cache
@@ -115,7 +118,11 @@ class Recording:
 
     def _frame(self, index: int, data: bytes | memoryview) -> Frame:
         where = self._where(index)
-        cloud = make_cloud(where, to_columns(self._decode(index, data), where), self.settings)
+        columns = to_columns(self._decode(index, data), where)
+        if _has_return(columns):
+            cloud = make_cloud(where, columns, self.settings)
+        else:  # of a sensor that starts, or is covered: one such turn does not spoil the drive
+            cloud = Cloud(np.zeros((0, 4), np.float32), len(columns["x"]))
         points = with_columns(cloud.points, self.columns)
         return Frame(self.ids[index], points, dropped=cloud.dropped, to_lidar=self.settings.to_lidar)
 
@@ -131,9 +138,9 @@ class Recording:
             stamps.append(message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec)
         if not locations:
             raise DataError(f"{self.path}: {self.topic} holds no message; its topics: {describe(self.topics)}")
-        self._check_order(logged)
+        check_order(logged, self._where, "message", _CUT)
         if any(stamps):
-            self._check_order(stamps)
+            check_order(stamps, self._where, "message", _CUT)
         return locations, logged, stamps if any(stamps) else logged
 
     def _check_frame(self, index: int, frame_id: str) -> None:
@@ -144,14 +151,11 @@ class Recording:
             )
         self.frame_id = self.frame_id or frame_id
 
-    def _check_order(self, times: list[int]) -> None:
-        for index in range(1, len(times)):
-            back = times[index - 1] - times[index]
-            if back > 0:
-                raise DataError(
-                    f"{self._where(index)}: its time stamp is {back / 1e9:.3f} s before that of the message before;"
-                    " cut the recording there, or sort it by time"
-                )
+
+def _has_return(columns: dict[str, np.ndarray]) -> bool:
+    """Whether a point is neither NaN, infinite nor at the origin."""
+    xyz = np.stack([columns[name] for name in "xyz"])  # (3, P)
+    return bool((np.isfinite(xyz).all(axis=0) & (xyz != 0).any(axis=0)).any())
 
 
 def _choose(path: Path, topics: dict[str, Topic], wanted: str | None) -> str:

@@ -14,18 +14,28 @@ from mink_pd.files import reading
 METADATA = "metadata.yaml"  # of a folder of ROS 2
 
 
+class _Reader2(Reader2):
+    """Tells files apart by suffixes in any case: those on a card from Windows may be .DB3."""
+
+    def __init__(self, path: Path) -> None:
+        kinds = Reader2.STORAGE_PLUGINS
+        if path.suffix.lower() in kinds:
+            self.STORAGE_PLUGINS = {**kinds, path.suffix: kinds[path.suffix.lower()]}
+        super().__init__(path)
+
+
 class RosBag:
     """A bag. Messages are ordered by the time of logging."""
 
     def __init__(self, path: Path) -> None:
         """Open the bag and read its topics. Raises DataError for a bag that is damaged or was never closed."""
         self.path = path
-        ros1 = path.suffix == ".bag"
+        ros1 = path.suffix.lower() == ".bag"
         self._remedy = "repair it with `rosbag reindex`" if ros1 else "repair it with `ros2 bag reindex`"
         if path.is_dir() and not (path / METADATA).is_file():
             raise DataError(f"{path}: has no {METADATA}; write it with `ros2 bag reindex`, or give the files in it")
         with reading(path, remedy=f"{self._remedy}, or record it again"):
-            self._reader: Any = Reader1(path) if ros1 else Reader2(path)
+            self._reader: Any = Reader1(path) if ros1 else _Reader2(path)
             self._reader.open()
             self.topics = {
                 name: Topic(message_type(info.msgtype or "several types"), "ros1" if ros1 else "cdr", info.msgcount)

@@ -94,12 +94,12 @@ class KittiScorer(Scorer):
 
     def judge(self, frame: Frame, found: FrameDetections, score: float, title: str) -> Panel:
         """Match at the moderate level."""
-        if frame.objects is None or frame.calibration is None:
-            raise DataError(f"frame {frame.id}: has no labels to judge detections by; choose a labelled split")
+        labels = _objects_of(frame, "judge detections by")
+        assert frame.calibration is not None  # as of every frame that has rows of KITTI's
         rows = to_objects(frame, found, unseen=not self.image_rules)
         assert rows.score is not None
         rows = rows[rows.score >= score]
-        match = match_frame(frame.objects, rows, score, self.min_iou, image_rules=self.image_rules)
+        match = match_frame(labels, rows, score, self.min_iou, image_rules=self.image_rules)
         boxes = camera_to_lidar(rows.location, rows.dimensions, rows.rotation_y, frame.calibration.camera_from_lidar)
         missed = frame.boxes[match.missed]
         return Panel(
@@ -116,13 +116,12 @@ def split(kept: Kept) -> tuple[dict[str, Objects], dict[str, Objects]]:
 
 
 def labels_of(frame: Frame) -> Objects:
-    """All label rows of a frame, DontCare regions included. Raises DataError for a frame without labels."""
-    if frame.objects is None:
-        raise DataError(f"frame {frame.id}: has no labels to evaluate against; choose a split with label_2 files")
+    """All label rows of a frame, DontCare regions included. Raises DataError for a frame without KITTI's labels."""
+    objects = _objects_of(frame, "evaluate against")
     if frame.dont_care is None:
-        return frame.objects
+        return objects
     joined = (
-        np.concatenate([getattr(frame.objects, name), getattr(frame.dont_care, name)])
+        np.concatenate([getattr(objects, name), getattr(frame.dont_care, name)])
         for name in (
             "names",
             "truncated",
@@ -135,6 +134,18 @@ def labels_of(frame: Frame) -> Objects:
         )
     )
     return Objects(*joined)
+
+
+def _objects_of(frame: Frame, purpose: str) -> Objects:
+    """The label rows of a frame. Raises DataError if it has none, and says whether it has labels of another kind."""
+    if frame.objects is not None:
+        return frame.objects
+    if frame.labelled:
+        raise DataError(
+            f"frame {frame.id}: has labels, but the run's scorer needs KITTI's files (label_2, calib) to {purpose};"
+            " choose a data set of KITTI, or a run with evaluate.scorer=clouds"
+        )
+    raise DataError(f"frame {frame.id}: has no labels to {purpose}; choose a split with label_2 files")
 
 
 def kitti_figures(result: Result) -> dict[str, float]:
