@@ -5,14 +5,20 @@ import argparse
 from rich.table import Table
 from rich.text import Text
 
-from mink_pd.cli import console
+from mink_pd.cli import console, warn
 from mink_pd.config import load_config
 from mink_pd.convert import (
     DIALECTS,
     Difference,
     MisfitError,
+    check_settings,
+    check_stated,
     convert,
+    intensity_columns,
+    is_counter,
+    largest_intensity,
     published_detector,
+    read_stated,
     read_tensors,
     serves_training,
     verify,
@@ -30,20 +36,27 @@ def main(options: argparse.Namespace) -> None:
     config = load_config(options.config, options.overrides)
     dialect = DIALECTS[options.format]
     found = read_tensors(options.file, dialect.weights)
+    warn(check_settings(config, options.format, options.overrides))
+    check_stated(options.file, read_stated(options.file), config, options.format)
+    detector = published_detector(config)
+    if options.intensity is not None and not any(intensity_columns(detector)):
+        raise ConfigError(f"--intensity: the {config.model.name} of --config does not see it; leave the option out")
+    intensity = largest_intensity(config) if options.intensity is None else options.intensity
     try:
-        tensors = convert(found, published_detector(config), dialect, str(options.file))
+        tensors = convert(found, detector, dialect, str(options.file), intensity)
     except MisfitError as error:
         console.print(misfit_table(error))
         raise
     if options.verify:
-        differences = verify(tensors, config, dialect, options.verify)
+        differences = verify(tensors, config, dialect, options.verify, intensity)
         console.print(table(differences))
         wrong = [difference.stage for difference in differences if not difference.agrees]
         if wrong:
             raise CheckpointError(f"{options.file}: disagrees with {options.verify} in {', '.join(wrong)}")
     save_weights(options.out, tensors, config, epoch=0)
     dropped = sum(serves_training(name) for name in found)
-    folded = len(found) - dropped - len(tensors)
+    taken = sum(not is_counter(name) and not serves_training(name) for name in found)  # a file may lack counters
+    folded = taken - sum(not is_counter(name) for name in tensors)
     notes = f", {dropped} that only serve training left out" if dropped else ""
     notes += f", {folded} biases taken into the norms behind them" if folded else ""
     console.print(f"{options.out}: {len(tensors)} tensors{notes}", soft_wrap=True)

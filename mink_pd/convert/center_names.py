@@ -4,7 +4,6 @@ numbers mean where they are others than ours."""
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from mink_pd.convert.bev_names import Names, backbone_names, numbered_block, plain_encoder_names
@@ -12,8 +11,6 @@ from mink_pd.errors import ConfigError
 from mink_pd.models.detectors.centerpoint import CenterDetector
 from mink_pd.models.layers.pillars import PillarFeatureNet
 from mink_pd.models.layers.sparse_encoder import SparseEncoder
-
-FULL_SCALE = 255.0  # of nuScenes' intensities, which the frameworks do not divide by it
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class CenterNames:
     def adapt(self, detector: CenterDetector, name: str, tensor: Tensor) -> Tensor:
         """Their tensor, with sparse kernels in our layout, as one for our kinds and order of numbers; ``name`` is
         ours."""
-        part, _, kind = name.rpartition(".")
+        part = name.rpartition(".")[0]
         at_own_stride = f"bev.neck.{detector.settings.neck_stage - 1}.convolution"
         if self.convolved and part == at_own_stride and tensor.dim() == 4:
             return tensor.transpose(0, 1)
@@ -110,25 +107,7 @@ class CenterNames:
                 return tensor[list(self.size)]
             if part.endswith(".yaw.1.convolution") and len(tensor) == len(self.yaw):
                 return self.yaw_sign * tensor[list(self.yaw)]
-        if detector.config.data.kind == "nuscenes" and part == _first_layer(detector) and kind in ("weight", "kernel"):
-            return _scaled(tensor, axis=1)
         return tensor
-
-
-def _first_layer(detector: CenterDetector) -> str:
-    """The module that sees a point's intensity, as channel 3."""
-    if isinstance(detector.encoder, PillarFeatureNet):
-        return "encoder.hidden.0.linear" if detector.encoder.hidden else "encoder.linear"
-    return "encoder.first.0.convolution"
-
-
-def _scaled(tensor: Tensor, axis: int) -> Tensor:
-    """A map of intensities 0..255 as one of intensities 0..1: weights (C, F) or a kernel (K, F, C)."""
-    if tensor.dim() <= axis or tensor.shape[axis] < 4:
-        return tensor  # of another shape, which is refused
-    scale = torch.ones(tensor.shape[axis], dtype=tensor.dtype)
-    scale[3] = FULL_SCALE
-    return tensor * scale.view(-1, *[1] * (tensor.dim() - axis - 1))
 
 
 _DET3D_BRANCHES = {"heatmap": "hm", "offset": "reg", "height": "height", "size": "dim", "yaw": "rot", "velocity": "vel"}

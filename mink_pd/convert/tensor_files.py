@@ -1,6 +1,7 @@
 """Opening other frameworks' checkpoints without running anything that is in them."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,35 @@ def read_tensors(path: Path, key: str) -> dict[str, Tensor]:
         tensors = {name.removeprefix(PARALLEL): tensor for name, tensor in tensors.items()}
     check_weights(path, tensors)
     return tensors
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a file says of its weights' training: the classes in their order, empty where it names none; the text of the
+    framework's configuration, empty where it has none."""
+
+    classes: tuple[str, ...]
+    settings: str
+
+
+def read_stated(path: Path) -> Stated:
+    """What MMDetection3D and det3d write beside the weights; OpenPCDet writes neither. Raises CheckpointError as
+    :func:`read_tensors` does."""
+    with TorchFile(path) as file:
+        meta = file.content.get("meta") if isinstance(file.content, dict) else None
+    if not isinstance(meta, dict):
+        return Stated((), "")
+    data = meta.get("dataset_meta")
+    sections = (data, meta) if isinstance(data, dict) else (meta,)
+    lists = [section.get(key) for section in sections for key in ("classes", "CLASSES")]
+    classes = next((names for names in map(_names, lists) if names), ())
+    return Stated(classes, "\n".join(text for key in ("cfg", "config") if isinstance(text := meta.get(key), str)))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """A list of texts; empty for anything else."""
+    is_list = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    return tuple(value) if is_list else ()
 
 
 def _check_version(path: Path, content: Any) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mink_pd.config import Config
 from mink_pd.convert.dialects import Dialect
+from mink_pd.convert.intensity import largest_intensity, rescale_intensity
 from mink_pd.errors import CheckpointError, ConfigError
 from mink_pd.models import Detector, build_detector
 from mink_pd.models.anchor_detector import AnchorDetector
@@ -53,22 +54,38 @@ def serves_training(name: str) -> bool:
     return _TRAINING_ONLY.match(name) is not None
 
 
+def is_counter(name: str) -> bool:
+    """Whether a tensor counts the batches of a batch norm."""
+    return name.endswith(".num_batches_tracked")
+
+
 def published_detector(config: Config) -> Detector:
     """The detector of ``config``. Raises ConfigError where no weights are published for its form."""
-    detector = build_detector(config)
+    detector, wanted = build_detector(config), None
     if isinstance(detector, BevDetector) and not isinstance(detector.bev, DenseBev):
-        raise ConfigError(f"model: published weights of {config.model.name} are for model.bev=dense; set that")
+        wanted = "model.bev=dense"
     if isinstance(detector, PointRCNN) and "bins" in (detector.settings.box_coder, detector.settings.roi.box_coder):
-        raise ConfigError("model: published PointRCNNs regress residuals, not bins; set model.box_coder=residual")
+        wanted = "model.box_coder=residual"
+    if wanted is not None:  # and more than this key, so the advice is not to set it alone
+        name = config.model.name
+        raise ConfigError(
+            f"model: published weights of {name} are for {wanted}; use --config published/FORMAT_{name}, or one with it"
+            " as its base"
+        )
     return detector
 
 
-def convert(tensors: dict[str, Tensor], detector: Detector, dialect: Dialect, file: str) -> dict[str, Tensor]:
+def convert(
+    tensors: dict[str, Tensor], detector: Detector, dialect: Dialect, file: str, intensity: float | None = None
+) -> dict[str, Tensor]:
     """The state dict of ``detector`` from the tensors of a checkpoint ``file``.
 
+    intensity: the largest that the weights were trained with; None: :func:`largest_intensity` of the data set.
+
     A bias before a norm, which ours have not, is taken from the running mean: in evaluation that is the same, and in
-    training the norm takes any bias out. Raises MisfitError, which lists every tensor that is missing, unexpected or
-    of another shape.
+    training the norm takes any bias out. Counters of batches that are missing begin at 0: PyTorch before 0.4.1 had
+    none, and no network computes with them. Raises MisfitError, which lists every other tensor that is missing, and
+    those that are unexpected or of another shape.
     """
     found = {name: tensor for name, tensor in tensors.items() if not serves_training(name)}
     wanted = detector.state_dict()
@@ -78,6 +95,8 @@ def convert(tensors: dict[str, Tensor], detector: Detector, dialect: Dialect, fi
         for name in [name for name in wanted if name.rpartition(".")[0] == ours]:
             entry = f"{theirs}.{name.rpartition('.')[2].replace('kernel', 'weight')}"
             tensor = found.pop(entry, None)
+            if tensor is None and is_counter(name):
+                tensor = torch.zeros_like(wanted[name])
             fitting = None if tensor is None else _fit(tensor, name, wanted[name], detector, dialect)
             if fitting is None:
                 misfits.append(Misfit(entry, None if tensor is None else tensor.shape, wanted[name].shape))
@@ -93,6 +112,7 @@ def convert(tensors: dict[str, Tensor], detector: Detector, dialect: Dialect, fi
     if misfits:
         raise MisfitError(file, misfits, _advice(tensors, dialect))
     assert result.keys() == wanted.keys(), "the dialect must name every module of the detector"
+    rescale_intensity(result, detector, largest_intensity(detector.config) if intensity is None else intensity)
     return result
 
 

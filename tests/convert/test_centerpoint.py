@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mink_pd.config import Config, load_config
-from mink_pd.convert import DIALECTS, MisfitError, convert, published_detector
+from mink_pd.convert import DIALECTS, MisfitError, convert, intensity_columns, published_detector
 from mink_pd.data.frame import Frame
 from mink_pd.data.loading.batch import collate
 from mink_pd.errors import ConfigError
@@ -105,6 +105,16 @@ def test_residual_encoders_map_completely(framework: str) -> None:
         down = {"det3d": f"backbone.{name}.0", "openpcdet": f"backbone_3d.{name}.0.0",
                 "mmdet3d": f"pts_middle_encoder.encoder_layers.encoder_layer{stage + 1}.2.0"}[framework]  # fmt: skip
         assert torch.equal(detector.encoder.down[stage].convolution.kernel, tensors[f"{down}.weight"].flatten(0, 2))
+
+
+def test_a_time_lag_is_no_intensity() -> None:
+    config, theirs = small_pillars("openpcdet", "model.intensity=false")
+    name = "vfe.pfn_layers.0.linear.weight"
+    weight = theirs.state_dict()[name][:, [0, 1, 2, *range(4, 11)]]  # x, y, z, time lag, offsets
+    detector = published_detector(config)
+    ours = convert(theirs.state_dict() | {name: weight}, detector, DIALECTS["openpcdet"], "x.pth")
+    assert torch.equal(ours["encoder.hidden.0.linear.weight"], weight)
+    assert not list(intensity_columns(detector))
 
 
 def test_missing_unexpected_and_misshapen_tensors_are_listed() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mink_pd.convert import read_tensors
+from mink_pd.convert import Stated, read_stated, read_tensors
 from mink_pd.errors import CheckpointError
 
 
@@ -28,6 +28,21 @@ def test_reads_both_serialisations(tmp_path: Path, zipped: bool) -> None:
     assert read_tensors(tmp_path / "x.pth", "model_state")["a"].tolist() == [1, 1]
     with pytest.raises(CheckpointError, match=r"no tensors under 'state_dict'.*model_state.*--format"):
         read_tensors(tmp_path / "x.pth", "state_dict")
+
+
+@pytest.mark.parametrize(
+    ("meta", "classes", "settings"),
+    [
+        ({"CLASSES": ("Pedestrian", "Car"), "config": "x = 1"}, ("Pedestrian", "Car"), "x = 1"),
+        ({"dataset_meta": {"classes": ["Car"]}, "cfg": "legacy=False"}, ("Car",), "legacy=False"),
+        ({"dataset_meta": {"CLASSES": ("Car",)}, "cfg": {"legacy": False}}, ("Car",), ""),
+        ({"CLASSES": None, "dataset_meta": "x"}, (), ""),
+        ("x", (), ""),
+    ],
+)
+def test_what_a_file_states(meta: object, classes: tuple[str, ...], settings: str, tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.ones(2)}, "meta": meta}, tmp_path / "x.pth")
+    assert read_stated(tmp_path / "x.pth") == Stated(classes, settings)
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -114,12 +114,22 @@ def test_a_missing_and_a_misshapen_entry_are_named(kind: str, layer: str, tmp_pa
         assert [(one.kind, one.name) for one in caught.value.misfits] == [(text, layer)]
 
 
+@pytest.mark.parametrize("kind", list(reference.KINDS))
+def test_intensities_of_another_scale_are_scaled(kind: str, tmp_path: Path) -> None:
+    detector, tensors = published_detector(small(kind, tmp_path)), written(kind)[1]
+    plain, raw = (convert(tensors, detector, DIALECTS[kind], "x.pth", largest) for largest in (None, 255.0))
+    first = [f"backbone.down.0.mlps.{scale}.first.weight" for scale in range(2)]
+    assert [name for name in plain if not torch.equal(plain[name], raw[name])] == first
+    for name in first:
+        torch.testing.assert_close(raw[name], plain[name] * torch.tensor([1.0, 1.0, 1.0, 255.0]))
+
+
 def test_bins_and_verify_are_refused(tmp_path: Path) -> None:
     config = small("openpcdet", tmp_path)
     with pytest.raises(ConfigError, match="--verify"):
         verify({}, config, DIALECTS["openpcdet"], _empty_case(tmp_path))
     config.model.box_coder = "bins"
-    with pytest.raises(ConfigError, match=r"model\.box_coder=residual"):
+    with pytest.raises(ConfigError, match=r"model\.box_coder=residual; use --config published/FORMAT_pointrcnn"):
         published_detector(config)
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from mink_pd.config import load_config
+from mink_pd.config import Config, load_config
 from mink_pd.convert import DIALECTS, Difference, convert, published_detector, read_tensors, verify
 from mink_pd.data.frame import Frame
 from mink_pd.data.loading.batch import collate
-from mink_pd.errors import DataError
+from mink_pd.errors import CheckpointError, DataError
 from mink_pd.models.heads.anchors import anchor_positions, place_anchors
+from mink_pd.models.layers.sparse_encoder import mean_features
 from mink_pd.sparse import voxelise
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "configs" / "published"
@@ -62,12 +63,7 @@ def mmdet3d_case(cases: Path, folder: Path) -> tuple[Path, dict[str, torch.Tenso
     """MMDetection3D's answers as a case of its own, and its weights: OpenPCDet's under the other names."""
     theirs = dict(np.load(cases / "mmdet3d" / "pointpillars_expected.npz"))
     same = np.load(cases / "openpcdet_pointpillar" / "expected.npz")
-    names = {
-        "rows": "box_preds_rows", "pointpillars_anchor_sample": "anchor_sample",
-        "pointpillars_anchor_sample_index": "anchor_sample_index",
-    }  # fmt: skip
-    answers = {names.get(name, name): value for name, value in theirs.items()}
-    np.savez(folder / "expected.npz", voxel_coords=same["voxel_coords"], **answers)
+    np.savez(folder / "expected.npz", voxel_coords=same["voxel_coords"], **theirs)
     (folder / "points.bin").symlink_to(cases / "openpcdet_pointpillar" / "points.bin")
     found = read_tensors(cases / "openpcdet_pointpillar" / "checkpoint.pth", "model_state")
     mapping = json.loads((cases / "mmdet3d" / "key_map_from_openpcdet.json").read_text())["pointpillar"]
@@ -108,27 +104,34 @@ def test_a_case_that_is_not_there(tmp_path: Path) -> None:
         verify(tensors, config, OPENPCDET, tmp_path)
 
 
-def test_a_case_made_of_our_own_answers(tmp_path: Path) -> None:
-    """Always runs: sites, maps and boxes that agree; and one wrong number in each is found."""
+def own_case(folder: Path) -> tuple[Config, dict[str, torch.Tensor], dict[str, np.ndarray]]:
+    """A small detector, and a case of its own answers: points in ``folder``, and the arrays."""
     config = load_config(
         PUBLISHED / "openpcdet_second.yaml", ["data.range=[0,-3.2,-3,6.4,3.2,1]", "model.compression=16"]
     )
     torch.manual_seed(0)
     detector = published_detector(config).eval()
     points = (np.random.default_rng(0).random((400, 4)) * [6.4, 6.4, 4, 1] - [0, 3.2, 3, 0]).astype(np.float32)
-    points.tofile(tmp_path / "points.bin")
+    points.tofile(folder / "points.bin")
     with torch.inference_mode():
         batch = collate([Frame("x", points)], detector.classes)
         prediction, voxels = detector(batch), detector.shared_input(batch)
+        means = mean_features(voxels, config.model.max_points)
     answers = {
         "voxel_coords": voxels.coordinates[:, [3, 2, 1]].numpy() - [4, 0, 0],
+        "voxel_features": means.numpy(),
         "cls_preds": prediction.scores.view(16, 16, 18).numpy(),
         "anchors": prediction.anchors.view(-1, 7).numpy(),
     }
+    return config, detector.state_dict(), answers
+
+
+def test_a_case_made_of_our_own_answers(tmp_path: Path) -> None:
+    """Always runs: sites, maps and boxes that agree; and one wrong number in each is found."""
+    config, tensors, answers = own_case(tmp_path)
     np.savez(tmp_path / "expected.npz", **answers)
-    tensors = detector.state_dict()
     assert worst(verify(tensors, config, OPENPCDET, tmp_path)) == {}
-    changes = {"voxel_coords": (0, 1), "cls_preds": (3, 5, 2), "anchors": (7, 2)}
+    changes = {"voxel_coords": (0, 1), "voxel_features": (2, 3), "cls_preds": (3, 5, 2), "anchors": (7, 2)}
     for name, place in changes.items():
         wrong = answers[name].copy()
         wrong[place] += 1
@@ -136,3 +139,47 @@ def test_a_case_made_of_our_own_answers(tmp_path: Path) -> None:
         assert list(worst(verify(tensors, config, OPENPCDET, tmp_path))) == [name]
     np.savez(tmp_path / "expected.npz", **{**answers, "cls_preds": answers["cls_preds"][:, :-1]})
     assert worst(verify(tensors, config, OPENPCDET, tmp_path))
+
+
+def test_a_case_of_intensities_of_another_scale(tmp_path: Path) -> None:
+    config, tensors, answers = own_case(tmp_path)
+    points = np.fromfile(tmp_path / "points.bin", np.float32).reshape(-1, 4)
+    (points * np.float32([1, 1, 1, 255])).tofile(tmp_path / "points.bin")
+    answers["voxel_features"] = answers["voxel_features"] * np.float32([1, 1, 1, 255])
+    np.savez(tmp_path / "expected.npz", **answers)
+    assert worst(verify(tensors, config, OPENPCDET, tmp_path, 255.0)) == {}
+
+
+def test_missing_and_odd_arrays_are_named(tmp_path: Path) -> None:
+    config, tensors, answers = own_case(tmp_path)
+    boxes, index = np.zeros((2, 7)), np.arange(2)
+    for arrays, name in (
+        ({"anchor_sample": boxes}, "lacks anchor_sample_index"),
+        ({"decoded_sample_box7": boxes}, "lacks anchor_sample_index"),
+        ({"top100_score": np.zeros(2)}, "lacks top100_anchor_index"),
+        ({"top100_box7": boxes, "top100_anchor_index": index}, "lacks top100_fold_margin"),
+        ({"top100_label": np.array(["Car", "Car"]), "top100_anchor_index": index}, "top100_label is of type <U3"),
+        ({"anchor_sample": boxes, "anchor_sample_index": index - 1}, "anchor_sample_index must hold whole numbers"),
+        ({"anchor_sample": boxes, "anchor_sample_index": index / 2}, "anchor_sample_index must hold whole numbers"),
+        ({"anchors": boxes[:, :6]}, r"anchors has the shape \(2, 6\), not \(any, 7\)"),
+        ({"voxel_coords": answers["voxel_coords"], "voxel_features": boxes}, "voxel_features has the shape"),
+        ({"point_cloud_range": np.zeros(3)}, r"point_cloud_range has the shape \(3,\), not \(6,\)"),
+        ({"point_cloud_range": np.zeros(6)}, r"point_cloud_range does not fit"),
+        ({"top100_box7": boxes[:0], "top100_anchor_index": index[:0], "top100_fold_margin": np.zeros(0)}, "no answer"),
+        ({"spatial_features_2d_sub": boxes, "spatial_features_2d_sub0": boxes}, "no answer"),
+    ):
+        np.savez(tmp_path / "expected.npz", **arrays)
+        with pytest.raises(CheckpointError, match=name) as caught:
+            verify(tensors, config, OPENPCDET, tmp_path)
+        assert "expected.npz: " in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_names_that_a_file_of_several_detectors_has(tmp_path: Path) -> None:
+    config, tensors, answers = own_case(tmp_path)
+    arrays = {"second_anchor_sample": answers["anchors"][5:9], "second_anchor_sample_index": np.arange(5, 9),
+              "pointpillars_anchor_sample": np.zeros((3, 7)), "rows": np.array([1, 4]),
+              "cls_preds": answers["cls_preds"][[1, 4]]}  # fmt: skip
+    np.savez(tmp_path / "expected.npz", **arrays)
+    found = verify(tensors, config, OPENPCDET, tmp_path)
+    assert {one.stage for one in found if one.agrees} == {"cls_preds", "anchor_sample"} == {one.stage for one in found}

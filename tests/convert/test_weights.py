@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mink_pd.config import Config, load_config
-from mink_pd.convert import DIALECTS, MisfitError, convert, published_detector
+from mink_pd.convert import DIALECTS, MisfitError, convert, is_counter, published_detector
 from mink_pd.errors import CheckpointError, ConfigError
 from mink_pd.sparse import ME, voxelise
 
@@ -131,10 +131,34 @@ def test_old_mmdet3d_pillars_are_refused_with_the_reason() -> None:
         convert(mmdet3d_names(tensors), published_detector(config), MMDET3D, "x.pth")
 
 
+def test_intensities_of_another_scale_are_scaled() -> None:
+    for (config, tensors), first in (
+        (small_second(), "encoder.first.0.convolution.kernel"),
+        (small_pointpillars(), "encoder.linear.weight"),
+    ):
+        detector = published_detector(config)
+        plain, raw = (convert(tensors, detector, OPENPCDET, "x.pth", intensity) for intensity in (None, 255.0))
+        assert [name for name in plain if not torch.equal(plain[name], raw[name])] == [first]
+        scaled = plain[first].clone()
+        scaled[:, 3] *= 255
+        torch.testing.assert_close(raw[first], scaled)
+
+
+def test_missing_counters_begin_at_zero() -> None:
+    config, tensors = small_pointpillars()
+    detector = published_detector(config)
+    wanted = convert(tensors, detector, OPENPCDET, "x.pth")
+    found = {name: tensor for name, tensor in tensors.items() if not is_counter(name)}
+    ours = convert(found, detector, OPENPCDET, "x.pth")
+    detector.load_state_dict(ours)
+    assert ours.keys() == wanted.keys()
+    assert all(tensor == 0 if is_counter(name) else torch.equal(tensor, wanted[name]) for name, tensor in ours.items())
+
+
 def test_sparse_form_is_refused() -> None:
     config, _ = small_second()
     config.model.bev = "sparse"
-    with pytest.raises(ConfigError, match=r"model\.bev=dense"):
+    with pytest.raises(ConfigError, match=r"model\.bev=dense; use --config published/FORMAT_second"):
         published_detector(config)
 
 

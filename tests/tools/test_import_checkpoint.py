@@ -89,6 +89,48 @@ def test_a_case_that_disagrees_writes_nothing(theirs: tuple[Path, Path], tool: T
     assert not (tmp_path / "bad.safetensors").exists()
 
 
+def test_raw_intensities_and_missing_counters(theirs: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None:
+    file, config = theirs
+    content = torch.load(file, weights_only=True)
+    for name in [name for name in content["model_state"] if name.endswith("num_batches_tracked")]:
+        del content["model_state"][name]
+    torch.save(content, file)
+    out = tmp_path / "out.safetensors"
+    arguments = (file, "--format", "openpcdet", "--config", config, "--out", out, "--intensity")
+    result = tool("import_checkpoint.py", *arguments, "255")
+    assert result.returncode == 0, result.stderr
+    assert "1 that only serve training left out\n" in result.stdout
+    kernel = load_detector(out)[0].encoder.first[0].convolution.kernel  # (27, 4, 4)
+    raw = content["model_state"]["backbone_3d.conv_input.0.weight"].permute(1, 2, 3, 4, 0).flatten(0, 2)
+    torch.testing.assert_close(kernel.detach(), raw * torch.tensor([1.0, 1.0, 1.0, 255.0])[:, None])
+    result = tool("import_checkpoint.py", *arguments, "0")
+    assert result.returncode == 2
+    assert "not a number > 0" in result.stderr
+
+
+def test_conventions_and_classes_of_another_training(theirs: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None:
+    file, config = theirs
+    out = tmp_path / "out.safetensors"
+    arguments = (file, "--format", "openpcdet", "--config", config, "--out", out)
+    content = torch.load(file, weights_only=True)
+    torch.save(content | {"meta": {"CLASSES": ["Pedestrian", "Cyclist", "Car"]}}, file)
+    result = tool("import_checkpoint.py", *arguments)
+    assert result.returncode == 2
+    assert "data.classes=[Pedestrian,Cyclist,Car]" in result.stderr
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(yaml.safe_dump({"base": str(config), "model": {"head": {"places": "centres"}}}))
+    result = tool("import_checkpoint.py", file, "--format", "openpcdet", "--config", mine, "--out", out)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "use --config published/openpcdet_second" in result.stderr
+    assert not out.exists()
+    torch.save(content, file)
+    result = tool("import_checkpoint.py", *arguments, "model.head.places=centres")
+    assert result.returncode == 0, result.stderr
+    assert "warning" in result.stdout
+    assert "model.head.places=ends (not centres)" in result.stdout
+
+
 def test_wrong_framework_is_one_line(theirs: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None:
     file, config = theirs
     out = tmp_path / "out.safetensors"

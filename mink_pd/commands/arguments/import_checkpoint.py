@@ -22,8 +22,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     geometry = "configuration of the same detector: a YAML file, or a name such as published/openpcdet_second"
     add("--config", required=True, metavar="CONFIG", help=geometry)
     add("--out", type=Path, required=True, metavar="OUT", help="checkpoint to write (.safetensors)")
+    add("--intensity", type=_scale, metavar="SCALE", help=(
+        "largest intensity in the points that the weights were trained on, such as 1, 255 or 65535; if not given, 255"
+        " for nuScenes and 1 otherwise"))  # fmt: skip
     case = (
         "folder with points.bin and the framework's own results, expected.npz: compare stage by stage, and write"
         " nothing if any stage differs (PointPillars and SECOND)"
     )
     add("--verify", type=Path, metavar="CASE", help=case)
+
+
+def _scale(text: str) -> float:
+    if not 0 < float(text) < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number > 0")
+    return float(text)
