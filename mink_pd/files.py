@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from mink_pd.errors import DataError, MinkPDError
+from mink_pd.errors import ConfigError, DataError, MinkPDError
 
 PART = ".part"  # suffix of a file that is being written; sweep() removes those whose writer has died
 TEXT_LIMIT = 64_000_000  # bytes of a text file that is read whole
@@ -194,29 +194,46 @@ def append_line(path: Path, line: str) -> None:
             raise
 
 
+def replaceable_folder(path: Path) -> Path:
+    """Where a folder lies that is to be replaced by another one: ``path`` with its links followed.
+
+    Raises ConfigError for a folder that cannot be renamed: one that contains the current folder, or the root of a file
+    system. To be called before long work.
+    """
+    with writing(path, "change to a folder that exists"):
+        goal, current = Path(os.path.realpath(path)), Path(os.path.realpath(os.curdir))
+    if current.is_relative_to(goal):
+        raise ConfigError(f"{path}: contains the current folder, and so cannot be replaced; choose another folder")
+    if goal.is_mount():
+        raise ConfigError(f"{path}: is the root of a file system, and so cannot be replaced; choose a folder inside it")
+    return goal
+
+
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """An empty folder to fill, which replaces ``path`` when the block ends without an error.
+    """An empty folder to fill, which replaces ``path`` when the block ends without an error. A link is followed.
 
-    Raises DataError if it cannot be written; the earlier folder then stays.
+    Raises DataError if it cannot be written, and the errors of :func:`replaceable_folder`; the earlier folder then
+    stays.
     """
-    temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
-    if old.exists() and not path.exists():  # killed between the two renames below
+    goal = replaceable_folder(path)
+    temporary, old = goal.with_name(f".{goal.name}.tmp"), goal.with_name(f".{goal.name}.old")
+    if old.exists() and not goal.exists():  # killed between the two renames below
         with writing(path):
-            os.replace(old, path)
+            os.replace(old, goal)
     for left_over in (temporary, old):
         shutil.rmtree(left_over, ignore_errors=True)
     try:
         with writing(path):
             temporary.mkdir(parents=True)
             yield temporary
-            if path.exists():
-                os.replace(path, old)
-            os.replace(temporary, path)
+            if goal.exists():
+                os.replace(goal, old)
+            os.replace(temporary, goal)
     finally:
-        if not path.exists() and old.exists():
+        if not goal.exists() and old.exists():
             with contextlib.suppress(OSError):
-                os.replace(old, path)
+                os.replace(old, goal)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

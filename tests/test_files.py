@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mink_pd.errors import CheckpointError, DataError
+from mink_pd.errors import CheckpointError, ConfigError, DataError
 from mink_pd.files import (
     PART,
     append_line,
@@ -20,6 +20,7 @@ from mink_pd.files import (
     read_json,
     read_text,
     reading,
+    replaceable_folder,
     replacing_folder,
     sweep,
     whole_file,
@@ -131,6 +132,31 @@ def test_a_folder_that_a_kill_left_half_replaced_comes_back(tmp_path: Path) -> N
         raise OSError(28, "No space left on device")
     assert (tmp_path / "results" / "a.txt").read_text() == "old"
     assert [one.name for one in tmp_path.iterdir()] == ["results"]
+
+
+def test_a_linked_folder_is_replaced_where_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "there" / "results").mkdir(parents=True)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "there" / "results")
+    with replacing_folder(link) as folder:
+        write_text(folder / "a.txt", "new")
+    assert link.is_symlink()
+    assert (tmp_path / "there" / "results" / "a.txt").read_text() == "new"
+    assert [one.name for one in tmp_path.glob("**/.*")] == []
+
+
+def test_a_folder_that_cannot_be_renamed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    for path in (Path("."), Path(".."), inside, tmp_path, Path("/")):
+        with pytest.raises(ConfigError, match=f"^{path}: contains the current folder.*; choose another"):
+            replaceable_folder(path)
+    with pytest.raises(ConfigError, match=r"^/dev: is the root of a file system"):
+        replaceable_folder(Path("/dev"))
+    assert replaceable_folder(Path("new")) == inside / "new"
+    with pytest.raises(ConfigError, match="contains the current folder"), replacing_folder(Path(".")):
+        pytest.fail("the work was begun")
 
 
 def test_links_are_followed_and_devices_survive(tmp_path: Path) -> None:

@@ -250,6 +250,7 @@ Rows pillar_rows(const std::vector<Point>& points, const Node& card) {
     const int layers = std::max(1, static_cast<int>(std::lround((range[5] - range[2]) / size[2])));
     std::map<std::int64_t, std::vector<const Point*>> pillars;
     for (const Point& point : points) {
+        if (point[0] == 0 && point[1] == 0 && point[2] == 0) continue;  // no return
         const float x = std::floor((point[0] - range[0]) / size[0]), y = std::floor((point[1] - range[1]) / size[1]);
         const float z = std::floor((point[2] - range[2]) / size[2]);
         if (!(x >= 0 && x < columns && y >= 0 && y < lines && z >= 0 && z < layers)) continue;
@@ -341,6 +342,7 @@ std::vector<Box> decode(const std::vector<Floats>& maps, const Node& card) {
     const float lowest = card["nms"]["score"].number(), empty = card["empty_logit"].number();
     const float offset = head["direction_offset"].number(), pi = 3.14159265358979F, most = std::log(50.0F);
     const bool ends = head["places"].text == "ends";
+    const float scale = head["scales"].numbers()[0];  // of the anchors, which keep their bottom
     std::vector<Box> result;
     for (std::size_t cell = 0; cell < cells; ++cell) {
         const auto column = static_cast<float>(cell % static_cast<std::size_t>(columns));
@@ -355,7 +357,9 @@ std::vector<Box> decode(const std::vector<Floats>& maps, const Node& card) {
                 const float score = 1 / (1 + std::exp(-logit));
                 if (logit <= empty || score < lowest) continue;
                 const Node& anchor = card["anchors"].children[kind].second;
-                const Floats edges = anchor["size"].numbers();
+                Floats edges = anchor["size"].numbers();
+                const float bottom = anchor["z"].number() - edges[2] / 2;
+                for (float& edge : edges) edge *= scale;
                 auto residual = [&](std::size_t i) { return maps[1][(kind * 7 + i) * cells + cell]; };
                 auto length = [&](std::size_t i) {
                     return std::exp(std::clamp(residual(3 + i), -most, most)) * edges[i];
@@ -368,7 +372,7 @@ std::vector<Box> decode(const std::vector<Floats>& maps, const Node& card) {
                     {static_cast<int>(label),
                      score,
                      {x + residual(0) * diagonal, y + residual(1) * diagonal,
-                      anchor["z"].number() + residual(2) * edges[2], length(0), length(1), length(2), yaw}});
+                      bottom + edges[2] / 2 + residual(2) * edges[2], length(0), length(1), length(2), yaw}});
             }
         }
     }
@@ -402,6 +406,10 @@ void detect(const std::string& folder, const std::string& cloud) {
         card["cloud"]["dtype"].text != "float32" ||
         card["cloud"]["columns"].texts() != std::vector<std::string>{"x", "y", "z", "intensity"})
         throw std::runtime_error(folder + ": this example runs PointPillars of x, y, z, intensity with one level");
+    if (card["cloud"]["axes"].text != "x_forward" || card["cloud"]["own_vehicle"].text != "null")
+        throw std::runtime_error(folder +
+                                 ": this example neither turns clouds (cloud.axes) nor leaves points out"
+                                 " (cloud.own_vehicle); use mink-pd detect");
     OrtEnv* environment = nullptr;
     check(api->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "detect", &environment));
     const Graph encoder(environment, folder + "/" + card["graphs"]["pillar_encoder"]["file"].text);

@@ -15,6 +15,7 @@ from mink_pd.export.frames import CALIBRATED, SIMULATED, proof_frames
 from mink_pd.export.networks import Settings
 from mink_pd.export.quantise import TOLERABLE, Accuracy, Figures
 from mink_pd.export.write import TABLE, Score, Source, export
+from mink_pd.files import replaceable_folder
 from mink_pd.models import Detector
 from mink_pd.models.checkpoint import checkpoint_file, load_detector
 from mink_pd.registry import DATASETS
@@ -107,7 +108,9 @@ def main_engine(options: argparse.Namespace) -> None:
 
 
 def check_out(out: Path, force: bool) -> None:
-    """Raise ConfigError for a path that holds something else, or an export that ``force`` does not replace."""
+    """Raise ConfigError for a path that holds something else, an export that ``force`` does not replace, or a folder
+    that cannot be replaced."""
+    replaceable_folder(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not is_export(out):

@@ -7,12 +7,12 @@ import torch
 from rich.table import Table
 
 from mink_pd.cli import console
-from mink_pd.config import load_config
+from mink_pd.config import DataConfig, load_config
 from mink_pd.data.frame import Frame
 from mink_pd.data.loading.batch import collate
 from mink_pd.data.points import with_columns
-from mink_pd.detect.clouds import PointFiles
 from mink_pd.detect.device import set_threads
+from mink_pd.export.frames import proof_frames
 from mink_pd.export.timing import runtime_milliseconds
 from mink_pd.models import build_detector
 from mink_pd.models.cost import Cost, measure
@@ -24,7 +24,7 @@ def main(options: argparse.Namespace) -> None:
     configs = {path: load_config(path, options.set) for path in options.configs}
     for path, config in configs.items():
         set_threads(config.train)
-        frame, what = choose_frame(options.frame, config.data.point_features)
+        frame, what = choose_frame(options.frame, config.data)
         costs, runtimes = {}, {}
         for compression in options.compressions:
             own = config.model_copy(update={"model": config.model.model_copy(update={"compression": compression})})
@@ -42,12 +42,12 @@ def main(options: argparse.Namespace) -> None:
     console.print("Weights are random; ms is the median from points to boxes.", soft_wrap=True)
 
 
-def choose_frame(path: Path | None, columns: int) -> tuple[Frame, str]:
-    """The cloud at ``path``, or a simulated one, with ``columns`` columns per point, and its name for the output."""
+def choose_frame(path: Path | None, data: DataConfig) -> tuple[Frame, str]:
+    """The cloud at ``path``, read as ``data`` says, or a simulated one, and its name for the output."""
     if path is not None:
-        return PointFiles([path], None, camera_view=False, columns=columns)[0], str(path)
+        return proof_frames([path], data)[0], str(path)
     points = simulate_frame(seed=0, frame=0)[0].points
-    return Frame("simulated", with_columns(points, columns)), "a simulated frame"
+    return Frame("simulated", with_columns(points, data.point_features)), "a simulated frame"
 
 
 def table(costs: dict[float, Cost]) -> Table:

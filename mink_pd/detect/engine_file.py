@@ -11,12 +11,16 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 import mink_pd
+from mink_pd.config import DataConfig
 from mink_pd.config.centerpoint import CenterDetectorConfig, CenterNMSConfig
 from mink_pd.config.models import AnchorDetectorConfig
+from mink_pd.config.points import PointsConfig
+from mink_pd.data.datasets.nuscenes_dataset import NuScenesConfig
 from mink_pd.detect.engine_support import check_supported
 from mink_pd.models import Detector
 from mink_pd.models.anchor_detector import AnchorDetector
 from mink_pd.models.bev_detector import BevDetector
+from mink_pd.models.checkpoint import ENGINE_MAGIC
 from mink_pd.models.detectors.centerpoint import CenterDetector
 from mink_pd.models.layers.necks import SparseFpn
 from mink_pd.models.layers.pillars import PillarFeatureNet, PointLayer
@@ -25,10 +29,10 @@ from mink_pd.sparse import ConvBlock
 from mink_pd.sparse.norm import BatchNorm
 from mink_pd.sparse.voxels import grid_shape
 
-MAGIC = b"\x89MINKPD\n"
 VERSION = 4
 SUFFIX = ".mpd"
 COLUMNS = ("x", "y", "z", "intensity", "time lag")
+_SWEEP: dict[str, Any] = {"columns": ["x", "y", "z", "intensity", "ring"], "intensity": 255.0}  # nuScenes' files
 _MOST = 2**30  # points and candidates: a cloud has fewer
 _PREAMBLE = struct.Struct("<8sIIQQ")  # magic, version, CRC-32 and number of the bytes that follow, 0
 
@@ -66,7 +70,16 @@ def engine_parts(detector: Detector, filtered: bool = False) -> tuple[Tensors, d
 def pack(tensors: Tensors, description: dict[str, Any]) -> bytes:
     """The content of the file from its parts."""
     content = save(tensors, {"mink_pd": json.dumps(description)})
-    return _PREAMBLE.pack(MAGIC, VERSION, zlib.crc32(content), len(content), 0) + content
+    return _PREAMBLE.pack(ENGINE_MAGIC, VERSION, zlib.crc32(content), len(content), 0) + content
+
+
+def file_settings(data: DataConfig) -> PointsConfig:
+    """How a detector's clouds are read from files: as ``data`` says and, where it leaves the columns or intensity of
+    nuScenes unset, as these are."""
+    if not isinstance(data, NuScenesConfig):
+        return data
+    usual = PointsConfig()
+    return data.model_copy(update={key: _SWEEP[key] for key in _SWEEP if getattr(data, key) == getattr(usual, key)})
 
 
 def _points(detector: BevDetector) -> dict[str, Any]:
@@ -76,7 +89,7 @@ def _points(detector: BevDetector) -> dict[str, Any]:
     return {
         "columns": COLUMNS[: data.point_features],
         "seen": encoder.columns if isinstance(encoder, PillarFeatureNet) else [*every],
-        "intensity": data.intensity,
+        "intensity": file_settings(data).intensity,
         "lower": data.range[:3],
         "size": detector.settings.voxel_size,
         "cells": grid_shape(data.range, detector.settings.voxel_size),

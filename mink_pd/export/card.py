@@ -48,10 +48,15 @@ class Cloud(Section):
     dtype: str | list[str]  # of these columns
     intensity: float | str  # full scale, by which intensities are divided; by_type: floats are 0..1; none: it is 0
     axes: str | list[list[float]] = X_FORWARD  # of the files, which are turned to x forward; or a 4x4 matrix
+    own_vehicle: Range | None = None  # box (x, y, z from, x, y, z to [m], LiDAR frame) whose points are left out
 
 
 class Anchor(Section):
-    """One of the anchors of every cell."""
+    """One of the anchors of every cell, before it is scaled.
+
+    A level of the head multiplies l, w and h by its factor s of ``head.scales`` and raises z by (s - 1) * h / 2, so
+    that the anchor keeps its bottom.
+    """
 
     name: str
     size: Vector3  # l, w, h [m]

@@ -16,7 +16,7 @@ from mink_pd.export.compare import BOX, SCORE, Agreement, compare_detections
 from mink_pd.export.engine_int8 import Input, Int8Network, network_input
 from mink_pd.export.quantise import PROBES, RUINED, Figures, Quantised, measure_losses, select
 from mink_pd.export.write import CALIBRATION, Score
-from mink_pd.files import whole_file
+from mink_pd.files import check_writable, whole_file
 from mink_pd.models import Detector
 from mink_pd.models.bev_detector import BevDetector
 
@@ -42,9 +42,9 @@ def export_engine(
     int8: in 8 bits, calibrated on at most CALIBRATION of the frames; score: gives the AP of a detector, which measures
     what 8 bits cost.
 
-    Raises ConfigError for a detector that the engine cannot run or a file that is there already, DataError if no frame
-    has a point in range, and ExportError if the engine finds anything else than the detector or 8 bits ruin it; nothing
-    is written then.
+    Raises ConfigError for a detector that the engine cannot run or a file that is there already, DataError if it cannot
+    be written or no frame has a point in range, and ExportError if the engine finds anything else than the detector or
+    8 bits ruin it; nothing is written then.
     """
     check_out(out, force)
     content = engine_file(detector.eval())
@@ -92,9 +92,11 @@ class FileDetector(EngineDetector):
 
 
 def check_out(out: Path, force: bool) -> None:
-    """Raise ConfigError for a name that is not one of the engine's files, or a file that ``force`` does not replace."""
+    """Raise ConfigError for a name that is not one of the engine's files, or a file that ``force`` does not replace,
+    and DataError where no file can be written."""
     if out.suffix != SUFFIX:
         raise ConfigError(f"--out {out}: the engine's file ends in {SUFFIX}; give NAME{SUFFIX}")
+    check_writable(out)
     if out.exists() and not force:
         raise ConfigError(f"{out}: exists already; --force replaces it")
 

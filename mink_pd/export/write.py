@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 import mink_pd
-from mink_pd.config import Config
+from mink_pd.config import Config, DataConfig
 from mink_pd.config.centerpoint import CenterDetectorConfig
 from mink_pd.config.models import AnchorDetectorConfig
 from mink_pd.data.frame import Frames
 from mink_pd.data.loading.batch import collate
+from mink_pd.detect.engine_file import file_settings
 from mink_pd.errors import ConfigError, DataError
 from mink_pd.export.autoware import Autoware
 from mink_pd.export.card import Anchor, Card, Cloud, Graph, Pillars, Target, digest, write_card
@@ -44,6 +45,7 @@ TARGETS: dict[Target, type[Networks]] = {
 Score = Callable[[str, Detector], Figures]  # name and detector -> AP
 TABLE = "verification.txt"
 CALIBRATION = 128  # largest number of clouds for calibration
+PER_CHANNEL = 13  # opset from which weights are quantised with a range for each channel
 POINT = ("x", "y", "z", "intensity", "time lag")  # columns of a point
 
 
@@ -127,6 +129,8 @@ def check_exportable(detector: Detector, settings: Settings) -> None:
         raise ConfigError(f"model.name {config.model.name}: has no dense equivalent; export another detector")
     if settings.int8 and settings.target not in ("onnx", "openvino"):
         raise ConfigError(f"--int8: {settings.target} quantises with its own tools; use --to onnx or openvino")
+    if settings.int8 and settings.opset is not None and settings.opset < PER_CHANNEL:
+        raise ConfigError(f"--int8: needs --opset {PER_CHANNEL} or later, for weights with a range per channel")
     if settings.int8:
         require("nncf")
     TARGETS[settings.target].check(config)
@@ -170,7 +174,7 @@ def describe(networks: Networks, source: Source, settings: Settings, folder: Pat
         grid=networks.grid,
         point_features=list(POINT[: data.point_features]),
         camera_view=data.camera_view,
-        cloud=Cloud(columns=data.columns, dtype=data.dtype, intensity=data.intensity, axes=data.axes),
+        cloud=cloud_of(data),
         pillars=pillars_of(networks),
         channels=detector.encoder.channels_out,
         mark=MARK if model.bev == "sparse" else 0.0,
@@ -183,6 +187,18 @@ def describe(networks: Networks, source: Source, settings: Settings, folder: Pat
         nms=settings_of["nms"],
         graphs=graphs_of(folder),
         config={"data": data.model_dump(mode="json"), "model": settings_of},
+    )
+
+
+def cloud_of(data: DataConfig) -> Cloud:
+    """How the detector's clouds are read from files."""
+    settings = file_settings(data)
+    return Cloud(
+        columns=settings.columns,
+        dtype=settings.dtype,
+        intensity=settings.intensity,
+        axes=settings.axes,
+        own_vehicle=settings.own_vehicle,
     )
 
 

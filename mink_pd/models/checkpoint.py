@@ -19,6 +19,7 @@ from mink_pd.models import build_detector
 from mink_pd.models.detector import Detector
 
 FORMAT = "mink_pd detector 1"
+ENGINE_MAGIC = b"\x89MINKPD\n"  # the start of the engine's files, which are no checkpoints
 WEIGHTS = "checkpoints/{}.safetensors"  # inside a run folder, by Which
 HEADER = 4_000_000  # largest safetensors header [bytes]
 SLACK = 4_000_000  # numbers that a detector may allocate in addition to its weights
@@ -60,14 +61,20 @@ def read_epoch(path: Path) -> int:
 def _read_header(path: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
     """The metadata of a safetensors file, and the shape of each tensor. No tensor is read.
 
-    Raises CheckpointError if the file is missing or damaged, or if its header claims more than the file contains.
+    Raises CheckpointError if the file is missing, damaged or the engine's, or if its header claims more than the file
+    contains.
     """
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint; give a run folder or a .safetensors file")
     check_regular(path, CheckpointError, "give a run folder or a .safetensors file")
     with reading(path, CheckpointError, "copy or train it again"):
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
+            start = file.read(8)
+            if start == ENGINE_MAGIC:
+                raise CheckpointError(
+                    f"{path}: is a file for minkpd-detect and libminkpd; give the run that it was exported from"
+                )
+            length = int.from_bytes(start, "little")
             if not 0 < length <= min(HEADER, path.stat().st_size - 8):
                 raise ValueError("not a safetensors file")
         with safe_open(path, "pt") as opened:  # checks that the tensors fill the file, and no more

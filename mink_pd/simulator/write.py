@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from mink_pd.data.kitti.labels import write_objects
 from mink_pd.data.objects import Objects
 from mink_pd.errors import DataError
-from mink_pd.files import read_json
+from mink_pd.files import read_json, replaceable_folder
 from mink_pd.simulator.draws import frame_rng
 from mink_pd.simulator.drive import write_drive
 from mink_pd.simulator.kitti_labels import make_labels
@@ -84,23 +84,24 @@ def simulate(
 @contextmanager
 def new_data_set(out: Path, settings: Mapping[str, Any], force: bool) -> Iterator[Path | None]:
     """A folder beside ``out`` to fill. When the block ends without an error, it gets a record of the settings and is
-    renamed to ``out``. Yields None if these settings have written ``out`` already.
+    renamed to ``out``; a link is followed. Yields None if these settings have written ``out`` already.
 
     Raises DataError if ``out`` cannot be written, was made with other settings (unless ``force``), or was not written
-    by the simulator.
+    by the simulator, and the errors of :func:`replaceable_folder`.
     """
     if _present(out, settings, force):
         yield None
         return
-    building = out.parent / f".{out.name}.{os.getpid()}"
+    goal = replaceable_folder(out)
+    building = goal.with_name(f".{goal.name}.{os.getpid()}")
     replaced = building.with_name(f"{building.name}.old")
     try:
         building.mkdir(parents=True)
         yield building
         (building / MANIFEST).write_text(json.dumps(settings, indent=2) + "\n")
-        if out.exists():
-            os.replace(out, replaced)
-        os.replace(building, out)
+        if goal.exists():
+            os.replace(goal, replaced)
+        os.replace(building, goal)
     except OSError as error:
         raise DataError(
             f"{out}: cannot be written ({error.strerror}); choose a writable folder with enough space"

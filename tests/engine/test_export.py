@@ -62,6 +62,15 @@ def test_wrong_options_are_refused_before_anything_is_computed(options: argparse
     with pytest.raises(ConfigError, match=r"ends in \.mpd"):
         export.main(options)
     options.out = options.out.with_suffix(".mpd")
+    options.out.mkdir()
+    for options.force in (False, True):
+        with pytest.raises(DataError, match=r"student\.mpd: cannot be written \(it is a folder\)"):
+            export.main(options)
+    options.out.rmdir()
+    options.out, options.force = options.frames[0] / "student.mpd", False
+    with pytest.raises(DataError, match=r"student\.mpd: cannot be written \(.* is a file\)"):
+        export.main(options)
+    options.out = options.frames[0].with_name("student.mpd")
     np.array([[500, 0, 0, 0.5]] * 9, np.float32).tofile(options.frames[0])
     with pytest.raises(DataError, match="no cloud has a point in the detector's range"):
         export.main(options)

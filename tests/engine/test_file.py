@@ -4,6 +4,7 @@ import ctypes
 import json
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from safetensors.numpy import load, save
 
 from mink_pd.config import Config
 from mink_pd.detect.engine import Engine, interface_of
-from mink_pd.detect.engine_file import MAGIC, VERSION, engine_file
-from mink_pd.errors import DataError
+from mink_pd.detect.engine_file import VERSION, engine_file
+from mink_pd.errors import CheckpointError, DataError
 from mink_pd.export.engine_int8 import Int8Network, network_input
 from mink_pd.models.bev_detector import BevDetector
+from mink_pd.models.checkpoint import ENGINE_MAGIC, load_detector
 from mink_pd.native.build import library_path
 
 RANGE = [0.0, -10.0, -3.0, 25.6, 10.0, 1.0]
@@ -52,7 +54,7 @@ def parts(content: bytes) -> tuple[dict, dict]:
 
 def joined(tensors: dict, description: dict) -> bytes:
     content = save(tensors, {"mink_pd": json.dumps(description)})
-    return struct.pack("<8sIIQQ", MAGIC, VERSION, zlib.crc32(content), len(content), 0) + content
+    return struct.pack("<8sIIQQ", ENGINE_MAGIC, VERSION, zlib.crc32(content), len(content), 0) + content
 
 
 @pytest.mark.parametrize("escaped", [True, False])
@@ -62,7 +64,7 @@ def test_names_in_any_script_come_back(escaped: bool) -> None:
     names = ["Fußgänger", "自転車", "\U0001f6b2"]
     assert len(description["classes"]) == len(names)
     content = save(tensors, {"mink_pd": json.dumps(description | {"classes": names}, ensure_ascii=escaped)})
-    content = struct.pack("<8sIIQQ", MAGIC, VERSION, zlib.crc32(content), len(content), 0) + content
+    content = struct.pack("<8sIIQQ", ENGINE_MAGIC, VERSION, zlib.crc32(content), len(content), 0) + content
     library, handle = interface_of(library_path()), ctypes.c_void_p()
     library.minkpd_class_name.argtypes = [ctypes.c_void_p, ctypes.c_int32]
     library.minkpd_class_name.restype = ctypes.c_char_p
@@ -103,6 +105,13 @@ def test_damaged_cut_and_other_files_are_refused(model: str) -> None:
             Engine(content[:8] + version.to_bytes(4, "little") + content[12:])
 
 
+def test_an_engine_file_is_no_checkpoint(tmp_path: Path) -> None:
+    student = tmp_path / "student.mpd"
+    student.write_bytes(written("pillars"))
+    with pytest.raises(CheckpointError, match=r"student\.mpd: is a file for minkpd-detect and libminkpd; give the run"):
+        load_detector(student)
+
+
 @pytest.mark.parametrize(
     ("part", "key", "value"),
     [
@@ -125,6 +134,8 @@ def test_damaged_cut_and_other_files_are_refused(model: str) -> None:
         ("points", "seen", [0, 1, 2]),
         ("points", "seen", [0, 1, 2, 3, 3]),
         ("points", "cells", [128, 100]),
+        ("points", "intensity", 0),
+        ("points", "intensity", "loud"),
     ],
 )
 def test_descriptions_that_do_not_fit_are_refused(part: str, key: str, value: object) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from engine_cases import HEADER, Built, cloud, linked, tuned
+from engine_cases import HEADER, RANGE, SMALL, Built, cloud, linked, tuned
 
 import mink_pd
 from mink_pd.config import Config
@@ -67,8 +67,13 @@ def test_the_command_says_what_is_wrong_in_one_line(built: Built, files: tuple[P
         (("nowhere.mpd", points), "nowhere.mpd: cannot be opened: No such file"),
         ((points, points), f"{points}: is not a detector's file"),
         ((student.parent, points), f"{student.parent}: "),
-        (("--columns", "3", student, points), "--columns: the detector sees 4 numbers"),
-        (("--columns", "7", student, points), "is not made of 7 float32"),
+        (("--columns", "x,y,z", student, points), "names no intensity; the detector takes x, y, z, intensity"),
+        (("--columns", "x,y,z,ring", student, points), "'ring' is none of x, y, z, intensity, lag; write _"),
+        (("--columns", "x,y,z,x", student, points), "--columns: names x twice"),
+        (("--columns", "", student, points), "--columns: names no x"),
+        (("--columns", "x,y,z,intensity,_,_,_", student, points), "7 float32 a point (x,y,z,intensity,_,_,_)"),
+        (("--columns", "7", student, points), "7 float32 a point (x,y,z,intensity,_,_,_)"),
+        (("--columns", "3", student, points), "names no intensity; the detector takes x, y, z, intensity"),
         (("--score", "2", student, points), "--score: takes a number from 0 to 1"),
         (("--fast", student, points), "--fast: no such option"),
     ):
@@ -79,6 +84,82 @@ def test_the_command_says_what_is_wrong_in_one_line(built: Built, files: tuple[P
         assert first.startswith("error: ")
         assert message in first
         assert not rest or rest[0].startswith("usage: ")
+
+
+def boxes_of(done: subprocess.CompletedProcess) -> np.ndarray:
+    """The boxes (B, 7) that the command printed for one cloud."""
+    assert done.returncode == 0, done.stderr
+    return np.array([one["box"] for one in json.loads(done.stdout)["boxes"]])
+
+
+@pytest.mark.parametrize(("intensity", "scale"), [("by_type", 1), (255, 255), ("none", 0)])
+def test_the_command_scales_intensities_as_the_training_data(
+    intensity: float | str, scale: float, built: Built, tmp_path: Path
+) -> None:
+    settings = CONFIG.model_dump() | {"data": CONFIG.data.model_dump() | {"intensity": intensity}}
+    student, file = tmp_path / "student.mpd", tmp_path / "cloud.bin"
+    student.write_bytes(engine_file(tuned(Config.model_validate(settings))))
+    points = cloud(CONFIG).points
+    expected = Engine(student.read_bytes()).detect(points * np.array([1, 1, 1, scale > 0], np.float32)).boxes
+    (points * np.array([1, 1, 1, scale or 7], np.float32)).tofile(file)
+    boxes = boxes_of(run(built.command, student, file))
+    assert len(boxes) > 5
+    assert np.allclose(boxes, expected, atol=1e-3)
+    if scale:
+        points[:50, 3] = scale * 1.5  # of 4,000: more than retroreflectors
+        points.tofile(file)
+        done = run(built.command, student, file)
+        assert done.returncode == 2
+        assert f"has intensities up to {scale * 1.5:g}, the detector's training data up to {scale}" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_sweep_of_nuscenes_is_read_by_the_names_of_its_columns(built: Built, tmp_path: Path) -> None:
+    student, file = tmp_path / "student.mpd", tmp_path / "sweep.pcd.bin"
+    config = Config.model_validate(
+        {"data": {"kind": "nuscenes", "range": RANGE}, "model": {**SMALL, "name": "centerpoint_pillars"}}
+    )
+    student.write_bytes(engine_file(tuned(config)))
+    points = cloud(config).points
+    points = points[: len(points) // 4 * 4]  # a file of five numbers a point that is one of four as well
+    points[:, 4] = 0
+    expected = Engine(student.read_bytes()).detect(points).boxes
+    assert len(expected) > 5
+    points[:, 3:] = np.column_stack([255 * points[:, 3], np.arange(len(points)) % 32])  # intensity and ring
+    points.tofile(file)
+    boxes = boxes_of(run(built.command, "--columns", "x,y,z,intensity,_", student, file))
+    assert np.allclose(boxes, expected, atol=1e-3)
+    done = run(built.command, "--columns", "5", student, file)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--columns: the detector takes a lag; name the columns" in done.stderr
+    for columns, fault in (("x,y,z,intensity,lag", "has time lags up to 31 s"), ("x,y,z,intensity", "has ")):
+        done = run(built.command, "--columns", columns, student, file)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{file}: {fault}" in done.stderr
+        assert f"are its columns {columns}?" in done.stderr
+
+
+def test_numbers_that_are_no_cloud_are_refused(built: Built, files: tuple[Path, Path], tmp_path: Path) -> None:
+    student, points = files
+    right, file = np.fromfile(points, np.float32).reshape(-1, 4), tmp_path / "other.bin"
+    random = np.random.default_rng(0)
+    five = np.column_stack([right, random.uniform(0, 32, len(right)).astype(np.float32)])
+    for wrong, fault in (
+        (five[: len(five) // 4 * 4], "has intensities below 0"),  # whole points of four numbers
+        (right.astype(np.float64), "has coordinates that are not metres"),
+        (right * np.array([1000, 1000, 1000, 1], np.float32), "has coordinates that are not metres"),
+        (random.integers(1, 1 << 16, (len(right), 4), np.int32), "has coordinates that are not metres"),
+        (right - np.array([0, 0, 0, 1], np.float32), "has intensities below 0"),
+    ):
+        wrong.tofile(file)
+        done = run(built.command, student, file)
+        assert (done.returncode, done.stdout) == (2, ""), fault
+        assert done.stderr.startswith(f"error: {file}: {fault}")
+        assert done.stderr.count("\n") == 1
+    spoilt = np.concatenate([right, np.full((9, 4), np.nan, np.float32), np.zeros((9, 4), np.float32)])
+    spoilt[-9:, 3] = -1  # without a return
+    spoilt.tofile(file)
+    assert np.allclose(boxes_of(run(built.command, student, file)), boxes_of(run(built.command, student, points)))
 
 
 @pytest.mark.parametrize("option", ["--help", "-h"])

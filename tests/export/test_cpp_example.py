@@ -63,7 +63,8 @@ def cloud(folder: Path, config: Config, seed: int) -> Path:
 @pytest.mark.parametrize(
     ("model", "settings"),
     [({}, {}), ({"bev": "dense"}, {"most": 400}), ({"max_points": 4, "empty_slots": True}, {}),
-     ({"head": {"places": "ends", "headings": [0.0, 1.57], "direction_offset": 0.5}}, {"int8": True})],
+     ({"head": {"places": "ends", "headings": [0.0, 1.57], "direction_offset": 0.5}}, {"int8": True}),
+     ({"head": {"scales": [1.5]}}, {})],
 )  # fmt: skip
 def test_it_prints_the_detectors_boxes(program: Path, model: dict, settings: dict, tmp_path: Path) -> None:
     detector, folder, _ = write(pointpillars(**model), tmp_path, **settings)
@@ -87,11 +88,22 @@ def test_what_it_cannot_run_is_one_line(program: Path, tmp_path: Path) -> None:
     path = cloud(tmp_path, detector.config, 5)
     (tmp_path / "plain").mkdir()
     _, plain, _ = write(pointpillars(), tmp_path / "plain")
+    turned, driven = (tmp_path / name for name in ("turned", "driven"))
+    card = (plain / "model.yaml").read_text()
+    for other, key, value in (
+        (turned, "axes: x_forward", "axes: y_forward"),
+        (driven, "own_vehicle: null", "own_vehicle: [-1.0, -1.0, -2.0, 1.0, 1.0, 2.0]"),
+    ):
+        other.mkdir()
+        assert key in card.split("config:")[0]
+        (other / "model.yaml").write_text(card.replace(key, value))
     bright = tmp_path / "bright.bin"
     np.array([[1, 0, -1, 37]], "<f4").tofile(bright)
     for arguments, text in (
         ((folder, path), "this example runs PointPillars"),
         ((tmp_path / "none", path), "model.yaml: cannot be read"),
+        ((turned, path), "this example neither turns clouds (cloud.axes)"),
+        ((driven, path), "nor leaves points out (cloud.own_vehicle)"),
         ((plain, bright), "has intensities above their full scale, by_type"),
     ):
         result = subprocess.run([program, *arguments], capture_output=True, text=True)

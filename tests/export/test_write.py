@@ -10,10 +10,14 @@ from export.conftest import clusters, shaken
 from models.frames import centerpoint, centerpoint_nuscenes, centerpoint_voxels, nuscenes, pointpillars, second
 from rich.console import Console
 
+from mink_pd.commands.export import check_out
 from mink_pd.config import Config
 from mink_pd.config.pointrcnn import PointRCNNConfig
+from mink_pd.data.datasets.nuscenes_dataset import Sweep, read_sweep
 from mink_pd.data.frame import Frame
 from mink_pd.data.loading.batch import collate
+from mink_pd.data.points import read_points
+from mink_pd.detect.engine_file import file_settings
 from mink_pd.errors import ConfigError, DataError, ExportError, MinkPDError
 from mink_pd.export import network
 from mink_pd.export.card import read_card
@@ -21,7 +25,7 @@ from mink_pd.export.compare import compare_detections
 from mink_pd.export.detector import ExportedDetector
 from mink_pd.export.graph import OnnxSession
 from mink_pd.export.networks import Settings
-from mink_pd.export.write import Source, export
+from mink_pd.export.write import Source, cloud_of, export
 from mink_pd.models import Detector, build_detector
 from mink_pd.models.bev_detector import BevDetector
 from mink_pd.models.checkpoint import save_weights
@@ -134,6 +138,32 @@ def test_dynamic_graphs_say_so(tmp_path: Path) -> None:
         assert session.run(inputs)["scores"].shape == (1, 18, 16, 16)
 
 
+def test_model_yaml_says_how_files_are_read() -> None:
+    box = (-1.0, -1.0, -2.0, 1.0, 1.0, 2.0)
+    data = pointpillars().data
+    assert cloud_of(data.model_copy(update={"own_vehicle": box})).own_vehicle == box
+    assert cloud_of(data).intensity == "by_type"
+    own = nuscenes().data
+    assert (cloud_of(own).columns, cloud_of(own).intensity) == (["x", "y", "z", "intensity", "ring"], 255)
+    assert cloud_of(own.model_copy(update={"intensity": 100.0})).intensity == 100
+
+
+def test_sweeps_of_nuscenes_are_read_as_model_yaml_says(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep.pcd.bin"
+    points = np.random.default_rng(0).uniform((2, -20, -2, 0, 0), (40, 20, 1, 255, 31), (500, 5)).astype(np.float32)
+    points.tofile(sweep)
+    own = nuscenes().data
+    read = read_sweep(Sweep(sweep, 0.0, np.eye(4)), own).points
+    np.testing.assert_allclose(read_points(sweep, file_settings(own)), read[:, :4], rtol=1e-5, atol=1e-6)
+
+
+def test_a_folder_that_cannot_be_replaced_is_refused_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (Path("."), tmp_path):
+        with pytest.raises(ConfigError, match=f"^{path}: contains the current folder"):
+            check_out(path, force=False)
+
+
 def left(folder: Path) -> list[str]:
     """What a refused export has left behind."""
     return [file.name for file in folder.iterdir() if file.name != "weights.safetensors"]
@@ -173,6 +203,7 @@ def refused(config: Config, folder: Path, **settings: object) -> str:
 
 def test_settings_that_cannot_be_exported(tmp_path: Path) -> None:
     assert "--opset 10 cannot be written; choose 11 to 20" in refused(pointpillars(), tmp_path, opset=10)
+    assert "--int8: needs --opset 13 or later" in refused(pointpillars(), tmp_path, int8=True, opset=12)
     assert "cloud0: has " in refused(pointpillars(), tmp_path, most=20)
     assert "--slots" in refused(pointpillars(max_points=4), tmp_path, slots=8)
     assert "--pillars" in refused(second(), tmp_path, most=8)

@@ -14,10 +14,11 @@ from scipy.spatial import cKDTree
 from mink_pd.data.datasets.kitti_dataset import Kitti
 from mink_pd.data.kitti.calibration import read_calibration
 from mink_pd.data.kitti.kitti_raw import open_raw
-from mink_pd.errors import DataError
+from mink_pd.errors import ConfigError, DataError
 from mink_pd.simulator import DATE, DRIVE, Settings, simulate, simulate_frame
 from mink_pd.simulator.drive import PERIOD, SPEED, write_drive
 from mink_pd.simulator.rig import IMAGE_SIZE, calibration
+from mink_pd.simulator.write import MANIFEST, new_data_set
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "simulate_kitti.py"
 
@@ -156,3 +157,23 @@ def test_raw_drives_are_read_as_frames(drive: Any, drive_base: Path) -> None:
 def test_same_drive_again(drive: Any, tmp_path: Path) -> None:
     path = next(iter(write_drive(tmp_path, seed=0, count=4)))
     np.testing.assert_array_equal(np.fromfile(path, np.float32).reshape(-1, 4), drive.get_velo(0))
+
+
+def test_a_folder_that_cannot_be_replaced_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="contains the current folder"), new_data_set(Path("."), {}, force=False):
+        pytest.fail("the work was begun")
+
+
+def test_a_link_to_a_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "set").mkdir(parents=True)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "disk" / "set")
+    for seed in (1, 2):
+        with new_data_set(link, {"seed": seed}, force=True) as root:
+            assert root is not None
+    assert link.is_symlink()
+    assert json.loads((tmp_path / "disk" / "set" / MANIFEST).read_text()) == {"seed": 2}
+    assert [one.name for one in tmp_path.glob("**/.*")] == []

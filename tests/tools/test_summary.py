@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import numpy as np
 import pytest
 
 Tool = Callable[..., CompletedProcess]
@@ -25,6 +26,18 @@ def test_settings_for_all_and_a_wrong_one(config: Path, tool: Tool) -> None:
     result = tool("summary.py", config, "--set", "model.bv=dense")
     assert result.returncode == 2
     assert "model.bev" in result.stderr
+
+
+def test_the_cloud_is_read_as_the_configuration_says(config: Path, data: Path, tmp_path: Path, tool: Tool) -> None:
+    points = np.fromfile(data / "training" / "velodyne" / "000000.bin", np.float32).reshape(-1, 4)
+    cloud, options = tmp_path / "cloud.bin", ("--compressions", "1", "--repeats", "1")
+    np.column_stack([points[:, :3], 200 * points[:, 3], points[:, 3]]).tofile(cloud)
+    told = ("data.columns=[x,y,z,intensity,_]", "data.intensity=255", "data.own_vehicle=[0,-40,-9,10,40,9]")
+    result = tool("summary.py", config, "--frame", cloud, "--set", *told, *options)
+    assert result.returncode == 0, result.stderr
+    assert f" of {np.count_nonzero(points[:, 0] > 10):,} points" in result.stdout
+    result = tool("summary.py", config, "--frame", cloud, *options)
+    assert result.returncode == 2
 
 
 def test_runtimes_beside_the_detector(config: Path, data: Path, tool: Tool) -> None:

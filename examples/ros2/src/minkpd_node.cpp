@@ -17,11 +17,11 @@ class MinkpdNode : public rclcpp::Node {
  public:
     MinkpdNode() : Node("minkpd_node") {
         const std::string file = declare_parameter<std::string>("file", "");
-        scale_ = float(declare_parameter<double>("intensity_scale", 1.0));
         const int threads = int(declare_parameter<int64_t>("threads", 0));
         minkpd_detector* detector = nullptr;
         if (minkpd_load(file.c_str(), threads, &detector) != MINKPD_OK) throw std::runtime_error(minkpd_error());
         detector_.reset(detector, minkpd_free);
+        scale_ = float(declare_parameter<double>("intensity_scale", double(minkpd_intensity_scale(detector))));
         boxes_.resize(size_t(minkpd_most_boxes(detector)));
         publisher_ = create_publisher<vision_msgs::msg::Detection3DArray>("detections", 10);
         subscription_ = create_subscription<sensor_msgs::msg::PointCloud2>(
@@ -49,6 +49,7 @@ class MinkpdNode : public rclcpp::Node {
     // A field of all points, by the name of the detector's column; what the cloud lacks stays 0.
     void copy_field(const sensor_msgs::msg::PointCloud2& cloud, int64_t column, int64_t columns) {
         const std::string name = minkpd_column(detector_.get(), int32_t(column));
+        if (name == "intensity" && minkpd_intensity_scale(detector_.get()) == 0) return;  // trained without
         for (const auto& field : cloud.fields)
             if (field.name == name && field.datatype == sensor_msgs::msg::PointField::FLOAT32) {
                 const float scale = name == "intensity" ? scale_ : 1.0f;

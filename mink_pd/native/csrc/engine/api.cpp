@@ -98,6 +98,7 @@ int32_t minkpd_columns(const minkpd_detector* detector) { return int32_t(detecto
 const char* minkpd_column(const minkpd_detector* detector, int32_t column) {
     return name_of(detector->engine.columns(), column);
 }
+float minkpd_intensity_scale(const minkpd_detector* detector) { return detector->engine.full_scale(); }
 int32_t minkpd_classes(const minkpd_detector* detector) { return int32_t(detector->engine.classes().size()); }
 const char* minkpd_class_name(const minkpd_detector* detector, int32_t label) {
     return name_of(detector->engine.classes(), label);

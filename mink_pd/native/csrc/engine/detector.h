@@ -22,6 +22,7 @@ class Detector {
     Detector(const ModelFile& file, int64_t threads);
 
     const std::vector<std::string>& columns() const { return points_.columns; }
+    float full_scale() const { return points_.full_scale; }
     const std::vector<std::string>& classes() const { return classes_; }
     int64_t most_boxes() const { return suppression_.after; }
     bool velocities() const { return head_->velocities(); }

@@ -25,6 +25,7 @@ class Json {
     const std::map<std::string, Json>& object() const;
     const Json& operator[](const char* key) const;
     bool is_null() const { return kind_ == Kind::NONE; }
+    bool is_text() const { return kind_ == Kind::TEXT; }
 
     std::vector<double> numbers() const;
     std::vector<double> numbers(size_t count) const;

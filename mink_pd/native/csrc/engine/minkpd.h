@@ -49,7 +49,8 @@ MINKPD_API minkpd_status minkpd_load_bytes(const void* content, int64_t size, in
 MINKPD_API void minkpd_free(minkpd_detector* detector);
 
 /* Detects in `count` points. A point is the first minkpd_columns() of `stride` floats, in the order that
- * minkpd_column() names; left out are points with a NaN or infinite value, at the origin, or on the own vehicle.
+ * minkpd_column() names: x, y, z [m], intensity, always from 0 to 1, and time lag [s]. Values are not checked; left out
+ * are points with a NaN or infinite value, at the origin, or on the own vehicle.
  * Writes at most `capacity` boxes, best first, and to `found` how many: minkpd_most_boxes() is always enough. After a
  * few clouds of the usual size no memory is allocated any more. */
 MINKPD_API minkpd_status minkpd_detect(minkpd_detector* detector, const float* points, int64_t count, int64_t stride,
@@ -59,6 +60,9 @@ MINKPD_API int64_t minkpd_most_boxes(const minkpd_detector* detector);
 /* Numbers of a point that the detector sees, and their names: x, y, z, intensity, time lag. NULL beyond the last. */
 MINKPD_API int32_t minkpd_columns(const minkpd_detector* detector);
 MINKPD_API const char* minkpd_column(const minkpd_detector* detector, int32_t column);
+/* Full scale of the intensities in the files of the training data, by which they were divided: 1, 255, ... It is 0
+ * where they were not read: the detector then takes intensities of 0. */
+MINKPD_API float minkpd_intensity_scale(const minkpd_detector* detector);
 /* Number of classes, and the name of a label. NULL beyond the last. */
 MINKPD_API int32_t minkpd_classes(const minkpd_detector* detector);
 MINKPD_API const char* minkpd_class_name(const minkpd_detector* detector, int32_t label);

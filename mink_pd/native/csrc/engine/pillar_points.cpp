@@ -1,6 +1,7 @@
 #include "pillar_points.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -14,6 +15,14 @@ constexpr int64_t MOST_CELLS = 20000;  // along an axis
 constexpr size_t MOST_COLUMNS = 16;
 constexpr int64_t LEAST_POINTS = 1024;  // of a part
 constexpr int32_t OUTSIDE = -1;
+
+float scale_of(const Json& intensity) {
+    const bool none = intensity.is_text() && intensity.text() == "none";
+    const bool by_type = intensity.is_text() && intensity.text() == "by_type";  // of files of floats: 1
+    const float scale = none ? 0 : by_type ? 1 : float(intensity.number());
+    require(none || (scale > 0 && std::isfinite(scale)), "its description has intensities without a full scale");
+    return scale;
+}
 
 }  // namespace
 
@@ -40,6 +49,7 @@ PointPlan PointPlan::read(const Json& description) {
     }
     plan.drop_origin = description["drop_origin"].boolean();
     if (!description["most"].is_null()) plan.most = description["most"].integer(1, 1 << 30);
+    plan.full_scale = scale_of(description["intensity"]);
     return plan;
 }
 

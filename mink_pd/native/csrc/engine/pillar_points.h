@@ -29,6 +29,7 @@ struct PointPlan {
     std::optional<std::array<float, 6>> own_vehicle;  // x, y, z from, x, y, z to [m]
     bool drop_origin = true;                          // whether a point at the origin is none
     int64_t most = 0;                                 // points of a cell that count, the first ones; 0: all
+    float full_scale = 1;                             // of intensities in files; 0: the sensor measures none
 
     static PointPlan read(const Json& description);
     int64_t cells(int axis) const { return int64_t(shape[axis]); }
