@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--train", type=count, default=240, help="frames in the train split")
     add("--val", type=count, default=80, help="frames in the val split")
-    scans = "also write a raw drive, as pykitti reads it, of SCANS full turns (20 without a number; default: %(default)s)"
+    scans = "also write a raw drive, as pykitti reads it, of SCANS full turns (20 if left out; default: %(default)s)"
     add("--drive", type=count, nargs="?", const=20, default=0, metavar="SCANS", help=scans)
     worlds = "varied: many people, crossing traffic, rough ground; street: KITTI's streets as its LiDAR sees them"
     add("--world", choices=WORLDS, default=WORLDS[0], help=worlds)
