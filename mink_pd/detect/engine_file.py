@@ -15,7 +15,7 @@ from mink_pd.config import DataConfig
 from mink_pd.config.centerpoint import CenterDetectorConfig, CenterNMSConfig
 from mink_pd.config.models import AnchorDetectorConfig
 from mink_pd.config.points import PointsConfig
-from mink_pd.data.datasets.nuscenes_dataset import NuScenesConfig
+from mink_pd.data.datasets.nuscenes_dataset import NuScenesConfig, sweep_settings
 from mink_pd.detect.engine_support import check_supported
 from mink_pd.models import Detector
 from mink_pd.models.anchor_detector import AnchorDetector
@@ -32,7 +32,6 @@ from mink_pd.sparse.voxels import grid_shape
 VERSION = 4
 SUFFIX = ".mpd"
 COLUMNS = ("x", "y", "z", "intensity", "time lag")
-_SWEEP: dict[str, Any] = {"columns": ["x", "y", "z", "intensity", "ring"], "intensity": 255.0}  # nuScenes' files
 _MOST = 2**30  # points and candidates: a cloud has fewer
 _PREAMBLE = struct.Struct("<8sIIQQ")  # magic, version, CRC-32 and number of the bytes that follow, 0
 
@@ -74,12 +73,8 @@ def pack(tensors: Tensors, description: dict[str, Any]) -> bytes:
 
 
 def file_settings(data: DataConfig) -> PointsConfig:
-    """How a detector's clouds are read from files: as ``data`` says and, where it leaves the columns or intensity of
-    nuScenes unset, as these are."""
-    if not isinstance(data, NuScenesConfig):
-        return data
-    usual = PointsConfig()
-    return data.model_copy(update={key: _SWEEP[key] for key in _SWEEP if getattr(data, key) == getattr(usual, key)})
+    """How a detector's clouds are read from files."""
+    return sweep_settings(data) if isinstance(data, NuScenesConfig) else data
 
 
 def _points(detector: BevDetector) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 from mink_pd.commands.arguments.options import add_clouds, add_which
-from mink_pd.commands.arguments.values import frequency, probability
+from mink_pd.commands.arguments.values import above_zero, probability
 from mink_pd.export.card import Runtime
 
 DESCRIPTION = (
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_clouds(parser)
     add("--mcap", type=Path, metavar="FILE", help="for a drive: also write the boxes to an MCAP file for Foxglove")
     rate = "with --mcap: frames per second of clouds without time stamps"
-    add("--rate", type=frequency, default=10.0, metavar="HZ", help=rate)
+    add("--rate", type=above_zero, default=10.0, metavar="HZ", help=rate)
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write to, or NAME.jsonl for a drive")
     add("--score", type=probability, help="lowest score to report; if not given, the configuration's model.nms.score")
     bf16 = "convolve in bfloat16: faster on AMD Zen 4, Intel Sapphire Rapids and later, slightly less exact"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mink_pd.commands.arguments.choices import FORMATS
 from mink_pd.commands.arguments.options import add_overrides
+from mink_pd.commands.arguments.values import above_zero
 
 DESCRIPTION = (
     "Convert weights of OpenPCDet or MMDetection3D (PointPillars, SECOND, CenterPoint, PointRCNN; also those that"
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     geometry = "configuration of the same detector: a YAML file, or a name such as published/openpcdet_second"
     add("--config", required=True, metavar="CONFIG", help=geometry)
     add("--out", type=Path, required=True, metavar="OUT", help="checkpoint to write (.safetensors)")
-    add("--intensity", type=_scale, metavar="SCALE", help=(
+    add("--intensity", type=above_zero, metavar="SCALE", help=(
         "largest intensity in the points that the weights were trained on, such as 1, 255 or 65535; if not given, 255"
         " for nuScenes and 1 otherwise"))  # fmt: skip
     case = (
@@ -30,9 +31,3 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " nothing if any stage differs (PointPillars and SECOND)"
     )
     add("--verify", type=Path, metavar="CASE", help=case)
-
-
-def _scale(text: str) -> float:
-    if not 0 < float(text) < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number > 0")
-    return float(text)

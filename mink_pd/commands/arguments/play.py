@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from mink_pd.commands.arguments.options import add_checkpoint, add_clouds, add_which
-from mink_pd.commands.arguments.values import frequency, positive, probability
+from mink_pd.commands.arguments.values import above_zero, positive, probability
 
 DESCRIPTION = (
     "Save a film of a drive with its detections: on the left from behind the sensor, on the right from above. The drive"
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--score", type=probability, default=0.3, help="detections below this score are left out")
     add(
         "--rate",
-        type=frequency,
+        type=above_zero,
         metavar="HZ",
         help="frames per second; if not given, the drive's own, or 10 if unknown",
     )

@@ -31,8 +31,8 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def frequency(text: str) -> float:
-    """A number of Hz > 0."""
+def above_zero(text: str) -> float:
+    """A number > 0, such as a frequency."""
     if not 0 < float(text) < float("inf"):
         raise argparse.ArgumentTypeError(f"'{text}' is not a number > 0")
     return float(text)

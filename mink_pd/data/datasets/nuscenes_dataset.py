@@ -223,14 +223,20 @@ class NuScenes(Dataset):
             )
 
 
+def sweep_settings(settings: PointsConfig) -> PointsConfig:
+    """How the files of sweeps are read: as ``settings`` say, with nuScenes' columns and intensity where these are not
+    set."""
+    unset = {key: value for key, value in _ROWS.items() if getattr(settings, key) == getattr(_DEFAULT, key)}
+    return settings.model_copy(update=unset)
+
+
 def read_sweep(sweep: Sweep, settings: PointsConfig = _DEFAULT) -> Cloud:
     """Points float32 (P, 5) in the keyframe's LiDAR frame: x, y, z [m], intensity [0..1], time lag [s].
 
     settings: columns and intensity that are not set are nuScenes'; what is set is used.
     Points on the own car are left out. Raises DataError if the file is missing, truncated or not such a sweep.
     """
-    unset = {key: value for key, value in _ROWS.items() if getattr(settings, key) == getattr(_DEFAULT, key)}
-    cloud = read_cloud(sweep.file, settings.model_copy(update=unset))
+    cloud = read_cloud(sweep.file, sweep_settings(settings))
     points = cloud.points[(np.abs(cloud.points[:, :2]) >= CLOSE).any(axis=1)]
     dropped = cloud.dropped + len(cloud.points) - len(points)
     points = np.pad(points, ((0, 0), (0, 1)), constant_values=sweep.lag)  # (P, 5)
