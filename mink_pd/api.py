@@ -45,9 +45,9 @@ class PointDetector:
         """Detect objects in one point cloud.
 
         points: (P, 3 or more) numbers: x forward, y left, z up [m], whatever ``data.axes`` says of files; intensity as
-        in the files of the training data (``data.intensity``; usually 0..1), and for detectors of nuScenes intensity
-        0..1, a 255th of the files', and the time lag [s]. A column that is missing counts as 0. As in files, points at the origin or with a NaN or infinite value are
-        left out.
+        in the files of the training data (``data.intensity``; usually 0..1); for detectors of nuScenes intensity 0..1,
+        a 255th of the files', and the time lag [s]. A column that is missing counts as 0. As in files, points at the
+        origin or with a NaN or infinite value are left out.
 
         Returns the boxes float32 (B, 7): x, y, z of the centre, l, w, h [m], yaw [rad], counter-clockwise about z, 0
         along x; ``names`` (B,), ``scores`` (B,), best first; ``velocities`` (B, 2) [m/s] or None.
