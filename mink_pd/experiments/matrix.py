@@ -1,7 +1,7 @@
 """A matrix of runs (several settings, each with several seeds) that can be resumed, and its table of results."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -173,7 +173,15 @@ def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str], f
 
     names = sorted(matrix.runs, key=lambda name: len(_needed(matrix, name)))
     jobs = [job(name, seed, fold) for seed in seeds for fold in matrix.folds or [None] for name in names]
-    return list({str(item.folder): item for item in jobs}.values())
+    found = {str(item.folder): item for item in jobs}
+    return [_after_initial(item, found) for item in found.values()]
+
+
+def _after_initial(job: Job, jobs: dict[str, Job]) -> Job:
+    """The job, to be run after the one whose folder its ``train.initial`` names, as if its row had named that run."""
+    start = job.config.train.initial
+    named = None if start is None or job.initial is not None else jobs.get(str(RunFolder(start)))
+    return job if named is None else replace(job, initial=named.folder)
 
 
 def execute(job: Job) -> None:
