@@ -40,11 +40,14 @@ def read_cloud(path: str | Path, settings: PointsConfig = _DEFAULT) -> Cloud:
     return make_cloud(str(path), read_columns(Path(path), settings), settings)
 
 
-def make_cloud(path: str, columns: Columns, settings: PointsConfig, more: Sequence[str] = ()) -> Cloud:
+def make_cloud(
+    path: str, columns: Columns, settings: PointsConfig, more: Sequence[str] = (), may_lack_points: bool = False
+) -> Cloud:
     """The point cloud from columns that were read elsewhere, as in :func:`read_cloud`.
 
     path: the beginning of each message.
     more: names of columns to append unchanged after the intensity.
+    may_lack_points: whether none of the points need be valid, as of a turn in a drive; the cloud is then empty.
     """
     missing = [name for name in "xyz" if name not in columns]
     if missing:
@@ -59,7 +62,7 @@ def make_cloud(path: str, columns: Columns, settings: PointsConfig, more: Sequen
         valid &= ~_inside(table[:3], settings.own_vehicle)
     dropped = table.shape[1] - np.count_nonzero(valid)
     if dropped:
-        if dropped == len(valid):
+        if dropped == len(valid) and not may_lack_points:
             raise DataError(
                 f"{path}: none of its {dropped} points is valid: all are NaN, infinite, at the origin or in"
                 " data.own_vehicle; record it again"

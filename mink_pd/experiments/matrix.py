@@ -173,15 +173,18 @@ def plan(matrix: Matrix, seeds: list[int], folder: Path, overrides: list[str], f
 
     names = sorted(matrix.runs, key=lambda name: len(_needed(matrix, name)))
     jobs = [job(name, seed, fold) for seed in seeds for fold in matrix.folds or [None] for name in names]
-    found = {str(item.folder): item for item in jobs}
-    return [_after_initial(item, found) for item in found.values()]
+    unique = {str(item.folder): item for item in jobs}.values()
+    folders = {item.folder.path.resolve(): item.folder for item in unique}
+    return [_after_initial(item, folders) for item in unique]
 
 
-def _after_initial(job: Job, jobs: dict[str, Job]) -> Job:
-    """The job, to be run after the one whose folder its ``train.initial`` names, as if its row had named that run."""
-    start = job.config.train.initial
-    named = None if start is None or job.initial is not None else jobs.get(str(RunFolder(start)))
-    return job if named is None else replace(job, initial=named.folder)
+def _after_initial(job: Job, folders: dict[Path, RunFolder]) -> Job:
+    """The job, to be run after the one in whose folder its ``train.initial`` lies, as if its row had named that run."""
+    if job.config.train.initial is None or job.initial is not None:
+        return job
+    start = job.config.train.initial.resolve()
+    named = next((folders[path] for path in (start, *start.parents) if path in folders), None)
+    return job if named is None else replace(job, initial=named)
 
 
 def execute(job: Job) -> None:

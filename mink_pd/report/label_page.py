@@ -53,18 +53,23 @@ def _table(frame: Frame, inside: np.ndarray) -> dict[str, Any]:
         }
         for box, name, count in zip(frame.boxes, frame.names, inside, strict=True)
     ]
-    far = int(np.count_nonzero((np.abs(frame.points[:, :3]) > _FARTHEST).any(axis=1)))
+    far = int(np.count_nonzero(~_drawn(frame)))
     return {
         "id": frame.id,
         "objects": rows,
-        "far": f"Points beyond {_FARTHEST:g} m are not drawn: {far}." if far else "",
+        "note": f"Points beyond {_FARTHEST:g} m are not drawn: {far}." if far else "",
     }
+
+
+def _drawn(frame: Frame) -> np.ndarray:
+    """Mask (P,) of the points that are near enough to be drawn."""
+    near: np.ndarray = (np.abs(frame.points[:, :3]) <= _FARTHEST).all(axis=1)
+    return near
 
 
 def _scene(frame: Frame, names: list[str], all_around: bool) -> dict[str, Any]:
     """The viewer's data: points as int16 multiples of a step, indices into a colour table, and boxes by class."""
-    points = frame.points[:, :3].astype(np.float64)
-    points = points[(np.abs(points) <= _FARTHEST).all(axis=1)]  # (P, 3)
+    points = frame.points[_drawn(frame), :3].astype(np.float64)  # (P, 3)
     middle = (points.min(axis=0) + points.max(axis=0)) / 2 if len(points) else np.zeros(3)
     middle[:2] *= not all_around  # centred on the sensor, so that one distant point does not shift the view
     ground = ground_height(frame.points)

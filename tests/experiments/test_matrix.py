@@ -130,7 +130,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path: Path) -> None:
     jobs = {job.run: job for job in plan(matrix, [0], tmp_path / "runs", [])}
     assert list(jobs) == ["first", "elsewhere", "second"]  # what others need comes first
     assert jobs["second"].config.train.initial == jobs["first"].folder.path
-    assert jobs["elsewhere"].sources.keys() == {"initial"}  # so that it does not start while the other is trained
+    assert jobs["elsewhere"].sources.keys() == {"initial"}  # so that it waits for the other
     with pytest.raises(CheckpointError, match="first-seed0: no such run folder; train the initial weights of second"):
         execute(jobs["second"])
     for job in jobs.values():

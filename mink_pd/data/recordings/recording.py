@@ -119,10 +119,10 @@ class Recording:
     def _frame(self, index: int, data: bytes | memoryview) -> Frame:
         where = self._where(index)
         columns = to_columns(self._decode(index, data), where)
-        if _has_return(columns):
-            cloud = make_cloud(where, columns, self.settings)
-        else:  # of a sensor that starts, or is covered: one such turn does not spoil the drive
-            cloud = Cloud(np.zeros((0, 4), np.float32), len(columns["x"]))
+        if len(columns["x"]):  # a sensor that starts, or is covered, gives turns without a return
+            cloud = make_cloud(where, columns, self.settings, may_lack_points=True)
+        else:
+            cloud = Cloud(np.zeros((0, 4), np.float32), 0)
         points = with_columns(cloud.points, self.columns)
         return Frame(self.ids[index], points, dropped=cloud.dropped, to_lidar=self.settings.to_lidar)
 
@@ -150,12 +150,6 @@ class Recording:
                 " record clouds of one frame_id per topic"
             )
         self.frame_id = self.frame_id or frame_id
-
-
-def _has_return(columns: dict[str, np.ndarray]) -> bool:
-    """Whether a point is neither NaN, infinite nor at the origin."""
-    xyz = np.stack([columns[name] for name in "xyz"])  # (3, P)
-    return bool((np.isfinite(xyz).all(axis=0) & (xyz != 0).any(axis=0)).any())
 
 
 def _choose(path: Path, topics: dict[str, Topic], wanted: str | None) -> str:
